@@ -1,0 +1,53 @@
+# Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint bench clean
+
+# The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
+PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+help:
+	@echo "make demo      tokenise the standard library with and without amorsize"
+	@echo "make test      everything that gates: ruff, mypy, import-linter, pytest"
+	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
+	@echo "make bench     the benchmark of the table in README.md (minutes; nothing else may run beside it)"
+	@echo "make clean     remove .venv and caches"
+
+$(VENV)/.run: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "amorsize needs Python 3.11 or newer with venv; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run
+	$(BIN)/python examples/demo.py
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint
+	$(BIN)/python -m pytest
+
+PYTHONS ?= python3.11 python3.12 python3.13
+test-all: lint
+	@for p in $(PYTHONS); do \
+		v=.venvs/$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
+		test -x $$v/bin/python || $$p -m venv $$v || exit 1; \
+		$$v/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,plot]' || exit 1; \
+		echo "== $$($$v/bin/python -VV)"; $$v/bin/python -m pytest || exit 1; done
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks table
+
+clean:
+	rm -rf .venv .venvs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

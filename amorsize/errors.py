@@ -1,0 +1,128 @@
+"""Every exception that amorsize raises of itself, in one tree.
+
+::
+
+    AmorsizeError
+    ├── WorkerLostError          a worker process died at an item
+    ├── TransferError            (also pickle.PicklingError) something cannot cross to or from a worker
+    └── RemoteError              an item's exception that cannot be rebuilt in the caller
+
+What the user's own function raises is re-raised as it is, with its type; bad arguments are plain ``TypeError`` and
+``ValueError``. Each message says what happened, likely why, and what to do; the facts stand in attributes too, and
+every exception survives pickling.
+"""
+
+from __future__ import annotations
+
+import pickle
+
+
+class AmorsizeError(Exception):
+    """Base of every exception that amorsize raises of itself."""
+
+
+class WorkerLostError(AmorsizeError):
+    """A worker process died while it ran an item, and died again when that item was repeated alone.
+
+    Attributes
+    ----------
+    index : int or None
+        Position in ``data`` of the item that was running; None when the worker died before its first item.
+    exitcode : int or None
+        The worker's exit code; None when it was ended by a signal, or when nobody could tell.
+    signal : int or None
+        The number of the signal that ended it (9 is SIGKILL).
+    oom : bool
+        Whether the kernel's out-of-memory killer is known to have been at work.
+    """
+
+    def __init__(
+        self, index: int | None, exitcode: int | None = None, signal: int | None = None, oom: bool = False
+    ) -> None:
+        self.index, self.exitcode, self.signal, self.oom = index, exitcode, signal, oom
+        super().__init__(index, exitcode, signal, oom)
+
+    def __str__(self) -> str:
+        where = "before its first item" if self.index is None else f"at item {self.index}, also when repeated alone"
+        if self.oom:
+            why = "the kernel ended it for want of memory"
+            advice = "Use fewer workers (max_workers=), smaller items, or set memory_limit=."
+        elif self.signal is not None:
+            why = f"it was ended by {_signal_name(self.signal)}"
+            advice = (
+                "SIGKILL often means the kernel ran out of memory: use fewer workers (max_workers=)."
+                if self.signal == 9
+                else "A crash in compiled code is likely: run func on that item alone with python -X faulthandler."
+            )
+        else:
+            why = f"it exited with code {self.exitcode}"
+            advice = "Something in func called os._exit() or a C library ended the process: run func on that item alone."
+        return f"a worker process was lost {where}: {why}. {advice} on_error='collect' keeps all other results."
+
+
+class TransferError(AmorsizeError, pickle.PicklingError):
+    """The function, an item, a result or an initializer argument cannot be pickled to or from a worker process.
+
+    Attributes
+    ----------
+    what : str
+        Which object it was: ``"func"``, ``"item"``, ``"result"`` or ``"initializer"``.
+    index : int or None
+        Position in ``data`` of the item concerned, if one is.
+    detail : str
+        What pickle said of it.
+    """
+
+    def __init__(self, what: str, index: int | None = None, detail: str = "") -> None:
+        self.what, self.index, self.detail = what, index, detail
+        super().__init__(what, index, detail)
+
+    def __str__(self) -> str:
+        of = "" if self.index is None else f" of item {self.index}" if self.what != "item" else f" {self.index}"
+        return (
+            f"the {self.what}{of} cannot be pickled to cross between processes: {self.detail}. "
+            "Open files, locks, sockets and generators cannot: pass what is needed to build them (a path, say) and "
+            "build them in func, or run with backend='threads' or 'serial', which need no pickling."
+        )
+
+
+class RemoteError(AmorsizeError):
+    """An item raised an exception that cannot be rebuilt here: its type's name and its text stand for it.
+
+    Attributes
+    ----------
+    type_name : str
+        Qualified name of the exception's type, such as ``"mypkg.errors.ParseError"``.
+    text : str
+        What ``str()`` gave for it in the worker.
+    """
+
+    def __init__(self, type_name: str, text: str) -> None:
+        self.type_name, self.text = type_name, text
+        super().__init__(type_name, text)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.type_name}: {self.text} (raised in a worker; this exception does not survive pickling, usually "
+            "since its __init__ takes arguments that it does not hand to super().__init__)"
+        )
+
+
+class RemoteTraceback(Exception):  # noqa: N818  (it is never raised: it only shows as the __cause__ of what is)
+    """Carries a worker's traceback as text, shown as the cause of the exception that is raised in the caller."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__(text)
+
+    def __str__(self) -> str:
+        return f"in the worker:\n{self.text}"
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return f"{signal.Signals(number).name} (signal {number})"
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,332 @@
+"""Frozen records that pass between the stages: what was measured, and what the model made of it.
+
+Units stand in the field names: ``_s`` seconds, ``_bytes`` bytes, ``_cores`` cores (a fraction counts: a quota of
+1.5 is 1.5). Records hold plain numbers and strings only, so that they can be printed, stored as JSON, and written
+down by hand for a machine that nobody here owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Backend = Literal["serial", "threads", "processes", "executor"]
+StartMethod = Literal["fork", "forkserver", "spawn"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What this process may use of this machine, read at one moment.
+
+    Attributes
+    ----------
+    system : str
+        ``platform.system()``: ``"Linux"``, ``"Darwin"``, ``"Windows"``.
+    logical_cores : int
+        Hardware threads that the operating system shows.
+    physical_cores : int
+        Cores behind the hardware threads that this process may use (two hyper-threads of one core count once).
+    affinity_cores : int
+        Hardware threads in this process's affinity mask (cpusets and Slurm show here).
+    quota_cores : float or None
+        CPU quota in cores: the tightest over the process's own cgroup and all its ancestors. None: no quota.
+    usable_cores : float
+        The smaller of affinity and quota: how many cores' worth of CPU time this process can get.
+    memory_total_bytes : int
+        The machine's own memory.
+    memory_limit_bytes : int or None
+        The tightest hard limit (cgroup ``memory.max``) below the machine's own memory. None: no limit.
+    memory_available_bytes : int
+        What may still be used under every ancestor's limit; cache that can be reclaimed does not count as used.
+    load : float or None
+        Load average over the last minute, where the system tells one.
+    start_methods : tuple of str
+        How worker processes can be started here.
+    default_start_method : str
+        The interpreter's own default.
+    python : str
+        Implementation and version, such as ``"CPython 3.12.1"``.
+    gil_enabled : bool
+        False only in a free-threaded interpreter that runs without its global lock.
+    sources : Mapping[str, str]
+        For each field the file or call that said so; also what could not be read, as a warning.
+    """
+
+    system: str
+    logical_cores: int
+    physical_cores: int
+    affinity_cores: int
+    quota_cores: float | None
+    usable_cores: float
+    memory_total_bytes: int
+    memory_limit_bytes: int | None
+    memory_available_bytes: int
+    load: float | None
+    start_methods: tuple[str, ...]
+    default_start_method: str
+    python: str
+    gil_enabled: bool
+    sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCost:
+    """What starting (and leaving) ``p`` workers costs: ``base_s + p * per_worker_s`` and the caller's memory on top.
+
+    Attributes
+    ----------
+    base_s, per_worker_s : float
+        Seconds from the decision until the workers take items, plus what leaving them makes the caller wait.
+    per_caller_byte_s : float
+        Seconds per worker and per byte of the caller's resident memory (fork copies its page tables).
+    spread : float
+        Relative uncertainty of the sum: half the interquartile range over the median; 0.1 is ±10 %.
+    """
+
+    base_s: float
+    per_worker_s: float
+    per_caller_byte_s: float = 0.0
+    spread: float = 0.25
+
+    def total_s(self, workers: int, caller_rss_bytes: int = 0) -> float:
+        """Seconds to start and leave ``workers`` workers from a caller of that resident size."""
+        return self.base_s + workers * (self.per_worker_s + self.per_caller_byte_s * caller_rss_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelCost:
+    """What handing work over costs, besides pickling (which the sample measures on the user's own items).
+
+    Attributes
+    ----------
+    per_chunk_s : float
+        CPU seconds that the caller (the one dispatcher) spends for each chunk.
+    send_s_per_byte, recv_s_per_byte : float
+        CPU seconds that the caller spends for each byte of items out, and of results back.
+    worker_s_per_byte : float
+        CPU seconds that a worker spends for each byte in or out.
+    latency_s : float
+        From the end of one chunk until the same worker is at its next, when no further chunk waits in its pipe.
+    spread : float
+        Relative uncertainty of ``per_chunk_s``.
+    inherits : bool
+        Whether workers hold the items already (fork, threads), so that none is pickled on its way out.
+    """
+
+    per_chunk_s: float
+    send_s_per_byte: float = 0.0
+    recv_s_per_byte: float = 0.0
+    worker_s_per_byte: float = 0.0
+    latency_s: float = 0.0
+    spread: float = 0.25
+    inherits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendCost:
+    """Costs of one way to run a map: an engine and, for processes, how its workers start.
+
+    Attributes
+    ----------
+    engine : str
+        ``"pool"`` (``multiprocessing.Pool``), ``"team"`` (amorsize's own workers), ``"threadpool"``
+        (``multiprocessing.pool.ThreadPool``) or ``"threads"`` (amorsize's own).
+    start_method : str or None
+        None for threads.
+    measured : bool
+        False: recorded bounds from another machine, not a measurement on this one.
+    measured_at_s : float
+        Seconds since the epoch; 0 when not measured.
+    warnings : tuple of str
+        What made the measurement doubtful.
+    """
+
+    engine: str
+    start_method: str | None
+    start: StartCost
+    channel: ChannelCost
+    measured: bool = False
+    measured_at_s: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """How much computing ``p`` busy processes get done here, relative to one (hyper-threads, turbo, busy neighbours).
+
+    Attributes
+    ----------
+    points : tuple of (int, float)
+        ``(p, throughput)``, rising in ``p``, starting with ``(1, 1.0)``; between points one interpolates.
+    """
+
+    points: tuple[tuple[int, float], ...] = ((1, 1.0),)
+
+    def throughput(self, busy: float) -> float:
+        """Cores' worth of computing that ``busy`` processes get; linear beyond the last point measured.
+
+        Examples
+        --------
+        >>> Scaling(points=((1, 1.0), (4, 3.4))).throughput(2)
+        1.8
+        >>> Scaling().throughput(8)
+        8.0
+        """
+        (p0, y0) = self.points[0]
+        if len(self.points) == 1:
+            return float(busy)
+        for p1, y1 in self.points[1:]:
+            if busy <= p1:
+                break
+            p0, y0 = p1, y1
+        else:
+            (p0, y0), (p1, y1) = self.points[-2:]
+        return y0 + (y1 - y0) * (busy - p0) / (p1 - p0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """All that the model needs to know about the backends it may choose from.
+
+    Attributes
+    ----------
+    threads, processes : BackendCost or None
+        None: not to be had here, or not asked for.
+    scaling : Scaling
+        The machine's scaling curve.
+    """
+
+    threads: BackendCost | None = None
+    processes: BackendCost | None = None
+    scaling: Scaling = Scaling()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What a few real items told of the user's function. Means are per item.
+
+    Attributes
+    ----------
+    n_sampled : int
+        Items that were run.
+    item_s, item_std_s, item_max_s : float
+        Wall seconds: mean (without the first call's excess), standard deviation between items, longest seen.
+    item_cpu_s : float
+        CPU seconds of the calling thread.
+    last_s : float
+        Wall seconds near the end of the data, where positions are spread (costs may rise along the data).
+    first_call_s : float
+        What the first call took beyond the others (a model load, a cold cache).
+    error_s : float
+        Standard error of ``item_s``.
+    arg_bytes, result_bytes : float
+        Pickled sizes.
+    arg_pickle_s, arg_unpickle_s, result_pickle_s, result_unpickle_s : float
+        Seconds for one item and one result.
+    gil_held : float or None
+        Share of an item's time in which it holds the interpreter's lock; None: not measured.
+    own_threads : float
+        CPU seconds of the whole process per wall second while items ran: above 1.2 the function runs threads itself.
+    rss_growth_bytes : float
+        Growth of resident memory per item while sampling.
+    transfer_error : str or None
+        Why the function, an item or a result cannot be pickled; None when it can (or nobody needs to know).
+    """
+
+    n_sampled: int
+    item_s: float
+    item_std_s: float = 0.0
+    item_max_s: float = 0.0
+    item_cpu_s: float = 0.0
+    last_s: float = 0.0
+    first_call_s: float = 0.0
+    error_s: float = 0.0
+    arg_bytes: float = 0.0
+    result_bytes: float = 0.0
+    arg_pickle_s: float = 0.0
+    arg_unpickle_s: float = 0.0
+    result_pickle_s: float = 0.0
+    result_unpickle_s: float = 0.0
+    gil_held: float | None = None
+    own_threads: float = 0.0
+    rss_growth_bytes: float = 0.0
+    transfer_error: str | None = None
+
+    @property
+    def waits(self) -> float:
+        """Share of an item's time in which it waits instead of computing (0: computes all the time)."""
+        return 0.0 if self.item_s <= 0 else min(1.0, max(0.0, 1.0 - self.item_cpu_s / self.item_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """Where the forecast seconds go; the parts add up to the forecast.
+
+    Attributes
+    ----------
+    start_s : float
+        Starting and leaving workers.
+    compute_s : float
+        The user's function, spread over the workers.
+    transfer_s : float
+        Pickling and moving items and results, as far as it is not hidden behind computing.
+    dispatch_s : float
+        Handing out chunks, as far as it is not hidden behind computing.
+    tail_s : float
+        Waiting for the last worker while the others are done.
+    """
+
+    start_s: float = 0.0
+    compute_s: float = 0.0
+    transfer_s: float = 0.0
+    dispatch_s: float = 0.0
+    tail_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What the model expects of one candidate.
+
+    Attributes
+    ----------
+    backend, workers, chunksize, start_method
+        The candidate. ``workers`` and ``chunksize`` belong to ``backend``; ``start_method`` is None unless processes.
+    total_s : float
+        Expected seconds, start to end.
+    low_s, high_s : float
+        An interval meant to hold the clock in 80 % of runs.
+    breakdown : Breakdown
+        Where the seconds go.
+    refused : str or None
+        Why this candidate must not run (memory, pickling); None: it may.
+    """
+
+    backend: Backend
+    workers: int
+    chunksize: int
+    start_method: str | None
+    total_s: float
+    low_s: float
+    high_s: float
+    breakdown: Breakdown
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Stands in an item's place in the results when ``on_error="collect"`` and the item failed for good.
+
+    Attributes
+    ----------
+    index : int
+        Position in ``data``.
+    exception : BaseException
+        What was raised (or `WorkerLostError`, `TransferError`).
+    traceback : str
+        Where, as text.
+    """
+
+    index: int
+    exception: BaseException
+    traceback: str = field(default="", repr=False)

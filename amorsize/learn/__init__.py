@@ -1,0 +1,1 @@
+"""What real runs took, kept for the next decision."""

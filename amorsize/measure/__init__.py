@@ -1,0 +1,1 @@
+"""Measuring: side effects live here; each function returns a fact."""

@@ -1,0 +1,1 @@
+"""Thinking only: no clock, operating system, thread, file or chance."""

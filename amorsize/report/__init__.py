@@ -1,0 +1,1 @@
+"""Facts and plans in words and pictures."""
