@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Backend = Literal["serial", "threads", "processes", "executor"]
 StartMethod = Literal["fork", "forkserver", "spawn"]
@@ -168,7 +168,7 @@ class Scaling:
 
         Examples
         --------
-        >>> Scaling(points=((1, 1.0), (4, 3.4))).throughput(2)
+        >>> round(Scaling(points=((1, 1.0), (4, 3.4))).throughput(2), 3)
         1.8
         >>> Scaling().throughput(8)
         8.0
@@ -311,6 +311,51 @@ class Forecast:
     high_s: float
     breakdown: Breakdown
     refused: str | None = None
+
+
+class Observation(NamedTuple):
+    """What some neighbouring items took in the caller.
+
+    Attributes
+    ----------
+    start, items : int
+        The first one's index, and how many.
+    wall_s, cpu_s, process_cpu_s : float
+        Seconds for all of them: by the clock, CPU of the calling thread, CPU of all threads of the process.
+    """
+
+    start: int
+    items: int
+    wall_s: float
+    cpu_s: float
+    process_cpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a parallel run took.
+
+    Attributes
+    ----------
+    wall_s : float
+        From the first instruction until every result was here.
+    ready_s : float or None
+        Until the first worker could take items.
+    work_s, work_cpu_s : float
+        Seconds that workers spent in the user's function, added up: by the clock, and of CPU.
+    items, chunks : int
+        What was handed out.
+    lost : int
+        Workers that died.
+    """
+
+    wall_s: float = 0.0
+    ready_s: float | None = None
+    work_s: float = 0.0
+    work_cpu_s: float = 0.0
+    items: int = 0
+    chunks: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,62 @@
+"""amorsize: how should this map run here?
+
+    plan = amorsize.optimize(func, data)          # before your own Pool.map
+    results = amorsize.execute(func, data)        # or let it run the map
+    $ python -m amorsize                          # what this machine really offers
+
+Names are loaded when they are first used (PEP 562): importing amorsize loads no numpy, psutil, multiprocessing,
+concurrent.futures, sqlite3 or scikit-learn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from amorsize.api import execute, machine, optimize
+    from amorsize.errors import AmorsizeError
+    from amorsize.facts import Failure, Machine
+    from amorsize.learn.history import History
+    from amorsize.plans import Plan
+    from amorsize.plans import Plan as OptimizationResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AmorsizeError",
+    "Failure",
+    "History",
+    "Machine",
+    "OptimizationResult",
+    "Plan",
+    "execute",
+    "machine",
+    "optimize",
+]
+
+_HOME = {
+    "AmorsizeError": ("amorsize.errors", "AmorsizeError"),
+    "Failure": ("amorsize.facts", "Failure"),
+    "History": ("amorsize.learn.history", "History"),
+    "Machine": ("amorsize.facts", "Machine"),
+    "OptimizationResult": ("amorsize.plans", "Plan"),
+    "Plan": ("amorsize.plans", "Plan"),
+    "execute": ("amorsize.api", "execute"),
+    "machine": ("amorsize.api", "machine"),
+    "optimize": ("amorsize.api", "optimize"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOME[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

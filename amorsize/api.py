@@ -1,0 +1,238 @@
+"""The public functions: the only module that knows all stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from amorsize.requests import check
+
+if TYPE_CHECKING:
+    from amorsize.facts import Machine
+    from amorsize.learn.history import History
+    from amorsize.plans import Plan
+
+
+def machine() -> Machine:
+    """What this process may use of this machine: cores, memory, start methods, and which file or call said so.
+
+    Read anew at each call (about 1 ms on Linux).
+
+    Returns
+    -------
+    Machine
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> amorsize.machine().usable_cores > 0
+    True
+    """
+    from amorsize.measure.machine import machine as read
+
+    return read()
+
+
+def optimize(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+) -> Plan:
+    """Say how ``map(func, data)`` should run here: the backend, the number of workers, the chunksize.
+
+    Runs ``func`` on a few of the items (at spread positions where ``data`` can be indexed), and forecasts every
+    candidate from what they took and from what parallelism costs on this machine. The first call measures those
+    costs (at most 0.3 s for the start method in question) and keeps them for later ones.
+
+    Parameters
+    ----------
+    func : callable
+        Takes one item.
+    data : iterable
+        Any iterable. Of a generator only the head is read; go on with ``plan.data``.
+    backend : str or tuple of str
+        ``"auto"``, ``"serial"``, ``"threads"``, ``"processes"``, or a tuple of these to choose from. Whoever will
+        use ``multiprocessing.Pool`` whatever comes asks for ``("serial", "processes")``. With ``"processes"``, func
+        is never called in this process: the sample is taken in a child.
+    max_workers : int, optional
+        Caps threads and processes alike.
+    start_method : {"fork", "forkserver", "spawn"}, optional
+        How worker processes start. By default fork on Linux while the caller has no other threads, else the
+        interpreter's default (forkserver where that is fork).
+    memory_limit : int, optional
+        Bytes that workers may add in all; by default what the machine has left.
+    sample : {"spread", "head"}
+        Which items to run: at spread positions, or the first ones.
+    history : History, optional
+        Where runs are recorded; by default what ``AMORSIZE_HISTORY`` says.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, by its name.
+    Exception
+        What ``func`` raises on a sampled item, with the item's index as a note.
+
+    Notes
+    -----
+    Costs one item, a dear first call if there is one, and beyond these at most 5 ms or 1 % of the forecast serial
+    time, whichever is more.
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> plan = amorsize.optimize(str.upper, ["a", "b", "c"])
+    >>> plan.backend, plan.n_jobs
+    ('serial', 1)
+    """
+    from amorsize.planning import plan_for
+
+    return plan_for(
+        check(
+            func,
+            data,
+            backend=backend,
+            max_workers=max_workers,
+            start_method=start_method,
+            memory_limit=memory_limit,
+            sample=sample,
+            history=history,
+        )
+    )
+
+
+@overload
+def execute(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = ...,
+    max_workers: int | None = ...,
+    start_method: str | None = ...,
+    memory_limit: int | None = ...,
+    sample: Literal["spread", "head"] = ...,
+    history: History | None = ...,
+    retries: int = ...,
+    on_error: Literal["raise", "collect"] = ...,
+    initializer: Callable[..., object] | None = ...,
+    initargs: tuple[Any, ...] = ...,
+    return_plan: Literal[False] = ...,
+) -> list[Any]: ...
+
+
+@overload
+def execute(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = ...,
+    max_workers: int | None = ...,
+    start_method: str | None = ...,
+    memory_limit: int | None = ...,
+    sample: Literal["spread", "head"] = ...,
+    history: History | None = ...,
+    retries: int = ...,
+    on_error: Literal["raise", "collect"] = ...,
+    initializer: Callable[..., object] | None = ...,
+    initargs: tuple[Any, ...] = ...,
+    return_plan: Literal[True],
+) -> tuple[list[Any], Plan]: ...
+
+
+def execute(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+    retries: int = 0,
+    on_error: Literal["raise", "collect"] = "raise",
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    return_plan: bool = False,
+) -> list[Any] | tuple[list[Any], Plan]:
+    """Run ``list(map(func, data))`` as fast as it can run here.
+
+    Starts as a plain loop and goes parallel, on threads or processes, only when the forecast gain beats what
+    starting costs. Every item that is run on the way counts; nothing is measured and thrown away.
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, sample, history
+        As in `optimize`. With ``backend="processes"`` func is never called in this process; with ``"auto"`` it may be
+        called in this process, in threads or in child processes.
+    retries : int
+        How often an item that raises is repeated.
+    on_error : {"raise", "collect"}
+        Raise the exception of the first failed item, or put a `Failure` in each failed item's place.
+    initializer : callable, optional
+        Called as ``initializer(*initargs)`` wherever func is about to run: in each worker, and in this process.
+    initargs : tuple
+        Its arguments.
+    return_plan : bool
+        Also return the `Plan` that was carried out.
+
+    Returns
+    -------
+    list, or (list, Plan)
+        The results, in the order of ``data``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, by its name.
+    Exception
+        What func raised, its type kept, with the item's index and a short repr as a note.
+    WorkerLostError
+        When an item's worker process died, and died again when the item was repeated alone.
+    TransferError
+        With ``backend="processes"``, when func, an item or a result cannot be pickled.
+
+    Notes
+    -----
+    Items run at least once, not exactly once: an item whose worker died is repeated.
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> amorsize.execute(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
+    from amorsize.engine import Execution
+
+    execution = Execution(
+        check(
+            func,
+            data,
+            backend=backend,
+            max_workers=max_workers,
+            start_method=start_method,
+            memory_limit=memory_limit,
+            sample=sample,
+            history=history,
+            retries=retries,
+            on_error=on_error,
+            initializer=initializer,
+            initargs=initargs,
+        )
+    )
+    results = execution.run()
+    if not return_plan:
+        return results
+    from amorsize.planning import plan_of
+
+    return results, plan_of(execution)

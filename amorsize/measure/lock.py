@@ -1,0 +1,71 @@
+"""How much of the time the user's function holds the interpreter's lock, seen by a canary.
+
+A canary thread sleeps 0.2 ms at a time beside the running items. Where the lock is free it comes round about 4,000
+times a second; where it is held, it waits up to a switch interval (5 ms) each time. The share of the time in which
+it could run tells them apart: pure Python 0.04, sorting 0.03, ``json.loads`` 0.02, many tiny numpy calls 0.04 |
+sums over 4 MB 0.3-0.5, matmul 0.7, zlib 0.8, sha256 of 500 kB 0.9, ``time.sleep`` 0.9.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Final, Self
+
+NAP_S: Final = 0.2e-3
+CYCLE_S: Final = 0.27e-3  # what a nap of 0.2 ms takes on Linux with nothing in its way (timer slack 50 µs)
+
+
+class Canary:
+    """Context manager: watches the lock while the caller runs items inside the block.
+
+    Attributes
+    ----------
+    gil_held : float
+        After the block: share of its time in which the lock was held, 0 to 1.
+
+    Examples
+    --------
+    >>> with Canary() as canary:
+    ...     _ = sum(range(500_000))
+    >>> canary.gil_held > 0.5
+    True
+    """
+
+    gil_held: float = 1.0
+
+    def __enter__(self) -> Self:
+        self._stop = False
+        self._cycles = 0
+        self._awake = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="amorsize-canary")
+        self._thread.start()
+        self._awake.wait()
+        self._began = time.perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        cycles, elapsed = self._cycles, time.perf_counter() - self._began
+        self._stop = True
+        self._thread.join()
+        self.gil_held = held_share(cycles, elapsed)
+
+    def _watch(self) -> None:
+        self._awake.set()
+        while not self._stop:
+            time.sleep(NAP_S)
+            self._cycles += 1
+
+
+def held_share(cycles: int, elapsed_s: float) -> float:
+    """Share of the time in which the lock was held, from the canary's rounds.
+
+    Examples
+    --------
+    >>> held_share(2, 0.0108), held_share(40, 0.0108)
+    (0.95, 0.0)
+    """
+    if elapsed_s <= 0:
+        return 1.0
+    return min(1.0, max(0.0, 1.0 - cycles * CYCLE_S / elapsed_s))

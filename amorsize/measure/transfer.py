@@ -1,0 +1,104 @@
+"""What it costs to pickle real items and results, both ways, and whether that can be done at all."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from amorsize import worker
+from amorsize.facts import Sample
+
+BUDGET_S: Final = 0.3e-3  # for all objects of one kind, beyond the first
+MOST: Final = 16  # objects looked at
+
+
+def weigh(
+    items: Sequence[Any], results: Sequence[Any], *, in_band: bool = False, func: Callable[..., Any] | None = None
+) -> Sample:
+    """Pickled sizes and times of some items and results.
+
+    Parameters
+    ----------
+    items, results : sequence
+        Objects to weigh; no items: they need not travel (a forked worker inherits them).
+    in_band : bool
+        As ``multiprocessing.Pool`` pickles (all bytes inside the pickle), not as amorsize's own workers do (large
+        buffers beside it).
+    func : callable or None
+        Also asked for whether it can be pickled.
+
+    Returns
+    -------
+    Sample
+        Of which only the fields about transfer count; ``transfer_error`` says in words what cannot be pickled.
+    """
+    error = None
+    if func is not None:
+        error = _cannot(func, "the function", in_band)
+    arg_bytes = arg_dump_s = arg_load_s = result_bytes = result_dump_s = result_load_s = 0.0
+    try:
+        arg_bytes, arg_dump_s, arg_load_s = _weigh(items, in_band)
+    except Exception as exc:  # noqa: BLE001  (pickle raises anything)
+        error = error or f"items cannot be pickled: {_first_bad(items, exc)}"
+    try:
+        result_bytes, result_dump_s, result_load_s = _weigh(results, in_band)
+    except Exception as exc:  # noqa: BLE001
+        error = error or f"results cannot be pickled: {_first_bad(results, exc)}"
+    return Sample(
+        n_sampled=0,
+        item_s=0.0,
+        arg_bytes=arg_bytes,
+        result_bytes=result_bytes,
+        arg_pickle_s=arg_dump_s,
+        arg_unpickle_s=arg_load_s,
+        result_pickle_s=result_dump_s,
+        result_unpickle_s=result_load_s,
+        transfer_error=error,
+    )
+
+
+def _cannot(obj: object, what: str, in_band: bool) -> str | None:
+    try:
+        _dump([obj], in_band)
+    except Exception as exc:  # noqa: BLE001
+        return f"{what} cannot be pickled: {worker.describe(obj, exc)}"
+    return None
+
+
+def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
+    """Bytes, seconds to pickle and to unpickle, each per object: in one list, as a chunk travels."""
+    if not len(objects):
+        return 0.0, 0.0, 0.0
+    count = 1
+    while True:
+        some = list(objects[:count])
+        began = time.perf_counter()
+        parts = _dump(some, in_band)
+        dumped = time.perf_counter()
+        worker.loads(parts)
+        loaded = time.perf_counter()
+        if count >= min(MOST, len(objects)) or loaded - began > BUDGET_S:
+            break
+        count = min(4 * count, MOST, len(objects))
+    size = sum(memoryview(part).nbytes for part in parts)
+    n = len(some)
+    return size / n, (dumped - began) / n, (loaded - dumped) / n
+
+
+def _dump(objects: list[Any], in_band: bool) -> list[Any]:
+    if in_band:  # what multiprocessing's ForkingPickler does, but for its few extra types
+        from multiprocessing.reduction import ForkingPickler
+
+        return [bytes(ForkingPickler.dumps(objects))]
+    return worker.dumps(objects)
+
+
+def _first_bad(objects: Sequence[Any], exc: BaseException) -> str:
+    for obj in objects:
+        try:
+            pickle.dumps(obj)
+        except Exception as why:  # noqa: BLE001
+            return worker.describe(obj, why)
+    return str(exc)

@@ -1,0 +1,211 @@
+r"""The forecast of one candidate: how many seconds a map takes on ``p`` workers with chunks of ``c`` items.
+
+.. math::
+
+    T(p,c) = start(p) + \max( N(\mu+u)/p + tail(p,c,\sigma),\; N(\mu_c+u+q+h/c)/C,\; N(q+h/c) )
+
+=========  ========  ===============================================================================================
+symbol     unit      meaning
+=========  ========  ===============================================================================================
+N, p, c    1         items, workers, items per chunk
+μ, σ       s         wall time of an item: mean, standard deviation
+μ_c        s         its CPU time (of all threads of the process, where the function starts threads of its own)
+u          s         in the worker, per item: unpickle the item, pickle the result, move both
+q          s         in the caller, per item: pickle the item, unpickle the result, move both
+h          s         in the caller, per chunk: the dispatcher's own cost
+C          1         cores that can be had: the smaller of the quota or affinity and what the scaling curve yields
+g          1         share of an item's time in which it holds the interpreter's lock (threads only)
+=========  ========  ===============================================================================================
+
+The three terms are the workers, the cores, and the one dispatcher; Amdahl's serial part is ``q + h/c``. For threads
+``u = q = 0`` and a fourth term appears, the lock: ``N μ g``.
+
+The tail is what the last worker does alone. Chunks of equal length ``c μ`` make ``ceil(k/p)`` rounds; random ones
+differ by about ``σ sqrt(2 c ln p)`` (Kruskal & Weiss 1985). Chunks that shrink towards the end leave one item, not one
+chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
+
+Left out: contention for memory bandwidth (the scaling curve is measured in the cache), a quota's throttling in periods
+of 100 ms, and what other programs do at the same time.
+"""
+
+from __future__ import annotations
+
+from math import ceil, exp, log, sqrt
+from typing import Final
+
+from amorsize.facts import Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.model.chunks import MIN_CHUNK_S
+
+Z_80: Final = 1.2816  # a normal variable is within ±1.28 standard deviations in 80 % of cases
+NOISE: Final = 0.06  # relative: what the same map differs by between two runs on a quiet machine
+
+
+def forecast(
+    sample: Sample,
+    costs: Costs,
+    machine: Machine,
+    backend: Backend,
+    workers: int,
+    chunksize: int,
+    *,
+    n_items: int,
+    caller_rss_bytes: int = 0,
+    shrinking: bool = False,
+) -> Forecast:
+    """Forecast one candidate.
+
+    Parameters
+    ----------
+    sample : Sample
+        What a few items told.
+    costs : Costs
+        What the backends cost on this machine.
+    machine : Machine
+        For the number of cores.
+    backend : {"serial", "threads", "processes"}
+        The candidate's backend; with ``workers`` and ``chunksize``.
+    n_items : int
+        Items in all.
+    caller_rss_bytes : int
+        The caller's resident memory (forking copies its page tables).
+    shrinking : bool
+        Chunks shrink towards the end (``execute``), instead of being equal (``Pool.map``).
+
+    Returns
+    -------
+    Forecast
+
+    Examples
+    --------
+    A thousand items of 1 ms, on two cores:
+
+    >>> from amorsize.model.recorded import recorded
+    >>> from amorsize.testing import a_machine
+    >>> work = Sample(n_sampled=5, item_s=1e-3, item_cpu_s=1e-3)
+    >>> costs = Costs(processes=recorded("team", "fork"))
+    >>> round(forecast(work, costs, a_machine(cores=2), "serial", 1, 1, n_items=1000).total_s, 3)
+    1.0
+    >>> round(forecast(work, costs, a_machine(cores=2), "processes", 2, 10, n_items=1000).total_s, 2)
+    0.51
+    """
+    if backend == "serial":
+        return _serial(sample, n_items)
+    cost = costs.threads if backend == "threads" else costs.processes
+    if cost is None:
+        raise ValueError(f"costs holds nothing for backend {backend!r}")
+    chunksize = max(1, min(chunksize, n_items))
+    active = min(workers, ceil(n_items / chunksize)) if n_items else 0
+    cores = min(costs.scaling.throughput(min(max(active, 1), machine.logical_cores)), machine.usable_cores)
+    parts = _parts(sample, cost, n_items, active, chunksize, cores, backend == "threads", shrinking)
+    start_s = cost.start.total_s(workers, caller_rss_bytes)
+    breakdown = Breakdown(start_s=start_s, **parts)
+    total = start_s + sum(parts.values()) + sample.first_call_s * (cost.start_method not in (None, "fork"))
+    spread = _spread(sample, cost, n_items, total, start_s)
+    return Forecast(
+        backend=backend,
+        workers=workers,
+        chunksize=chunksize,
+        start_method=cost.start_method,
+        total_s=total,
+        low_s=total * exp(-Z_80 * spread),
+        high_s=total * exp(Z_80 * spread),
+        breakdown=breakdown,
+    )
+
+
+def cpu_per_item(sample: Sample) -> float:
+    """CPU seconds per item, with those of threads that the function starts itself."""
+    own = sample.item_s * sample.own_threads if sample.own_threads > OWN_THREADS else 0.0
+    return max(sample.item_cpu_s, own)
+
+
+OWN_THREADS: Final = 1.2  # process CPU over wall time: above it the function runs threads of its own
+
+
+def _serial(sample: Sample, n_items: int) -> Forecast:
+    total = n_items * sample.item_s
+    spread = sqrt(_mean_error(sample, n_items) ** 2 + NOISE**2)
+    return Forecast(
+        backend="serial",
+        workers=1,
+        chunksize=max(1, n_items),
+        start_method=None,
+        total_s=total,
+        low_s=total * exp(-Z_80 * spread),
+        high_s=total * exp(Z_80 * spread),
+        breakdown=Breakdown(compute_s=total),
+    )
+
+
+def _parts(
+    sample: Sample, cost: BackendCost, n: int, p: int, c: int, cores: float, threads: bool, shrinking: bool
+) -> dict[str, float]:
+    """Seconds of computing, transfer, dispatch and tail; together the largest of the three (four) bounds."""
+    if not n:
+        return {}
+    channel = cost.channel
+    arg = 0.0 if channel.inherits else 1.0
+    u = q = 0.0
+    if not threads:
+        moved = arg * sample.arg_bytes + sample.result_bytes
+        u = arg * sample.arg_unpickle_s + sample.result_pickle_s + moved * channel.worker_s_per_byte
+        q = arg * (sample.arg_pickle_s + sample.arg_bytes * channel.send_s_per_byte)
+        q += sample.result_unpickle_s + sample.result_bytes * channel.recv_s_per_byte
+    h = channel.per_chunk_s
+    mu_c = cpu_per_item(sample)
+    busy = min(p, cores) / p if mu_c > 0.5 * sample.item_s else 1.0  # more computing workers than cores take turns
+    mu = sample.item_s / busy
+    waits_for_chunk = channel.latency_s / c if not shrinking else 0.0
+    tail = _tail(n, p, c, mu + u, sample, shrinking)
+    dispatcher = n * (q + h / c)
+    bounds = [n * (mu + u + waits_for_chunk) / p + tail, n * (mu_c + u + q + h / c) / cores, dispatcher]
+    if threads and sample.gil_held is not None:
+        bounds.append(n * (sample.item_s * sample.gil_held + h / c))
+    elif threads:
+        bounds.append(n * (mu_c + h / c))  # nobody has looked: computing is taken to hold the lock
+    total = max(bounds)
+    compute = min(max(n * mu / p, n * mu_c / cores), total)
+    tail = min(tail, total - compute)
+    rest = total - compute - tail
+    in_transfer = n * (u / p + q)
+    in_dispatch = n * h / c
+    both = in_transfer + in_dispatch
+    transfer = rest * in_transfer / both if both > 0 else 0.0
+    return {"compute_s": compute, "transfer_s": transfer, "dispatch_s": rest - transfer, "tail_s": tail}
+
+
+def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
+    """Seconds in which the last worker runs while others have nothing left to do."""
+    if p <= 1:
+        return 0.0
+    if shrinking:
+        c = max(1, min(c, round(MIN_CHUNK_S / item_s) if item_s > 0 else c, n // (4 * p)))
+    chunks = ceil(n / c)
+    rounds, over = divmod(chunks, p)
+    if over == 1 and chunks > 1:  # only the last chunk, perhaps a short one, stands in the last round
+        equal = (rounds * c + n - (chunks - 1) * c) * item_s
+    else:
+        equal = (rounds + (over > 0)) * c * item_s
+    quantised = equal - n * item_s / p
+    variable = sample.item_std_s > 0.05 * sample.item_s
+    if not variable:
+        return max(0.0, quantised)
+    random = sample.item_std_s * sqrt(2 * c * log(p))
+    late = c * max(item_s, sample.last_s) * (1 - 1 / p) / 2  # workers end somewhere within one chunk of each other
+    return max(0.0, quantised if rounds == 0 else 0.0, random + (0.0 if chunks <= p else late))
+
+
+def _mean_error(sample: Sample, n_items: int) -> float:
+    """Relative standard error of the sum over all items, from having seen only some."""
+    if sample.item_s <= 0:
+        return 1.0
+    unseen = 1.0 if n_items <= 0 else max(0.0, 1.0 - sample.n_sampled / n_items)
+    return min(1.5, sample.error_s / sample.item_s * sqrt(unseen))
+
+
+def _spread(sample: Sample, cost: BackendCost, n_items: int, total: float, start_s: float) -> float:
+    """Relative uncertainty of a forecast: of the sample, of the start, of the run itself."""
+    share = start_s / total if total > 0 else 0.0
+    return sqrt(
+        ((1 - share) * _mean_error(sample, n_items)) ** 2 + (share * cost.start.spread) ** 2 + (1.5 * NOISE) ** 2
+    )

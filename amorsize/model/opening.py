@@ -1,0 +1,348 @@
+"""How a run begins: a plain loop in the caller that says when to go parallel, if ever.
+
+Nothing measured is thrown away: every item that is looked at is an item of the user's, run once, its result kept.
+The loop costs next to nothing (the clock is read about once a millisecond), so a map that is not worth workers never
+pays for any. This is ski rental (Karlin, Manasse, Rudolph & Sleator 1988): what is spent in the loop before going
+parallel is bounded by what starting would have cost.
+
+A pure state machine: `Opening.next` says what to do, and the driver reports back through `saw`, `probed`, `weighed`,
+`watched` and `tried`. In order, as far as each is worth it:
+
+1. run head items in doubling batches;
+2. **probe** a few spread positions (the first items of sorted data lie);
+3. **weigh** what pickling a result costs;
+4. **watch the lock**: does the function release the GIL? Only where threads could then beat processes;
+5. **try threads** on real items for a few milliseconds, since the lock is not all that threads share;
+6. choose by the model, and go, or look again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Final
+
+from amorsize.facts import Backend, Costs, Forecast, Machine, Observation, Sample
+from amorsize.model.cost import OWN_THREADS, forecast
+from amorsize.model.search import MARGIN, choose
+
+BATCH_S: Final = 1e-3  # the clock is read about once per millisecond
+EVIDENCE_ITEMS: Final = 3
+SURE_SHARE: Final = 0.03  # starting workers in vain may cost this share of what was spent: then no more evidence
+PROBES: Final = 8  # spread positions
+PROBE_S: Final = 5e-3  # beyond it, probing ends (or at 1 % of the forecast, if that is more)
+WATCH_S: Final = 10e-3  # the canary wants two switch intervals of 5 ms (DESIGN §4)
+WATCH_MIN_S: Final = 30e-3  # less work left is not worth watching the lock for
+TRY_S: Final = 8e-3  # of items, run on two threads
+TRY_ITEM_S: Final = 5e-3  # longer items are not tried: their own watch is evidence enough
+TRY_GAIN: Final = 1.25  # two threads must be this much faster than one to be believed
+WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
+CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
+CHEAP_PROCESSES_S: Final = 4e-3  # starting and leaving two forked workers, at the least
+LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
+RATE_WEIGHT: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class RunMore:
+    """Run so many further items in the loop."""
+
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Run items at so many positions spread over what is left, one by one, until ``budget_s`` is spent."""
+
+    positions: int
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weigh:
+    """Measure what it costs to pickle a few items and results."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchLock:
+    """Run so many further items in the loop while a canary thread looks how often the GIL is free."""
+
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class TryThreads:
+    """Run so many further items on two threads."""
+
+    items: int
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Run what is left as forecast."""
+
+    forecast: Forecast
+
+
+Step = RunMore | Probe | Weigh | WatchLock | TryThreads | Go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What an opening may choose from.
+
+    Attributes
+    ----------
+    backends : tuple of str
+        Backends allowed; without ``"serial"`` it goes parallel as soon as it has some evidence.
+    machine : Machine
+    costs : Costs
+    max_workers, memory_limit_bytes : int or None
+        The user's limits.
+    caller_rss_bytes : int
+        The caller's resident memory.
+    """
+
+    backends: tuple[Backend, ...]
+    machine: Machine
+    costs: Costs
+    max_workers: int | None = None
+    memory_limit_bytes: int | None = None
+    caller_rss_bytes: int = 0
+
+
+class Opening:
+    """Decides over the first items of a run.
+
+    Parameters
+    ----------
+    n_items : int or None
+        Items in all; None when nobody knows: then as much is expected to come as has been.
+    indexable : bool
+        Whether items may be run out of order.
+    spread : bool
+        Whether to probe spread positions.
+    """
+
+    def __init__(self, n_items: int | None, *, indexable: bool, spread: bool = True) -> None:
+        self.n_items = n_items
+        self.terms: Terms | None = None
+        self.items = 0
+        self.wall_s = self.cpu_s = self.process_cpu_s = 0.0
+        self.first_s = 0.0
+        self.rate_s = 0.0  # recent seconds per item, exponentially weighted
+        self.probes: list[Observation] = []
+        self.batches: list[tuple[int, float]] = []  # the first ones, for the spread between items
+        self.may_probe = indexable and spread
+        self.transfer: Sample | None = None
+        self.gil_held: float | None = None
+        self.threads_gain: float | None = None
+        self.look_at_s = 0.0
+        self.looked_left_s = 0.0
+
+    # -- what the driver reports ---------------------------------------------------------------------------------
+
+    def saw(self, seen: Observation) -> None:
+        """Take in a batch of head items."""
+        if not seen.items:
+            return
+        if not self.items:
+            self.first_s = seen.wall_s / seen.items
+        self._add(seen)
+        rate = seen.wall_s / seen.items
+        self.rate_s = rate if self.items == seen.items else self.rate_s + RATE_WEIGHT * (rate - self.rate_s)
+        if len(self.batches) < 64:
+            self.batches.append((seen.items, seen.wall_s))
+
+    def probed(self, seen: Sequence[Observation]) -> None:
+        """Take in single items from spread positions."""
+        self.may_probe = False
+        self.probes = list(seen)
+        for one in seen:
+            self._add(one)
+
+    def weighed(self, transfer: Sample) -> None:
+        """Take in pickling costs: a `Sample` of which only those fields count."""
+        self.transfer = transfer
+
+    def watched(self, gil_held: float, seen: Observation) -> None:
+        """Take in the canary's answer; the items that ran beside it count as any others."""
+        self.saw(seen)
+        self.gil_held = gil_held
+
+    def tried(self, items: int, wall_s: float) -> None:
+        """Take in a trial on two threads; its items count as done, not as a measure of the loop."""
+        self.threads_gain = items * self.item_s / wall_s if wall_s > 0 else 1.0
+        if self.n_items is not None:
+            self.n_items -= items
+
+    def _add(self, seen: Observation) -> None:
+        self.items += seen.items
+        self.wall_s += seen.wall_s
+        self.cpu_s += seen.cpu_s
+        self.process_cpu_s += seen.process_cpu_s
+
+    # -- what is believed ----------------------------------------------------------------------------------------
+
+    @property
+    def left(self) -> int:
+        """Items expected to come."""
+        return self.items if self.n_items is None else max(0, self.n_items - self.items)
+
+    @property
+    def item_s(self) -> float:
+        """Expected seconds per item of what is left."""
+        if not self.items:
+            return 0.0
+        mean = self._mean_without_first()
+        if self.probes:
+            probe = sum(p.wall_s for p in self.probes) / len(self.probes)
+            # The head and the spread positions are pooled unless they tell two stories.
+            if abs(probe - mean) > 2 * self._error(probe):
+                return max(probe, self.rate_s) if self.rate_s > probe else probe
+            return mean
+        return max(mean, self.rate_s) if self.n_items is None or self.rate_s > 2 * mean else mean
+
+    def _mean_without_first(self) -> float:
+        if self.items == 1:
+            return self.first_s
+        return (self.wall_s - self.first_call_s) / self.items
+
+    @property
+    def first_call_s(self) -> float:
+        """What the first call took beyond the others."""
+        if self.items < EVIDENCE_ITEMS:
+            return 0.0
+        others = (self.wall_s - self.first_s) / (self.items - 1)
+        return self.first_s - others if self.first_s > 5 * others and self.first_s > BATCH_S else 0.0
+
+    def _error(self, mean: float) -> float:
+        values = [p.wall_s for p in self.probes]
+        if len(values) < 2:
+            return mean
+        variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
+        return sqrt(variance / len(values)) + 0.1 * mean
+
+    def sample(self) -> Sample:
+        """All that is known, as the model wants it."""
+        item_s = self.item_s
+        first = self.first_call_s
+        singles = [p.wall_s for p in self.probes] + [wall / n for n, wall in self.batches[1:]]
+        std = _std(singles) if len(singles) > 1 else 0.0
+        share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
+        base = self.transfer or Sample(n_sampled=0, item_s=0.0)
+        return replace(
+            base,
+            n_sampled=self.items,
+            item_s=item_s,
+            item_std_s=std,
+            item_max_s=max([p.wall_s for p in self.probes], default=item_s),
+            item_cpu_s=item_s * share,
+            last_s=self.probes[-1].wall_s if self.probes else item_s,
+            first_call_s=first,
+            error_s=std / sqrt(max(1, len(singles))),
+            gil_held=self.gil_held if self.gil_held is not None else (share if share < 1 - WAITS else None),
+            own_threads=self.process_cpu_s / self.wall_s if self.wall_s > 0 else 0.0,
+        )
+
+    # -- what to do ----------------------------------------------------------------------------------------------
+
+    def worth_asking(self) -> bool:
+        """Whether going parallel could conceivably pay; before that nobody need look at the machine."""
+        if not self.items:
+            return False
+        left_s = self.left * self.item_s
+        waits = self.cpu_s < (1 - WAITS) * self.wall_s
+        start_s = CHEAP_THREADS_S if waits else CHEAP_PROCESSES_S
+        if left_s < 2 * start_s:
+            return False
+        if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
+            return False
+        return self.wall_s * SURE_SHARE > start_s or self.items >= EVIDENCE_ITEMS
+
+    def wants_terms(self, backends: Sequence[Backend]) -> bool:
+        """Whether it is time to look at the machine."""
+        return self.items > 0 and ("serial" not in backends or self.worth_asking())
+
+    def withdraw(self, backend: Backend) -> None:
+        """This backend turned out not to be had."""
+        assert self.terms is not None
+        self.terms = replace(self.terms, backends=tuple(b for b in self.terms.backends if b != backend))
+
+    def batch(self) -> RunMore:
+        """The next batch of the loop: doubling, until it takes about `BATCH_S`."""
+        if self.items < 2:
+            return RunMore(1)
+        rate = max(self.rate_s, 1e-9)
+        return RunMore(max(1, min(2 * self.items, int(BATCH_S / rate))))
+
+    def next(self) -> Step:
+        """What to do now. Without `terms` (nobody has looked at the machine yet) the loop goes on."""
+        terms = self.terms
+        if self.may_probe and self.items > 1 and self.wall_s > BATCH_S and self.left > 4 * PROBES:
+            return Probe(PROBES, max(PROBE_S, 0.01 * self.left * self.item_s))
+        must_go = terms is not None and "serial" not in terms.backends and self.items > 0
+        if terms is None or not (must_go or self.worth_asking()):
+            return self.batch()
+        if self.transfer is None and "processes" in terms.backends:
+            return Weigh()
+        best = self._choose(terms, self.sample())
+        step = self._doubt(terms, best)
+        if step is not None:
+            return step
+        if best.backend == "serial":
+            self.look_at_s = LOOK_AGAIN * self.wall_s
+            self.looked_left_s = self.left * self.item_s
+            return self.batch()
+        return Go(best)
+
+    def _choose(self, terms: Terms, sample: Sample) -> Forecast:
+        best, _ = self.candidates(terms, sample)
+        return best
+
+    def candidates(self, terms: Terms, sample: Sample) -> tuple[Forecast, list[Forecast]]:
+        """The best candidate for what is left, and the others."""
+        backends = terms.backends
+        if self.threads_gain is not None and self.threads_gain < TRY_GAIN and len(backends) > 1:
+            backends = tuple(b for b in backends if b != "threads")
+        return choose(
+            sample,
+            terms.costs,
+            terms.machine,
+            n_items=max(1, self.left),
+            backends=backends,
+            max_workers=terms.max_workers,
+            memory_limit_bytes=terms.memory_limit_bytes,
+            caller_rss_bytes=terms.caller_rss_bytes,
+            shrinking=True,
+        )
+
+    def _doubt(self, terms: Terms, best: Forecast) -> Step | None:
+        """A question worth asking about threads before ``best`` is taken."""
+        sample = self.sample()
+        if "threads" not in terms.backends or terms.backends == ("threads",) or terms.costs.threads is None:
+            return None
+        if sample.waits > WAITS or sample.own_threads > OWN_THREADS or not terms.machine.gil_enabled:
+            return None
+        left_s = self.left * sample.item_s
+        if self.gil_held is None:
+            if left_s < WATCH_MIN_S or (terms.machine.usable_cores <= 1 and sample.waits < 0.1):
+                return None
+            free = self._choose(replace(terms, backends=("threads",)), replace(sample, gil_held=0.0))
+            if free.total_s < best.total_s * (1 - MARGIN):
+                return WatchLock(max(1, min(self.left // 4, round(WATCH_S / max(sample.item_s, 1e-9)))))
+            return None
+        if best.backend == "threads" and self.threads_gain is None and sample.item_s < TRY_ITEM_S:
+            return TryThreads(max(2, min(self.left // 4, round(TRY_S / max(sample.item_s, 1e-9)))))
+        return None
+
+
+def _std(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+
+
+def loop_forecast(sample: Sample, machine: Machine, n_items: int) -> Forecast:
+    """What the plain loop would take."""
+    return forecast(sample, Costs(), machine, "serial", 1, 1, n_items=max(1, n_items))

@@ -1,0 +1,129 @@
+"""The search for the fastest candidate over backend × workers × chunksize, under the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import Final
+
+from amorsize.facts import Backend, Costs, Forecast, Machine, Sample
+from amorsize.model.cost import cpu_per_item, forecast
+from amorsize.model.limits import refusal
+
+MARGIN: Final = 0.1  # a parallel plan must promise at least this much less time than the loop
+MAX_WAITING_WORKERS: Final = 64  # where nobody says how many callers the other end can bear
+
+
+def choose(
+    sample: Sample,
+    costs: Costs,
+    machine: Machine,
+    *,
+    n_items: int,
+    backends: Sequence[Backend],
+    max_workers: int | None = None,
+    memory_limit_bytes: int | None = None,
+    caller_rss_bytes: int = 0,
+    shrinking: bool = False,
+) -> tuple[Forecast, list[Forecast]]:
+    """The candidate with the least forecast time, and the best of every other backend and number of workers.
+
+    Serial is taken whenever nothing beats it by `MARGIN`. When it is not among ``backends``, the best of the others
+    is taken, refused or not.
+
+    Returns
+    -------
+    best : Forecast
+    alternatives : list of Forecast
+        Rejected candidates, fastest first; ``refused`` says why one must not run.
+    """
+    found: list[Forecast] = []
+    for backend in backends:
+        cost = None if backend == "serial" else costs.threads if backend == "threads" else costs.processes
+        if backend != "serial" and cost is None:
+            continue
+        for workers in worker_counts(sample, machine, backend, n_items, max_workers):
+            row = [
+                forecast(
+                    sample,
+                    costs,
+                    machine,
+                    backend,
+                    workers,
+                    chunksize,
+                    n_items=n_items,
+                    caller_rss_bytes=caller_rss_bytes,
+                    shrinking=shrinking,
+                )
+                for chunksize in chunk_sizes(sample, backend, workers, n_items, shrinking)
+            ]
+            best = min(row, key=lambda f: f.total_s)
+            found.append(_with_refusal(best, refusal(best, sample, cost, machine, memory_limit_bytes)))
+    if not found:
+        raise ValueError("none of the backends asked for can be had here")
+    found.sort(key=lambda f: (f.refused is not None, f.total_s))
+    best = _with_margin(found)
+    return best, [f for f in found if f is not best]
+
+
+def _with_margin(found: Sequence[Forecast]) -> Forecast:
+    best = found[0]
+    serial = next((f for f in found if f.backend == "serial"), None)
+    if serial is not None and (best.refused is not None or best.total_s > serial.total_s * (1 - MARGIN)):
+        return serial
+    # Among those that the clock could not tell apart, fewer workers are kinder to the machine.
+    level = [f for f in found if f.refused is None and f.backend == best.backend and f.total_s <= best.total_s * 1.01]
+    return min(level, key=lambda f: f.workers, default=best)
+
+
+def _with_refusal(f: Forecast, refused: str | None) -> Forecast:
+    if refused is None:
+        return f
+    from dataclasses import replace
+
+    return replace(f, refused=refused)
+
+
+def worker_counts(
+    sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None
+) -> list[int]:
+    """Numbers of workers worth a forecast: up to the cores, and beyond them as far as items wait."""
+    if backend == "serial":
+        return [1]
+    cores = ceil(machine.usable_cores)
+    most = cores
+    cpu = cpu_per_item(sample)
+    if sample.waits > 0.1:
+        useful = MAX_WAITING_WORKERS if cpu <= 0 else ceil(1.5 * machine.usable_cores * sample.item_s / cpu)
+        most = max(cores, min(useful, MAX_WAITING_WORKERS if max_workers is None else max_workers))
+    most = max(1, min(most, n_items))
+    if max_workers is not None:
+        most = min(most, max_workers)
+    return _ladder(1, most, also=(cores,))
+
+
+def chunk_sizes(sample: Sample, backend: Backend, workers: int, n_items: int, shrinking: bool) -> list[int]:
+    """Chunk sizes worth a forecast: a ladder, and those that divide the items evenly among the workers."""
+    if backend == "serial":
+        return [max(1, n_items)]
+    if shrinking:  # the schedule will find them; for the forecast, chunks of some milliseconds
+        size = 1 if sample.item_s <= 0 else max(1, int(5e-3 / sample.item_s))
+        return [max(1, min(size, ceil(n_items / (4 * workers))))]
+    most = max(1, ceil(n_items / workers))
+    return _ladder(1, most, also=(ceil(n_items / (workers * m)) for m in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)))
+
+
+def _ladder(least: int, most: int, also: Iterable[int] = ()) -> list[int]:
+    """Whole numbers from ``least`` to ``most`` in steps of about 1.4, with ``also`` where it lies between.
+
+    Examples
+    --------
+    >>> _ladder(1, 40, also=[7, 100])
+    [1, 2, 3, 4, 5, 7, 8, 11, 16, 22, 31, 40]
+    """
+    steps = {least, most, *(a for a in also if least <= a <= most)}
+    at = float(least)
+    while at < most:
+        at = max(at + 1, at * 1.4)
+        steps.add(min(int(at), most))
+    return sorted(steps)

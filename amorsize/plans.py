@@ -1,0 +1,145 @@
+"""The plan: what users hold. A frozen forecast, its reasons, and the pool that carries it out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from amorsize.facts import Backend, Breakdown, Forecast, Machine, Sample
+from amorsize.report import text
+
+if TYPE_CHECKING:
+    from amorsize.run.pools import PoolLike
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a map should run here, and what that should take.
+
+    Attributes
+    ----------
+    backend : {"serial", "threads", "processes", "executor"}
+        What runs the items. ``n_jobs`` and ``chunksize`` belong to it.
+    n_jobs : int
+        Workers; 1 for serial.
+    chunksize : int
+        Items per chunk.
+    start_method : str or None
+        How worker processes start; None unless ``backend`` is "processes".
+    estimated_speedup : float or None
+        ``serial_s / predicted_s``.
+    serial_s : float or None
+        Seconds that the plain loop should take.
+    predicted_s : float or None
+        Seconds from entering ``plan.pool()`` to leaving it, map included.
+    predicted_interval_s : (float, float) or None
+        Holds the clock in 80 % of runs. This and the three before are None when nobody knows how many items there are.
+    reason : str
+        One sentence.
+    warnings : tuple of str
+        What the user should know: doubts about a measurement, what cannot be pickled, why fork was passed over.
+    alternatives : tuple of Forecast
+        The other candidates, fastest first.
+    breakdown : Breakdown
+        Where the forecast seconds go.
+    data : iterable
+        All items, also those that sampling has taken from a generator: pass this, not the generator, to the pool.
+    sample : Sample or None
+        What the items told.
+    machine : Machine or None
+        Where.
+    native_threads : int or None
+        Cap on the BLAS and OpenMP threads of each worker process; None: left alone.
+    """
+
+    backend: Backend
+    n_jobs: int
+    chunksize: int
+    start_method: str | None = None
+    estimated_speedup: float | None = None
+    serial_s: float | None = None
+    predicted_s: float | None = None
+    predicted_interval_s: tuple[float, float] | None = None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    alternatives: tuple[Forecast, ...] = field(default=(), repr=False)
+    breakdown: Breakdown = field(default=Breakdown(), repr=False)
+    data: Iterable[Any] = field(default=(), repr=False, compare=False)
+    sample: Sample | None = field(default=None, repr=False)
+    machine: Machine | None = field(default=None, repr=False)
+    native_threads: int | None = field(default=None, repr=False)
+
+    def pool(self) -> PoolLike:
+        """Open what the plan says: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.
+
+        Its ``map``, ``imap``, ``imap_unordered`` and ``starmap`` use the plan's chunksize unless given another.
+
+        Returns
+        -------
+        context manager
+            Leaving it ends the workers.
+
+        Examples
+        --------
+        >>> import amorsize
+        >>> plan = amorsize.optimize(abs, [-2, 1])
+        >>> with plan.pool() as pool:
+        ...     pool.map(abs, plan.data)
+        [2, 1]
+        """
+        from amorsize.run.pools import open_pool
+
+        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads)
+
+    def explain(self) -> str:
+        """The plan, its forecast, the sample and the rejected candidates, in a few lines."""
+        return text.explain(self)
+
+    def plot(self, path: str | None = None) -> Any:
+        """Draw the forecast of every candidate; needs the extra ``plot``.
+
+        Parameters
+        ----------
+        path : str, optional
+            Where to save the picture.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            When matplotlib is not installed.
+        """
+        from amorsize.report.plot import plot_plan
+
+        return plot_plan(self, path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the data, as plain dicts, lists, numbers and strings."""
+        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__ if name != "data"}
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def _repr_html_(self) -> str:
+        from amorsize.report.html import plan_html
+
+        return plan_html(self)
+
+    def __str__(self) -> str:
+        return self.explain()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain(asdict(value))
+    return value

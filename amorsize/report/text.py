@@ -1,0 +1,129 @@
+"""Plans and machines in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amorsize.facts import Forecast, Sample
+from amorsize.model.cost import OWN_THREADS
+
+if TYPE_CHECKING:
+    from amorsize.plans import Plan
+
+
+def seconds(value: float | None) -> str:
+    """A duration with three significant digits and a fitting unit.
+
+    Examples
+    --------
+    >>> seconds(0.0000123), seconds(0.0456), seconds(7.891), seconds(None)
+    ('12.3 µs', '45.6 ms', '7.89 s', 'unknown')
+    """
+    if value is None:
+        return "unknown"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if abs(value) >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def size(value: float | None) -> str:
+    """A number of bytes with a fitting unit.
+
+    Examples
+    --------
+    >>> size(1536), size(8 << 30), size(None)
+    ('1.5 kB', '8.6 GB', 'none')
+    """
+    if value is None:
+        return "none"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def describe(f: Forecast) -> str:
+    """A candidate in a few words."""
+    if f.backend == "serial":
+        return "a plain loop"
+    how = f" ({f.start_method})" if f.start_method else ""
+    kind = {"threads": "thread", "processes": "process"}.get(f.backend, "worker")
+    many = f"{f.workers} {kind}{'' if f.workers == 1 else 'es' if kind == 'process' else 's'}{how}"
+    return f"{many}, chunks of {f.chunksize}"
+
+
+def reason(best: Forecast, serial: Forecast, alternatives: list[Forecast], sample: Sample, known: bool) -> str:
+    """One sentence: what was chosen, and why.
+
+    ``known`` tells whether the number of items is known, so that totals mean something.
+    """
+    item = f"an item takes {seconds(sample.item_s)}"
+    if sample.waits > 0.5:
+        item += f", {sample.waits:.0%} of it waiting"
+    if best.backend == "serial":
+        return f"{item}, and {_why_serial(serial, alternatives, sample, known)}"
+    gain = serial.total_s / best.total_s if best.total_s > 0 else 1.0
+    total = f"{describe(best)} should take {seconds(best.total_s)} in all, {gain:.1f} times as fast as the loop"
+    return f"{item}: {total}" if known else f"{item}: {describe(best)} should be {gain:.1f} times as fast as the loop"
+
+
+def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample, known: bool) -> str:
+    if not known and not alternatives:
+        return "nothing else may be used, so a plain loop it is"
+    best = next((a for a in alternatives if a.refused is None and a.workers > 1), None)
+    refused = next((a for a in alternatives if a.refused is not None), None)
+    if sample.own_threads > OWN_THREADS and best is not None:
+        return "the function already runs threads of its own, so a plain loop is as fast as anything"
+    if best is None:
+        why = f" ({refused.refused})" if refused is not None else ""
+        return f"nothing else can run here{why}, so a plain loop it is"
+    start = seconds(best.breakdown.start_s)
+    return (
+        f"the loop should take {seconds(serial.total_s)}, which {describe(best)} would not beat by a margin "
+        f"({seconds(best.total_s)}, of which {start} to start): a plain loop is best"
+    )
+
+
+def explain(plan: Plan) -> str:
+    """Everything about a plan, in lines."""
+    lines = [f"amorsize: {plan.reason}.", ""]
+    lines.append(f"  plan       {_plan_line(plan)}")
+    if plan.predicted_s is not None and plan.predicted_interval_s is not None:
+        low, high = plan.predicted_interval_s
+        lines.append(f"  forecast   {seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})")
+        lines.append(f"  loop       {seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}")
+        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
+        lines.append("  of which   " + ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0))
+    if plan.sample is not None:
+        lines.append(f"  sample     {_sample_line(plan.sample)}")
+    best: dict[str, Any] = {}
+    for other in plan.alternatives:
+        best.setdefault(other.backend, other)
+    for other in best.values():
+        why = f" ({other.refused})" if other.refused else ""
+        lines.append(f"  rejected   {describe(other)}: {seconds(other.total_s)}{why}")
+    lines += [f"  warning    {text}" for text in plan.warnings]
+    return "\n".join(lines)
+
+
+PARTS = ("start", "compute", "transfer", "dispatch", "tail")
+
+
+def _plan_line(plan: Plan) -> str:
+    how = f", start method {plan.start_method}" if plan.start_method else ""
+    return f"backend {plan.backend}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{how}"
+
+
+def _sample_line(sample: Sample) -> str:
+    parts = [
+        f"{sample.n_sampled} items",
+        f"{seconds(sample.item_s)} each (±{seconds(sample.item_std_s)})",
+        f"CPU {seconds(sample.item_cpu_s)}",
+    ]
+    if sample.first_call_s > 0:
+        parts.append(f"first call {seconds(sample.first_call_s)} more")
+    if sample.gil_held is not None:
+        parts.append(f"holds the GIL {sample.gil_held:.0%} of the time")
+    parts.append(f"result {size(sample.result_bytes)} pickled")
+    return ", ".join(parts)

@@ -1,0 +1,213 @@
+"""The arguments of a call, checked at the door: what comes out of here needs no second look."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from amorsize.facts import Backend
+
+if TYPE_CHECKING:
+    from amorsize.learn.history import History
+
+BACKENDS: tuple[Backend, ...] = ("serial", "threads", "processes")
+START_METHODS = ("fork", "forkserver", "spawn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call's arguments, all valid.
+
+    Attributes
+    ----------
+    backends : tuple of str
+        Backends to choose from; ``auto`` tells whether that was left to amorsize.
+    """
+
+    func: Callable[[Any], Any]
+    data: Iterable[Any]
+    auto: bool
+    backends: tuple[Backend, ...]
+    max_workers: int | None
+    start_method: str | None
+    memory_limit_bytes: int | None
+    spread: bool
+    history: History | None
+    retries: int = 0
+    on_error: Literal["raise", "collect"] = "raise"
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
+
+
+def check(
+    func: Any,
+    data: Any,
+    *,
+    backend: Any = "auto",
+    max_workers: Any = None,
+    start_method: Any = None,
+    memory_limit: Any = None,
+    sample: Any = "spread",
+    history: Any = None,
+    retries: Any = 0,
+    on_error: Any = "raise",
+    initializer: Any = None,
+    initargs: Any = (),
+) -> Request:
+    """Check every argument of ``optimize`` and ``execute``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the argument's name first.
+    """
+    if not callable(func):
+        raise TypeError(f"func: must be callable, not {_kind(func)}")
+    if _is_coroutine_function(func):
+        raise TypeError("func: is a coroutine function; calling it runs nothing. Pass a plain function")
+    if not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
+        raise TypeError(f"data: must be iterable, not {_kind(data)}")
+    if getattr(data, "ndim", None) == 0:
+        raise TypeError("data: a zero-dimensional array has no items to iterate over")
+    if initializer is not None and not callable(initializer):
+        raise TypeError(f"initializer: must be callable or None, not {_kind(initializer)}")
+    if not isinstance(initargs, Sequence) or isinstance(initargs, str | bytes):
+        raise TypeError(f"initargs: must be a tuple, not {_kind(initargs)}")
+    if on_error not in ("raise", "collect"):
+        raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
+    if sample not in ("spread", "head"):
+        raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
+    return Request(
+        func=func,
+        data=data,
+        auto=isinstance(backend, str) and backend == "auto",
+        backends=_backends(backend),
+        max_workers=_whole("max_workers", max_workers, least=1, optional=True),
+        start_method=_start_method(start_method),
+        memory_limit_bytes=_whole("memory_limit", memory_limit, least=1, optional=True),
+        spread=sample == "spread",
+        history=_history(history),
+        retries=_whole("retries", retries, least=0) or 0,
+        on_error=on_error,
+        initializer=initializer,
+        initargs=tuple(initargs),
+    )
+
+
+def _kind(obj: object) -> str:
+    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
+
+
+def _is_coroutine_function(func: Any) -> bool:
+    code = getattr(func, "__code__", None)
+    return bool(code is not None and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without importing inspect
+
+
+def _backends(backend: Any) -> tuple[Backend, ...]:
+    if isinstance(backend, str):
+        if backend == "auto":
+            return BACKENDS
+        if backend not in BACKENDS:
+            raise ValueError(f"backend: must be 'auto', one of {BACKENDS} or a tuple of these, not {backend!r}")
+        return (backend,)
+    if isinstance(backend, tuple | list):
+        if not backend:
+            raise ValueError("backend: an empty tuple leaves nothing to choose from")
+        for one in backend:
+            if not isinstance(one, str):
+                raise TypeError(f"backend: must hold names out of {BACKENDS}, not {_kind(one)}")
+            if one not in BACKENDS:
+                raise ValueError(f"backend: must hold names out of {BACKENDS}, not {one!r}")
+        return tuple(name for name in BACKENDS if name in backend)
+    raise TypeError(f"backend: must be 'auto', one of {BACKENDS} or a tuple of these, not {_kind(backend)}")
+
+
+def _whole(name: str, value: Any, *, least: int, optional: bool = False) -> int | None:
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name}: must be a whole number{' or None' if optional else ''}, not {_kind(value)}")
+    number = int(value.__index__())
+    if number < least:
+        raise ValueError(f"{name}: must be at least {least}, not {number}")
+    return number
+
+
+def _start_method(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"start_method: must be one of {START_METHODS} or None, not {_kind(value)}")
+    if value not in START_METHODS:
+        raise ValueError(f"start_method: must be one of {START_METHODS} or None, not {value!r}")
+    if value not in available_start_methods():
+        raise ValueError(f"start_method: {value!r} is not to be had on {sys.platform}")
+    return value
+
+
+def _history(value: Any) -> History | None:
+    if value is None:
+        return None
+    from amorsize.learn.history import History
+
+    if not isinstance(value, History):
+        raise TypeError(f"history: must be a History or None, not {_kind(value)}")
+    return value
+
+
+def available_start_methods() -> tuple[str, ...]:
+    """Start methods of this platform, without importing multiprocessing for it."""
+    if sys.platform == "win32":
+        return ("spawn",)
+    return ("fork", "spawn", "forkserver")
+
+
+UNSAFE_AFTER_FORK = ("torch.cuda", "cupy", "pycuda", "numba.cuda", "grpc", "jax", "tensorflow")
+"""Modules whose libraries are known to hang or crash in a child forked after they were loaded."""
+
+
+def resolve_start_method(asked: str | None) -> tuple[str, str | None]:
+    """The start method to use, and (when fork was passed over) why.
+
+    Fork while the caller has no other thread and no library is loaded that breaks after fork; else the interpreter's
+    default. Where that default is fork itself (CPython up to 3.13 on Linux) it is forkserver, the default from 3.14
+    on: forking with threads can deadlock the child (CPython gh-84559), and 3.12 warns of it at every fork.
+    """
+    if asked is not None:
+        return asked, None
+    if sys.platform != "linux":
+        return ("spawn", None)
+    reason = _unsafe_to_fork()
+    if reason is None:
+        return "fork", None
+    return _default_without_fork(), reason
+
+
+def _unsafe_to_fork() -> str | None:
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+        return f"the caller has other threads ({', '.join(others[:3])}), and forking could deadlock"
+    for name in UNSAFE_AFTER_FORK:
+        if name in sys.modules and _has_started(name):
+            return f"{name} is loaded, which breaks in forked children"
+    return None
+
+
+def _has_started(name: str) -> bool:
+    """CUDA hurts only once it has been initialised; of others nobody can tell."""
+    if name == "torch.cuda":
+        return bool(sys.modules[name].is_initialized())
+    return True
+
+
+def _default_without_fork() -> str:
+    context = sys.modules.get("multiprocessing.context")
+    chosen = None
+    if context is not None:
+        chosen = context._default_context.get_start_method(allow_none=True)
+    if chosen is None or chosen == "fork":
+        return "forkserver"
+    return str(chosen)

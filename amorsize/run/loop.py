@@ -1,0 +1,85 @@
+"""The plain loop in the caller, in batches short enough to look at the clock between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from amorsize.clock import REAL, Clock
+from amorsize.facts import Observation
+from amorsize.run.outcome import Outcome, failure_here
+from amorsize.run.source import Indexable, Streamed
+
+
+class Loop:
+    """Runs items in the caller and keeps their results.
+
+    Parameters
+    ----------
+    func : callable
+    source : Indexable or Streamed
+    outcome : Outcome
+    retries : int
+        How often an item that raises is repeated.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[Any], Any],
+        source: Indexable | Streamed,
+        outcome: Outcome,
+        retries: int = 0,
+        clock: Clock = REAL,
+    ) -> None:
+        self.func = func
+        self.source = source
+        self.outcome = outcome
+        self.retries = retries
+        self.clock = clock
+
+    def run(self, start: int, stop: int) -> Observation:
+        """Run items ``start`` to ``stop`` (or to the end of the source) and say what they took.
+
+        Raises the item's own exception if exceptions are to be raised.
+        """
+        clock = self.clock
+        items = self.source.items(start, stop)
+        wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
+        results = self._map(items, start)
+        wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
+        self.outcome.put(start, results)
+        self.source.release(start, start + len(results))
+        return Observation(start, len(results), wall, cpu, process)
+
+    def _map(self, items: Iterable[Any], start: int) -> list[Any]:
+        """``list(map(func, items))`` at its own speed, yet it knows where an exception came from."""
+        results: list[Any] = []
+        todo = iter(items)
+        while True:
+            try:
+                results.extend(map(self.func, todo))
+            except BaseException as exc:  # noqa: BLE001  (what is not to be kept is raised below)
+                # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
+                index = start + len(results)
+                results.append(self._again(items, index, start, exc))
+                continue
+            if len(results) == len(items):  # type: ignore[arg-type]
+                return results
+            # func raised StopIteration, which map() takes for the end of the items.
+            index = start + len(results)
+            results.append(self._again(items, index, start, RuntimeError("func raised StopIteration")))
+
+    def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
+        """Repeat an item that raised, as often as allowed; its result, its `Failure`, or its exception raised."""
+        for _ in range(self.retries):
+            if not isinstance(exc, Exception):
+                break
+            try:
+                return self.func(items[index - start])
+            except BaseException as again:  # noqa: BLE001
+                exc = again
+        failure = failure_here(index, exc)
+        self.outcome.fail(failure)
+        if self.outcome.on_error == "raise" or not isinstance(exc, Exception):
+            self.outcome.raise_now(failure, items[index - start])
+        return failure

@@ -1,0 +1,109 @@
+"""The pool that a plan opens: a real ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop with their methods.
+
+They differ from the originals in one thing: a map that is given no chunksize uses the plan's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from amorsize.facts import Backend
+
+
+class PoolLike(Protocol):
+    """What every pool of a plan can do."""
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """Results in the order of the items."""
+
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
+        """The same, one by one."""
+
+    def imap_unordered(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
+    ) -> Iterator[Any]:
+        """Results as they come."""
+
+    def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """As map, with each item unpacked into arguments."""
+
+    def __enter__(self) -> Self:
+        """The pool itself."""
+
+    def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
+        """End the pool's workers."""
+
+
+class LoopPool:
+    """The methods of a pool, run as a plain loop in the caller."""
+
+    def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """``list(map(func, iterable))``."""
+        return list(map(func, iterable))
+
+    def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
+        """``map(func, iterable)``."""
+        return map(func, iterable)
+
+    imap_unordered = imap
+
+    def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """``list(itertools.starmap(func, iterable))``."""
+        return list(starmap(func, iterable))
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    terminate = join = close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def open_pool(
+    backend: Backend, workers: int, chunksize: int, start_method: str | None, native_threads: int | None = None
+) -> PoolLike:
+    """Open the pool of a plan; ``native_threads`` caps the BLAS and OpenMP threads of each worker process."""
+    if backend == "serial":
+        return LoopPool()
+    import multiprocessing.pool
+
+    if backend == "threads":
+        return _planned(multiprocessing.pool.ThreadPool)(chunksize, workers)
+    context = multiprocessing.get_context(start_method)
+    if native_threads is None:
+        return _planned(multiprocessing.pool.Pool)(chunksize, workers, context=context)
+    from amorsize.worker import limit_native_threads
+
+    return _planned(multiprocessing.pool.Pool)(chunksize, workers, limit_native_threads, (native_threads,), context=context)
+
+
+def _planned(kind: Any) -> Any:
+    """A subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
+
+    class Planned(kind):  # type: ignore[misc]
+        def __init__(self, planned_chunksize: int, *args: Any, **kwargs: Any) -> None:
+            self._planned_chunksize = planned_chunksize
+            super().__init__(*args, **kwargs)
+
+        def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
+            return super().map(func, iterable, chunksize or self._planned_chunksize)
+
+        def starmap(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
+            return super().starmap(func, iterable, chunksize or self._planned_chunksize)
+
+        def imap(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
+            return super().imap(func, iterable, chunksize or self._planned_chunksize)
+
+        def imap_unordered(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
+            return super().imap_unordered(func, iterable, chunksize or self._planned_chunksize)
+
+    Planned.__name__ = Planned.__qualname__ = f"Planned{kind.__name__}"
+    return Planned

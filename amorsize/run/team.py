@@ -1,0 +1,375 @@
+"""Worker processes with a socket each, and the one place where the caller waits for all of them.
+
+Sending never blocks (what a socket does not take waits in an outbox) and neither does receiving, so that two spans in
+flight and a large result cannot lock each other, and a worker killed in mid-message cannot hold the caller. The death
+of a worker shows as end of file on its socket or on its pidfd, after all that it sent has been read.
+
+Forked workers are bare ``os.fork`` children: they hold function and data already, and the first results are there
+after 3-5 ms (``multiprocessing.Pool``: 13). Others are started by ``multiprocessing`` and sent the function once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import selectors
+import signal
+import socket
+import sys
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from amorsize import worker as child
+
+BLOCK: Final = 65536
+LEAVE_S: Final = 1.0  # an idle worker leaves in about 1 ms; one that hangs on its way out is killed after this
+
+
+class Message(NamedTuple):
+    """A frame from a worker, or (kind None) the news that it is gone."""
+
+    worker: int
+    kind: int | None
+    parts: list[Any]
+
+
+class Handle:
+    """The caller's side of one worker: its socket, how to see it die, and what is on its way in and out."""
+
+    def __init__(self, number: int, sock: socket.socket, pid: int, lifeline: int | None, slot: Any) -> None:
+        self.number = number
+        self.sock = sock
+        self.pid = pid
+        self.lifeline = lifeline
+        self.slot = slot
+        self.process: Any = None  # a multiprocessing.Process, unless forked here
+        self.pidfd: int | None = None
+        self.outbox: deque[memoryview] = deque()
+        self.pending = bytearray()
+        self.target: bytearray | None = None  # a large frame being filled
+        self.filled = 0
+        self.exitcode: int | None = None
+
+    def read(self, block: bytearray) -> tuple[list[tuple[int, list[Any]]], bool]:
+        """All frames that have arrived, and whether the other end is closed."""
+        frames: list[tuple[int, list[Any]]] = []
+        view = memoryview(block)
+        while True:
+            try:
+                if self.target is not None:
+                    n = self.sock.recv_into(memoryview(self.target)[self.filled :])
+                else:
+                    n = self.sock.recv_into(block)
+            except BlockingIOError:
+                return frames, False
+            except ConnectionError:
+                return frames, True
+            if not n:
+                return frames, True
+            if self.target is not None:
+                self.filled += n
+                if self.filled == len(self.target):
+                    frames.append(_split(self.target))
+                    self.target = None
+                continue
+            self.pending += view[:n]
+            self._cut(frames)
+            if n < len(block) and self.target is None:
+                return frames, False
+
+    def _cut(self, frames: list[tuple[int, list[Any]]]) -> None:
+        while (size := _frame_size(self.pending)) is not None:
+            if len(self.pending) >= size:
+                frames.append(_split(self.pending[:size]))
+                del self.pending[:size]
+                continue
+            if size > BLOCK:  # fill it in place: no growing buffer, no second copy
+                self.target, self.filled = bytearray(size), len(self.pending)
+                self.target[: self.filled] = self.pending
+                self.pending.clear()
+            return
+
+    def write(self) -> bool:
+        """Send what the socket takes; True when something is left over."""
+        while self.outbox:
+            try:
+                sent = self.sock.sendmsg(list(self.outbox)[:64])
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                self.outbox.clear()  # its death will be read from the same socket
+                return False
+            while sent:
+                first = self.outbox[0]
+                if sent >= len(first):
+                    sent -= len(first)
+                    self.outbox.popleft()
+                else:
+                    self.outbox[0] = first[sent:]
+                    sent = 0
+        return False
+
+
+def _frame_size(data: bytearray) -> int | None:
+    """Bytes of the frame that ``data`` begins with; None while too little of it is here to tell."""
+    head = child.HEADER.size
+    if len(data) < head:
+        return None
+    _, n_buffers, n_pickle = child.HEADER.unpack_from(data)
+    sizes_end = head + n_buffers * child.SIZE.size
+    if len(data) < sizes_end:
+        return None
+    sizes = (child.SIZE.unpack_from(data, at)[0] for at in range(head, sizes_end, child.SIZE.size))
+    return int(sizes_end + n_pickle + sum(sizes))
+
+
+def _split(data: bytearray) -> tuple[int, list[Any]]:
+    kind, n_buffers, n_pickle = child.HEADER.unpack_from(data)
+    at = child.HEADER.size
+    sizes = [n_pickle]
+    for _ in range(n_buffers):
+        sizes.append(child.SIZE.unpack_from(data, at)[0])
+        at += child.SIZE.size
+    parts = []
+    view = memoryview(data)
+    for size in sizes:
+        parts.append(view[at : at + size])
+        at += size
+    return kind, parts
+
+
+class Team:
+    """Some worker processes of one map.
+
+    Parameters
+    ----------
+    setup : worker.Setup
+        Function and settings.
+    data : object
+        What forked workers inherit and take their index ranges from; None: items are sent.
+    start_method : {"fork", "forkserver", "spawn"}
+        How workers start.
+    slots : int
+        Most workers at a time.
+    """
+
+    def __init__(self, setup: child.Setup, data: Any, start_method: str, slots: int) -> None:
+        self.setup = setup
+        self.data = data
+        self.start_method = start_method
+        self.handles: dict[int, Handle] = {}
+        self.leaving: list[Handle] = []
+        self._setup_frame: list[Any] | None = None
+        if start_method != "fork":
+            self._setup_frame = child.frame(child.READY, child.dumps(setup, setup.by_value))
+        self._selector = selectors.DefaultSelector()
+        self._block = bytearray(BLOCK)
+        self._slots = memoryview(mmap.mmap(-1, 16 * slots)).cast("q")
+        self._free_slots = list(range(slots))[::-1]
+        _teams.add(self)
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def start(self, number: int) -> None:
+        """Start a worker under this number; it answers READY when it can take items. Raises OSError if it cannot."""
+        ours, theirs = socket.socketpair()
+        at = self._free_slots.pop()
+        slot = self._slots[2 * at : 2 * at + 2]
+        slot[0], slot[1] = -1, at
+        try:
+            handle = self._fork(number, ours, theirs, slot) if self.start_method == "fork" else (
+                self._spawn(number, ours, theirs, slot)
+            )
+        except BaseException:
+            ours.close()
+            self._free_slots.append(at)
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self.handles[number] = handle
+        self._selector.register(ours, selectors.EVENT_READ, handle)
+        handle.pidfd = _pidfd(handle.pid)
+        if handle.pidfd is not None:
+            self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
+        if self._setup_frame is not None:
+            self._post(handle, self._setup_frame)
+
+    def _fork(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any) -> Handle:
+        for stream in (sys.stdout, sys.stderr):  # else what is buffered would be written once by each worker
+            if stream is not None and not stream.closed:
+                stream.flush()
+        read_end, write_end = os.pipe()
+        try:
+            pid = os.fork()
+        except BaseException:
+            os.close(read_end)
+            os.close(write_end)
+            raise
+        if pid == 0:
+            ours.close()
+            os.close(write_end)
+            child.serve_forked(theirs, self.setup, self.data, slot, read_end)
+        os.close(read_end)
+        return Handle(number, ours, pid, write_end, slot)
+
+    def _spawn(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any) -> Handle:
+        import multiprocessing
+
+        process = multiprocessing.get_context(self.start_method).Process(  # type: ignore[attr-defined]
+            target=child.serve_spawned, args=(theirs, self.setup.cores), daemon=True, name=f"amorsize-{number}"
+        )
+        process.start()
+        handle = Handle(number, ours, process.pid, None, slot)
+        handle.process = process
+        return handle
+
+    # -- talking -------------------------------------------------------------------------------------------------
+
+    def send_range(self, number: int, start: int, stop: int) -> None:
+        """Have a worker run items that it inherited."""
+        self._post(self.handles[number], child.frame(child.RUN_RANGE, [child.SPAN.pack(start, stop)]))
+
+    def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
+        """Have a worker run these items; in the place of one that cannot be pickled goes the reason, which fails it."""
+        kind, by_value = child.RUN_ITEMS, self.setup.by_value
+        try:
+            pickled, *buffers = child.dumps(items, by_value)
+        except Exception:  # noqa: BLE001  (pickle raises anything)
+            kind = child.RUN_MARKED
+            marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
+            pickled, *buffers = child.dumps(marked, by_value)
+        payload = child.SPAN.pack(start, stop) + pickled
+        self._post(self.handles[number], child.frame(kind, [payload, *buffers]))
+
+    def _post(self, handle: Handle, parts: Sequence[Any]) -> None:
+        handle.outbox.extend(memoryview(part).cast("B") for part in parts if len(part))
+        if handle.write():
+            self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
+
+    def wait(self, timeout_s: float | None) -> list[Message]:
+        """Messages that arrive within ``timeout_s`` seconds (None: as long as it takes; 0: what is here now)."""
+        messages: list[Message] = []
+        gone: dict[int, Handle] = {}
+        for key, mask in self._selector.select(timeout_s):
+            handle: Handle = key.data
+            if self.handles.get(handle.number) is not handle:
+                continue
+            if mask & selectors.EVENT_WRITE and not handle.write():
+                self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
+            frames, closed = handle.read(self._block)
+            messages += [Message(handle.number, kind, parts) for kind, parts in frames]
+            if closed or key.fd == handle.pidfd:
+                gone[handle.number] = handle
+        for handle in gone.values():
+            self._remove(handle)
+            self._collect(handle, LEAVE_S)
+            messages.append(Message(handle.number, None, [handle]))
+        return messages
+
+    # -- leaving -------------------------------------------------------------------------------------------------
+
+    def retire(self, number: int) -> None:
+        """Let a worker leave; nobody waits for it yet."""
+        handle = self.handles[number]
+        self._remove(handle)
+        self.leaving.append(handle)
+
+    def close(self) -> None:
+        """Let all workers leave, and reap them."""
+        for number in list(self.handles):
+            self.retire(number)
+        for handle in self.leaving:
+            self._collect(handle, LEAVE_S)
+        self._dispose()
+
+    def kill(self) -> None:
+        """End all workers at once, whatever they are at."""
+        for handle in [*self.handles.values(), *self.leaving]:
+            if handle.exitcode is None:
+                _kill(handle.pid)
+        self.close()
+
+    def _remove(self, handle: Handle) -> None:
+        self._selector.unregister(handle.sock)
+        if handle.pidfd is not None:
+            self._selector.unregister(handle.pidfd)
+        handle.sock.close()
+        del self.handles[handle.number]
+
+    def _collect(self, handle: Handle, patience_s: float) -> None:
+        """Reap a worker that is leaving; kill it when it takes too long. Learns its exit code."""
+        if handle.exitcode is None:
+            if handle.process is not None:
+                handle.process.join(patience_s)
+                if handle.process.exitcode is None:
+                    handle.process.kill()
+                    handle.process.join()
+                handle.exitcode = handle.process.exitcode
+                handle.process.close()
+            else:
+                handle.exitcode = _reap(handle.pid, handle.pidfd, patience_s)
+        for fd in (handle.pidfd, handle.lifeline):
+            if fd is not None:
+                os.close(fd)
+        handle.pidfd = handle.lifeline = None
+        if handle.slot is not None:
+            self._free_slots.append(handle.slot[1])
+
+    def _dispose(self) -> None:
+        self._selector.close()
+        self.leaving.clear()
+        _teams.discard(self)
+
+
+def _pidfd(pid: int) -> int | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # an old kernel, or a sandbox that forbids it: end of file on the socket still tells
+        return None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    except ProcessLookupError:
+        return
+
+
+def _reap(pid: int, pidfd: int | None, patience_s: float) -> int | None:
+    """Wait for a forked child; its exit code, or minus the signal that ended it, or None if another reaped it."""
+    if pidfd is not None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(pidfd, selectors.EVENT_READ)
+            if not selector.select(patience_s):
+                _kill(pid)
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    except ChildProcessError:
+        return None
+
+
+_teams: weakref.WeakSet[Team] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    """In a forked child, ours or a stranger's: close the caller's ends, or workers would outlive their caller."""
+    for team in list(_teams):
+        for handle in [*team.handles.values(), *team.leaving]:
+            handle.sock.close()
+            for fd in (handle.pidfd, handle.lifeline):
+                if fd is not None:
+                    os.close(fd)
+            handle.pidfd = handle.lifeline = None
+        team.handles.clear()
+        team.leaving.clear()
+        team._selector.close()
+    _teams.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

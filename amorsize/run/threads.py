@@ -1,0 +1,167 @@
+"""Threads of the caller, driven by the same Schedule as worker processes.
+
+Whichever thread has ended a span takes the lock, tells the schedule, and carries out what it says, so that no thread
+has to wake another one between two spans of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from amorsize.facts import Ran
+from amorsize.model.schedule import Done, Ended, Event, Fail, Finish, Ready, Retire, Schedule, Send, Span, Start
+from amorsize.run.outcome import Outcome, failure_here
+from amorsize.run.source import Indexable, Streamed
+
+
+class ThreadDriver:
+    """Runs what a schedule says on threads of this process.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    source : Indexable or Streamed
+    outcome : Outcome
+    func : callable
+    initializer : callable or None
+        Called without arguments in each thread before its first item.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        source: Indexable | Streamed,
+        outcome: Outcome,
+        func: Callable[[Any], Any],
+        initializer: Callable[[], object] | None = None,
+    ) -> None:
+        self.schedule = schedule
+        self.source = source
+        self.outcome = outcome
+        self.func = func
+        self.initializer = initializer
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._stop = False
+        self._broken: BaseException | None = None
+        self._inboxes: dict[int, SimpleQueue[tuple[Span, Any] | None]] = {}
+        self._threads: list[threading.Thread] = []
+        self._ready_s: float | None = None
+        self._work_s = self._work_cpu_s = 0.0
+        self._items = self._chunks = 0
+
+    def run(self) -> Ran:
+        """Run to the end. Failures stand in the outcome; an exception of the items' source is raised."""
+        began = time.perf_counter()
+        try:
+            with self._lock:
+                self._carry_out(self.schedule.begin())
+            self._ready_s = time.perf_counter() - began
+            self._ended.wait()
+        except BaseException:
+            self._dismiss()  # Ctrl-C: items that run now cannot be stopped, and nobody waits for them
+            raise
+        self._dismiss()
+        for thread in self._threads:
+            thread.join()
+        if self._broken is not None:
+            raise self._broken
+        return Ran(
+            wall_s=time.perf_counter() - began,
+            ready_s=self._ready_s,
+            work_s=self._work_s,
+            work_cpu_s=self._work_cpu_s,
+            items=self._items,
+            chunks=self._chunks,
+        )
+
+    def _dismiss(self) -> None:
+        self._stop = True
+        for inbox in self._inboxes.values():
+            inbox.put(None)
+
+    # -- in whichever thread, under the lock ---------------------------------------------------------------------
+
+    def _carry_out(self, instructions: list[Any]) -> None:
+        todo = list(instructions)[::-1]
+        while todo:
+            events: list[Event] = []
+            match todo.pop():
+                case Start(number):
+                    events = self._start(number)
+                case Send(number, span):
+                    events = self._send(number, span)
+                case Retire(number):
+                    self._inboxes[number].put(None)
+                case Fail(index):
+                    self.outcome.fail(self.outcome.last_error[index])
+                    if self.outcome.doomed:
+                        self._ended.set()
+                        return
+                case Finish():
+                    self._ended.set()
+            for event in events:
+                todo.extend(self.schedule.handle(event)[::-1])
+
+    def _start(self, number: int) -> list[Event]:
+        self._inboxes[number] = SimpleQueue()
+        thread = threading.Thread(target=self._work, args=(number,), daemon=True, name=f"amorsize-{number}")
+        self._threads.append(thread)
+        thread.start()
+        return [Ready(number)]
+
+    def _send(self, number: int, span: Span) -> list[Event]:
+        items = self.source.items(span.start, span.stop)
+        events: list[Event] = [Ended(self.source.length or 0)] if len(items) < len(span) else []
+        if len(items):
+            self._inboxes[number].put((span, items))
+        return events
+
+    # -- in each thread ------------------------------------------------------------------------------------------
+
+    def _work(self, number: int) -> None:
+        inbox = self._inboxes[number]
+        try:
+            if self.initializer is not None:
+                self.initializer()
+            while (work := inbox.get()) is not None and not self._stop:
+                span, items = work
+                wall_s, cpu_s = time.perf_counter(), time.thread_time()
+                results, failed = self._run(items, span.start)
+                wall_s, cpu_s = time.perf_counter() - wall_s, time.thread_time() - cpu_s
+                with self._lock:
+                    if self._ended.is_set():
+                        return
+                    self._work_s += wall_s
+                    self._work_cpu_s += cpu_s
+                    self._items += len(results)
+                    self._chunks += 1
+                    self.outcome.put(span.start, results)
+                    for failure in failed:
+                        self.outcome.remember(failure)
+                    failed_at = tuple(failure.index for failure in failed)
+                    instructions = self.schedule.handle(Done(number, wall_s, failed_at, len(results)))
+                    self.source.release(span.start, span.start + len(results))
+                    self._carry_out(instructions)
+        except BaseException as exc:  # noqa: BLE001  (the source's, or the initializer's: the caller raises it)
+            self._broken = exc
+            self._ended.set()
+
+    def _run(self, items: Any, start: int) -> tuple[list[Any], list[Any]]:
+        results: list[Any] = []
+        failed: list[Any] = []
+        for index, item in enumerate(items, start):
+            if self._stop:
+                break
+            try:
+                results.append(self.func(item))
+            except BaseException as exc:  # noqa: BLE001
+                results.append(None)
+                failed.append(failure_here(index, exc))
+                if self.outcome.on_error == "raise" and not self.schedule.retries:
+                    break
+        return results, failed

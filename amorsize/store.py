@@ -1,0 +1,521 @@
+"""The one SQLite file of amorsize: what a backend costs here, and the rows of past runs.
+
+Where it is, ``AMORSIZE_HISTORY`` says at each call: a path, ``off`` (nothing on disk), or nothing at all, which means
+``history.sqlite`` in the user's cache folder. What it holds is worth little, and the user's results much, so:
+
+* No operation raises. A file that cannot be used costs one `RuntimeWarning` per path and process, and from then on
+  reads as empty.
+* Each operation opens the file and closes it again (about 1 ms to write, 0.2 ms to read, ext4 on a virtual disk), so
+  nothing is shared between threads or carried through a fork, and nobody holds a lock while idle.
+* Writers take turns: ``BEGIN IMMEDIATE``, and whoever finds the file busy tries again for up to `PATIENCE_S`.
+* The journal is a write-ahead log, except on network file systems: its index is shared memory, which hosts do not
+  share (https://sqlite.org/wal.html).
+* Making the file, bringing its tables up to date and moving a broken one out of the way happen under a lock on its
+  folder. Files change at a path in one direction only, so a connection that finds the same inode there before and
+  after it opened knows that file and log belong together.
+* Only what is ours is touched. The application id in its header tells; someone else's database, or one that a newer
+  amorsize wrote, is left as it is.
+
+Rows are JSON and never pickled: a file that a stranger could write must not be able to run code.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+T = TypeVar("T")
+
+VARIABLE: Final = "AMORSIZE_HISTORY"
+OFF: Final = "off"
+FILE_NAME: Final = "history.sqlite"
+APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
+PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
+KEEP_RUNS: Final = 100_000  # rows of about 0.5 kB: the file stays below 50 MB or so
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE cost (key TEXT PRIMARY KEY, measured_at_s REAL NOT NULL, body TEXT NOT NULL)",
+        "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
+        "CREATE INDEX run_function ON run (function)",
+    ),
+)
+"""What leads from each version of the schema (``PRAGMA user_version``) to the next; only ever appended to."""
+
+# SQLite's primary result codes (https://sqlite.org/rescode.html), written down here since importing sqlite3 costs 4 ms.
+_BUSY, _LOCKED, _CORRUPT, _PROTOCOL, _NOT_A_DATABASE = 5, 6, 11, 15, 26
+_READONLY_MOVED: Final = 1032  # an extended code: somebody moved the file away between our opening and writing it
+
+# Where shared memory or locks may not reach every user of the file. Besides these, all of fuse.* but overlays: most
+# are remote, and a wrong guess only costs a slower journal.
+# fmt: off
+_NETWORK_TYPES: Final = frozenset((
+    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+    "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "wekafs",
+))
+# fmt: on
+
+_warned: set[str] = set()  # paths that had their warning in this process
+_impatient: set[str] = set()  # paths that were waited for in vain: one try each time, until one succeeds
+_in_flight: list[None] = []  # one entry for each operation that runs at this moment, in any thread
+_state = {"hooked": False, "unusable": False}
+
+
+class Store:
+    """The SQLite file at one path. Every method may be called from any thread and process, and none raises.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or None
+        The file. None keeps nothing: all reads are empty and all writes are refused.
+    patience_s : float
+        How long to try while others hold the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, *, patience_s: float = PATIENCE_S) -> None:
+        self._file = None if path is None else os.path.realpath(os.fspath(path))
+        self._patience_s = patience_s
+
+    def __repr__(self) -> str:
+        return f"Store({self._file!r})"
+
+    @property
+    def path(self) -> Path | None:
+        """The file, whether it exists or not; None when nothing is kept."""
+        from pathlib import Path
+
+        return None if self._file is None else Path(self._file)
+
+    def get_cost(self, key: str) -> dict[str, Any] | None:
+        """What `put_cost` stored last under that key, with ``measured_at_s`` added; None when there is nothing."""
+        query = "SELECT measured_at_s, body FROM cost WHERE key = ?"
+        found = self._do(lambda link: link.execute(query, (_text(key),)).fetchone(), write=False)
+        body = None if found is None else loads(found[1])
+        return None if found is None or body is None else {**body, "measured_at_s": found[0]}
+
+    def put_cost(self, key: str, body: Mapping[str, Any], at_s: float) -> bool:
+        """Keep ``body`` (anything that JSON can hold) under ``key``, in place of what was there. Whether it is kept."""
+        row = (_text(key), float(at_s), dumps(body))
+        statement = "INSERT OR REPLACE INTO cost (key, measured_at_s, body) VALUES (?, ?, ?)"
+        return self._do(lambda link: bool(link.execute(statement, row)), write=True) is True
+
+    def add_runs(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Append rows, all of them or none, and let go of the oldest beyond `KEEP_RUNS`. Whether they are kept.
+
+        ``at_s`` and ``function`` of a row have columns of their own; the rest of it is kept as JSON.
+        """
+        if not rows:
+            return True
+        values = [_row_values(row) for row in rows]
+
+        def insert(link: sqlite3.Connection) -> bool:
+            link.executemany("INSERT INTO run (at_s, function, body) VALUES (?, ?, ?)", values)
+            link.execute("DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?", (KEEP_RUNS,))
+            return True
+
+        return self._do(insert, write=True) is True
+
+    def runs(self, function: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """The newest ``limit`` rows (of that function), in the order in which they were added."""
+        query = "SELECT at_s, function, body FROM run"
+        query += "" if function is None else " WHERE function = ?"
+        query += " ORDER BY id DESC" + ("" if limit is None else " LIMIT ?")
+        values = [value for value in (None if function is None else _text(function), limit) if value is not None]
+        found = self._do(lambda link: link.execute(query, values).fetchall(), write=False) or []
+        bodies = ((at_s, name, loads(body)) for at_s, name, body in reversed(found))
+        return [{**body, "at_s": at_s, "function": name} for at_s, name, body in bodies if body is not None]
+
+    def count(self) -> int:
+        """How many rows of runs there are."""
+        found = self._do(lambda link: link.execute("SELECT count(*) FROM run").fetchone(), write=False)
+        return 0 if found is None else int(found[0])
+
+    def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T | None:
+        """What ``work`` returns from within a transaction; None when the file has nothing or cannot be used."""
+        file = self._file
+        if file is None or _state["unusable"]:
+            return None
+        _hook_forks()
+        deadline_s = time.monotonic() + (0.0 if file in _impatient else self._patience_s)
+        mended = 0
+        while True:
+            _in_flight.append(None)
+            try:
+                result = _transact(file, work, write=write, deadline_s=deadline_s)
+                _impatient.discard(file)
+                return result
+            except Exception as exc:  # noqa: BLE001  (whatever is wrong with the file, the user's results come first)
+                error = exc
+            finally:
+                _in_flight.pop()
+            if _passes(error):
+                if time.monotonic() < deadline_s:
+                    time.sleep(_pause_s())
+                    continue
+                _impatient.add(file)
+            elif _code(error) & 0xFF in (_CORRUPT, _NOT_A_DATABASE) and mended < 2 and _mend(file, deadline_s):
+                mended += 1
+                continue
+            _warn(file, f"{error or type(error).__name__}. What it would hold is lost, results are not")
+            return None
+
+
+def setting() -> str:
+    """What ``AMORSIZE_HISTORY`` says now: ``""`` (the user's cache folder), ``"off"``, or an absolute path."""
+    value = os.environ.get(VARIABLE, "").strip()
+    if not value:
+        return ""
+    try:
+        return OFF if value.lower() == OFF else os.path.abspath(os.path.expanduser(value))
+    except OSError:  # a relative path, and the working directory is gone
+        return OFF
+
+
+def locate(place: str) -> Path | None:
+    """The file that an answer of `setting` means; None: nothing is to be kept, or this user has no cache folder."""
+    from pathlib import Path
+
+    if place == OFF:
+        return None
+    if place:
+        return Path(place)
+    import platformdirs
+
+    try:
+        folder = Path(platformdirs.user_cache_dir("amorsize"))
+    except (OSError, RuntimeError, KeyError):  # no HOME, and a user id that nobody knows
+        return None
+    return folder / FILE_NAME if folder.is_absolute() else None
+
+
+def default_path() -> Path | None:
+    """The file that ``AMORSIZE_HISTORY`` names now; None when it says ``off``."""
+    return locate(setting())
+
+
+def default_store() -> Store:
+    """The store of the file that ``AMORSIZE_HISTORY`` names now."""
+    return Store(default_path())
+
+
+def is_network(path: str, mountinfo_text: str) -> bool:
+    """Whether ``path`` (absolute, without links) is on a file system that several hosts or guests may share.
+
+    Parameters
+    ----------
+    path : str
+        A file or folder; it need not exist.
+    mountinfo_text : str
+        Content of ``/proc/self/mountinfo``. Lines that cannot be read are passed over.
+
+    Examples
+    --------
+    >>> mounts = '''22 1 8:1 / / rw - ext4 /dev/sda1 rw
+    ... 40 22 0:40 / /home rw,relatime shared:7 - nfs4 server:/home rw'''
+    >>> is_network("/home/ada/.cache", mounts), is_network("/homes/.cache", mounts)
+    (True, False)
+    """
+    longest, kind = -1, ""
+    for line in mountinfo_text.splitlines():
+        left, separator, right = line.partition(" - ")
+        fields = left.split(" ")
+        if not separator or len(fields) < 5:
+            continue
+        point = _unescape(fields[4]).rstrip("/")
+        # Of two mounts on one point the later hides the earlier.
+        if (path + "/").startswith(point + "/") and len(point) >= longest:
+            longest, kind = len(point), right.split(" ")[0]
+    return kind in _NETWORK_TYPES or (kind.startswith("fuse.") and "overlay" not in kind)
+
+
+class _Refused(Exception):  # noqa: N818  (never leaves this module)
+    """The file is not ours to use; the text says why."""
+
+
+class _Moved(Exception):  # noqa: N818  (never leaves this module)
+    """Another file took this path while it was being opened."""
+
+
+def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool, deadline_s: float) -> T | None:
+    """Open, do ``work`` in one transaction, close."""
+    before = _identity(file)
+    if before is None:
+        if not write:
+            return None
+        _set_up(file, deadline_s)
+        before = _identity(file)
+    try:
+        with closing(_connect(file, "rw", deadline_s)) as link:
+            if _settled_version(link) < len(MIGRATIONS):
+                _set_up(file, deadline_s)
+            link.execute("PRAGMA synchronous=NORMAL")  # survives a crash of the process; a power cut may cost some rows
+            if _on_network(os.path.dirname(file)):
+                link.execute("PRAGMA journal_mode=DELETE")  # it may have been made where the folder is local
+            link.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if _identity(file) != before:
+                raise _Moved
+            result = work(link)
+            link.execute("COMMIT")
+            return result
+    except Exception as exc:
+        if _identity(file) != before:
+            raise _Moved("another file took its place while it was opened") from exc
+        raise
+
+
+def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
+    """Open for ``"rw"`` or, making it, ``"rwc"``; SQLite itself waits up to 5 s for a lock."""
+    import sqlite3
+    from pathlib import Path
+
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise _Refused("it is not a file")
+    wait_s = min(5.0, max(0.0, deadline_s - time.monotonic()))
+    return sqlite3.connect(f"{Path(file).as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None)
+
+
+def _settled_version(link: sqlite3.Connection) -> int:
+    """The schema's version, read at one moment: another process may be making the file right now."""
+    link.execute("BEGIN")
+    version = _version(link)
+    link.execute("COMMIT")
+    return version
+
+
+def _version(link: sqlite3.Connection) -> int:
+    """The schema's version, within a transaction; 0: the file is still empty. Whatever is not ours is refused."""
+    # All rows are fetched each time: a statement with a row to come would hold its lock on the file.
+    ((application,),) = link.execute("PRAGMA application_id").fetchall()
+    ((version,),) = link.execute("PRAGMA user_version").fetchall()
+    if application == APPLICATION_ID:
+        if version > len(MIGRATIONS):
+            raise _Refused(f"a newer amorsize wrote it (schema {version}, this one knows {len(MIGRATIONS)})")
+        return int(version)
+    if application or version or link.execute("SELECT 1 FROM sqlite_master").fetchall():
+        raise _Refused("it is another program's database")
+    return 0
+
+
+def _set_up(file: str, deadline_s: float) -> None:
+    """Make the file, or bring its tables up to date."""
+    folder = os.path.dirname(file)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # Without the lock (no flock here) SQLite's own locks still keep this right; only `_mend` depends on it.
+    with _folder_lock(folder, deadline_s), closing(_connect(file, "rwc", deadline_s)) as link:
+        if _settled_version(link) == len(MIGRATIONS):
+            return
+        link.execute(f"PRAGMA journal_mode={'DELETE' if _on_network(folder) else 'WAL'}")
+        link.execute("BEGIN IMMEDIATE")
+        for step in MIGRATIONS[_version(link) :]:
+            for statement in step:
+                link.execute(statement)
+        link.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        link.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+        link.execute("COMMIT")
+
+
+def _mend(file: str, deadline_s: float) -> bool:
+    """Move a broken file aside, so that a new one can be made. Whether trying again makes sense.
+
+    Every process that meets the broken file comes here, one at a time, and looks again first: what lies there now may
+    be the new file that another has made.
+    """
+    try:
+        with _folder_lock(os.path.dirname(file), deadline_s) as locked:
+            if not locked:
+                return False
+            if not _is_corrupt(file, deadline_s):
+                return True
+            if not _is_ours(file):
+                return False
+            aside = next(name for name in (f"{file}.corrupt-{n}" for n in range(1, 1_000)) if not os.path.exists(name))
+            os.rename(file, aside)
+            for suffix in ("-wal", "-journal"):  # left behind, they would be played back into the new file
+                with suppress(FileNotFoundError):
+                    os.replace(file + suffix, aside + suffix)
+            with suppress(FileNotFoundError):
+                os.unlink(file + "-shm")
+    except (OSError, StopIteration):
+        return False
+    _warn(file, f"it was broken, and is now {os.path.basename(aside)}; a new one is begun", lost=False)
+    return True
+
+
+def _is_corrupt(file: str, deadline_s: float) -> bool:
+    import sqlite3
+
+    try:
+        with closing(_connect(file, "rw", deadline_s)) as link:
+            return bool(link.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",))
+    except sqlite3.Error as exc:
+        return _code(exc) & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a broken file may be moved: our mark is in its header, or, without a header, its name is a database's.
+
+    A slip of the pen in ``AMORSIZE_HISTORY`` must not rename somebody's letters. Reading the file beside SQLite drops
+    this process's locks on it (POSIX), which is why only a broken file is looked at in this way.
+    """
+    with open(file, "rb") as stream:
+        head = stream.read(100)
+    if head.startswith(b"SQLite format 3\0") and len(head) == 100:
+        return int.from_bytes(head[68:72], "big") == APPLICATION_ID
+    return file.endswith((".sqlite", ".sqlite3", ".db"))
+
+
+@contextmanager
+def _folder_lock(folder: str, deadline_s: float) -> Iterator[bool]:
+    """Hold the folder's lock, if it can be had in time: the value says whether. It leaves no file behind."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        yield False
+        return
+    try:
+        yield _flock(descriptor, deadline_s)
+    finally:
+        # Said aloud: a child that was forked meanwhile holds this descriptor too, and would keep the lock for life.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, deadline_s: float) -> bool:
+    import fcntl
+
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_pause_s())
+        except OSError:  # NFS locks no folders
+            return False
+
+
+def _pause_s() -> float:
+    """1 to 20 ms, by chance, so that those who wait do not keep step."""
+    return 0.001 + (time.perf_counter_ns() * 2_654_435_761 + os.getpid() * 40_503 >> 7) % 1_000 * 19e-6
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's extended result code of an error; 0 when it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0)
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether trying again may help."""
+    code = _code(error)
+    return isinstance(error, _Moved) or code & 0xFF in (_BUSY, _LOCKED, _PROTOCOL) or code == _READONLY_MOVED
+
+
+def _warn(file: str, what: str, *, lost: bool = True) -> None:
+    if file not in _warned:
+        _warned.add(file)
+        advice = f" ({VARIABLE} may name another file, or say 'off')" if lost else ""
+        warnings.warn(f"amorsize history {file}: {what}{advice}.", RuntimeWarning, stacklevel=4)
+
+
+_networks: dict[str, bool] = {}  # folders that were looked up
+
+
+def _on_network(folder: str) -> bool:
+    known = _networks.get(folder)
+    if known is None:
+        try:
+            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+                known = is_network(os.path.realpath(folder), stream.read())
+        except OSError:  # not Linux
+            known = False
+        _networks[folder] = known
+    return known
+
+
+def _unescape(field: str) -> str:
+    r"""Undo what the kernel does to blanks in mountinfo: ``/my\040disk`` is ``/my disk``."""
+    for escaped, plain in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
+        field = field.replace(escaped, plain)
+    return field
+
+
+def _hook_forks() -> None:
+    if not _state["hooked"]:
+        _state["hooked"] = True
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    """Give up in a child that was forked while another thread of its parent was inside SQLite.
+
+    SQLite would believe that this process holds the parent's locks, or wait for a mutex that nobody releases
+    (https://sqlite.org/howtocorrupt.html, 2.6).
+    """
+    if _in_flight:
+        _state["unusable"] = True
+
+
+def _text(value: object) -> str:
+    """A string that SQLite takes: lone surrogates (from file names, say) are spelled out."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _row_values(row: Mapping[str, Any]) -> tuple[float, str, str]:
+    rest = {key: value for key, value in row.items() if key not in ("at_s", "function")}
+    return float(row.get("at_s") or 0.0), _text(row.get("function") or ""), dumps(rest)
+
+
+def dumps(body: Mapping[str, Any]) -> str:
+    """JSON of anything: records as objects, numpy's numbers as numbers, and a type's name where nothing else will do."""
+    import json
+
+    try:
+        return json.dumps(body, default=_plain, skipkeys=True, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError):  # it contains itself: keep what is plain
+        plain = {str(key): value for key, value in body.items() if isinstance(value, str | int | float | None)}
+        return json.dumps(plain, separators=(",", ":"))
+
+
+def _plain(value: Any) -> object:
+    """What stands in JSON for a value that it does not know."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(type(value), "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return f"<{type(value).__qualname__}>"
+
+
+def loads(text: object) -> dict[str, Any] | None:
+    """The object that a JSON text holds; None when it is broken or holds something else."""
+    import json
+
+    try:
+        body = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None

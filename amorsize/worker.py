@@ -1,0 +1,376 @@
+"""What a worker process runs, and the frames that both ends speak.
+
+A worker holds the function, takes spans of items from one socket, and answers each with one frame. It imports next
+to nothing, since every import is paid once per worker and start (a bare interpreter starts in 16 ms, one with
+``concurrent.futures.process`` in 87).
+
+A frame is a header (kind, number of buffers, bytes of the pickle), the sizes of the buffers, the pickle, and the
+buffers: large arrays travel beside their pickle (PEP 574), so that neither side copies them into it.
+
+A forked worker inherits function and items and is told index ranges; any other is sent the function once and the
+items themselves. A worker whose caller has died is ended by the kernel (see `die_with_caller`).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from amorsize.errors import TransferError
+
+if TYPE_CHECKING:
+    import socket
+
+READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, BROKEN = range(6)
+
+HEADER = struct.Struct("<BIQ")  # kind, number of buffers, bytes of the pickle
+SIZE = struct.Struct("<Q")
+SPAN = struct.Struct("<qq")
+
+Slot = Any
+"""Two 64-bit integers shared with the caller: the index of the item that runs, or -1 (memoryview cast to ``q``)."""
+
+cores_share: float | None = None
+"""In a worker: how many cores a nested call may use. None: this is not a worker."""
+
+
+class Setup:
+    """What a worker that inherits nothing must be sent once: it is pickled with cloudpickle where need be."""
+
+    __slots__ = ("by_value", "cores", "func", "initargs", "initializer", "keep_going", "native_threads")
+
+    def __init__(
+        self,
+        func: Callable[[Any], Any],
+        *,
+        keep_going: bool = False,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        cores: float = 1.0,
+        native_threads: int | None = None,
+        by_value: bool = False,
+    ) -> None:
+        self.func = func
+        self.keep_going = keep_going
+        self.initializer = initializer
+        self.initargs = initargs
+        self.cores = cores
+        self.native_threads = native_threads
+        self.by_value = by_value
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+
+class ItemError:
+    """An item's exception on its way to the caller: pickled if it survives a round trip, else in words."""
+
+    __slots__ = ("index", "pickled", "text", "trace", "type_name")
+
+    def __init__(self, index: int, exc: BaseException) -> None:
+        self.index = index
+        self.trace = "".join(traceback.format_exception(exc))
+        kind = type(exc)
+        self.type_name = f"{kind.__module__}.{kind.__qualname__}"
+        self.text = _safe_str(exc)
+        self.pickled = _round_trip(exc)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+
+class Unsendable:
+    """Stands in the place of an item that cannot be pickled, and says why."""
+
+    __slots__ = ("detail", "index")
+
+    def __init__(self, index: int, detail: str) -> None:
+        self.index = index
+        self.detail = detail
+
+
+def sendable(index: int, item: object, by_value: bool) -> object:
+    """The item, or an `Unsendable` in its place."""
+    try:
+        dumps(item, by_value)
+    except Exception as exc:  # noqa: BLE001
+        return Unsendable(index, describe(item, exc))
+    return item
+
+
+def run_marked(func: Callable[[Any], Any], item: object) -> Any:
+    """Call ``func`` unless the item did not make it here."""
+    if type(item) is Unsendable:
+        raise TransferError("item", item.index, item.detail)
+    return func(item)
+
+
+# --- frames -----------------------------------------------------------------------------------------------------
+
+
+def dumps(obj: object, by_value: bool = False) -> list[Any]:
+    """Pickle ``obj`` into a list of buffers ready to send: the pickle, then its out-of-band buffers.
+
+    ``by_value`` asks for cloudpickle at once (functions of an interactive ``__main__`` pickle by name, but no other
+    process could find them); otherwise it is the fallback. Raises what pickle raises when both fail.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    if not by_value:
+        try:
+            return [pickle.dumps(obj, protocol=5, buffer_callback=buffers.append), *_raw(buffers)]
+        except Exception:  # noqa: BLE001  (pickle raises anything: PicklingError, TypeError, AttributeError, …)
+            buffers.clear()
+    import cloudpickle
+
+    return [cloudpickle.dumps(obj, protocol=5, buffer_callback=buffers.append), *_raw(buffers)]
+
+
+def _raw(buffers: Iterable[pickle.PickleBuffer]) -> list[memoryview]:
+    return [buffer.raw() for buffer in buffers]
+
+
+def frame(kind: int, parts: Sequence[Any] = ()) -> list[Any]:
+    """Header and parts of one frame; ``parts`` is what `dumps` returned (or a single raw payload)."""
+    head = HEADER.pack(kind, max(0, len(parts) - 1), len(parts[0]) if parts else 0)
+    sizes = b"".join(SIZE.pack(memoryview(part).nbytes) for part in parts[1:])
+    return [head + sizes, *parts]
+
+
+def send(sock: socket.socket, parts: Sequence[Any]) -> None:
+    """Send a frame on a blocking socket, without joining its parts."""
+    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    while views:
+        sent = sock.sendmsg(views[:64])
+        while sent and views:
+            if sent >= len(views[0]):
+                sent -= len(views.pop(0))
+            else:
+                views[0] = views[0][sent:]
+                sent = 0
+
+
+def receive(sock: socket.socket) -> tuple[int, list[Any]]:
+    """Read one frame from a blocking socket: its kind and parts. Raises EOFError when the other side is gone."""
+    kind, n_buffers, n_pickle = HEADER.unpack(_exactly(sock, HEADER.size))
+    sizes = [SIZE.unpack_from(_exactly(sock, SIZE.size))[0] for _ in range(n_buffers)]
+    return kind, [_exactly(sock, size) for size in (n_pickle, *sizes)]
+
+
+def _exactly(sock: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view, got = memoryview(data), 0
+    while got < size:
+        n = sock.recv_into(view[got:])
+        if not n:
+            raise EOFError
+        got += n
+    return data
+
+
+def loads(parts: Sequence[Any]) -> Any:
+    """Undo `dumps`."""
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+# --- running ----------------------------------------------------------------------------------------------------
+
+
+def run_items(
+    func: Callable[[Any], Any], items: Iterable[Any], first: int, keep_going: bool, slot: Slot
+) -> tuple[list[Any], list[ItemError]]:
+    """Run ``func`` over ``items``, whose first has index ``first``.
+
+    Returns results in order, with None in a failed item's place, and the errors. Without ``keep_going`` it stops
+    after the first error.
+    """
+    results: list[Any] = []
+    errors: list[ItemError] = []
+    append = results.append
+    for index, item in enumerate(items, first):
+        slot[0] = index
+        try:
+            append(func(item))
+        except BaseException as exc:  # noqa: BLE001  (SystemExit, too, belongs to the caller)
+            append(None)
+            errors.append(ItemError(index, exc))
+            if not keep_going:
+                break
+    slot[0] = -1
+    return results, errors
+
+
+def encode(results: list[Any], errors: list[ItemError], first: int, timing: tuple[float, float], by_value: bool) -> Any:
+    """The frame of a finished span; a result that cannot be pickled becomes an error of its item."""
+    try:
+        return frame(DONE, dumps((first, timing, results, errors), by_value))
+    except Exception:  # noqa: BLE001
+        for offset, result in enumerate(results):
+            try:
+                dumps(result, by_value)
+            except Exception as exc:  # noqa: BLE001
+                results[offset] = None
+                errors.append(ItemError(first + offset, TransferError("result", first + offset, describe(result, exc))))
+        return frame(DONE, dumps((first, timing, results, errors), by_value))
+
+
+def describe(obj: object, exc: BaseException) -> str:
+    """What cannot be pickled, in a few words."""
+    return f"a {type(obj).__name__} ({_safe_str(exc) or type(exc).__name__})"
+
+
+def take(data: Any, start: int, stop: int) -> Any:
+    """Items ``start`` to ``stop`` of indexable data; a slice where slicing is known to mean that."""
+    if type(data) in (list, tuple, range, str, bytes) or type(data).__module__ == "numpy":
+        return data[start:stop]
+    return [data[index] for index in range(start, stop)]
+
+
+def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
+    """Answer spans until the caller closes its end; then EOFError or ConnectionError ends it."""
+    if setup.initializer is not None:
+        setup.initializer(*setup.initargs)
+    limit_native_threads(setup.native_threads)
+    clock, cpu = time.perf_counter, time.thread_time
+    send(sock, frame(READY))
+    while True:
+        kind, parts = receive(sock)
+        start, stop = SPAN.unpack_from(parts[0])
+        items = take(data, start, stop) if kind == RUN_RANGE else pickle.loads(
+            memoryview(parts[0])[SPAN.size :], buffers=parts[1:]
+        )
+        wall_s, cpu_s = clock(), cpu()
+        func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
+        results, errors = run_items(func, items, start, setup.keep_going, slot)
+        timing = (clock() - wall_s, cpu() - cpu_s)
+        del items, parts
+        send(sock, encode(results, errors, start, timing, setup.by_value))
+        del results, errors
+
+
+def serve_forked(sock: socket.socket, setup: Setup, data: Any, slot: Slot, lifeline: int) -> None:
+    """Become a worker in a freshly forked child; never returns."""
+    code = 1
+    try:
+        die_with_caller(lifeline)
+        _settle(setup.cores)
+        import gc
+
+        gc.freeze()  # what the caller holds is not ours to collect: touching it would copy its pages
+        serve(sock, setup, data, slot)
+    except (EOFError, ConnectionError):
+        code = 0
+    except BaseException:  # noqa: BLE001  (nothing may climb into the caller's stack, which this child has a copy of)
+        _report(sock)
+    finally:
+        _flush()
+        os._exit(code)
+
+
+def serve_spawned(sock: socket.socket, cores: float) -> None:
+    """Become a worker in a process that was started anew: the first frame brings the function."""
+    slot = memoryview(bytearray(16)).cast("q")
+    _settle(cores)
+    try:
+        _, parts = receive(sock)
+        setup = loads(parts)
+        serve(sock, setup, None, slot)
+    except (EOFError, ConnectionError):
+        return
+    except BaseException:  # noqa: BLE001
+        _report(sock)
+
+
+def _report(sock: socket.socket) -> None:
+    """Tell the caller why this worker cannot serve; without effect when nobody listens."""
+    exc = sys.exc_info()[1]
+    assert exc is not None
+    try:
+        send(sock, frame(BROKEN, dumps(ItemError(-1, exc))))
+    except Exception:  # noqa: BLE001
+        traceback.print_exc()
+
+
+def _settle(cores: float) -> None:
+    global cores_share
+    import signal
+
+    cores_share = cores
+    # The caller answers Ctrl-C for all; handlers that the caller's program installed are not meant for a worker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "random"):
+        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same numbers
+
+
+def limit_native_threads(limit: int | None) -> None:
+    """Cap the threads of BLAS and OpenMP in this process; None leaves them alone."""
+    if limit is not None:
+        try:
+            from threadpoolctl import threadpool_limits
+
+            threadpool_limits(limits=limit)
+        except Exception:  # noqa: BLE001  (a cap is a matter of speed, not of results)
+            return
+
+
+def die_with_caller(lifeline: int) -> None:
+    """Have the kernel end this process when the last writer of the pipe ``lifeline`` is gone.
+
+    On Linux the read end asks for SIGKILL when its state changes (``F_SETSIG`` with ``O_ASYNC``): it works in the
+    middle of compiled code, needs no thread, and is tied to the caller's process, where ``PR_SET_PDEATHSIG`` is tied
+    to the thread that forked. Elsewhere the worker notices at its next read.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import fcntl
+    import select
+    import signal
+
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, getattr(fcntl, "F_SETSIG", 10), signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    except OSError:
+        return
+    if select.select([lifeline], [], [], 0)[0]:  # it had died before we asked
+        os._exit(1)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001  (closed or broken: nobody is left to tell)
+            continue
+
+
+def _safe_str(exc: BaseException) -> str:
+    try:
+        return str(exc)
+    except Exception:  # noqa: BLE001
+        return "<its text cannot be shown>"
+
+
+def _round_trip(exc: BaseException) -> bytes | None:
+    try:
+        pickled = pickle.dumps(exc, protocol=5)
+        again = pickle.loads(pickled)
+    except Exception:  # noqa: BLE001
+        return None
+    return pickled if type(again) is type(exc) else None

@@ -1,0 +1,161 @@
+"""``python -m benchmarks run`` measures, ``python -m benchmarks table`` shows."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import calibration, environment, results_files, rivals, table
+from benchmarks.record import Row
+from benchmarks.row import Job
+from benchmarks.session import measure_all
+from benchmarks.summary import summarise, summarise_row
+from benchmarks.workloads import REGISTRY, Workload
+
+FORMAT = 1
+QUICK_ROUNDS = 2
+QUICK_STRIDE = 8
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="measure, and write a result file")
+    run.add_argument("--rounds", type=int, help="rounds per workload (default 5, quick 2)")
+    run.add_argument("--quick", action="store_true", help="an eighth of the items: only shows that it works")
+    run.add_argument(
+        "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: table)"
+    )
+    run.add_argument("--contenders", metavar="REGEX", help="those that match, also beyond the default ones")
+    run.add_argument("--without", metavar="REGEX", help="leave out those that match")
+    run.add_argument("--grid", action="store_true", help="also a grid of fixed settings, as the oracle (slow)")
+    run.add_argument("--all-rounds", action="store_true", help="nobody sits out, however far behind")
+    run.add_argument("--out", type=Path, help="the result file (default: a new one in benchmarks/results)")
+    show = commands.add_parser("table", help="print a result file as Markdown")
+    show.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    return top
+
+
+def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
+    """Rows by name or tag."""
+    if patterns is None:
+        patterns = [r"^table$"]
+    return [
+        workload
+        for workload in REGISTRY.values()
+        if any(re.search(pattern, text) for pattern in patterns for text in (workload.name, *workload.tags))
+    ]
+
+
+def chosen_contenders(pattern: str | None, without: str | None) -> tuple[list[str], dict[str, str]]:
+    """Names to run, the loop always and first; and who is missing here, with the reason."""
+    names, skipped = [], {}
+    for rival in rivals.ALL:
+        wanted = rival.default if pattern is None else re.search(pattern, rival.name) is not None
+        if without is not None and re.search(without, rival.name):
+            wanted = False
+        if rival.name == rivals.LOOP:
+            wanted = True
+        if wanted:
+            why = rival.missing()
+            if why is None:
+                names.append(rival.name)
+            else:
+                skipped[rival.name] = why
+    return names, skipped
+
+
+def tell(row: Row) -> None:
+    """One line as each row comes."""
+    summary = summarise_row(row)
+    best = summary["best"]
+    text = f"{row['workload']:32}"
+    text += f" best: {best} {table.seconds(summary['medians'][best])} s" if best else f" no result: {row['wrong']}"
+    if rivals.EXECUTE in summary["regret"]:
+        text += f"; execute / best rival {table.ratio(summary['regret'][rivals.EXECUTE]['to_best_rival'])}"
+    failed = [name for name, each in row["contenders"].items() if each["failed"]]
+    text += f"; failed: {', '.join(failed)}" if failed else ""
+    if row["busy"]["too_busy"]:
+        shares = [row["busy"][when] for when in ("before", "during", "after")]
+        text += "; WARNING, busy machine: others and steal " + ", ".join(
+            f"{100 * (share['others'] + share['steal']):.0f} %" for share in shares
+        )
+    print(text, flush=True)
+
+
+def out_path(arguments: argparse.Namespace, date: str) -> Path:
+    """Quick runs and parts of a run stay out of the results, unless told otherwise."""
+    if arguments.out is not None:
+        return Path(arguments.out)
+    partial = arguments.quick or arguments.only or arguments.contenders or arguments.without
+    folder = Path(tempfile.gettempdir()) if partial else results_files.FOLDER
+    return results_files.free_path(folder, environment.file_stem(date))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    workloads = chosen_workloads(arguments.only)
+    names, skipped = chosen_contenders(arguments.contenders, arguments.without)
+    if not workloads:
+        print("no workload matches", file=sys.stderr)
+        return 2
+    for name, why in skipped.items():
+        print(f"not run: {name} ({why})")
+    rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else 5)
+    started = datetime.datetime.now(datetime.UTC)
+    rate = calibration.measure()
+
+    def job_for(workload: Workload) -> Job:
+        return Job(
+            workload=workload.name,
+            contenders=tuple(names),
+            rounds=rounds,
+            iterations_per_s=rate,
+            stride=QUICK_STRIDE if arguments.quick else 1,
+            grid=arguments.grid,
+            thrifty=not arguments.all_rounds,
+        )
+
+    rows = measure_all(workloads, job_for, tell)
+    result: dict[str, Any] = {
+        "format": FORMAT,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
+        "quick": arguments.quick,
+        "rounds": rounds,
+        "iterations_per_s": rate,
+        "history": os.environ.get("AMORSIZE_HISTORY", "off"),
+        "commit": environment.commit(),
+        "machine": environment.machine_facts(),
+        "versions": environment.versions(),
+        "skipped": skipped,
+        "summary": summarise(rows),
+        "rows": rows,
+    }
+    path = out_path(arguments, started.date().isoformat())
+    results_files.write(path, result)
+    print(f"{result['seconds']:.0f} s; written: {path}")
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    path = arguments.path or results_files.newest()
+    if path is None:
+        print("there is no result file yet: python -m benchmarks run", file=sys.stderr)
+        return 1
+    print(table.render(results_files.read(path)))
+    return 0
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    return run(arguments) if arguments.command == "run" else show(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike.
+
+What happens is told as it happens, as events (plain dicts), so that a contender that never comes back does not take
+the others' times with it. `benchmarks.record` makes a row of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psutil
+
+from benchmarks import rivals, verify
+from benchmarks.plan_facts import plan_facts
+from benchmarks.rivals import Facts, Func, Rival
+
+Emit = Callable[[dict[str, Any]], None]
+
+SETTLE_S = 2.0
+# A contender that cannot win any more sits out, else most of the time would go into measuring losers precisely:
+# after how many rounds, at how many times the best, and from how many seconds on.
+SIT_OUT = ((1, 1.9, 1.0), (2, 1.5, 0.5))
+NEVER_OUT = frozenset({rivals.LOOP, *rivals.AMORSIZE})
+
+
+def in_turn(contenders: Sequence[Rival], round_: int) -> list[Rival]:
+    """Forwards in even rounds, backwards in odd ones."""
+    return list(contenders) if round_ % 2 == 0 else list(reversed(contenders))
+
+
+def hopeless(times: dict[str, list[float]], rounds_run: int) -> list[str]:
+    """Who need not run again: far behind the best of all, and slow enough for it to matter."""
+    medians = {name: statistics.median(values) for name, values in times.items() if values}
+    if not medians:
+        return []
+    best = min(medians.values())
+    return [
+        name
+        for name, median in medians.items()
+        if name not in NEVER_OUT
+        and any(rounds_run >= after and median > factor * best and median > s for after, factor, s in SIT_OUT)
+    ]
+
+
+def timed(rival: Rival, func: Func, data: list[Any]) -> tuple[float, list[Any], Facts]:
+    """Run once; seconds as a user waits."""
+    facts: Facts = {}
+    gc.collect()
+    start = time.perf_counter()
+    results = rival.run(func, data, facts)
+    return time.perf_counter() - start, results, facts
+
+
+def settle(known: set[int], patience_s: float = SETTLE_S) -> list[str]:
+    """Wait until a contender's threads and processes have gone, so that the next starts alone; name those that stay.
+
+    What stays is added to ``known`` and not named again. Resource trackers stay by design, and sleep.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        stay = [thread for thread in threading.enumerate() if (thread.ident or 0) not in known]
+        alive = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
+        alive = [child for child in alive if is_busy(child)]
+        if not stay and not alive:
+            return []
+        if time.monotonic() > deadline:
+            known.update(thread.ident or 0 for thread in stay)
+            known.update(child.pid for child in alive)
+            return [f"thread {thread.name}" for thread in stay] + [f"process {name_of(child)}" for child in alive]
+        time.sleep(0.01)
+
+
+def is_busy(process: psutil.Process) -> bool:
+    """Alive, and no resource tracker."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def name_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()[1:])[-120:] or process.name()
+    except psutil.Error:
+        return "(gone)"
+
+
+class Race:
+    """The rounds of one workload. ``emit`` takes each event; ``thrifty`` lets losers sit out."""
+
+    def __init__(self, func: Func, data: list[Any], contenders: Sequence[Rival], emit: Emit, *, thrifty: bool = True):
+        self.func, self.data, self.emit, self.thrifty = func, data, emit, thrifty
+        self.running = list(contenders)
+        self.times: dict[str, list[float]] = {rival.name: [] for rival in contenders}
+        self.reference: list[Any] = []
+        self.known = {thread.ident or 0 for thread in threading.enumerate()}
+
+    def run(self, rounds: int) -> None:
+        self.reference = verify.essences(rivals.loop(self.func, self.data, {}))  # also warms caches; not counted
+        for round_ in range(rounds):
+            for rival in in_turn(self.running, round_):
+                self.turn(rival, round_)
+            if self.thrifty and round_ + 1 < rounds:
+                self.send_out(hopeless(self.times, round_ + 1), round_)
+
+    def turn(self, rival: Rival, round_: int) -> None:
+        """One contender's turn: time it, check it, tell of it."""
+        self.emit({"event": "begin", "contender": rival.name, "round": round_})
+        try:
+            seconds, results, facts = timed(rival, self.func, self.data)
+            wrong = verify.difference(results, self.reference) if not self.times[rival.name] else None
+            del results
+        except Exception as error:  # noqa: BLE001  a contender's failure is a finding, not ours to handle
+            wrong = f"{type(error).__name__}: {error}"[:500]
+        if wrong is not None:
+            self.emit({"event": "failed", "contender": rival.name, "round": round_, "message": wrong})
+            self.running = [other for other in self.running if other is not rival]
+            self.times[rival.name] = []
+        else:
+            self.times[rival.name].append(seconds)
+            if "plan" in facts:
+                facts |= plan_facts(facts.pop("plan"))
+            self.emit({"event": "time", "contender": rival.name, "round": round_, "seconds": seconds, "facts": facts})
+        if left := settle(self.known):
+            self.emit({"event": "left", "contender": rival.name, "what": left})
+
+    def send_out(self, names: list[str], round_: int) -> None:
+        for name in names:
+            if any(rival.name == name for rival in self.running):
+                self.emit({"event": "out", "contender": name, "round": round_})
+        self.running = [rival for rival in self.running if rival.name not in names]

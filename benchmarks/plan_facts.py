@@ -1,0 +1,28 @@
+"""What a plan said, as plain numbers and strings for the result file. Asks for nothing that a plan may not have."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+FIELDS = (
+    "backend", "n_jobs", "chunksize", "start_method", "serial_s", "predicted_s", "predicted_interval_s",
+    "estimated_speedup", "reason", "warnings",
+)  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """As JSON can hold it; numpy's numbers become Python's, NaN and infinity become text."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(element) for element in value]
+    return str(value)
+
+
+def plan_facts(plan: Any) -> dict[str, Any]:
+    return {name: plain(getattr(plan, name)) for name in FIELDS if hasattr(plan, name)}

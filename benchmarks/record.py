@@ -1,0 +1,59 @@
+"""From a row's events to a row of the result file: pure, and half a row (a hang, a crash) is handled like a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Event = dict[str, Any]
+Row = dict[str, Any]
+
+
+def contender_record(rounds: int) -> dict[str, Any]:
+    """Nothing known yet: ``seconds`` and ``facts`` by round (None: not run), reasons why it did not go on."""
+    return {
+        "seconds": [None] * rounds,
+        "facts": [None] * rounds,
+        "failed": None,
+        "sat_out_after_round": None,
+        "left_behind": [],
+    }
+
+
+def fold(events: Iterable[Event], rounds: int) -> Row:
+    """Raw record of one row: ``items``, ``contenders`` by name, ``plan`` of execute, whether it came to its end."""
+    row: Row = {"items": None, "contenders": {}, "plan": None, "done": False}
+
+    for event in events:
+        name = event.get("contender")
+        if name is not None:
+            record = row["contenders"].setdefault(name, contender_record(rounds))
+        match event["event"]:
+            case "ready":
+                row["items"] = event["items"]
+                row["contenders"] = {each: contender_record(rounds) for each in event["contenders"]}
+            case "time":
+                record["seconds"][event["round"]] = event["seconds"]
+                record["facts"][event["round"]] = event["facts"] or None
+            case "failed":
+                record["failed"] = event["message"]
+            case "out":
+                record["sat_out_after_round"] = event["round"]
+            case "left":
+                record["left_behind"] += event["what"]
+            case "plan":
+                row["plan"] = event["plan"]
+            case "done":
+                row["done"] = True
+    return row
+
+
+def in_flight(events: Iterable[Event]) -> str | None:
+    """Who was running when the events broke off."""
+    running: str | None = None
+    for event in events:
+        if event["event"] == "begin":
+            running = event["contender"]
+        elif event["event"] in ("time", "failed", "plan", "done"):
+            running = None
+    return running

@@ -1,0 +1,36 @@
+"""Result files: where they lie, and which is the newest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def free_path(folder: Path, stem: str) -> Path:
+    """``stem.json``, or with a number where there is one already: a measurement is never overwritten."""
+    path, number = folder / f"{stem}.json", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}.json", number + 1
+    return path
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".json.part")
+    draft.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def newest(folder: Path = FOLDER) -> Path | None:
+    """The file with the latest start, going by what it says itself (a checkout changes the file system's dates)."""
+    files = {path: read(path).get("started", "") for path in folder.glob("*.json")}
+    return max(files, key=lambda path: files[path]) if files else None

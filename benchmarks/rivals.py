@@ -1,0 +1,154 @@
+"""The ways to run a map that compete, each as its documentation says to use it, with the defaults it has.
+
+``run(func, data, facts) -> list``. Starting and ending workers is part of the time, since a user waits for both:
+joblib's reusable workers are therefore ended too. ``facts`` is an empty dict in which a contender may leave what
+the clock cannot see (amorsize: its plan); it is read after the clock has stopped.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+Func = Callable[[Any], Any]
+Facts = dict[str, Any]
+
+LOOP = "loop"
+EXECUTE = "amorsize.execute"
+OPTIMIZE = "amorsize.optimize"
+AMORSIZE = (EXECUTE, OPTIMIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """One contender.
+
+    Attributes
+    ----------
+    name : str
+        Unique.
+    run : callable
+        ``run(func, data, facts) -> list`` of results in the order of data.
+    needs : str
+        ``"module"`` or ``"module:attribute"`` without which it cannot run; imported before any clock starts.
+    default : bool
+        Runs unless asked otherwise.
+    """
+
+    name: str
+    run: Callable[[Func, list[Any], Facts], list[Any]]
+    needs: str = ""
+    default: bool = True
+
+    def missing(self) -> str | None:
+        """Why it cannot run here; None: it can. Imports what it needs."""
+        module, _, attribute = self.needs.partition(":")
+        if not module:
+            return None
+        try:
+            imported = importlib.import_module(module)
+        except ImportError as error:
+            return f"{type(error).__name__}: {error}"
+        return None if not attribute or hasattr(imported, attribute) else f"{module} has no {attribute} yet"
+
+
+def loop(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    return list(map(func, data))
+
+
+def pool(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    import multiprocessing
+
+    with multiprocessing.Pool() as workers:
+        return workers.map(func, data)
+
+
+def process_executor(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor() as workers:
+        return list(workers.map(func, data))
+
+
+def threads(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor() as workers:
+        return list(workers.map(func, data))
+
+
+def threads_64(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(64) as workers:
+        return list(workers.map(func, data))
+
+
+def joblib_loky(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        return list(Parallel(n_jobs=-1)(delayed(func)(item) for item in data))
+    finally:
+        # reuse=True: else loky first makes a new executor, with its own defaults, only to shut that down.
+        get_reusable_executor(reuse=True).shutdown(wait=True)
+
+
+def joblib_threading(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    from joblib import Parallel, delayed
+
+    return list(Parallel(n_jobs=-1, backend="threading")(delayed(func)(item) for item in data))
+
+
+def mpire(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    from mpire import WorkerPool
+    from tqdm import tqdm
+
+    # Even without a progress bar it starts tqdm's monitor thread, which then stays: a caller with a second thread is
+    # one in which fork is no longer safe, and the contenders after it would choose for that caller.
+    tqdm.monitor_interval = 0
+    with WorkerPool() as workers:
+        # Its default glues arrays together into one, which is another result than the loop's.
+        return list(workers.map(func, data, concatenate_numpy_output=False))
+
+
+def amorsize_execute(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    import amorsize
+
+    return amorsize.execute(func, data)
+
+
+def amorsize_optimize(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    """Choose, then do as the plan says. ``map_s`` is what the plan forecasts: from entering its pool to leaving it."""
+    import amorsize
+
+    start = time.perf_counter()
+    plan = amorsize.optimize(func, data)
+    chosen = time.perf_counter()
+    with plan.pool() as workers:
+        results = list(workers.map(func, plan.data, chunksize=plan.chunksize))
+    facts.update(plan=plan, optimize_s=chosen - start, map_s=time.perf_counter() - chosen)
+    return results
+
+
+ALL: tuple[Rival, ...] = (
+    Rival(LOOP, loop),
+    Rival("Pool", pool),
+    Rival("joblib loky", joblib_loky, "joblib"),
+    Rival("mpire", mpire, "mpire:WorkerPool"),
+    Rival("threads", threads),
+    Rival("64 threads", threads_64),
+    Rival("ProcessPoolExecutor", process_executor, default=False),
+    Rival("joblib threading", joblib_threading, "joblib", default=False),
+    Rival(EXECUTE, amorsize_execute, "amorsize:execute"),
+    Rival(OPTIMIZE, amorsize_optimize, "amorsize:optimize"),
+)
+
+
+def by_name() -> dict[str, Rival]:
+    return {rival.name: rival for rival in ALL}

@@ -1,0 +1,91 @@
+"""One row in a process of its own: ``python -m benchmarks.row JOB``, where JOB is a `Job` as JSON.
+
+A fresh process each time, so that no row inherits another's threads, warm workers or heap. Imports stay light at the
+top: under spawn and forkserver every worker imports this module again, as it would import a user's script.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to measure.
+
+    Attributes
+    ----------
+    workload : str
+        Name of a registered workload.
+    contenders : tuple of str
+        Names of rivals, the loop first.
+    rounds : int
+        How often each runs, at most.
+    iterations_per_s : float
+        The calibration that all rows share.
+    stride : int
+        Take every so many-th item only (quick runs); 1: all.
+    grid : bool
+        Add a grid of fixed settings.
+    thrifty : bool
+        Let contenders that are far behind sit out.
+    log : str
+        File that takes the events, one JSON line each.
+    """
+
+    workload: str
+    contenders: tuple[str, ...]
+    rounds: int
+    iterations_per_s: float
+    stride: int = 1
+    grid: bool = False
+    thrifty: bool = True
+    log: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def run(job: Job) -> None:
+    from benchmarks import calibration, grid, rivals
+    from benchmarks.measure import Race
+    from benchmarks.plan_facts import plan_facts
+    from benchmarks.workloads import REGISTRY
+
+    calibration.adopt(job.iterations_per_s)
+    func, data = REGISTRY[job.workload].make()
+    data = data[:: job.stride]
+    known = rivals.by_name()
+    contenders = [known[name] for name in job.contenders]
+    contenders = [rival for rival in contenders if rival.missing() is None]
+    if job.grid:
+        contenders += grid.grid(len(data))
+
+    with open(job.log, "w", encoding="utf-8") as log:
+
+        def emit(event: dict[str, Any]) -> None:
+            log.write(json.dumps(event, default=str) + "\n")
+            log.flush()
+
+        emit({"event": "ready", "items": len(data), "contenders": [rival.name for rival in contenders]})
+        race = Race(func, data, contenders, emit, thrifty=job.thrifty)
+        race.run(job.rounds)
+        if any(rival.name == rivals.EXECUTE for rival in race.running):
+            emit({"event": "begin", "contender": rivals.EXECUTE, "round": None})
+            emit({"event": "plan", "plan": plan_facts(execute_plan(func, data))})
+        emit({"event": "done"})
+
+
+def execute_plan(func: Any, data: list[Any]) -> Any:
+    """The plan of one extra run, untimed, since handing the plan back is not what the timed runs ask for."""
+    import amorsize
+
+    _, plan = amorsize.execute(func, data, return_plan=True)
+    return plan
+
+
+if __name__ == "__main__":
+    run(Job(**json.loads(sys.argv[1])))

@@ -1,0 +1,173 @@
+"""A result file as Markdown: one line per workload, then what it all comes to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.rivals import EXECUTE, LOOP
+from benchmarks.summary import GRID, PLAN_MAP
+
+BEST_OF_GRID = "best of grid"
+
+
+def seconds(value: float) -> str:
+    """Three figures or so, never more than 0.1 ms."""
+    if value < 0.1:
+        return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
+    return f"{value:.2f}"
+
+
+def ratio(estimate: dict[str, Any] | None) -> str:
+    """Such as ``1.03 (0.98–1.10)``."""
+    if estimate is None:
+        return "–"
+    if estimate["low"] is None:
+        return f"{estimate['median']:.2f}"
+    return f"{estimate['median']:.2f} ({estimate['low']:.2f}–{estimate['high']:.2f})"
+
+
+def factor(log_error: float | None) -> str:
+    return "–" if log_error is None else f"±{100 * (math.exp(log_error) - 1):.0f} %"
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are figures."""
+    rule = ["---"] + ["--:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def grid_best(medians: dict[str, float]) -> tuple[str, float] | None:
+    settings = {name: value for name, value in medians.items() if name.startswith(GRID)}
+    return min(settings.items(), key=lambda item: item[1]) if settings else None
+
+
+def columns(result: dict[str, Any]) -> list[str]:
+    """Contenders in the order in which they ran; the grid as one."""
+    names: list[str] = []
+    has_grid = False
+    for row in result["rows"]:
+        names += [name for name in row["contenders"] if name not in names and not name.startswith(GRID)]
+        has_grid = has_grid or any(name.startswith(GRID) for name in row["contenders"])
+    return names + [BEST_OF_GRID] * has_grid
+
+
+def cell(name: str, row: dict[str, Any], summary: dict[str, Any]) -> str:
+    """A contender's median, bold where nobody was faster; why there is none, or none from every round."""
+    medians = summary["medians"]
+    if name == BEST_OF_GRID:
+        found = grid_best(medians)
+        if found is None:
+            return "–"
+        setting, value = found
+        return f"**{seconds(value)}**" if setting == summary["best"] else seconds(value)
+    record = row["contenders"].get(name)
+    if name not in medians:
+        return "failed" if record and record["failed"] else "–"
+    text = seconds(medians[name])
+    if name == summary["best"]:
+        return f"**{text}**"
+    return text + "°" * (record is not None and record["sat_out_after_round"] is not None)
+
+
+def row_table(result: dict[str, Any]) -> str:
+    names = columns(result)
+    with_execute = EXECUTE in names
+    header = ["workload", *names] + ["execute / best rival (95 %)"] * with_execute
+    lines = []
+    for row in result["rows"]:
+        summary = result["summary"]["rows"][row["workload"]]
+        line = [row["workload"] + " ⚠" * row["busy"]["too_busy"], *(cell(name, row, summary) for name in names)]
+        if with_execute:
+            line.append(ratio(summary["regret"].get(EXECUTE, {}).get("to_best_rival")))
+        lines.append(line)
+    return markdown(header, lines)
+
+
+def contender_table(result: dict[str, Any]) -> str:
+    header = [
+        "",
+        "time / best of anyone, geometric mean",
+        "worst row",
+        "rows slower than the loop",
+        "rows within 20 % of the best",
+        "rows",
+    ]
+    lines = [
+        [
+            name,
+            f"{each['geometric_mean']:.2f}",
+            f"{each['worst']:.1f}",
+            str(each["slower_than_loop"]),
+            str(each["near_best"]),
+            str(each["rows"]),
+        ]
+        for name, each in result["summary"]["contenders"].items()
+        if each["rows"]
+    ]
+    return markdown(header, lines)
+
+
+def forecast_lines(result: dict[str, Any]) -> list[str]:
+    forecast = result["summary"]["forecast"]
+    if forecast is None:
+        return []
+    held = "–" if forecast["coverage"] is None else f"{100 * forecast['coverage']:.0f} %"
+    text = (
+        f"Forecast of `optimize` against the clock, {forecast['n']} maps: median error "
+        f"{factor(forecast['median_log_error'])}, 90th percentile {factor(forecast['p90_log_error'])}; the interval "
+        f"(meant to hold 80 %) held {held}. Its forecast of the plain loop: median error "
+        f"{factor(result['summary']['serial_median_log_error'])}. `optimize` itself took "
+        f"{seconds(forecast['optimize_s'])} s at the median."
+    )
+    extras = [row.get("first_call_extra_s") for row in result["summary"]["rows"].values()]
+    known = sorted(extra for extra in extras if extra is not None)
+    if not known:
+        return [text]
+    extra_ms = 1000 * known[len(known) // 2]
+    return [text, f"`execute`'s first call in a process against its later ones: {extra_ms:+.0f} ms (median)."]
+
+
+def notes(result: dict[str, Any]) -> list[str]:
+    """What a reader must know before believing the figures."""
+    lines = []
+    if result["quick"]:
+        lines.append("**Quick run: a sample of the items only. It shows that the instrument works, nothing more.**")
+    if busy := [row["workload"] for row in result["rows"] if row["busy"]["too_busy"]]:
+        lines.append(f"⚠ The machine was more than 10 % busy with other things: {', '.join(busy)}.")
+    if any(each["sat_out_after_round"] is not None for row in result["rows"] for each in row["contenders"].values()):
+        lines.append("° Far behind after the first one or two rounds, and not run again.")
+    for row in result["rows"]:
+        if row["wrong"]:
+            lines.append(f"{row['workload']}: {row['wrong']}")
+        lines += [
+            f"{name} failed on {row['workload']}: {each['failed']}"
+            for name, each in row["contenders"].items()
+            if each["failed"]
+        ]
+    left = {
+        (name, what)
+        for row in result["rows"]
+        for name, each in row["contenders"].items()
+        for what in each["left_behind"]
+    }
+    lines += [f"{name} left this behind: {what}." for name, what in sorted(left)]
+    lines += [f"Not run: {name} ({why})." for name, why in result["skipped"].items()]
+    return lines
+
+
+def render(result: dict[str, Any]) -> str:
+    """The whole page."""
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    head = (
+        f"{result['started'][:10]}, {machine['system']}, {machine['usable_cores']} cores "
+        f"({machine['cpu'] or 'unknown'}), {machine['python']}; {versions}. "
+        "Seconds as a user waits, start and end of workers included; "
+        f"medians of {result['rounds']} interleaved rounds; bold: nobody was faster."
+    )
+    if any(PLAN_MAP in row["medians"] for row in result["summary"]["rows"].values()):
+        head += f" `{LOOP}` is `list(map(func, data))`; “{PLAN_MAP}” leaves out what `optimize` took to choose."
+    parts = [head, row_table(result), contender_table(result), *forecast_lines(result), *notes(result)]
+    return "\n\n".join(parts)

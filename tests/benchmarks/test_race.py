@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import functions, measure, rivals, verify
+from benchmarks.record import fold, in_flight
+from benchmarks.rivals import Rival
+
+SQUARES = list(range(50))
+
+
+def race(contenders, rounds=2, func=functions.square, data=SQUARES, **options):
+    events: list[dict] = [{"event": "ready", "items": len(data), "contenders": [each.name for each in contenders]}]
+    measure.Race(func, data, contenders, events.append, **options).run(rounds)
+    return events
+
+
+def only(*names):
+    return [rivals.by_name()[name] for name in names]
+
+
+def test_loop_and_pool_run_a_tiny_workload():
+    row = fold(race(only("loop", "Pool")), rounds=2)
+    assert row["items"] == 50
+    assert set(row["contenders"]) == {"loop", "Pool"}
+    for record in row["contenders"].values():
+        assert record["failed"] is None
+        assert all(seconds > 0 for seconds in record["seconds"])
+
+
+def test_rounds_go_to_and_fro():
+    events = race(only("loop", "threads"), rounds=3)
+    begun = [event["contender"] for event in events if event["event"] == "begin"]
+    assert begun == ["loop", "threads", "threads", "loop", "loop", "threads"]
+
+
+def wrong_order(func, data, facts):
+    return [func(item) for item in reversed(data)]
+
+
+def refuses(func, data, facts):
+    raise OSError("no more processes")
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [(wrong_order, "result 0 differs"), (refuses, "OSError: no more processes"), (lambda f, d, facts: (), "tuple")],
+)
+def test_a_contender_that_fails_is_recorded_and_runs_no_more(run, message):
+    events = race([*only("loop"), Rival("bad", run)], rounds=3)
+    record = fold(events, rounds=3)["contenders"]["bad"]
+    assert message in record["failed"]
+    assert record["seconds"] == [None] * 3
+    assert sum(event["event"] == "begin" and event["contender"] == "bad" for event in events) == 1
+
+
+def test_what_a_plan_said_is_kept_with_its_round():
+    def planned(func, data, facts):
+        facts.update(plan=SimpleNamespace(backend="serial", predicted_interval_s=(1.0, 2.0)), map_s=1.5)
+        return list(map(func, data))
+
+    record = fold(race([*only("loop"), Rival("plans", planned)]), rounds=2)["contenders"]["plans"]
+    assert record["facts"] == [{"backend": "serial", "predicted_interval_s": [1.0, 2.0], "map_s": 1.5}] * 2
+
+
+def test_who_is_far_behind_sits_out_but_never_the_loop_nor_amorsize():
+    times = {"loop": [9.0], "amorsize.execute": [9.0], "slow": [9.0], "near": [1.2], "best": [1.0]}
+    assert measure.hopeless(times, 1) == ["slow"]
+
+
+def test_who_is_behind_by_milliseconds_stays():
+    assert measure.hopeless({"loop": [0.001], "slow": [0.1]}, 2) == []
+
+
+def test_a_mild_laggard_gets_a_second_round():
+    times = {"best": [1.0], "mild": [1.7]}
+    assert measure.hopeless(times, 1) == []
+    assert measure.hopeless(times, 2) == ["mild"]
+
+
+def test_events_that_break_off_name_the_culprit():
+    events = race(only("loop"), rounds=1)
+    assert in_flight(events) is None
+    assert in_flight([*events, {"event": "begin", "contender": "hangs", "round": 1}]) == "hangs"
+
+
+def test_essences_tell_arrays_apart_without_keeping_them():
+    import numpy as np
+
+    reference = verify.essences([np.zeros(1000), np.ones(1000)])
+    assert verify.difference([np.zeros(1000), np.ones(1000)], reference) is None
+    assert verify.difference([np.zeros(1000), np.full(1000, 2.0)], reference) == "result 1 differs from the loop's"
+    assert verify.difference([np.zeros(1000)], reference) == "returned 1 results for 2 items"
+    assert verify.difference([np.zeros(1000), np.ones(1000, dtype=int)], reference) is not None
+
+
+def test_floats_may_differ_in_their_last_bits_and_numbers_not_in_type():
+    assert verify.difference([0.1 + 0.2], [0.3]) is None
+    assert verify.difference([0.3001], [0.3]) is not None
+    assert verify.difference([1.0], [1]) is not None
