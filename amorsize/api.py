@@ -230,7 +230,7 @@ def execute(
             initargs=initargs,
         )
     )
-    results = execution.run()
+    results = execution.run_and_record()
     if not return_plan:
         return results
     from amorsize.planning import plan_of

@@ -6,25 +6,26 @@ connects them, measures what the opening asks for, and tells the story afterward
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker
 from amorsize.errors import TransferError
 from amorsize.facts import Costs, Forecast, Observation, Ran
+from amorsize.here import main_is_interactive, resolve_start_method, share_of
 from amorsize.model.cost import OWN_THREADS
 from amorsize.model.opening import Go, Opening, Probe, RunMore, Terms, TryThreads, WatchLock, Weigh, loop_forecast
 from amorsize.model.recorded import recorded
 from amorsize.model.schedule import MAX_RESTARTS, Schedule
-from amorsize.requests import Request, resolve_start_method
+from amorsize.requests import Request
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome
-from amorsize.run.source import source_of
+from amorsize.run.source import Indexable, source_of
 
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 STREAM_BATCH: Final = 1024  # items of an iterator at a time, where nobody looks at the clock
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
+
+
+RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
 
 
 @dataclass(slots=True)
@@ -62,7 +66,48 @@ class Execution:
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
         self.backends = request.backends
         self.story = Story(
-            Opening(self.source.length, indexable=self.source.indexable, spread=request.spread),
+            Opening(
+                self.source.length,
+                indexable=self.source.indexable,
+                most_cores=os.cpu_count() or 1,
+                spread=request.spread,
+            ),
+        )
+
+    def run_and_record(self) -> list[Any]:
+        """Run the map, and leave a row in the history whatever comes of it."""
+        outcome = "raised"
+        try:
+            results = self.run()
+            outcome = "ok"
+            return results
+        finally:
+            self._record(outcome)
+
+    def _record(self, outcome: str) -> None:
+        """Buffer a row; it is written when the program ends, or somebody asks."""
+        from amorsize.learn.history import History
+
+        story = self.story
+        go = story.go
+        if story.sample is None and story.wall_s > RECORD_SAMPLE_S:
+            story.sample = story.opening.sample()
+        history = History() if self.request.history is None else self.request.history
+        history.record(
+            {
+                "at_s": time(),
+                "function": self.request.func,
+                "n_items": story.n_items,
+                "backend": "serial" if go is None else go.backend,
+                "n_jobs": 1 if go is None else go.workers,
+                "chunksize": max(1, story.n_items) if go is None else go.chunksize,
+                "start_method": None if go is None else go.start_method,
+                "predicted_s": None if go is None or go.total_s <= 0 else story.loop_s + go.total_s,
+                "clock_s": story.wall_s,
+                "sample": story.sample,
+                "machine": story.machine,
+                "outcome": outcome,
+            }
         )
 
     def run(self) -> list[Any]:
@@ -88,8 +133,8 @@ class Execution:
 
     def _open(self) -> None:
         """The opening's loop; ends when everything is done."""
-        opening, todo = self.story.opening, self.todo
-        while todo:
+        opening = self.story.opening
+        while self.todo:
             if opening.terms is None and opening.wants_terms(self.backends):
                 opening.terms = self._terms()
             step = opening.next()
@@ -124,24 +169,22 @@ class Execution:
             opening.saw(self._advance(STREAM_BATCH if stop is None else stop - start))
 
     def _probe(self, step: Probe) -> list[Observation]:
-        """Run single items spread evenly over what is left of the only segment."""
+        """Run items at positions spread evenly over what is left of the only segment."""
         start, stop = self.todo.popleft()
         assert stop is not None
         seen: list[Observation] = []
-        rest: list[tuple[int, int | None]] = []
-        spent = 0.0
-        for k in range(step.positions):
-            at = start + ((stop - 1 - start) * (k + 1)) // step.positions if k else start + (stop - start) // 16
-            seen.append(one := self.loop.run(at, at + 1))
-            spent += one.wall_s
+        begin, spent = start, 0.0
+        stride = (stop - start) / step.positions
+        rest: list[tuple[int, int]] = []
+        for k in range(1, step.positions + 1):
+            end = round(start + k * stride)
+            seen.append(one := self.loop.run(end - step.items, end))
+            rest.append((begin, end - step.items))
+            begin, spent = end, spent + one.wall_s
             if spent > step.budget_s:
                 break
-        begin = start
-        for one in sorted(seen):
-            rest.append((begin, one.start))
-            begin = one.start + 1
         rest.append((begin, stop))
-        self.todo = deque(r for r in rest if r[1] is None or r[0] < r[1])
+        self.todo.extend(r for r in rest if r[0] < r[1])
         return seen
 
     # -- what the opening asks -----------------------------------------------------------------------------------
@@ -151,7 +194,7 @@ class Execution:
         from amorsize.measure.memory import resident_bytes
 
         request, story = self.request, self.story
-        story.machine = here = nested(machine())
+        story.machine = here = share_of(machine())
         processes = None
         if "processes" in self.backends:
             method, why = resolve_start_method(request.start_method)
@@ -283,7 +326,7 @@ class Execution:
         from amorsize.run.drive import ProcessDriver
         from amorsize.run.team import Team
 
-        request, sample, terms = self.request, self.story.sample, self.story.opening.terms
+        request, sample = self.request, self.story.sample
         cores = self.story.machine.usable_cores if self.story.machine is not None else 1.0
         share = max(1.0, cores / chosen.workers)
         runs_threads = sample is None or sample.own_threads > OWN_THREADS
@@ -296,11 +339,10 @@ class Execution:
             initargs=request.initargs,
             cores=share,
             native_threads=native,
-            by_value=not forks and _main_is_interactive(),
+            by_value=not forks and main_is_interactive(),
         )
         assert chosen.start_method is not None
-        inherited = self.source.data if forks and self.source.indexable else None
-        del terms
+        inherited = self.source.data if forks and isinstance(self.source, Indexable) else None
         try:
             team = Team(setup, inherited, chosen.start_method, chosen.workers + MAX_RESTARTS + 1)
         except Exception as exc:
@@ -329,12 +371,6 @@ def _culprit(setup: worker.Setup) -> tuple[str, None, str]:
     return "func", None, "nobody knows why"
 
 
-def _main_is_interactive() -> bool:
-    """Whether another process could not import this program's ``__main__`` (REPL, notebook, ``python -c``, stdin)."""
-    main = sys.modules.get("__main__")
-    return getattr(main, "__spec__", None) is None and not getattr(main, "__file__", None)
-
-
 def known_cost(engine: str, start_method: str | None) -> Any:
     """What this process knows of an engine's cost without measuring or reading anything."""
     return _learned.get((engine, start_method)) or recorded(engine, start_method)
@@ -343,21 +379,9 @@ def known_cost(engine: str, start_method: str | None) -> Any:
 _learned: dict[tuple[str, str | None], Any] = {}
 
 
-def nested(machine: Machine) -> Machine:
-    """The machine as a call inside a worker may use it: its share of the one core budget."""
-    if worker.cores_share is None:
-        return machine
-    from dataclasses import replace
-
-    return replace(machine, usable_cores=min(machine.usable_cores, worker.cores_share))
-
-
 def loop_seconds(story: Story) -> float:
     """What the plain loop would have taken, as far as the items told."""
     opening = story.opening
     if opening.terms is None or not opening.items:
         return opening.wall_s
     return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
-
-
-Runner = Callable[[Any], Any]

@@ -56,7 +56,7 @@ class WorkerLostError(AmorsizeError):
             )
         else:
             why = f"it exited with code {self.exitcode}"
-            advice = "Something in func called os._exit() or a C library ended the process: run func on that item alone."
+            advice = "Something in func called os._exit() or a C library ended it: run func on that item alone."
         return f"a worker process was lost {where}: {why}. {advice} on_error='collect' keeps all other results."
 
 

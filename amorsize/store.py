@@ -26,6 +26,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -147,15 +148,13 @@ class Store:
         deadline_s = time.monotonic() + (0.0 if file in _impatient else self._patience_s)
         mended = 0
         while True:
-            _in_flight.append(None)
             try:
-                result = _transact(file, work, write=write, deadline_s=deadline_s)
+                with _inside_sqlite():
+                    result = _transact(file, work, write=write, deadline_s=deadline_s)
                 _impatient.discard(file)
                 return result
             except Exception as exc:  # noqa: BLE001  (whatever is wrong with the file, the user's results come first)
                 error = exc
-            finally:
-                _in_flight.pop()
             if _passes(error):
                 if time.monotonic() < deadline_s:
                     time.sleep(_pause_s())
@@ -329,7 +328,7 @@ def _mend(file: str, deadline_s: float) -> bool:
     be the new file that another has made.
     """
     try:
-        with _folder_lock(os.path.dirname(file), deadline_s) as locked:
+        with _inside_sqlite(), _folder_lock(os.path.dirname(file), deadline_s) as locked:
             if not locked:
                 return False
             if not _is_corrupt(file, deadline_s):
@@ -459,6 +458,15 @@ def _unescape(field: str) -> str:
     return field
 
 
+@contextmanager
+def _inside_sqlite() -> Iterator[None]:
+    _in_flight.append(None)
+    try:
+        yield
+    finally:
+        _in_flight.pop()
+
+
 def _hook_forks() -> None:
     if not _state["hooked"]:
         _state["hooked"] = True
@@ -483,16 +491,18 @@ def _text(value: object) -> str:
 
 def _row_values(row: Mapping[str, Any]) -> tuple[float, str, str]:
     rest = {key: value for key, value in row.items() if key not in ("at_s", "function")}
-    return float(row.get("at_s") or 0.0), _text(row.get("function") or ""), dumps(rest)
+    at_s = row.get("at_s")
+    known = isinstance(at_s, int | float) and isfinite(at_s)
+    return float(at_s) if known else 0.0, _text(row.get("function") or ""), dumps(rest)  # type: ignore[arg-type]
 
 
 def dumps(body: Mapping[str, Any]) -> str:
-    """JSON of anything: records as objects, numpy's numbers as numbers, and a type's name where nothing else will do."""
+    """JSON of anything: records as objects, numpy's numbers as numbers, a type's name where nothing else will do."""
     import json
 
     try:
         return json.dumps(body, default=_plain, skipkeys=True, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError):  # it contains itself: keep what is plain
+    except Exception:  # noqa: BLE001  (it contains itself, or has a property that raises: keep what is plain)
         plain = {str(key): value for key, value in body.items() if isinstance(value, str | int | float | None)}
         return json.dumps(plain, separators=(",", ":"))
 

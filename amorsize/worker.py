@@ -250,8 +250,10 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
     while True:
         kind, parts = receive(sock)
         start, stop = SPAN.unpack_from(parts[0])
-        items = take(data, start, stop) if kind == RUN_RANGE else pickle.loads(
-            memoryview(parts[0])[SPAN.size :], buffers=parts[1:]
+        items = (
+            take(data, start, stop)
+            if kind == RUN_RANGE
+            else pickle.loads(memoryview(parts[0])[SPAN.size :], buffers=parts[1:])
         )
         wall_s, cpu_s = clock(), cpu()
         func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)

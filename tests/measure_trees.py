@@ -10,6 +10,9 @@ import errno
 import os
 from dataclasses import dataclass, field
 
+from hypothesis import HealthCheck, settings
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no test has an upper bound on time
 MIB, GIB = 1 << 20, 1 << 30
 TOTAL, FREE = 16 * GIB, 12 * GIB  # of the machine
 UNLIMITED = 9223372036854771712

@@ -267,7 +267,7 @@ def _constant(value: Any) -> object:
         return ("tuple", [_constant(item) for item in value])
     if kind is frozenset:
         return ("frozenset", sorted([repr(_constant(item)) for item in value]))
-    if kind is int and value.bit_length() > 4096:
+    if kind is int and value.bit_length() > 2048:
         return ("int", value.bit_length(), hash(value))
     return repr(value) if kind is slice else value
 

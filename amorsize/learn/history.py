@@ -210,7 +210,7 @@ class History:
 def flush(place: str | None = None, *, patience_s: float = store.PATIENCE_S) -> bool:
     """Write out what waits for one place, or for all. Rows that cannot be written wait on, the newest of them."""
     if place is None:
-        return all([flush(each, patience_s=patience_s) for each in list(_buffers)])  # each, whatever came of others
+        return not [each for each in list(_buffers) if not flush(each, patience_s=patience_s)]
     rows = _waiting(place)
     entries: list[_Entry] = []
     try:

@@ -36,9 +36,7 @@ def target_chunk_s(workers: int, per_chunk_s: float) -> float:
     return max(TARGET_CHUNK_S, workers * per_chunk_s / DISPATCHER_SHARE)
 
 
-def next_chunk(
-    remaining: int | None, workers: int, item_s: float, evidence: int, per_chunk_s: float = 50e-6
-) -> int:
+def next_chunk(remaining: int | None, workers: int, item_s: float, evidence: int, per_chunk_s: float = 50e-6) -> int:
     """Number of items for the next chunk, at least 1.
 
     Parameters

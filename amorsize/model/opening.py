@@ -29,8 +29,10 @@ from amorsize.model.search import MARGIN, choose
 
 BATCH_S: Final = 1e-3  # the clock is read about once per millisecond
 EVIDENCE_ITEMS: Final = 3
-SURE_SHARE: Final = 0.03  # starting workers in vain may cost this share of what was spent: then no more evidence
+SURE_SHARE: Final = 0.05  # what starting in vain may cost, of what was spent already (the project's own promise:
+SURE_S: Final = 2e-3  # never slower than the loop by more than 5 % and 2 ms); below it no more evidence is asked for
 PROBES: Final = 8  # spread positions
+PROBE_EACH_S: Final = 0.1e-3  # of quick items at each position, so that the clock does not measure itself
 PROBE_S: Final = 5e-3  # beyond it, probing ends (or at 1 % of the forecast, if that is more)
 WATCH_S: Final = 10e-3  # the canary wants two switch intervals of 5 ms (DESIGN §4)
 WATCH_MIN_S: Final = 30e-3  # less work left is not worth watching the lock for
@@ -40,6 +42,7 @@ TRY_GAIN: Final = 1.25  # two threads must be this much faster than one to be be
 WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4e-3  # starting and leaving two forked workers, at the least
+RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
 RATE_WEIGHT: Final = 0.3
 
@@ -53,9 +56,10 @@ class RunMore:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Run items at so many positions spread over what is left, one by one, until ``budget_s`` is spent."""
+    """Run ``items`` neighbours at each of so many positions spread over what is left, until ``budget_s`` is spent."""
 
     positions: int
+    items: int
     budget_s: float
 
 
@@ -121,12 +125,15 @@ class Opening:
         Items in all; None when nobody knows: then as much is expected to come as has been.
     indexable : bool
         Whether items may be run out of order.
+    most_cores : int
+        Cores that there can be at the most, asked before anybody looks at the machine.
     spread : bool
         Whether to probe spread positions.
     """
 
-    def __init__(self, n_items: int | None, *, indexable: bool, spread: bool = True) -> None:
+    def __init__(self, n_items: int | None, *, indexable: bool, most_cores: int, spread: bool = True) -> None:
         self.n_items = n_items
+        self.most_cores = most_cores
         self.terms: Terms | None = None
         self.items = 0
         self.wall_s = self.cpu_s = self.process_cpu_s = 0.0
@@ -139,6 +146,7 @@ class Opening:
         self.gil_held: float | None = None
         self.threads_gain: float | None = None
         self.look_at_s = 0.0
+        self._item_s: float | None = None
         self.looked_left_s = 0.0
 
     # -- what the driver reports ---------------------------------------------------------------------------------
@@ -156,7 +164,7 @@ class Opening:
             self.batches.append((seen.items, seen.wall_s))
 
     def probed(self, seen: Sequence[Observation]) -> None:
-        """Take in single items from spread positions."""
+        """Take in a few items from each of some spread positions."""
         self.may_probe = False
         self.probes = list(seen)
         for one in seen:
@@ -178,6 +186,7 @@ class Opening:
             self.n_items -= items
 
     def _add(self, seen: Observation) -> None:
+        self._item_s = None
         self.items += seen.items
         self.wall_s += seen.wall_s
         self.cpu_s += seen.cpu_s
@@ -193,11 +202,14 @@ class Opening:
     @property
     def item_s(self) -> float:
         """Expected seconds per item of what is left."""
-        if not self.items:
-            return 0.0
+        if self._item_s is None:
+            self._item_s = self._expect() if self.items else 0.0
+        return self._item_s
+
+    def _expect(self) -> float:
         mean = self._mean_without_first()
         if self.probes:
-            probe = sum(p.wall_s for p in self.probes) / len(self.probes)
+            probe = sum(p.wall_s for p in self.probes) / sum(p.items for p in self.probes)
             # The head and the spread positions are pooled unless they tell two stories.
             if abs(probe - mean) > 2 * self._error(probe):
                 return max(probe, self.rate_s) if self.rate_s > probe else probe
@@ -218,7 +230,7 @@ class Opening:
         return self.first_s - others if self.first_s > 5 * others and self.first_s > BATCH_S else 0.0
 
     def _error(self, mean: float) -> float:
-        values = [p.wall_s for p in self.probes]
+        values = [p.wall_s / p.items for p in self.probes]
         if len(values) < 2:
             return mean
         variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
@@ -228,7 +240,7 @@ class Opening:
         """All that is known, as the model wants it."""
         item_s = self.item_s
         first = self.first_call_s
-        singles = [p.wall_s for p in self.probes] + [wall / n for n, wall in self.batches[1:]]
+        singles = [p.wall_s / p.items for p in self.probes] + [wall / n for n, wall in self.batches[1:]]
         std = _std(singles) if len(singles) > 1 else 0.0
         share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
         base = self.transfer or Sample(n_sampled=0, item_s=0.0)
@@ -237,9 +249,9 @@ class Opening:
             n_sampled=self.items,
             item_s=item_s,
             item_std_s=std,
-            item_max_s=max([p.wall_s for p in self.probes], default=item_s),
+            item_max_s=max(singles, default=item_s),
             item_cpu_s=item_s * share,
-            last_s=self.probes[-1].wall_s if self.probes else item_s,
+            last_s=self.probes[-1].wall_s / self.probes[-1].items if self.probes else item_s,
             first_call_s=first,
             error_s=std / sqrt(max(1, len(singles))),
             gil_held=self.gil_held if self.gil_held is not None else (share if share < 1 - WAITS else None),
@@ -252,14 +264,24 @@ class Opening:
         """Whether going parallel could conceivably pay; before that nobody need look at the machine."""
         if not self.items:
             return False
-        left_s = self.left * self.item_s
-        waits = self.cpu_s < (1 - WAITS) * self.wall_s
-        start_s = CHEAP_THREADS_S if waits else CHEAP_PROCESSES_S
-        if left_s < 2 * start_s:
+        left = self.left
+        left_s = left * self.item_s
+        if self._waits():
+            gain_s, start_s = left_s, CHEAP_THREADS_S
+        else:
+            gain_s = left_s * (1 - 1 / self.most_cores) - left * RESULT_S
+            start_s = CHEAP_PROCESSES_S
+        if gain_s < start_s:
             return False
         if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
             return False
-        return self.wall_s * SURE_SHARE > start_s or self.items >= EVIDENCE_ITEMS
+        return self._is_sure(start_s) or (self.items >= EVIDENCE_ITEMS and self.wall_s >= BATCH_S)
+
+    def _is_sure(self, start_s: float) -> bool:
+        return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
+
+    def _waits(self) -> bool:
+        return self.cpu_s < (1 - WAITS) * self.wall_s
 
     def wants_terms(self, backends: Sequence[Backend]) -> bool:
         """Whether it is time to look at the machine."""
@@ -280,8 +302,9 @@ class Opening:
     def next(self) -> Step:
         """What to do now. Without `terms` (nobody has looked at the machine yet) the loop goes on."""
         terms = self.terms
-        if self.may_probe and self.items > 1 and self.wall_s > BATCH_S and self.left > 4 * PROBES:
-            return Probe(PROBES, max(PROBE_S, 0.01 * self.left * self.item_s))
+        if self._should_probe():
+            each = max(1, round(PROBE_EACH_S / max(self.rate_s, 1e-9)))
+            return Probe(PROBES, min(each, self.left // (2 * PROBES)), max(PROBE_S, 0.01 * self.left * self.item_s))
         must_go = terms is not None and "serial" not in terms.backends and self.items > 0
         if terms is None or not (must_go or self.worth_asking()):
             return self.batch()
@@ -296,6 +319,16 @@ class Opening:
             self.looked_left_s = self.left * self.item_s
             return self.batch()
         return Go(best)
+
+    def _should_probe(self) -> bool:
+        """Whether spread positions are worth a look: not while items wait, since each would be waited for alone."""
+        return (
+            self.may_probe
+            and self.items >= EVIDENCE_ITEMS
+            and self.worth_asking()
+            and self.left > 4 * PROBES
+            and not self._waits()
+        )
 
     def _choose(self, terms: Terms, sample: Sample) -> Forecast:
         best, _ = self.candidates(terms, sample)

@@ -75,14 +75,21 @@ def open_pool(
         return LoopPool()
     import multiprocessing.pool
 
+    pool: PoolLike
     if backend == "threads":
-        return _planned(multiprocessing.pool.ThreadPool)(chunksize, workers)
-    context = multiprocessing.get_context(start_method)
-    if native_threads is None:
-        return _planned(multiprocessing.pool.Pool)(chunksize, workers, context=context)
-    from amorsize.worker import limit_native_threads
+        pool = _planned(multiprocessing.pool.ThreadPool)(chunksize, workers)
+    elif native_threads is None:
+        pool = _planned(multiprocessing.pool.Pool)(
+            chunksize, workers, context=multiprocessing.get_context(start_method)
+        )
+    else:
+        from amorsize.worker import limit_native_threads
 
-    return _planned(multiprocessing.pool.Pool)(chunksize, workers, limit_native_threads, (native_threads,), context=context)
+        context = multiprocessing.get_context(start_method)
+        pool = _planned(multiprocessing.pool.Pool)(
+            chunksize, workers, limit_native_threads, (native_threads,), context=context
+        )
+    return pool
 
 
 def _planned(kind: Any) -> Any:

@@ -179,8 +179,10 @@ class Team:
         slot = self._slots[2 * at : 2 * at + 2]
         slot[0], slot[1] = -1, at
         try:
-            handle = self._fork(number, ours, theirs, slot) if self.start_method == "fork" else (
-                self._spawn(number, ours, theirs, slot)
+            handle = (
+                self._fork(number, ours, theirs, slot)
+                if self.start_method == "fork"
+                else (self._spawn(number, ours, theirs, slot))
             )
         except BaseException:
             ours.close()

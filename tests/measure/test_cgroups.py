@@ -7,7 +7,22 @@ import errno
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from measure_trees import CPU, GIB, LAYOUTS, MIB, ROOT, groups, merged, mounts, reader, v1_cpu, v2_memory, v2_mount
+from measure_trees import (
+    CPU,
+    GIB,
+    LAYOUTS,
+    MIB,
+    ROOT,
+    groups,
+    merged,
+    mounts,
+    patient,
+    reader,
+    v1_cpu,
+    v1_memory,
+    v2_memory,
+    v2_mount,
+)
 
 from amorsize.measure.cgroups import (
     Files,
@@ -135,6 +150,29 @@ def test_mountinfo_unescapes_root_and_point():
     assert (mount.root, mount.point) == ("/a\\b\tc", "/d\ne f#")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1 2 0:3 / /m rw - 9p drvfs path=C:\\a - cgroup2 cgroup2 rw",
+        "1 2 0:3 / /m rw - cgroup",
+        "1 2 0:3 / - cgroup2 cgroup2 rw",
+        "1 2 0:3 / /m rw - cgroup3 cgroup2 rw",
+    ],
+)
+def test_lines_that_are_no_cgroup_mount(line):
+    assert [mount for mount in parse_mountinfo(line) if mount.controllers & {"", "cpu", "memory"}] == []
+
+
+def test_v1_without_options_is_not_v2():
+    (mount,) = parse_mountinfo("1 2 0:3 / /m rw - cgroup cgroup \n")
+    assert mount.controllers == set()
+
+
+def test_no_limit_in_v1_is_none_not_a_large_number():
+    limit = memory(reader(v1_memory("/x", used=MIB)), Groups(memory=("/x",))).limit
+    assert limit.said() == "none set from /x up"
+
+
 def test_options_are_whole_words():
     (mount,) = parse_mountinfo("1 2 0:3 / /m rw - cgroup cgroup rw,cpuset,cpuacct\n")
     assert "cpu" not in mount.controllers
@@ -190,6 +228,7 @@ garbage = st.one_of(
 )
 
 
+@patient
 @given(data=st.data())
 def test_garbage_in_any_file_never_raises(data):
     layout = data.draw(st.sampled_from(LAYOUTS))
@@ -204,6 +243,7 @@ def test_garbage_in_any_file_never_raises(data):
     assert all(isinstance(finding.said(), str) for finding in (quota, limit, left))
 
 
+@patient
 @given(text=st.text())
 def test_any_text_at_all_in_every_file_never_raises(text):
     mine = own_groups(lambda path: text)
@@ -212,6 +252,7 @@ def test_any_text_at_all_in_every_file_never_raises(text):
     oom_kills(lambda path: text)
 
 
+@patient
 @given(quotas=st.lists(st.none() | st.integers(1_000, 10**9), min_size=1, max_size=6))
 def test_quota_is_the_minimum_over_the_chain(quotas):
     chain = tuple(f"{CPU}/{'/'.join('abcdefg'[: n + 1])}" for n in range(len(quotas)))

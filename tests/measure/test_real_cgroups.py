@@ -81,12 +81,12 @@ class Group:
 def parent_for(controller: str) -> tuple[Path, bool]:
     """Where a group with this controller can be made: below our own in v1; in v2 below one that shares it out."""
     mine = own_groups()
-    for directory in {"cpu": mine.cpu, "memory": mine.memory}[controller]:
+    for directory in {"cpu": mine.cpu, "memory": mine.memory}.get(controller, ()):
         if Path(directory, "cgroup.procs").exists():
             return Path(directory), False
     for directory in mine.unified:
         shared = Path(directory, "cgroup.subtree_control")
-        if shared.exists() and controller in shared.read_text().split():
+        if shared.exists() and (controller == "unified" or controller in shared.read_text().split()):
             return Path(directory), True
     return pytest.skip(f"no hierarchy that is mounted here shares out the {controller} controller")
 
@@ -101,17 +101,23 @@ def nested():
             made: list[Group] = []
             for _ in range(depth):
                 try:
-                    if v2 and made:
+                    if v2 and made and controller != "unified":
                         (parent / "cgroup.subtree_control").write_text(f"+{controller}")
                     parent = Path(tempfile.mkdtemp(prefix="amorsize test:", dir=parent))
                     stack.callback(parent.rmdir)
-                    (parent / "cgroup.procs").open("w").close()
-                except OSError as error:
+                    subprocess.run(["sh", "-c", JOIN, str(parent), "true"], capture_output=True, check=True)
+                except (OSError, subprocess.CalledProcessError) as error:
                     pytest.skip(f"may not make control groups here: {error}")
                 made.append(Group(parent, v2))
             return made
 
         yield make
+
+
+def test_own_group_of_v2_is_found_without_any_controller(nested):
+    inner = nested("unified", 2)[-1]
+    found = inner.run("import json; from amorsize.measure.cgroups import own_groups; print(json.dumps(own_groups()))")
+    assert found[2][:2] == [str(inner.path), str(inner.path.parent)]
 
 
 def test_quota_of_the_own_group(nested):

@@ -1,0 +1,79 @@
+"""What this very process may do here: how it may start workers, and which share of the machine is its own."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Final
+
+from amorsize import worker
+from amorsize.facts import Machine
+
+
+def available_start_methods() -> tuple[str, ...]:
+    """Start methods of this platform, without importing multiprocessing for it."""
+    if sys.platform == "win32":
+        return ("spawn",)
+    return ("fork", "spawn", "forkserver")
+
+
+UNSAFE_AFTER_FORK: Final = ("torch.cuda", "cupy", "pycuda", "numba.cuda", "grpc", "jax", "tensorflow")
+"""Modules whose libraries are known to hang or crash in a child forked after they were loaded."""
+
+
+def resolve_start_method(asked: str | None) -> tuple[str, str | None]:
+    """The start method to use, and (when fork was passed over) why.
+
+    Fork while the caller has no other thread and no library is loaded that breaks after fork; else the interpreter's
+    default. Where that default is fork itself (CPython up to 3.13 on Linux) it is forkserver, the default from 3.14
+    on: forking with threads can deadlock the child (CPython gh-84559), and 3.12 warns of it at every fork.
+    """
+    if asked is not None:
+        return asked, None
+    if sys.platform != "linux":
+        return ("spawn", None)
+    reason = _unsafe_to_fork()
+    if reason is None:
+        return "fork", None
+    return _default_without_fork(), reason
+
+
+def _unsafe_to_fork() -> str | None:
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        others = [t.name for t in threading.enumerate() if t is not threading.current_thread()]
+        return f"the caller has other threads ({', '.join(others[:3])}), and forking could deadlock"
+    for name in UNSAFE_AFTER_FORK:
+        if name in sys.modules and _has_started(name):
+            return f"{name} is loaded, which breaks in forked children"
+    return None
+
+
+def _has_started(name: str) -> bool:
+    """CUDA hurts only once it has been initialised; of others nobody can tell."""
+    if name == "torch.cuda":
+        return bool(sys.modules[name].is_initialized())
+    return True
+
+
+def _default_without_fork() -> str:
+    context = sys.modules.get("multiprocessing.context")
+    chosen = None
+    if context is not None:
+        chosen = context._default_context.get_start_method(allow_none=True)
+    if chosen is None or chosen == "fork":
+        return "forkserver"
+    return str(chosen)
+
+
+def main_is_interactive() -> bool:
+    """Whether another process could not import this program's ``__main__`` (REPL, notebook, ``python -c``, stdin)."""
+    main = sys.modules.get("__main__")
+    return getattr(main, "__spec__", None) is None and not getattr(main, "__file__", None)
+
+
+def share_of(machine: Machine) -> Machine:
+    """The machine as this process may use it: inside a worker, its share of the one core budget of the tree."""
+    if worker.cores_share is None:
+        return machine
+    return replace(machine, usable_cores=min(machine.usable_cores, worker.cores_share))

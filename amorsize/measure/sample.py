@@ -1,0 +1,183 @@
+"""The user's function on a few real items, for ``optimize()``: each item run once, within a bound.
+
+Beyond one item and a dear first call, a sample takes at most 5 ms, or 1 % of the serial time it forecasts if that is
+more. Indexable data is looked at in spread positions, since the first items of sorted data lie; fast functions in
+batches, so that the clock does not measure itself. While the first item runs, and some more if it was short, a canary
+looks whether the lock is free (`amorsize.measure.lock`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from amorsize.facts import Sample
+from amorsize.measure.lock import Canary
+from amorsize.measure.memory import resident_bytes
+from amorsize.measure.transfer import weigh
+from amorsize.model.opening import PROBES, WAITS, Opening
+from amorsize.run.loop import Loop
+from amorsize.run.outcome import Outcome
+from amorsize.run.source import Indexable, Streamed
+
+BUDGET_S: Final = 5e-3
+BUDGET_SHARE: Final = 0.01  # of the forecast serial time
+BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
+WATCH_S: Final = 2.5e-3  # less than this beside a canary says nothing
+WATCH_ENOUGH_S: Final = 10e-3
+WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
+WEIGHED: Final = 16  # items and results
+
+
+class Sampler:
+    """Takes one sample.
+
+    Parameters
+    ----------
+    func : callable
+    source : Indexable or Streamed
+        Items taken from an iterator are kept in ``head``.
+    spread : bool
+        Whether to look at spread positions of indexable data, instead of the first items.
+    watch : bool
+        Whether to look at the lock.
+    """
+
+    def __init__(self, func: Callable[[Any], Any], source: Indexable | Streamed, *, spread: bool, watch: bool) -> None:
+        self.func = func
+        self.length = source.length
+        self.spread = spread and isinstance(source, Indexable)
+        self.watch = watch
+        self.head: list[Any] = []
+        self.rest: Iterator[Any] | None = None if isinstance(source, Indexable) else source.rest
+        self.outcome = Outcome("raise")
+        self.source = source if isinstance(source, Indexable) else Indexable(self.head)
+        self.loop = Loop(func, self.source, self.outcome)
+        self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
+        self.at = 0
+        self.spent_s = 0.0
+        self.where: list[int] = []
+
+    def take(self) -> Sample:
+        """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
+        before = resident_bytes()
+        gil_held = self._first()
+        if self.opening.items:
+            self._warm()
+            if self.spread:
+                self._probe(0.5 * self._budget())
+            if self.watch and gil_held is None:
+                gil_held = self._watch()
+        grown = max(0, resident_bytes() - before) / max(1, self.opening.items)
+        sample = self.opening.sample()
+        if gil_held is not None:
+            sample = replace(sample, gil_held=gil_held)
+        weighed = self._weigh()
+        return replace(
+            sample,
+            rss_growth_bytes=grown,
+            **{name: getattr(weighed, name) for name in TRANSFER},
+        )
+
+    def _budget(self) -> float:
+        n = self.length
+        return max(BUDGET_S, BUDGET_SHARE * n * self.opening.item_s) if n is not None else BUDGET_S
+
+    def _run(self, start: int, stop: int) -> Any:
+        """Run these items; beyond the head of an iterator, read on."""
+        if self.rest is not None and stop > len(self.head):
+            self.head.extend(islice(self.rest, stop - len(self.head)))
+            stop = min(stop, len(self.head))
+        seen = self.loop.run(start, stop)
+        self.where.extend(range(start, min(start + seen.items, start + 2)))
+        self.spent_s += seen.wall_s
+        return seen
+
+    def _next(self, items: int) -> Any:
+        n = self.length
+        stop = self.at + items if n is None else min(self.at + items, n)
+        seen = self._run(self.at, stop)
+        self.at += seen.items
+        return seen
+
+    def _first(self) -> float | None:
+        """The first item, with a canary beside it, which has something to say if the item is long."""
+        with Canary() if self.watch else nullcontext() as canary:
+            self.opening.saw(self._next(1))
+        long_enough = self.spent_s >= 2 * WATCH_S
+        self.spent_s = 0.0  # one item is free
+        return canary.gil_held if canary is not None and long_enough else None
+
+    def _warm(self) -> None:
+        """A few more head items: tells a dear first call from dear items, and how fast a fast function is."""
+        while self.at < 8 or self.opening.rate_s * self.at < BATCH_S:
+            expected = self.opening.rate_s if self.at > 1 else self.opening.first_s
+            size = max(1, min(self.at, int(BATCH_S / max(expected, 1e-9))))
+            if self.spent_s + size * expected > 0.25 * self._budget():
+                return
+            seen = self._next(size)
+            if not seen.items:
+                return
+            self.opening.saw(seen)
+
+    def _probe(self, until_s: float) -> None:
+        """Some neighbours at each of some spread positions."""
+        assert self.length is not None
+        left = self.length - self.at
+        each = max(1, min(int(BATCH_S / 2 / max(self.opening.item_s, 1e-9)), left // PROBES))
+        if left < PROBES:
+            return
+        seen = []
+        for k in VAN_DER_CORPUT:
+            if self.spent_s + each * self.opening.item_s > until_s:
+                break
+            start = self.at + int(k * (left - each))
+            seen.append(self._run(start, start + each))
+        if len(seen) > 1:
+            self.opening.probed(sorted(seen))
+
+    def _watch(self) -> float | None:
+        """Run on beside a canary, as far as the budget goes."""
+        opening = self.opening
+        n = self.length
+        if opening.cpu_s < (1 - WAITS) * opening.wall_s:
+            return None
+        total_s = (n or 10_000) * opening.item_s
+        time_s = min(self._budget() - self.spent_s, WATCH_ENOUGH_S)
+        if time_s < WATCH_S or total_s < WORTH_WATCHING_S or opening.item_s <= 0:
+            return None
+        items = int(time_s / opening.item_s)
+        if n is not None:
+            items = min(items, n - self.at)
+        if items < 1 or items * opening.item_s < WATCH_S:
+            return None
+        with Canary() as canary:
+            seen = self._next(items)
+        if seen.wall_s < WATCH_S:
+            return None
+        opening.saw(seen)
+        return canary.gil_held
+
+    def _weigh(self) -> Sample:
+        """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""
+        where = self.where[:WEIGHED]
+        items = [self.source.item(i) for i in where]
+        results = [self.outcome.results[i] for i in where if i < len(self.outcome.results)]
+        return weigh(items, results, in_band=True, func=self.func)
+
+
+TRANSFER: Final = (
+    "arg_bytes",
+    "result_bytes",
+    "arg_pickle_s",
+    "arg_unpickle_s",
+    "result_pickle_s",
+    "result_unpickle_s",
+    "transfer_error",
+)
+
+# Positions that lie evenly however early the budget ends; the far end first, where sorted data is dearest.
+VAN_DER_CORPUT: Final = (1.0, 0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875)

@@ -1,0 +1,237 @@
+"""``optimize()``: sample, costs, search, and the plan that comes of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize import worker
+from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.here import main_is_interactive, resolve_start_method, share_of
+from amorsize.measure.machine import machine
+from amorsize.measure.memory import resident_bytes
+from amorsize.measure.sample import Sampler
+from amorsize.model.cost import OWN_THREADS
+from amorsize.model.recorded import recorded
+from amorsize.model.search import choose
+from amorsize.plans import Plan
+from amorsize.report.text import reason
+from amorsize.requests import Request
+from amorsize.run.source import Indexable, Streamed, source_of
+
+if TYPE_CHECKING:
+    from amorsize.engine import Execution
+
+UNKNOWN_S: Final = 1.0  # how much work an iterator of unknown length is planned for
+UNKNOWN_ITEMS: Final = 100
+
+
+def plan_for(request: Request) -> Plan:
+    """The plan for one call of ``optimize``."""
+    source = source_of(request.data)
+    here = share_of(machine())
+    warnings: list[str] = []
+    if source.length == 0:
+        return Plan(
+            backend="serial", n_jobs=1, chunksize=1, estimated_speedup=1.0, serial_s=0.0, predicted_s=0.0,
+            predicted_interval_s=(0.0, 0.0), reason="there are no items", data=request.data, machine=here,
+        )  # fmt: skip
+    method, why = (None, None)
+    if "processes" in request.backends:
+        method, why = resolve_start_method(request.start_method)
+        if why is not None:
+            warnings.append(f"processes start by {method}, since {why}")
+    sampler = Sampler(request.func, source, spread=request.spread, watch=watches(request, here))
+    if request.backends == ("processes",):
+        assert method is not None
+        sample = sample_in_child(request, source, method, here, warnings)
+    else:
+        sample = sampler.take()
+    data = request.data if isinstance(source, Indexable) else chain(sampler.head, source.rest)
+    if isinstance(source, Indexable) and source.data is not request.data:
+        data = source.data
+    n = source.length
+    if isinstance(source, Streamed) and len(sampler.head) <= sampler.at:
+        first_beyond = next(source.rest, _END)
+        if first_beyond is _END:
+            n, data = len(sampler.head), sampler.head
+        else:
+            data = chain(sampler.head, [first_beyond], source.rest)
+    if method is not None:
+        sample = _pool_can_find(request.func, method, sample)
+    costs = known_costs(request, sample, here, method, n, warnings)
+    return _plan(request, here, sample, costs, n, data, warnings)
+
+
+_END = object()
+
+
+def watches(request: Request, here: Machine) -> bool:
+    """Whether it matters if the function releases the lock."""
+    return "threads" in request.backends and here.usable_cores > 1 and here.gil_enabled
+
+
+def known_costs(
+    request: Request, sample: Sample, here: Machine, method: str | None, n: int | None, warnings: list[str]
+) -> Costs:
+    """Costs of the backends asked for: measured, unless no cost could make parallel pay."""
+    from amorsize.measure.calibrate import cached_cost, cached_scaling
+
+    threads = recorded("threadpool", None) if "threads" in request.backends else None
+    processes = recorded("pool", method) if method is not None else None
+    total_s = sample.item_s * n if n is not None else UNKNOWN_S
+    if "serial" in request.backends and total_s < HOPELESS_S:
+        return Costs(threads=threads, processes=processes)
+    if threads is not None:
+        threads = cached_cost("threadpool", None, here)
+    if processes is not None and (sample.transfer_error is None or "serial" not in request.backends):
+        processes = cached_cost("pool", method, here)
+    for cost in (threads, processes):
+        if cost is not None:
+            warnings.extend(cost.warnings)
+    return Costs(threads=threads, processes=processes, scaling=cached_scaling(here))
+
+
+HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
+
+
+def _plan(
+    request: Request, here: Machine, sample: Sample, costs: Costs, n: int | None, data: Any, warnings: list[str]
+) -> Plan:
+    items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
+    backends = request.backends
+    if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
+        warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
+    best, others = choose(
+        sample,
+        costs,
+        here,
+        n_items=items,
+        backends=backends,
+        max_workers=request.max_workers,
+        memory_limit_bytes=request.memory_limit_bytes,
+        caller_rss_bytes=resident_bytes(),
+    )
+    if best.refused is not None:
+        warnings.append(best.refused)
+    serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
+    native = None
+    if best.backend == "processes" and sample.own_threads > OWN_THREADS:
+        native = max(1, int(here.usable_cores // best.workers))
+    known = n is not None
+    return Plan(
+        backend=best.backend,
+        n_jobs=best.workers,
+        chunksize=best.chunksize,
+        start_method=best.start_method,
+        estimated_speedup=serial.total_s / best.total_s if known and best.total_s > 0 else None if not known else 1.0,
+        serial_s=serial.total_s if known else None,
+        predicted_s=best.total_s if known else None,
+        predicted_interval_s=(best.low_s, best.high_s) if known else None,
+        reason=reason(best, serial, others, sample, known),
+        warnings=tuple(warnings),
+        alternatives=tuple(others),
+        breakdown=best.breakdown,
+        data=data,
+        sample=sample,
+        machine=here,
+        native_threads=native,
+    )
+
+
+def _pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
+    """A Pool's spawned children import ``__main__`` from its file; without one they cannot find its functions."""
+    module = getattr(func, "__module__", None)
+    if method == "fork" or module != "__main__" or not main_is_interactive() or sample.transfer_error is not None:
+        return sample
+    return replace(
+        sample,
+        transfer_error=(
+            f"func is defined in an interactive __main__, where {method} workers of a Pool cannot find it; put it "
+            "into a module, or use amorsize.execute(), which sends it by value"
+        ),
+    )
+
+
+def sample_in_child(
+    request: Request, source: Indexable | Streamed, method: str, here: Machine, warnings: list[str]
+) -> Sample:
+    """The sample, taken in one worker process, since func must not run here."""
+    from amorsize.errors import AmorsizeError
+    from amorsize.model.schedule import Schedule
+    from amorsize.run.drive import ProcessDriver
+    from amorsize.run.outcome import Outcome
+    from amorsize.run.team import Team
+
+    if isinstance(source, Streamed):
+        warnings.append("the items come from an iterator and func may not run here: nothing was sampled")
+        return Sample(n_sampled=0, item_s=0.0)
+    setup = worker.Setup(partial(_sample_there, request.func, request.spread), by_value=main_is_interactive())
+    outcome = Outcome("raise")
+    try:
+        team = Team(setup, None, method, 4)
+        ProcessDriver(Schedule([(0, 1)], 1), team, Indexable([source.data]), outcome, None).run()
+        found = outcome.finish()[0]
+    except AmorsizeError as exc:
+        warnings.append(f"no sample could be taken: {exc}")
+        return Sample(n_sampled=0, item_s=0.0)
+    assert isinstance(found, Sample)
+    return found
+
+
+def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
+    return Sampler(func, Indexable(data), spread=spread, watch=False).take()
+
+
+def plan_of(execution: Execution) -> Plan:
+    """The plan that a run of ``execute`` carried out."""
+    from amorsize.engine import loop_seconds
+
+    story = execution.story
+    here = story.machine or share_of(machine())
+    sample = story.sample or story.opening.sample()
+    n = story.n_items
+    serial_s = loop_seconds(story) if story.go is None else story.loop_s + sample.item_s * max(0, n - sample.n_sampled)
+    serial = _as_forecast(serial_s, n)
+    chosen = story.go
+    if chosen is None:
+        best, total = serial, serial_s
+    else:
+        best, total = chosen, story.loop_s + chosen.total_s
+    blind = story.go is not None and story.sample is None
+    return Plan(
+        backend=best.backend,
+        n_jobs=best.workers,
+        chunksize=best.chunksize,
+        start_method=best.start_method,
+        estimated_speedup=None if blind else serial_s / total if total > 0 else 1.0,
+        serial_s=None if blind else serial_s,
+        predicted_s=None if blind else total,
+        predicted_interval_s=None if blind else (story.loop_s + best.low_s, story.loop_s + best.high_s),
+        reason=(
+            "processes were asked for, and func may not run here: nothing was sampled"
+            if blind
+            else reason(best, serial, story.alternatives, sample, True)
+        ),
+        warnings=tuple(story.warnings),
+        alternatives=tuple(story.alternatives),
+        breakdown=best.breakdown,
+        data=execution.request.data,
+        sample=None if blind else sample,
+        machine=here,
+    )
+
+
+def _as_forecast(total_s: float, n: int) -> Forecast:
+    return Forecast(
+        backend="serial",
+        workers=1,
+        chunksize=max(1, n),
+        start_method=None,
+        total_s=total_s,
+        low_s=total_s,
+        high_s=total_s,
+        breakdown=Breakdown(compute_s=total_s),
+    )

@@ -1,0 +1,383 @@
+"""The record of runs: nothing slow when recording, nothing lost or written twice, nothing raised."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import warnings
+import weakref
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from amorsize import store
+from amorsize.learn import history
+from amorsize.learn.fingerprint import fingerprint
+from amorsize.learn.history import History, Run
+
+ROOT = Path(history.__file__).parents[2]
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+@pytest.fixture(autouse=True)
+def _no_rows_left():
+    yield
+    history._buffers.clear()
+    history._failing.clear()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history.sqlite"
+
+
+def on_disk(path: Path) -> list[dict[str, object]]:
+    return store.Store(path).runs()
+
+
+def run_python(code: str, *arguments: object, options: tuple[str, ...] = (), **env: str) -> str:
+    command = [sys.executable, *options, "-c", code, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout.strip()
+
+
+def one(x):
+    return x + 1
+
+
+FULL = Run(
+    at_s=1.5e9,
+    function="f" * 32,
+    name="mod.f",
+    n_items=10,
+    backend="processes",
+    n_jobs=2,
+    chunksize=3,
+    start_method="fork",
+    predicted_s=1.25,
+    serial_s=2.0,
+    clock_s=1.5,
+    sample={"item_s": 0.1},
+    machine={"system": "Linux", "usable_cores": 1.5},
+    outcome="raised",
+    extra={"note": "x"},
+)
+
+
+class TestRun:
+    def test_comes_back_as_it_was(self, path):
+        assert Run.from_dict(FULL.to_dict()) == FULL
+        History(path).record(FULL)
+        assert History(path).runs() == [FULL]
+
+    def test_nothing_known(self):
+        assert Run.from_dict({}) == Run()
+
+    def test_unknown_fields_are_extra(self):
+        run = Run.from_dict({**FULL.to_dict(), "from_the_future": [1]})
+        assert run == replace(FULL, extra={"note": "x", "from_the_future": [1]})
+
+    @pytest.mark.parametrize("junk", [None, "many", [], {}, object(), True])
+    def test_nonsense_has_its_default(self, junk):
+        sound = {"function", "name", "backend", "start_method", "outcome"} if isinstance(junk, str) else set()
+        sound |= {"sample", "machine", "extra"} if junk == {} else set()
+        names = [name for name in Run.__dataclass_fields__ if name not in sound]
+        assert Run.from_dict(dict.fromkeys(names, junk)) == Run()
+
+    def test_function_becomes_its_fingerprint(self):
+        row = Run(function=one).to_dict()
+        assert (row["function"], row["name"]) == (fingerprint(one), f"{__name__}.one")
+        assert Run(function=one, name="mine").to_dict()["name"] == "mine"
+
+    def test_is_hashable(self):
+        assert hash(FULL) == hash(replace(FULL))
+
+
+class TestArguments:
+    @pytest.mark.parametrize("path", [3, b"h.sqlite", ["h"], True, object()])
+    def test_wrong_type(self, path):
+        with pytest.raises(TypeError, match="path must be"):
+            History(path)
+
+    @pytest.mark.parametrize("path", ["", "a\0b"])
+    def test_wrong_value(self, path):
+        with pytest.raises(ValueError, match="path must"):
+            History(path)
+
+    def test_paths(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "env"))
+        assert History("x.sqlite").path == History(Path("x.sqlite")).path == tmp_path / "x.sqlite"
+        assert History().path == tmp_path / "env"
+        assert History("off").path is History("OFF").path is None
+
+    def test_repr(self, path):
+        assert repr(History()) == "History()"
+        assert repr(History("off")) == "History('off')"
+        assert repr(History(path)) == f"History({str(path)!r})"
+
+
+class TestRecording:
+    def test_order_and_length(self, path):
+        kept = History(path)
+        assert len(kept) == 0
+        for n_items in range(5):
+            kept.record(Run(n_items=n_items))
+        assert not path.exists(), "recording writes nothing"
+        assert len(kept) == 5
+        kept.record({"n_items": 5})
+        assert [run.n_items for run in kept.runs()] == list(range(6))
+        assert [run.n_items for run in kept.runs(limit=2)] == [4, 5]
+        assert kept.runs(limit=0) == []
+
+    def test_runs_of_one_function(self, path):
+        kept = History(path)
+        for func in (one, len, one, "abc"):
+            kept.record({"function": func})
+        assert len(kept.runs(one)) == len(kept.runs(fingerprint(one))) == 2
+        assert [run.name for run in kept.runs(len)] == ["len"]
+        assert [run.name for run in kept.runs("abc")] == [""]
+
+    def test_time_is_filled_in(self, path):
+        History(path).record({})
+        History(path).record(Run(at_s=5.0))
+        first, second = History(path).runs()
+        assert first.at_s > 1.7e9
+        assert second.at_s == 5.0
+
+    def test_records_of_the_stages_are_taken_as_they_are(self, path):
+        @dataclass(frozen=True)
+        class Sample:
+            item_s: float
+            points: tuple[float, ...]
+
+        History(path).record({"sample": Sample(0.5, (1.0, 2.0)), "colour": "red"})
+        assert History(path).runs()[0].sample == {"item_s": 0.5, "points": [1.0, 2.0]}
+        assert History(path).runs()[0].extra == {"colour": "red"}
+
+    def test_closures_are_seen_as_they_are_now(self, path):
+        value = [1]
+
+        def func(x):
+            return x, value
+
+        mark = fingerprint(func)
+        for each in ({"function": func}, Run(function=func)):
+            History(path).record(each)
+        value.append(2)
+        assert [run.function for run in History(path).runs()] == [mark, mark]
+        assert History(path).runs()[0].name.endswith("<locals>.func")
+
+    def test_closures_are_not_kept_alive(self, path):
+        class Heavy:
+            pass
+
+        heavy = Heavy()
+        gone = weakref.ref(heavy)
+
+        def func(x, heavy=heavy):
+            return heavy
+
+        History(path).record({"function": func})
+        History(path).record(Run(function=func))
+        del func, heavy
+        gc.collect()
+        assert gone() is None
+        assert len(History(path)) == 2
+
+    def test_what_makes_no_sense_is_dropped(self, path):
+        History(path).record(3)  # type: ignore[arg-type]
+        assert History(path).runs() == []
+
+    def test_many_rows_are_written_before_the_end(self, path, monkeypatch):
+        monkeypatch.setattr(history, "FLUSH_ROWS", 10)
+        for n_items in range(25):
+            History(path).record({"n_items": n_items})
+        assert [row["n_items"] for row in on_disk(path)] == list(range(20))
+        assert History(path).flush()
+        assert len(on_disk(path)) == 25
+
+    def test_threads_lose_nothing(self, path, monkeypatch):
+        monkeypatch.setattr(history, "FLUSH_ROWS", 50)
+        monkeypatch.setattr(history, "HASTE_S", store.PATIENCE_S)
+
+        def record(me: int) -> None:
+            for at in range(100):
+                History(path).record({"n_items": at, "name": str(me)})
+
+        threads = [threading.Thread(target=record, args=(me,)) for me in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = sorted((run.name, run.n_items) for run in History(path).runs())
+        assert found == sorted((str(me), at) for me in range(8) for at in range(100))
+
+
+class TestEnvironment:
+    def test_is_read_at_each_call(self, monkeypatch, tmp_path):
+        kept = History()
+        for name, count in (("one", 1), ("two", 2)):
+            monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / name))
+            for _ in range(count):
+                kept.record({"name": name})
+        assert [run.name for run in kept.runs()] == ["two", "two"]
+        monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "one"))
+        assert [run.name for run in kept.runs()] == ["one"]
+        monkeypatch.setenv("AMORSIZE_HISTORY", "off")
+        assert kept.runs() == []
+
+    def test_off_records_nothing(self, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("AMORSIZE_HISTORY", "OFF")
+        for kept in (History(), History("off")):
+            kept.record(FULL)
+            assert kept.flush()
+            assert (kept.runs(), len(kept)) == ([], 0)
+        assert history._buffers == {}
+        assert list(tmp_path.iterdir()) == []
+
+    def test_own_file_is_ruled_by_nobody(self, monkeypatch, path):
+        monkeypatch.setenv("AMORSIZE_HISTORY", "off")
+        History(path).record(FULL)
+        assert History(path).runs() == [FULL]
+
+
+class TestSickFiles:
+    def test_rows_wait_and_can_be_seen(self, path, tmp_path):
+        """Nothing can be written below a file; once it is gone, what waited is written."""
+        (tmp_path / "file").write_text("letters")
+        kept = History(tmp_path / "file" / "history.sqlite")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                kept.record(FULL)
+                kept.record({"function": one})
+                assert not kept.flush()
+            assert kept.runs("f" * 32) == [FULL] * 3
+            assert len(kept.runs(one)) == 3
+            assert len(kept) == 6
+        assert [each.category for each in caught] == [RuntimeWarning]
+        (tmp_path / "file").unlink()
+        assert kept.flush()
+        assert len(on_disk(tmp_path / "file" / "history.sqlite")) == 6
+
+    def test_what_waits_is_bounded(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(history, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(history, "KEPT_ROWS", 30)
+        kept = History(tmp_path)  # a folder: no file can be made there
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for n_items in range(100):
+                kept.record({"n_items": n_items})
+        assert [run.n_items for run in kept.runs()] == list(range(70, 100))
+
+    def test_recording_never_raises(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(history, "FLUSH_ROWS", 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            History(tmp_path / "x" / "\udcff" / ("y" * 300)).record(FULL)
+
+    def test_interrupt_loses_nothing(self, path, monkeypatch):
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        History(path).record(FULL)
+        with monkeypatch.context() as patched:
+            patched.setattr(store.Store, "add_runs", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                History(path).flush()
+        assert History(path).runs() == [FULL]
+
+
+RECORD = """
+import sys
+from amorsize.learn.history import History
+def func(x): return x
+History().record({"function": func, "n_items": 3})
+"""
+
+
+class TestProcesses:
+    def test_recording_imports_nothing(self):
+        heavy = "('sqlite3', 'platformdirs', 'numpy', 'psutil', 'multiprocessing', 'threading', 'hashlib', 'json')"
+        code = f"{RECORD}\nprint([name for name in {heavy} if name in sys.modules], flush=True)"
+        code += "\nimport os; os._exit(0)"  # rather than write to this user's real history
+        assert run_python(code, AMORSIZE_HISTORY="") == "[]"
+
+    def test_rows_are_written_at_exit(self, path):
+        run_python(RECORD, AMORSIZE_HISTORY=str(path))
+        (row,) = on_disk(path)
+        assert (row["n_items"], row["name"]) == (3, "__main__.func")
+        assert len(str(row["function"])) == 32
+
+    def test_also_when_the_program_fails(self, path):
+        code = f"{RECORD}\nraise SystemExit(0)"
+        run_python(code, AMORSIZE_HISTORY=str(path))
+        assert len(on_disk(path)) == 1
+
+    def test_default_place(self, tmp_path):
+        code = "import platformdirs\nplatformdirs.user_cache_dir = lambda name: sys.argv[1]"
+        run_python(f"import sys\n{code}\n{RECORD}", tmp_path / "deep" / "cache", AMORSIZE_HISTORY="")
+        assert len(on_disk(tmp_path / "deep" / "cache" / "history.sqlite")) == 1
+
+    @pytest.mark.parametrize("options", [(), ("-W", "error")])
+    def test_sick_file_at_exit(self, tmp_path, options):
+        run_python(RECORD, options=options, AMORSIZE_HISTORY=str(tmp_path))
+
+    def test_off(self, tmp_path):
+        run_python(RECORD, AMORSIZE_HISTORY="off", HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_processes_at_once(self, path):
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": str(path)}
+        children = [subprocess.Popen([sys.executable, "-c", RECORD], env=env) for _ in range(8)]
+        assert [child.wait() for child in children] == [0] * 8
+        assert len(on_disk(path)) == 8
+
+    @needs_fork
+    @pytest.mark.parametrize("ending", ["sys.exit(0)", "History().flush(); os._exit(0)"])
+    def test_forked_child_writes_its_own_rows_only(self, path, ending):
+        code = f"""{RECORD}
+import os
+child = os.fork()
+if not child:
+    assert History().flush()
+    History().record({{"function": func, "n_items": 4}})
+    {ending}
+assert os.waitpid(child, 0)[1] == 0
+"""
+        run_python(code, AMORSIZE_HISTORY=str(path))
+        assert sorted(int(str(row["n_items"])) for row in on_disk(path)) == [3, 4]
+
+    @needs_fork
+    def test_forked_child_that_records_nothing_writes_nothing(self, path):
+        code = f"{RECORD}\nimport os\nchild = os.fork()\nif child: os.waitpid(child, 0)"
+        run_python(code, AMORSIZE_HISTORY=str(path))
+        assert len(on_disk(path)) == 1
+
+    @pytest.mark.parametrize("method", ["spawn", "fork"])
+    def test_children_of_multiprocessing_write_theirs(self, path, tmp_path, method):
+        if method == "fork" and not hasattr(os, "fork"):
+            pytest.skip("no fork here")
+        script = tmp_path / "script.py"
+        script.write_text(
+            "import multiprocessing, sys\n"
+            "from amorsize.learn.history import History\n"
+            "def work(n): History().record({'n_items': n})\n"
+            "if __name__ == '__main__':\n"
+            "    work(1)\n"
+            "    child = multiprocessing.get_context(sys.argv[1]).Process(target=work, args=(2,))\n"
+            "    child.start()\n"
+            "    child.join()\n"
+        )
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": str(path)}
+        subprocess.run([sys.executable, str(script), method], env=env, check=True)
+        assert sorted(int(str(row["n_items"])) for row in on_disk(path)) == [1, 2]
