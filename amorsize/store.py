@@ -29,15 +29,14 @@ from contextlib import closing, contextmanager, suppress
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from amorsize.place import VARIABLE, default_path, on_network
+
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
 T = TypeVar("T")
 
-VARIABLE: Final = "AMORSIZE_HISTORY"
-OFF: Final = "off"
-FILE_NAME: Final = "history.sqlite"
 APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
 PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
 KEEP_RUNS: Final = 100_000  # rows of about 0.5 kB: the file stays below 50 MB or so
@@ -54,15 +53,6 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 # SQLite's primary result codes (https://sqlite.org/rescode.html), written down here since importing sqlite3 costs 4 ms.
 _BUSY, _LOCKED, _CORRUPT, _PROTOCOL, _NOT_A_DATABASE = 5, 6, 11, 15, 26
 _READONLY_MOVED: Final = 1032  # an extended code: somebody moved the file away between our opening and writing it
-
-# Where shared memory or locks may not reach every user of the file. Besides these, all of fuse.* but overlays: most
-# are remote, and a wrong guess only costs a slower journal.
-# fmt: off
-_NETWORK_TYPES: Final = frozenset((
-    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
-    "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs", "wekafs",
-))
-# fmt: on
 
 _warned: set[str] = set()  # paths that had their warning in this process
 _impatient: set[str] = set()  # paths that were waited for in vain: one try each time, until one succeeds
@@ -167,72 +157,9 @@ class Store:
             return None
 
 
-def setting() -> str:
-    """What ``AMORSIZE_HISTORY`` says now: ``""`` (the user's cache folder), ``"off"``, or an absolute path."""
-    value = os.environ.get(VARIABLE, "").strip()
-    if not value:
-        return ""
-    try:
-        return OFF if value.lower() == OFF else os.path.abspath(os.path.expanduser(value))
-    except OSError:  # a relative path, and the working directory is gone
-        return OFF
-
-
-def locate(place: str) -> Path | None:
-    """The file that an answer of `setting` means; None: nothing is to be kept, or this user has no cache folder."""
-    from pathlib import Path
-
-    if place == OFF:
-        return None
-    if place:
-        return Path(place)
-    import platformdirs
-
-    try:
-        folder = Path(platformdirs.user_cache_dir("amorsize"))
-    except (OSError, RuntimeError, KeyError):  # no HOME, and a user id that nobody knows
-        return None
-    return folder / FILE_NAME if folder.is_absolute() else None
-
-
-def default_path() -> Path | None:
-    """The file that ``AMORSIZE_HISTORY`` names now; None when it says ``off``."""
-    return locate(setting())
-
-
 def default_store() -> Store:
     """The store of the file that ``AMORSIZE_HISTORY`` names now."""
     return Store(default_path())
-
-
-def is_network(path: str, mountinfo_text: str) -> bool:
-    """Whether ``path`` (absolute, without links) is on a file system that several hosts or guests may share.
-
-    Parameters
-    ----------
-    path : str
-        A file or folder; it need not exist.
-    mountinfo_text : str
-        Content of ``/proc/self/mountinfo``. Lines that cannot be read are passed over.
-
-    Examples
-    --------
-    >>> mounts = '''22 1 8:1 / / rw - ext4 /dev/sda1 rw
-    ... 40 22 0:40 / /home rw,relatime shared:7 - nfs4 server:/home rw'''
-    >>> is_network("/home/ada/.cache", mounts), is_network("/homes/.cache", mounts)
-    (True, False)
-    """
-    longest, kind = -1, ""
-    for line in mountinfo_text.splitlines():
-        left, separator, right = line.partition(" - ")
-        fields = left.split(" ")
-        if not separator or len(fields) < 5:
-            continue
-        point = _unescape(fields[4]).rstrip("/")
-        # Of two mounts on one point the later hides the earlier.
-        if (path + "/").startswith(point + "/") and len(point) >= longest:
-            longest, kind = len(point), right.split(" ")[0]
-    return kind in _NETWORK_TYPES or (kind.startswith("fuse.") and "overlay" not in kind)
 
 
 class _Refused(Exception):  # noqa: N818  (never leaves this module)
@@ -256,7 +183,7 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
             if _settled_version(link) < len(MIGRATIONS):
                 _set_up(file, deadline_s)
             link.execute("PRAGMA synchronous=NORMAL")  # survives a crash of the process; a power cut may cost some rows
-            if _on_network(os.path.dirname(file)):
+            if on_network(os.path.dirname(file)):
                 link.execute("PRAGMA journal_mode=DELETE")  # it may have been made where the folder is local
             link.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             if _identity(file) != before:
@@ -311,7 +238,7 @@ def _set_up(file: str, deadline_s: float) -> None:
     with _folder_lock(folder, deadline_s), closing(_connect(file, "rwc", deadline_s)) as link:
         if _settled_version(link) == len(MIGRATIONS):
             return
-        link.execute(f"PRAGMA journal_mode={'DELETE' if _on_network(folder) else 'WAL'}")
+        link.execute(f"PRAGMA journal_mode={'DELETE' if on_network(folder) else 'WAL'}")
         link.execute("BEGIN IMMEDIATE")
         for step in MIGRATIONS[_version(link) :]:
             for statement in step:
@@ -434,28 +361,6 @@ def _warn(file: str, what: str, *, lost: bool = True) -> None:
         _warned.add(file)
         advice = f" ({VARIABLE} may name another file, or say 'off')" if lost else ""
         warnings.warn(f"amorsize history {file}: {what}{advice}.", RuntimeWarning, stacklevel=4)
-
-
-_networks: dict[str, bool] = {}  # folders that were looked up
-
-
-def _on_network(folder: str) -> bool:
-    known = _networks.get(folder)
-    if known is None:
-        try:
-            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-                known = is_network(os.path.realpath(folder), stream.read())
-        except OSError:  # not Linux
-            known = False
-        _networks[folder] = known
-    return known
-
-
-def _unescape(field: str) -> str:
-    r"""Undo what the kernel does to blanks in mountinfo: ``/my\040disk`` is ``/my disk``."""
-    for escaped, plain in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
-        field = field.replace(escaped, plain)
-    return field
 
 
 @contextmanager

@@ -316,8 +316,9 @@ def _settle(cores: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if (numpy := sys.modules.get("numpy")) is not None and hasattr(numpy, "random"):
-        numpy.random.seed(int.from_bytes(os.urandom(4), "little"))  # else all workers draw the same numbers
+    # Else all workers would draw the same numbers. Whoever imports numpy.random later gets a seed of his own.
+    if (random := sys.modules.get("numpy.random")) is not None:
+        random.seed(int.from_bytes(os.urandom(4), "little"))
 
 
 def limit_native_threads(limit: int | None) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from amorsize import store
-from amorsize.store import Store, is_network
+from amorsize.place import default_path, is_network, setting
+from amorsize.store import Store
 
 ROOT = Path(store.__file__).parents[1]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -58,13 +59,13 @@ class TestPlace:
     def test_is_read_at_each_call(self, monkeypatch, tmp_path):
         for name in ("one", "two"):
             monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / name))
-            assert store.default_path() == tmp_path / name
+            assert default_path() == tmp_path / name
             assert store.default_store().path == (tmp_path / name).resolve()
 
     @pytest.mark.parametrize("value", ["off", "OFF", " Off "])
     def test_off(self, monkeypatch, value):
         monkeypatch.setenv("AMORSIZE_HISTORY", value)
-        assert store.default_path() is None
+        assert default_path() is None
         assert store.default_store().path is None
 
     @pytest.mark.parametrize("value", [None, "", "  "])
@@ -76,23 +77,23 @@ class TestPlace:
             monkeypatch.delenv("AMORSIZE_HISTORY", raising=False)
         else:
             monkeypatch.setenv("AMORSIZE_HISTORY", value)
-        assert store.default_path() == tmp_path / "amorsize" / "history.sqlite"
+        assert default_path() == tmp_path / "amorsize" / "history.sqlite"
 
     def test_user_without_home_has_none(self, monkeypatch):
         import platformdirs
 
         monkeypatch.delenv("AMORSIZE_HISTORY", raising=False)
         monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
-        assert store.default_path() is None
+        assert default_path() is None
 
     def test_relative_and_home_paths_become_absolute(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
         monkeypatch.setenv("AMORSIZE_HISTORY", "h.sqlite")
-        assert store.setting() == str(tmp_path / "h.sqlite")
+        assert setting() == str(tmp_path / "h.sqlite")
         monkeypatch.setenv("AMORSIZE_HISTORY", "~/h.sqlite")
-        assert store.setting() == str(tmp_path / "home" / "h.sqlite")
+        assert setting() == str(tmp_path / "home" / "h.sqlite")
 
 
 class TestRows:
@@ -496,20 +497,20 @@ class TestNetwork:
         assert is_network("/home", text) is False
 
     def test_local_folders_have_a_log(self, path, monkeypatch):
-        monkeypatch.setattr(store, "_on_network", lambda folder: False)
+        monkeypatch.setattr(store, "on_network", lambda folder: False)
         Store(path).add_runs(rows(1))
         assert journal_mode(path) == "wal"
 
     def test_network_folders_have_none(self, path, monkeypatch):
-        monkeypatch.setattr(store, "_on_network", lambda folder: True)
+        monkeypatch.setattr(store, "on_network", lambda folder: True)
         Store(path).add_runs(rows(1))
         assert journal_mode(path) == "delete"
         assert Store(path).runs() == rows(1)
 
     def test_file_that_came_to_a_network_folder_loses_it(self, path, monkeypatch):
-        monkeypatch.setattr(store, "_on_network", lambda folder: False)
+        monkeypatch.setattr(store, "on_network", lambda folder: False)
         Store(path).add_runs(rows(1))
-        monkeypatch.setattr(store, "_on_network", lambda folder: True)
+        monkeypatch.setattr(store, "on_network", lambda folder: True)
         Store(path).add_runs(rows(1))
         assert journal_mode(path) == "delete"
         assert Store(path).count() == 2

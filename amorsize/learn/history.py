@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from amorsize import place as place_of
 from amorsize import store
 from amorsize.learn.fingerprint import digest, fingerprint, keeps_nothing, name_of, outline
 
@@ -147,12 +148,12 @@ class History:
     def __len__(self) -> int:
         place = self._here()
         flush(place)
-        return store.Store(store.locate(place)).count() + len(_waiting(place))
+        return store.Store(place_of.locate(place)).count() + len(_waiting(place))
 
     @property
     def path(self) -> Path | None:
         """The file, as things are now; None: nothing is recorded."""
-        return store.locate(self._here())
+        return place_of.locate(self._here())
 
     def runs(self, function: str | Callable[..., object] | None = None, limit: int | None = None) -> list[Run]:
         """All runs, oldest first.
@@ -169,7 +170,7 @@ class History:
             return []
         place = self._here()
         flush(place)
-        found = [Run.from_dict(row) for row in store.Store(store.locate(place)).runs(wanted, limit)]
+        found = [Run.from_dict(row) for row in store.Store(place_of.locate(place)).runs(wanted, limit)]
         # Normally nothing waits any more; rows of a file that cannot be written are at least to be seen from here.
         waiting = [Run.from_dict(store.loads(store.dumps(entry.to_dict())) or {}) for entry in list(_waiting(place))]
         found += [run for run in waiting if wanted is None or run.function == wanted]
@@ -185,7 +186,7 @@ class History:
             function itself. ``sample`` and ``machine`` may be dataclasses. Without ``at_s`` it is now.
         """
         place = self._here()
-        if place == store.OFF:
+        if place == place_of.OFF:
             return
         try:
             rows = _buffer(place)
@@ -204,7 +205,7 @@ class History:
         return flush(self._here())
 
     def _here(self) -> str:
-        return store.setting() if self._place is None else self._place
+        return place_of.setting() if self._place is None else self._place
 
 
 def flush(place: str | None = None, *, patience_s: float = store.PATIENCE_S) -> bool:
@@ -224,7 +225,7 @@ def flush(place: str | None = None, *, patience_s: float = store.PATIENCE_S) -> 
     kept = False
     try:
         memo: dict[int, tuple[str, str]] = {}
-        kept = store.Store(store.locate(place), patience_s=patience_s).add_runs(
+        kept = store.Store(place_of.locate(place), patience_s=patience_s).add_runs(
             [each.to_dict(memo) for each in entries]
         )
     finally:  # also after Ctrl-C
@@ -359,4 +360,4 @@ def _checked_place(path: object) -> str:
     text = os.fsdecode(path)
     if not text or "\0" in text:
         raise ValueError(f"path must name a file (or be 'off'), not {text!r}")
-    return store.OFF if text.lower() == store.OFF else os.path.abspath(os.path.expanduser(text))
+    return place_of.OFF if text.lower() == place_of.OFF else os.path.abspath(os.path.expanduser(text))

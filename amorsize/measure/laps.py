@@ -1,18 +1,23 @@
-"""One lap: start an engine's workers, hand them chunks of nothing and some bytes, and leave, with a watch in hand.
+"""One lap: start an engine's workers, hand them chunks of almost nothing and some bytes, and leave, watch in hand.
 
 An engine is ``"pool"`` (``multiprocessing.Pool``), ``"team"`` (amorsize's own workers), ``"threadpool"``
 (``multiprocessing.pool.ThreadPool``) or ``"threads"`` (amorsize's own). Each is driven as `optimize` and `execute`
 drive it, so that what is measured is what they will pay.
 
-When workers take items, one after the other, ``p`` of them finish work of W seconds at the mean of those moments plus
-``W / p``; hence "started" is that mean. Where there are more workers than cores, those that are up share their cores
-with those that still start, nothing is gained by being early, and the last one's moment counts.
+Workers start one after the other. From the mean of the moments at which they take items, ``p`` of them finish work of
+W seconds in ``W / p``; so that mean counts as the start. Where there are more workers than cores, those that are up
+share the cores with those that still start, nothing is gained by being early, and the last one's moment counts.
+
+A chunk's item keeps its worker busy for `SPIN_S`: handing out empty items keeps the caller so busy that it never
+sleeps, and the waking up, which real chunks pay for, would not show (13 µs a chunk instead of 30 in a pool, 1 instead
+of 30 in a ``ThreadPool``).
 
 Children import this module to find `task`, so it imports next to nothing.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,32 +26,47 @@ from amorsize.clock import REAL, Clock
 if TYPE_CHECKING:
     from amorsize.model.schedule import Event, Instruction
 
+SPIN_S: Final = 50e-6
 PAYLOAD_BYTES: Final = 1 << 20  # 16 pipefuls: large enough that what a message costs in itself does not show
-NOTHING: Final = 0  # an item whose result is empty, too
+
+NOTHING, SPIN, YIELD = 0, -1, -2  # items; a positive one asks for a result of so many bytes
 
 
 class Lap(NamedTuple):
-    """What one lap took.
+    """What one lap took. What was not asked for is 0.
 
     Attributes
     ----------
     start_s : float
         From the beginning until workers took items, plus what leaving them took.
     chunk_s : float
-        For each chunk of one item; 0 when none was asked for.
+        CPU seconds of the caller for each chunk of one item.
+    turn_s : float
+        Wall seconds from the end of one chunk until the same worker was at its next; with one worker only.
     out_s_per_byte, back_s_per_byte : float
-        For large items, and for large results, with pickling; 0 when not asked for.
+        For large items, and for large results, with pickling.
     """
 
     start_s: float
     chunk_s: float = 0.0
+    turn_s: float = 0.0
     out_s_per_byte: float = 0.0
     back_s_per_byte: float = 0.0
 
 
 def task(item: Any) -> Any:
-    """What workers run: an int asks for a result of so many bytes; anything else is swallowed."""
-    return _blob(item) if item and type(item) is int else None
+    """What workers run."""
+    if type(item) is not int:
+        return None  # a payload: it is here, that is all
+    if item > 0:
+        return _blob(item)
+    if item == SPIN:
+        until = time.perf_counter() + SPIN_S
+        while time.perf_counter() < until:
+            pass
+    elif item == YIELD:
+        time.sleep(0)
+    return None
 
 
 def _blob(size: int) -> bytes:
@@ -82,15 +102,15 @@ def lap(
     cores : float
         How many of them can run at once.
     chunks : int
-        How many chunks of one tiny item to hand out.
+        How many chunks of one short item to hand out.
     payloads : int
         How many items of `PAYLOAD_BYTES` to send each way, where they are pickled at all.
     clock : Clock
         The watch.
     """
-    if engine in ("pool", "threadpool"):
-        return _pool(start_method, workers, cores, chunks, payloads, clock)
-    return _own(start_method, workers, cores, chunks, payloads, clock)
+    payloads = payloads if start_method is not None else 0
+    drive = _pool if engine in ("pool", "threadpool") else _own
+    return drive(start_method, workers, cores, chunks, payloads, clock)
 
 
 def _started(arrivals_s: Sequence[float], cores: float) -> float:
@@ -104,26 +124,34 @@ def _started(arrivals_s: Sequence[float], cores: float) -> float:
     return max(arrivals_s) if len(arrivals_s) > cores else sum(arrivals_s) / len(arrivals_s)
 
 
+def _short(start_method: str | None) -> int:
+    """The item of a short chunk. In threads it may not use CPU time, which there is the caller's too."""
+    return YIELD if start_method is None else SPIN
+
+
+def _turn(wall_s: float, workers: int, start_method: str | None) -> float:
+    return max(0.0, wall_s - (SPIN_S if start_method is not None else 0.0)) if workers == 1 else 0.0
+
+
 # -- multiprocessing's pools -----------------------------------------------------------------------------------------
 
 
-def _arrive(queue: Any) -> None:
-    queue.put(None)
+def _arrive(door: Any) -> None:
+    door.put(None)
 
 
 def _pool(start_method: str | None, workers: int, cores: float, chunks: int, payloads: int, clock: Clock) -> Lap:
     import multiprocessing.pool
 
+    make: Callable[..., Any]
+    door: Any
     if start_method is None:
         from queue import SimpleQueue
 
-        door: Any = SimpleQueue()
-        make: Callable[..., Any] = multiprocessing.pool.ThreadPool
-        payloads = 0
+        make, door = multiprocessing.pool.ThreadPool, SimpleQueue()
     else:
         context = multiprocessing.get_context(start_method)
-        door = context.SimpleQueue()
-        make = context.Pool
+        make, door = context.Pool, context.SimpleQueue()
     wall = clock.wall
     began = wall()
     with make(workers, _arrive, (door,)) as pool:
@@ -131,28 +159,36 @@ def _pool(start_method: str | None, workers: int, cores: float, chunks: int, pay
         for _ in range(workers):
             door.get()
             arrivals.append(wall())
-        asked = wall()
-        pool.map(task, [NOTHING], 1)
-        first_s = wall() - asked
-        chunk_s = _timed(pool, [NOTHING] * chunks, wall) / chunks if chunks else 0.0
-        out = back = 0.0
+        first_s, _ = _watch_map(pool, [NOTHING], clock)
+        chunk = _watch_map(pool, [_short(start_method)] * chunks, clock)
+        out_s = back_s = 0.0
         if payloads:
-            for item in (_blob(PAYLOAD_BYTES), PAYLOAD_BYTES):
-                pool.map(task, [item] * workers, 1)  # workers make their blobs, buffers grow
-            out = _timed(pool, [_blob(PAYLOAD_BYTES)] * payloads, wall) / payloads / PAYLOAD_BYTES
-            back = _timed(pool, [PAYLOAD_BYTES] * payloads, wall) / payloads / PAYLOAD_BYTES
+            blob = _blob(PAYLOAD_BYTES)
+            _watch_map(pool, [blob, PAYLOAD_BYTES] * workers, clock)  # workers make their blobs, buffers grow
+            out_s, _ = _watch_map(pool, [blob] * payloads, clock)
+            back_s, _ = _watch_map(pool, [PAYLOAD_BYTES] * payloads, clock)
         left = wall()
     leaving_s = wall() - left
-    pool.join()  # threads of a ThreadPool are told to go, and nobody waits for them
+    pool.join()  # threads of a ThreadPool have been told to go, but nobody has waited for them
     if start_method is not None:
         door.close()
-    return Lap(_started(arrivals, cores) - began + first_s + leaving_s, chunk_s, out, back)
+    moved = max(1, payloads) * PAYLOAD_BYTES
+    return Lap(
+        start_s=_started(arrivals, cores) - began + first_s + leaving_s,
+        chunk_s=chunk[1] / max(1, chunks),
+        turn_s=_turn(chunk[0] / chunks, workers, start_method) if chunks else 0.0,
+        out_s_per_byte=out_s / moved,
+        back_s_per_byte=back_s / moved,
+    )
 
 
-def _timed(pool: Any, items: list[Any], wall: Callable[[], float]) -> float:
-    began = wall()
+def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]:
+    """Wall time and the caller's CPU time of a map, in chunks of one."""
+    if not items:
+        return 0.0, 0.0
+    wall, cpu = clock.wall(), clock.process_cpu()
     pool.map(task, items, 1)
-    return wall() - began
+    return clock.wall() - wall, clock.process_cpu() - cpu
 
 
 # -- amorsize's own workers ------------------------------------------------------------------------------------------
@@ -167,47 +203,48 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
     from amorsize.run.threads import ThreadDriver
     from amorsize.worker import Setup
 
-    wall = clock.wall
+    marks: list[tuple[float, float]] = []  # wall and CPU when all were ready, and at each chunk's end
     arrivals: list[float] = []
-    ends: list[float] = []
-    deep = workers > 1  # one worker alone shows how long it waits when no second chunk is in its pipe
 
     class Watched(Schedule):
+        """Hands out nothing before all are ready, and looks at the watch."""
+
         def handle(self, event: Event) -> list[Instruction]:
             if isinstance(event, Ready):
-                arrivals.append(wall())
+                arrivals.append(clock.wall())
+                marks[:] = [(arrivals[-1], clock.process_cpu())]
             elif isinstance(event, Done):
-                ends.append(wall())
+                marks.append((clock.wall(), clock.process_cpu()))
             return super().handle(event)
 
         def _learn(self, items: int, wall_s: float) -> None:
-            """Keep the depth of the pipes as it is."""
+            """Learn nothing: the depth of the pipes stays as it is."""
 
-    chunks = max(chunks, 2 * workers)
-    items: list[Any] = [NOTHING] * chunks
-    sends = payloads and start_method not in (None, "fork")
-    gets = payloads and start_method is not None
-    items += [_blob(PAYLOAD_BYTES)] * payloads if sends else []
-    items += [PAYLOAD_BYTES] * payloads if gets else []
-    schedule = Watched([(0, len(items))], workers, item_s=1e-6 if deep else 1.0, fixed=1)
+        def _assign(self) -> list[Instruction]:
+            waits = any(not worker.ready for worker in self.workers.values())
+            return [] if waits and not self.abandoned else super()._assign()
+
+    inherits = start_method == "fork"
+    short = max(chunks, workers)
+    sends = 0 if inherits else payloads
+    items = [_short(start_method)] * short + [_blob(PAYLOAD_BYTES)] * sends + [PAYLOAD_BYTES] * payloads
+    # One worker alone is to show how long it waits for its next chunk: none may lie in its pipe already.
+    schedule = Watched([(0, len(items))], workers, item_s=1.0 if workers == 1 else SPIN_S, fixed=1)
     source, outcome = source_of(items), Outcome("raise")
-    began = wall()
+    began = clock.wall()
     if start_method is None:
         ThreadDriver(schedule, source, outcome, task).run()
     else:
-        team = Team(Setup(task), items if start_method == "fork" else None, start_method, workers)
+        team = Team(Setup(task), items if inherits else None, start_method, workers)
         ProcessDriver(schedule, team, source, outcome, None).run()
+    ended = clock.wall()
     outcome.finish()
-    ended = wall()
-    started = _started(arrivals, cores)
-    begun = max(0, sum(end <= max(arrivals) for end in ends))  # while some still start, others work
-    begun = min(begun, chunks - 2)
-    chunk_s = (ends[chunks - 1] - ends[begun]) / (chunks - 1 - begun)
-    out = back = 0.0
-    at = chunks
-    if sends:
-        out = (ends[at + payloads - 1] - ends[at - 1]) / payloads / PAYLOAD_BYTES
-        at += payloads
-    if gets:
-        back = (ends[at + payloads - 1] - ends[at - 1]) / payloads / PAYLOAD_BYTES
-    return Lap(started - began + ended - ends[-1], chunk_s, out, back)
+    chunk_wall_s, chunk_s = ((marks[short][k] - marks[0][k]) / short for k in (0, 1))
+    moved = max(1, payloads) * PAYLOAD_BYTES
+    return Lap(
+        start_s=_started(arrivals, cores) - began + ended - marks[-1][0],
+        chunk_s=chunk_s if chunks else 0.0,
+        turn_s=_turn(chunk_wall_s, workers, start_method) if chunks else 0.0,
+        out_s_per_byte=(marks[short + sends][0] - marks[short][0]) / moved,
+        back_s_per_byte=(marks[-1][0] - marks[short + sends][0]) / moved,
+    )

@@ -28,7 +28,7 @@ PER_CHUNK_S: Final[dict[str, float]] = {"pool": 60e-6, "team": 50e-6, "threadpoo
 
 BYTE_S: Final = 0.7e-9  # one copy through a pipe or socket, each side: 1.2-2 GB/s
 
-FORK_BYTE_S: Final = 6e-12  # page tables of the caller's resident memory, per worker: 500 MB cost 3 ms
+FORK_BYTE_S: Final = 12e-12  # page tables of the caller's resident memory, per worker, copied and given back
 
 PLAUSIBLE: Final = 8.0  # a measured start further than this from the recorded one is not believed
 

@@ -7,10 +7,12 @@ from math import ceil
 from typing import Final
 
 from amorsize.facts import Backend, Costs, Forecast, Machine, Sample
-from amorsize.model.cost import cpu_per_item, forecast
+from amorsize.model.cost import OWN_THREADS, cpu_per_item, forecast
 from amorsize.model.limits import refusal
 
 MARGIN: Final = 0.1  # a parallel plan must promise at least this much less time than the loop
+OWN_THREADS_MARGIN: Final = 0.35  # the same for a function with threads of its own: what the cores it leaves idle are
+# worth is overestimated while other programs keep them from it
 MAX_WAITING_WORKERS: Final = 64  # where nobody says how many callers the other end can bear
 
 
@@ -62,14 +64,15 @@ def choose(
     if not found:
         raise ValueError("none of the backends asked for can be had here")
     found.sort(key=lambda f: (f.refused is not None, f.total_s))
-    best = _with_margin(found)
+    best = _with_margin(found, sample.own_threads)
     return best, [f for f in found if f is not best]
 
 
-def _with_margin(found: Sequence[Forecast]) -> Forecast:
+def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
     best = found[0]
     serial = next((f for f in found if f.backend == "serial"), None)
-    if serial is not None and (best.refused is not None or best.total_s > serial.total_s * (1 - MARGIN)):
+    margin = MARGIN if own_threads <= OWN_THREADS else OWN_THREADS_MARGIN
+    if serial is not None and (best.refused is not None or best.total_s > serial.total_s * (1 - margin)):
         return serial
     # Among those that the clock could not tell apart, fewer workers are kinder to the machine.
     level = [f for f in found if f.refused is None and f.backend == best.backend and f.total_s <= best.total_s * 1.01]

@@ -48,9 +48,40 @@ def describe(f: Forecast) -> str:
     if f.backend == "serial":
         return "a plain loop"
     how = f" ({f.start_method})" if f.start_method else ""
-    kind = {"threads": "thread", "processes": "process"}.get(f.backend, "worker")
-    many = f"{f.workers} {kind}{'' if f.workers == 1 else 'es' if kind == 'process' else 's'}{how}"
-    return f"{many}, chunks of {f.chunksize}"
+    return f"{count(f.workers, KINDS.get(f.backend, 'worker'))}{how}, chunks of {f.chunksize}"
+
+
+def summary(plan: Plan, n_items: int, took_s: float, failed: int = 0) -> str:
+    """What a run took, in a line.
+
+    Examples
+    --------
+    >>> from amorsize.plans import Plan
+    >>> summary(Plan(backend="threads", n_jobs=8, chunksize=1, serial_s=4.2), 1000, 0.523, failed=2)
+    '1,000 items in 523 ms by 8 threads; a plain loop would take 4.2 s; 2 items failed'
+    """
+    how = "a plain loop"
+    if plan.backend != "serial":
+        how = count(plan.n_jobs, KINDS.get(plan.backend, "worker"))
+        how += f" ({plan.start_method})" if plan.start_method else ""
+    text = f"{count(n_items, 'item')} in {seconds(took_s)} by {how}"
+    if plan.backend != "serial" and plan.serial_s is not None:
+        text += f"; a plain loop would take {seconds(plan.serial_s)}"
+    return f"{text}; {count(failed, 'item')} failed" if failed else text
+
+
+KINDS = {"threads": "thread", "processes": "process"}
+
+
+def count(number: int, word: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> count(1, "process"), count(2, "process"), count(1000, "item")
+    ('1 process', '2 processes', '1,000 items')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 'es' if word.endswith('s') else 's'}"
 
 
 def reason(best: Forecast, serial: Forecast, alternatives: list[Forecast], sample: Sample, known: bool) -> str:

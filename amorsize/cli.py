@@ -1,0 +1,333 @@
+"""The command line: what this machine offers, how a map should run on it, and the map itself.
+
+Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 130 after Ctrl-C. Where the reader
+of the output has gone (``| head``) nothing is said, and the code is the shell's for that, 141.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import TextIOWrapper
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from amorsize import __version__
+
+if TYPE_CHECKING:
+    from amorsize.report.diagnostics import Diagnosis
+
+T = TypeVar("T")
+
+FAILED: Final = 1
+BAD_USAGE: Final = 2
+INTERRUPTED: Final = 130
+NOBODY_READS: Final = 141
+
+EPILOG: Final = """\
+examples:
+  python -m amorsize                                         what this machine really offers
+  python -m amorsize optimize math:factorial --range 2000    how should this map run here?
+  python -m amorsize execute zlib:crc32 --range 5            one that fails: the item and its traceback
+  find . -name '*.py' | python -m amorsize execute os.path:getsize --file - --json
+
+FUNC is called with one item: a number below N, or a line of the file without its newline. MODULE is looked for in the
+current directory too. Results go to stdout, all else to stderr.
+
+exit codes: 0, 1 for a failed run, 2 for bad usage, 130 after Ctrl-C
+"""
+
+
+class UsageError(Exception):
+    """What was asked for makes no sense; the text is told in one line."""
+
+
+class RunFailedError(Exception):
+    """The user's own code failed; what it raised has been told."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default the program's own.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        _print_anything()
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except UsageError as exc:
+        return _complain(str(exc), BAD_USAGE)
+    except RunFailedError:
+        return FAILED
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _forget_stdout()
+        return NOBODY_READS
+    return code
+
+
+# --------------------------------------------------------------------------------------------------------- arguments
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> Parser:
+    program = "python -m amorsize" if os.path.basename(sys.argv[0]) == "__main__.py" else "amorsize"
+    parser = Parser(
+        prog=program,
+        description="How should this map run here? Without a command: what this machine offers and what it costs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"amorsize {__version__}")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--fresh", action="store_true", help="measure anew what diagnostics show")
+    parser.set_defaults(run=_diagnostics)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    _add_diagnostics(commands)
+    _add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize)
+    _add_execute(_add_map(commands, "execute", "run map(FUNC, items) as fast as it runs here", _execute))
+    return parser
+
+
+def _add_diagnostics(commands: Any) -> None:
+    about = "cores, memory and start methods, and what parallelism costs here"
+    command = commands.add_parser("diagnostics", help=about, description=about)
+    _add_json(command)
+    command.add_argument("--fresh", action="store_true", default=argparse.SUPPRESS, help="measure anew")
+    command.set_defaults(run=_diagnostics)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    # Suppressed, lest the command's default overwrite a --json that stands before it.
+    command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    command.add_argument("function", metavar="MODULE:FUNC", help="such as math:sqrt or package.module:Class.method")
+    items = command.add_mutually_exclusive_group(required=True)
+    items.add_argument("--range", type=_whole(0), metavar="N", help="the items are 0, 1, ... N-1")
+    items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
+    command.add_argument("--backend", type=_backend, default="auto", metavar="B", help=BACKEND_HELP)
+    command.add_argument("--max-workers", type=_whole(1), metavar="N", help="at most so many threads or processes")
+    command.add_argument("--start-method", choices=("fork", "forkserver", "spawn"), help="how processes start")
+    _add_json(command)
+    command.set_defaults(run=run)
+    return command
+
+
+BACKEND_HELP: Final = "auto (the default), serial, threads or processes; several with commas between them"
+
+
+def _add_execute(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--retries", type=_whole(0), default=0, metavar="N", help="repeats of an item that raises")
+    command.add_argument(
+        "--on-error", choices=("raise", "collect"), default="raise", help="collect: go on, and show what failed"
+    )
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number that is not less."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
+        return value
+
+    number.__name__ = "whole number"  # "invalid whole number value: 'x'"
+    return number
+
+
+def _backend(text: str) -> str | tuple[str, ...]:
+    return text if "," not in text else tuple(name.strip() for name in text.split(","))
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def _diagnostics(arguments: argparse.Namespace) -> int:
+    from amorsize.report.diagnostics import to_dict, to_text
+
+    found = diagnose(fresh=arguments.fresh)
+    print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found))
+    return 0
+
+
+def _optimize(arguments: argparse.Namespace) -> int:
+    from amorsize import optimize
+
+    func, data, options = _map_of(arguments)
+    plan = _users(partial(optimize, func, data, **options))
+    print(plan.to_json(indent=2) if arguments.json else plan.explain())
+    return 0
+
+
+def _execute(arguments: argparse.Namespace) -> int:
+    from amorsize import Failure, execute
+    from amorsize.report.text import summary
+
+    func, data, options = _map_of(arguments, retries=arguments.retries, on_error=arguments.on_error)
+    began = perf_counter()
+    results, plan = _users(partial(execute, func, data, **options, return_plan=True))
+    took_s = perf_counter() - began
+    failed = sum(isinstance(result, Failure) for result in results)
+    if arguments.json:
+        body = {"plan": plan.to_dict(), "seconds": took_s, "results": [jsonable(result) for result in results]}
+        print(json.dumps(body))
+    else:
+        for result in results:
+            print(repr(result))
+    print(f"amorsize: {summary(plan, len(results), took_s, failed)}", file=sys.stderr)
+    return FAILED if failed else 0
+
+
+def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
+    """The function, the items, and the other arguments of `amorsize.optimize`, checked."""
+    from amorsize.requests import check
+
+    func = load(arguments.function)
+    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else range(arguments.range)
+    names = ("backend", "max_workers", "start_method")
+    options = {name: getattr(arguments, name) for name in names} | more
+    try:
+        check(func, data, **options)
+    except (TypeError, ValueError) as exc:
+        raise UsageError(str(exc)) from exc
+    return func, data, options
+
+
+def diagnose(*, fresh: bool = False) -> Diagnosis:
+    """Read this machine and measure, or recall, what parallelism costs on it."""
+    raise NotImplementedError
+
+
+# --------------------------------------------------------------------------------------------------- function, items
+
+
+def load(spec: str) -> Callable[[Any], Any]:
+    """The function that ``MODULE:FUNC`` names; FUNC may be dotted.
+
+    Raises
+    ------
+    UsageError
+        When there is no such module, no such attribute, or it cannot be called.
+    RunFailedError
+        When the module is there and raises.
+    """
+    module_name, _, path = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt")
+    if "" not in sys.path:  # the current directory
+        sys.path.insert(0, "")
+    found = _users(partial(_import, module_name))
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"{spec}: {getattr(found, '__name__', type(found).__name__)} has no attribute {name!r}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise UsageError(f"{spec}: cannot be called, its type is {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _import(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
+            raise  # it is there, but something that it imports is not
+        raise UsageError(f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path") from exc
+
+
+def lines_of(file: str) -> list[str]:
+    """The lines of a file, or of standard input for ``-``, without their newlines.
+
+    UTF-8, as other programs write it; bytes that are none (in file names, say) survive as surrogates.
+    """
+    try:
+        if file == "-":
+            stream = TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
+            return [line.removesuffix("\n") for line in stream]
+        with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
+            return [line.removesuffix("\n") for line in stream]
+    except OSError as exc:
+        raise UsageError(f"--file {file}: {exc.strerror or exc}") from exc
+
+
+def _users(call: Callable[[], T]) -> T:
+    """Call what runs the user's code; what that raises is told with its traceback."""
+    try:
+        return call()
+    except (KeyboardInterrupt, UsageError):
+        raise
+    except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
+        trace = exc.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("amorsize.", "importlib")):
+            trace = trace.tb_next
+        traceback.print_exception(type(exc), exc, trace)
+        raise RunFailedError from exc
+
+
+# ------------------------------------------------------------------------------------------------------------ output
+
+
+def jsonable(result: Any) -> Any:
+    """A result as JSON can hold it; of what JSON does not know, the repr.
+
+    Examples
+    --------
+    >>> jsonable({"a": [1, None]}), jsonable({1, 2}), jsonable(float("nan"))
+    ({'a': [1, None]}, '{1, 2}', 'nan')
+    """
+    from amorsize.facts import Failure
+
+    if isinstance(result, Failure):
+        return {"failure": {"index": result.index, "exception": repr(result.exception), "traceback": result.traceback}}
+    if type(result).__module__ == "numpy" and hasattr(result, "tolist"):
+        result = result.tolist()
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(result)
+    return result
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"amorsize: {text}", file=sys.stderr)
+    return code
+
+
+def _print_anything() -> None:
+    """Let a terminal or file of a narrow encoding show what it can."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Whoever read has gone: nothing more is written, also not when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,195 @@
+"""How much computing ``p`` busy processes get done here, relative to one: the machine's scaling curve.
+
+Workers burn the same few milliseconds of plain Python, first one alone, then several at once, in turn. Each round
+gives a throughput; the median of the rounds counts.
+
+Two watches see different things. By the wall, whatever slows the workers counts: cores that share their units, turbo,
+a limit that no file tells of, and other programs. By each worker's CPU time only what the hardware does counts. When
+even a worker alone gets less CPU time than wall time, other programs leave no core free, and the wall tells of this
+moment more than of the machine: then the CPU times stand. Whenever the two differ, or rounds do, a warning says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amorsize.clock import REAL, Clock
+from amorsize.facts import Scaling
+from amorsize.measure.timer import quantile, relative_spread
+
+if TYPE_CHECKING:
+    from amorsize.run.team import Team
+
+BURN_S: Final = 5e-3  # long beside the 50-100 µs by which the workers of a round begin one after the other
+MOST_WORKERS: Final = 64  # beyond it the last stretch of the curve goes on
+LEAST_ROUNDS, MOST_ROUNDS = 3, 15
+DISTURBED: Final = 0.1  # relative: by how much wall time may exceed CPU time, and rounds differ
+
+BurnOut = Callable[[int], Sequence[tuple[float, float]]]
+"""Burns on so many workers at once: wall and CPU seconds of each."""
+
+
+class Curve(NamedTuple):
+    """A scaling curve and what is doubtful about it."""
+
+    scaling: Scaling
+    warnings: tuple[str, ...] = ()
+
+
+def busy_counts(cores: float, physical_cores: int) -> list[int]:
+    """Numbers of busy processes to try, rising, beyond the one alone.
+
+    The number of physical cores is among them: there the curve bends.
+
+    Examples
+    --------
+    >>> busy_counts(2.0, 1), busy_counts(8.0, 4), busy_counts(6.0, 6), busy_counts(1.0, 1)
+    ([2], [4, 8], [3, 6], [])
+    """
+    most = min(ceil(cores), MOST_WORKERS)
+    if most < 2:
+        return []
+    bend = physical_cores if 1 < physical_cores < most else most // 2
+    return sorted({bend, most} - {1})
+
+
+def curve(burn: BurnOut, counts: Sequence[int], budget_s: float, clock: Clock = REAL) -> Curve:
+    """Measure the curve at these numbers of busy processes.
+
+    Parameters
+    ----------
+    burn : callable
+        Burns on so many workers at once.
+    counts : sequence of int
+        Rising, above 1.
+    budget_s : float
+        Seconds for all rounds; at least `LEAST_ROUNDS` are made.
+    clock : Clock
+        Tells how much of the budget is spent.
+    """
+    if not counts:
+        return Curve(Scaling(points=((1, 1.0), (2, 1.0))))
+    began = clock.wall()
+    alone: list[tuple[float, float]] = []
+    together: dict[int, list[Sequence[tuple[float, float]]]] = {count: [] for count in counts}
+    burn(counts[-1])  # warms up: each worker's first burn would be slow
+    while True:
+        round_began = clock.wall()
+        alone.append(burn(1)[0])
+        for count in counts:
+            together[count].append(burn(count))
+        now = clock.wall()
+        rounds = len(alone)
+        if rounds >= MOST_ROUNDS or (rounds >= LEAST_ROUNDS and now - began + (now - round_began) > budget_s):
+            return conclude(alone, together)
+
+
+def conclude(alone: Sequence[tuple[float, float]], together: dict[int, list[Sequence[tuple[float, float]]]]) -> Curve:
+    """The curve that these rounds show: pairs of wall and CPU seconds of one worker alone, and of all that were busy.
+
+    Examples
+    --------
+    Two hyper-threads of one core: each takes 1.6 times as long while both are busy.
+
+    >>> found = conclude([(5e-3, 5e-3)] * 3, {2: [[(8e-3, 8e-3), (8e-3, 8e-3)]] * 3})
+    >>> found.scaling.points, found.warnings
+    (((1, 1.0), (2, 1.25)), ())
+    """
+    (alone_wall, alone_cpu), robbed = _middle(alone), _robbed(alone)
+    by_wall = {p: [_throughput(alone_wall, [wall for wall, _ in one]) for one in all_] for p, all_ in together.items()}
+    if robbed > DISTURBED:
+        by_cpu = {p: [_throughput(alone_cpu, [cpu for _, cpu in one]) for one in all_] for p, all_ in together.items()}
+        warning = f"the machine is busy: a process alone lost {robbed:.0%} of its time, so CPU times count"
+        return Curve(Scaling(points=_points(by_cpu)), (warning,))
+    uneven = max(relative_spread(values) for values in by_wall.values())
+    robbed = max(_robbed([pair for one in all_ for pair in one]) for all_ in together.values())
+    warnings = []
+    if robbed > DISTURBED:
+        warnings.append(f"busy processes lost {robbed:.0%} of their time: other programs run, or something limits them")
+    elif uneven > DISTURBED:
+        warnings.append(f"how much busy processes got done differed by ±{uneven:.0%} from round to round")
+    return Curve(Scaling(points=_points(by_wall)), tuple(warnings))
+
+
+def _middle(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    return quantile([wall for wall, _ in pairs], 0.5), quantile([cpu for _, cpu in pairs], 0.5)
+
+
+def _robbed(pairs: Sequence[tuple[float, float]]) -> float:
+    """By how much wall time exceeds CPU time; 0 where the watch for CPU time is too coarse to tell."""
+    wall, cpu = _middle(pairs)
+    return wall / cpu - 1 if cpu > 0 else 0.0
+
+
+def _throughput(alone_s: float, burnt_s: Sequence[float]) -> float:
+    return sum(alone_s / one_s if one_s > 0 else 1.0 for one_s in burnt_s)
+
+
+def _points(throughputs: dict[int, list[float]]) -> tuple[tuple[int, float], ...]:
+    """The medians, none below one process's or its predecessor's throughput, none above its number of processes."""
+    points = [(1, 1.0)]
+    for p, values in sorted(throughputs.items()):
+        points.append((p, round(min(float(p), max(points[-1][1], quantile(values, 0.5))), 3)))
+    return tuple(points)
+
+
+# -- in real processes -----------------------------------------------------------------------------------------------
+
+
+def burn(loops: int) -> int:
+    """Plain Python for a while."""
+    total = 0
+    for i in range(loops):
+        total += i
+    return total
+
+
+def measure_scaling(
+    start_method: str, cores: float, physical_cores: int, budget_s: float, clock: Clock = REAL
+) -> Curve:
+    """Measure the curve of this machine with workers that start in this way."""
+    from amorsize import worker
+    from amorsize.run.team import Team
+
+    counts = busy_counts(cores, physical_cores)
+    if not counts:
+        return curve(lambda _: [], counts, budget_s, clock)
+    began = clock.wall()
+    loops = _loops(clock)
+    team = Team(worker.Setup(burn), None, start_method, counts[-1])
+    try:
+        for number in range(counts[-1]):
+            team.start(number)
+        _answers(team, counts[-1], worker.READY)
+
+        def burn_out(workers: int) -> list[tuple[float, float]]:
+            for number in range(workers):
+                team.send_items(number, number, number + 1, [loops])
+            return [worker.loads(parts)[1] for parts in _answers(team, workers, worker.DONE)]
+
+        return curve(burn_out, counts, budget_s - (clock.wall() - began), clock)
+    finally:
+        team.kill()
+
+
+def _answers(team: Team, expected: int, kind: int) -> list[list[Any]]:
+    """Wait for so many frames of a kind."""
+    answers: list[list[Any]] = []
+    while len(answers) < expected:
+        for message in team.wait(None):
+            if message.kind != kind:
+                raise ChildProcessError("a worker ended while it was measured")
+            answers.append(message.parts)
+    return answers
+
+
+def _loops(clock: Clock) -> int:
+    """How many turns of `burn` take about `BURN_S`."""
+    loops, took_s = 10_000, 0.0
+    for _ in range(3):
+        began = clock.thread_cpu()
+        burn(loops)
+        took_s = max(took_s, clock.thread_cpu() - began)
+    return max(1000, int(loops * BURN_S / took_s)) if took_s > 0 else 100_000

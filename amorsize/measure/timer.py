@@ -1,0 +1,131 @@
+"""Repeat a measurement until it is steady, or until the time for it is spent.
+
+The median is kept, and half the interquartile range over the median as its spread: both stand a quarter of the rounds
+disturbed. Several measurements that will be compared take turns, so that a machine that speeds up or slows down
+meanwhile does so for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from amorsize.clock import REAL, Clock
+
+LEAST: Final = 3  # rounds that must be kept before any spread is believed
+UNKNOWN: Final = 0.3  # the least spread that is assumed when there were fewer: starts differ by 10-30 %
+
+
+class Timing(NamedTuple):
+    """What a repeated measurement found.
+
+    Attributes
+    ----------
+    median_s : float
+        The middle one of the rounds that were kept.
+    spread : float
+        Half their interquartile range over their median: 0.1 is ±10 %.
+    rounds : int
+        How many were kept.
+    steady : bool
+        Whether the spread was below the target; False: the time was spent first.
+    """
+
+    median_s: float
+    spread: float
+    rounds: int
+    steady: bool
+
+
+def steady(
+    measures: Sequence[Callable[[], float]],
+    budget_s: float,
+    *,
+    target: float = 0.05,
+    warm_up: int = 1,
+    most: int = 50,
+    clock: Clock = REAL,
+) -> list[Timing]:
+    """Measure in rounds until every spread is below ``target`` or the next round would not fit into the budget.
+
+    Parameters
+    ----------
+    measures : sequence of callable
+        Each returns the seconds that it found; a round calls each once.
+    budget_s : float
+        Seconds for all of it. One round is always made.
+    target : float
+        Relative spread to reach.
+    warm_up : int
+        First rounds that are left out, as soon as there are others.
+    most : int
+        Most rounds to keep.
+    clock : Clock
+        Tells how much of the budget is spent.
+
+    Examples
+    --------
+    >>> steady([lambda: 2.0], budget_s=0.01, most=5)
+    [Timing(median_s=2.0, spread=0.0, rounds=3, steady=True)]
+    """
+    began = clock.wall()
+    values: list[list[float]] = [[] for _ in measures]
+    rounds = 0
+    while True:
+        round_began = clock.wall()
+        for found, measure in zip(values, measures, strict=True):
+            found.append(measure())
+        rounds += 1
+        now = clock.wall()
+        timings = [_timing(found[warm_up:] or found, target) for found in values]
+        if all(timing.steady for timing in timings) or rounds >= warm_up + most:
+            return timings
+        if now - began + (now - round_began) > budget_s:
+            return timings
+
+
+def _timing(values: Sequence[float], target: float) -> Timing:
+    spread = relative_spread(values)
+    return Timing(quantile(values, 0.5), spread, len(values), len(values) >= LEAST and spread <= target)
+
+
+def timed(work: Callable[[], object], clock: Clock = REAL) -> Callable[[], float]:
+    """A measurement of what ``work`` takes."""
+
+    def measure() -> float:
+        began = clock.wall()
+        work()
+        return clock.wall() - began
+
+    return measure
+
+
+def relative_spread(values: Sequence[float]) -> float:
+    """Half the interquartile range over the median; with fewer than `LEAST` values at least `UNKNOWN`.
+
+    Examples
+    --------
+    >>> relative_spread([1.0, 2.0, 2.0, 2.0, 3.0]), relative_spread([1.0]), round(relative_spread([1.0, 2.0, 3.0]), 3)
+    (0.0, 0.3, 0.25)
+    """
+    middle = quantile(values, 0.5)
+    wide = (quantile(values, 0.75) - quantile(values, 0.25)) / 2
+    spread = wide / middle if middle > 0 else (1.0 if wide else 0.0)
+    return spread if len(values) >= LEAST else max(spread, UNKNOWN)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which that share of the values lies, interpolated (type 7 of Hyndman & Fan 1996).
+
+    Examples
+    --------
+    >>> quantile([3.0, 1.0, 2.0], 0.5), quantile([1.0, 2.0], 0.25)
+    (2.0, 1.25)
+    """
+    ordered = sorted(values)
+    at = share * (len(ordered) - 1)
+    below = int(at)
+    above = min(below + 1, len(ordered) - 1)
+    # Between equal neighbours nothing is computed, so that rounding cannot leave the range of the values.
+    step = ordered[above] - ordered[below]
+    return min(ordered[above], ordered[below] + step * (at - below)) if step else ordered[below]
