@@ -29,6 +29,8 @@ BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what rea
 WATCH_S: Final = 2.5e-3  # less than this beside a canary says nothing
 WATCH_ENOUGH_S: Final = 10e-3
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
+PROBE_SHARE: Final = 0.6  # of the budget goes into spread positions, if the lock must be watched too
+MOST_PROBES: Final = 64
 WEIGHED: Final = 16  # items and results
 
 
@@ -60,21 +62,22 @@ class Sampler:
         self.at = 0
         self.spent_s = 0.0
         self.where: list[int] = []
+        self.gil_held: float | None = None
 
     def take(self) -> Sample:
         """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
         before = resident_bytes()
-        gil_held = self._first()
+        self.gil_held = self._first()
         if self.opening.items:
             self._warm()
+            watch = self.watch and self.gil_held is None
             if self.spread:
-                self._probe(0.5 * self._budget())
-            if self.watch and gil_held is None:
-                gil_held = self._watch()
+                self._probe(PROBE_SHARE if watch else 1.0)
+            if watch:
+                self.gil_held = self._watch()
+        self.opening.gil_held = self.gil_held
         grown = max(0, resident_bytes() - before) / max(1, self.opening.items)
         sample = self.opening.sample()
-        if gil_held is not None:
-            sample = replace(sample, gil_held=gil_held)
         weighed = self._weigh()
         return replace(
             sample,
@@ -112,32 +115,35 @@ class Sampler:
         return canary.gil_held if canary is not None and long_enough else None
 
     def _warm(self) -> None:
-        """A few more head items: tells a dear first call from dear items, and how fast a fast function is."""
-        while self.at < 8 or self.opening.rate_s * self.at < BATCH_S:
-            expected = self.opening.rate_s if self.at > 1 else self.opening.first_s
+        """Head items in doubling batches, until the clock has something to measure."""
+        seen_s = self.opening.first_s
+        while seen_s < BATCH_S or (self.at < 2 and not self.spread):
+            expected = self.opening.rate_s
             size = max(1, min(self.at, int(BATCH_S / max(expected, 1e-9))))
-            if self.spent_s + size * expected > 0.25 * self._budget():
+            if self.spent_s + size * expected > self._budget():
                 return
             seen = self._next(size)
             if not seen.items:
                 return
             self.opening.saw(seen)
+            seen_s = seen.wall_s
 
-    def _probe(self, until_s: float) -> None:
-        """Some neighbours at each of some spread positions."""
+    def _probe(self, share: float) -> None:
+        """Some neighbours at each of some spread positions, within that share of the budget."""
         assert self.length is not None
         left = self.length - self.at
-        each = max(1, min(int(BATCH_S / 2 / max(self.opening.item_s, 1e-9)), left // PROBES))
-        if left < PROBES:
+        if left < 2 * PROBES:
             return
-        seen = []
-        for k in VAN_DER_CORPUT:
-            if self.spent_s + each * self.opening.item_s > until_s:
+        each = max(1, min(int(BATCH_S / 2 / max(self.opening.item_s, 1e-9)), left // (2 * MOST_PROBES)))
+        seen: dict[int, Any] = {}
+        for k in range(MOST_PROBES if each == 1 else PROBES):
+            mean_s = self.opening.item_s
+            if self.spent_s + each * mean_s > share * self._budget():
                 break
-            start = self.at + int(k * (left - each))
-            seen.append(self._run(start, start + each))
-        if len(seen) > 1:
-            self.opening.probed(sorted(seen))
+            start = self.at + int(_spread_position(k) * (left - each))
+            if all(abs(start - other) >= each for other in seen):
+                seen[start] = self._run(start, start + each)
+                self.opening.probed([seen[at] for at in sorted(seen)])
 
     def _watch(self) -> float | None:
         """Run on beside a canary, as far as the budget goes."""
@@ -154,12 +160,9 @@ class Sampler:
             items = min(items, n - self.at)
         if items < 1 or items * opening.item_s < WATCH_S:
             return None
-        with Canary() as canary:
+        with Canary() as canary:  # the items beside it are slowed a little: they are not counted in the mean
             seen = self._next(items)
-        if seen.wall_s < WATCH_S:
-            return None
-        opening.saw(seen)
-        return canary.gil_held
+        return canary.gil_held if seen.wall_s >= WATCH_S else None
 
     def _weigh(self) -> Sample:
         """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""
@@ -179,5 +182,20 @@ TRANSFER: Final = (
     "transfer_error",
 )
 
-# Positions that lie evenly however early the budget ends; the far end first, where sorted data is dearest.
-VAN_DER_CORPUT: Final = (1.0, 0.5, 0.25, 0.75, 0.125, 0.625, 0.375, 0.875)
+
+def _spread_position(k: int) -> float:
+    """The k-th of positions in [0, 1] that lie evenly however early one stops; the far end first, where sorted data
+    is dearest (van der Corput 1935, in base 2, with 1 in front).
+
+    Examples
+    --------
+    >>> [_spread_position(k) for k in range(5)]
+    [1.0, 0.5, 0.25, 0.75, 0.125]
+    """
+    if k == 0:
+        return 1.0
+    value, base = 0.0, 0.5
+    while k:
+        value += base * (k & 1)
+        k, base = k >> 1, base / 2
+    return value

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Scaling
 from amorsize.measure.timer import quantile, relative_spread
 
 if TYPE_CHECKING:
-    from amorsize.run.team import Team
+    from amorsize.run.team import Message, Team
 
 BURN_S: Final = 5e-3  # long beside the 50-100 µs by which the workers of a round begin one after the other
 MOST_WORKERS: Final = 64  # beyond it the last stretch of the curve goes on
@@ -28,7 +28,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 3, 15
 DISTURBED: Final = 0.1  # relative: by how much wall time may exceed CPU time, and rounds differ
 
 BurnOut = Callable[[int], Sequence[tuple[float, float]]]
-"""Burns on so many workers at once: wall and CPU seconds of each."""
+"""Burns on so many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""
 
 
 class Curve(NamedTuple):
@@ -98,9 +98,9 @@ def conclude(alone: Sequence[tuple[float, float]], together: dict[int, list[Sequ
     (((1, 1.0), (2, 1.25)), ())
     """
     (alone_wall, alone_cpu), robbed = _middle(alone), _robbed(alone)
-    by_wall = {p: [_throughput(alone_wall, [wall for wall, _ in one]) for one in all_] for p, all_ in together.items()}
+    by_wall = {p: [_by_wall(alone_wall, one) for one in all_] for p, all_ in together.items()}
     if robbed > DISTURBED:
-        by_cpu = {p: [_throughput(alone_cpu, [cpu for _, cpu in one]) for one in all_] for p, all_ in together.items()}
+        by_cpu = {p: [_rates(alone_cpu, [cpu for _, cpu in one]) for one in all_] for p, all_ in together.items()}
         warning = f"the machine is busy: a process alone lost {robbed:.0%} of its time, so CPU times count"
         return Curve(Scaling(points=_points(by_cpu)), (warning,))
     uneven = max(relative_spread(values) for values in by_wall.values())
@@ -123,7 +123,15 @@ def _robbed(pairs: Sequence[tuple[float, float]]) -> float:
     return wall / cpu - 1 if cpu > 0 else 0.0
 
 
-def _throughput(alone_s: float, burnt_s: Sequence[float]) -> float:
+def _by_wall(alone_s: float, burnt: Sequence[tuple[float, float]]) -> float:
+    """What workers got done at their own speeds; where they had to take turns, no more than there was CPU time."""
+    rates = _rates(alone_s, [wall for wall, _ in burnt])
+    if _robbed(burnt) <= DISTURBED:
+        return rates
+    return min(rates, sum(cpu for _, cpu in burnt) / max(wall for wall, _ in burnt))
+
+
+def _rates(alone_s: float, burnt_s: Sequence[float]) -> float:
     return sum(alone_s / one_s if one_s > 0 else 1.0 for one_s in burnt_s)
 
 
@@ -162,26 +170,31 @@ def measure_scaling(
     try:
         for number in range(counts[-1]):
             team.start(number)
-        _answers(team, counts[-1], worker.READY)
+        _answers(team, counts[-1], worker.READY, clock)
 
         def burn_out(workers: int) -> list[tuple[float, float]]:
+            sent_s = []
             for number in range(workers):
+                sent_s.append(clock.wall())
                 team.send_items(number, number, number + 1, [loops])
-            return [worker.loads(parts)[1] for parts in _answers(team, workers, worker.DONE)]
+            return [
+                (got_s - sent_s[message.worker], worker.loads(message.parts)[1][1])
+                for message, got_s in _answers(team, workers, worker.DONE, clock)
+            ]
 
         return curve(burn_out, counts, budget_s - (clock.wall() - began), clock)
     finally:
         team.kill()
 
 
-def _answers(team: Team, expected: int, kind: int) -> list[list[Any]]:
-    """Wait for so many frames of a kind."""
-    answers: list[list[Any]] = []
+def _answers(team: Team, expected: int, kind: int, clock: Clock) -> list[tuple[Message, float]]:
+    """Wait for so many frames of a kind, and when they came."""
+    answers: list[tuple[Message, float]] = []
     while len(answers) < expected:
         for message in team.wait(None):
             if message.kind != kind:
                 raise ChildProcessError("a worker ended while it was measured")
-            answers.append(message.parts)
+            answers.append((message, clock.wall()))
     return answers
 
 

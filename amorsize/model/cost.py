@@ -187,12 +187,15 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
     else:
         equal = (rounds + (over > 0)) * c * item_s
     quantised = equal - n * item_s / p
-    variable = sample.item_std_s > 0.05 * sample.item_s
-    if not variable:
-        return max(0.0, quantised)
-    random = sample.item_std_s * sqrt(2 * c * log(p))
+    # Workers differ, whatever the items do: other programs, turbo, shared caches. That grows with the chunk.
+    random = sqrt(c * sample.item_std_s**2 + (WORKER_NOISE * c * item_s) ** 2) * sqrt(2 * log(p))
+    if sample.item_std_s <= 0.05 * sample.item_s:
+        return max(0.0, quantised) + random
     late = c * max(item_s, sample.last_s) * (1 - 1 / p) / 2  # workers end somewhere within one chunk of each other
-    return max(0.0, quantised if rounds == 0 else 0.0, random + (0.0 if chunks <= p else late))
+    return random + (max(0.0, quantised) if rounds == 0 else 0.0 if chunks <= p else late)
+
+
+WORKER_NOISE: Final = 0.05  # relative: what equal chunks on two workers differ by, on a cloud machine
 
 
 def _mean_error(sample: Sample, n_items: int) -> float:

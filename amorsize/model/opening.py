@@ -45,6 +45,7 @@ CHEAP_PROCESSES_S: Final = 4e-3  # starting and leaving two forked workers, at t
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
 RATE_WEIGHT: Final = 0.3
+UNSURE: Final = 0.3  # relative standard error of the mean, from one item
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,8 @@ class Opening:
         self.terms: Terms | None = None
         self.items = 0
         self.wall_s = self.cpu_s = self.process_cpu_s = 0.0
+        self.head_items = 0
+        self.head_s = 0.0
         self.first_s = 0.0
         self.rate_s = 0.0  # recent seconds per item, exponentially weighted
         self.probes: list[Observation] = []
@@ -158,17 +161,19 @@ class Opening:
         if not self.items:
             self.first_s = seen.wall_s / seen.items
         self._add(seen)
+        self.head_items += seen.items
+        self.head_s += seen.wall_s
         rate = seen.wall_s / seen.items
-        self.rate_s = rate if self.items == seen.items else self.rate_s + RATE_WEIGHT * (rate - self.rate_s)
+        self.rate_s = rate if self.head_items == seen.items else self.rate_s + RATE_WEIGHT * (rate - self.rate_s)
         if len(self.batches) < 64:
             self.batches.append((seen.items, seen.wall_s))
 
     def probed(self, seen: Sequence[Observation]) -> None:
-        """Take in a few items from each of some spread positions."""
+        """Take in a few items from each of some spread positions; also those taken in before, if it is called again."""
         self.may_probe = False
-        self.probes = list(seen)
-        for one in seen:
+        for one in set(seen) - set(self.probes):
             self._add(one)
+        self.probes = list(seen)
 
     def weighed(self, transfer: Sample) -> None:
         """Take in pickling costs: a `Sample` of which only those fields count."""
@@ -207,41 +212,49 @@ class Opening:
         return self._item_s
 
     def _expect(self) -> float:
-        mean = self._mean_without_first()
+        head = self._head_mean()
         if self.probes:
-            probe = sum(p.wall_s for p in self.probes) / sum(p.items for p in self.probes)
-            # The head and the spread positions are pooled unless they tell two stories.
-            if abs(probe - mean) > 2 * self._error(probe):
-                return max(probe, self.rate_s) if self.rate_s > probe else probe
-            return mean
-        return max(mean, self.rate_s) if self.n_items is None or self.rate_s > 2 * mean else mean
+            return self._pool_with_probes(head)
+        return max(head, self.rate_s) if self.n_items is None or self.rate_s > 2 * head else head
 
-    def _mean_without_first(self) -> float:
-        if self.items == 1:
-            return self.first_s
-        return (self.wall_s - self.first_call_s) / self.items
+    def _pool_with_probes(self, head: float) -> float:
+        """Head and spread positions together.
+
+        Where the head agrees with the positions, all items count alike; else the head is one position among them.
+        """
+        values = [p.wall_s / p.items for p in self.probes]
+        probe = sum(values) / len(values)
+        probe_items = sum(p.items for p in self.probes)
+        agree = len(values) >= EVIDENCE_ITEMS and abs(probe - head) <= 2 * _std(values) / sqrt(len(values))
+        if agree and self.head_items > 2 * probe_items:
+            pooled = (head * self.head_items + probe * probe_items) / (self.head_items + probe_items)
+        else:
+            pooled = (sum(values) + head) / (len(values) + 1)
+        return max(pooled, self.rate_s) if self.rate_s > 2 * pooled else pooled
+
+    def _head_mean(self) -> float:
+        """Seconds per item of the head, without what a dear first call took beyond the others."""
+        return (self.head_s - self.first_call_s) / self.head_items
 
     @property
     def first_call_s(self) -> float:
         """What the first call took beyond the others."""
-        if self.items < EVIDENCE_ITEMS:
+        if self.head_items >= EVIDENCE_ITEMS:
+            others = (self.head_s - self.first_s) / (self.head_items - 1)
+        elif len(self.probes) >= EVIDENCE_ITEMS:
+            others = max(p.wall_s / p.items for p in self.probes)
+        else:
             return 0.0
-        others = (self.wall_s - self.first_s) / (self.items - 1)
         return self.first_s - others if self.first_s > 5 * others and self.first_s > BATCH_S else 0.0
-
-    def _error(self, mean: float) -> float:
-        values = [p.wall_s / p.items for p in self.probes]
-        if len(values) < 2:
-            return mean
-        variance = sum((v - mean) ** 2 for v in values) / (len(values) - 1)
-        return sqrt(variance / len(values)) + 0.1 * mean
 
     def sample(self) -> Sample:
         """All that is known, as the model wants it."""
         item_s = self.item_s
         first = self.first_call_s
-        singles = [p.wall_s / p.items for p in self.probes] + [wall / n for n, wall in self.batches[1:]]
-        std = _std(singles) if len(singles) > 1 else 0.0
+        groups = [(p.items, p.wall_s) for p in self.probes] + self.batches[1:]
+        singles = [wall / n for n, wall in groups]
+        between = _std(singles) if len(singles) > 1 else 0.0
+        std = between * sqrt(sorted(n for n, _ in groups)[len(groups) // 2]) if groups else 0.0
         share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
         base = self.transfer or Sample(n_sampled=0, item_s=0.0)
         return replace(
@@ -253,10 +266,16 @@ class Opening:
             item_cpu_s=item_s * share,
             last_s=self.probes[-1].wall_s / self.probes[-1].items if self.probes else item_s,
             first_call_s=first,
-            error_s=std / sqrt(max(1, len(singles))),
-            gil_held=self.gil_held if self.gil_held is not None else (share if share < 1 - WAITS else None),
+            error_s=between / sqrt(len(singles)) if len(singles) > 1 else UNSURE * item_s,
+            gil_held=self._lock_share(share),
             own_threads=self.process_cpu_s / self.wall_s if self.wall_s > 0 else 0.0,
         )
+
+    def _lock_share(self, cpu_share: float) -> float | None:
+        """Share of the time in which the lock is held: what the canary saw, and never more than the CPU was used."""
+        if self.gil_held is not None:
+            return min(self.gil_held, cpu_share)
+        return cpu_share if cpu_share < 1 - WAITS else None
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
@@ -372,6 +391,7 @@ class Opening:
 
 
 def _std(values: Sequence[float]) -> float:
+    """Standard deviation of at least two values."""
     mean = sum(values) / len(values)
     return sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
 

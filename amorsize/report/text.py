@@ -93,22 +93,23 @@ def reason(best: Forecast, serial: Forecast, alternatives: list[Forecast], sampl
     if sample.waits > 0.5:
         item += f", {sample.waits:.0%} of it waiting"
     if best.backend == "serial":
-        return f"{item}, and {_why_serial(serial, alternatives, sample, known)}"
+        return f"{item}, and {_why_serial(serial, alternatives, sample)}"
     gain = serial.total_s / best.total_s if best.total_s > 0 else 1.0
     total = f"{describe(best)} should take {seconds(best.total_s)} in all, {gain:.1f} times as fast as the loop"
     return f"{item}: {total}" if known else f"{item}: {describe(best)} should be {gain:.1f} times as fast as the loop"
 
 
-def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample, known: bool) -> str:
-    if not known and not alternatives:
-        return "nothing else may be used, so a plain loop it is"
+def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample) -> str:
     best = next((a for a in alternatives if a.refused is None and a.workers > 1), None)
     refused = next((a for a in alternatives if a.refused is not None), None)
+    if not alternatives:
+        return "nothing else was worth looking at, so a plain loop it is"
     if sample.own_threads > OWN_THREADS and best is not None:
         return "the function already runs threads of its own, so a plain loop is as fast as anything"
+    if best is None and refused is not None:
+        return f"nothing else can run here ({refused.refused}), so a plain loop it is"
     if best is None:
-        why = f" ({refused.refused})" if refused is not None else ""
-        return f"nothing else can run here{why}, so a plain loop it is"
+        return "one worker alone gains nothing over a plain loop"
     start = seconds(best.breakdown.start_s)
     return (
         f"the loop should take {seconds(serial.total_s)}, which {describe(best)} would not beat by a margin "

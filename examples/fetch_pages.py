@@ -1,0 +1,101 @@
+"""Fetch pages from a web server that is slow and not quite well: waiting overlaps, and no result is lost.
+
+The server is started by this script on the loopback interface. It serves the standard library, answers after 20 ms,
+is "busy" at the first request for every 20th page, and has lost every 25th. ``retries`` overcomes the former, and
+``on_error="collect"`` puts a `Failure` in the place of each page that cannot be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.request import urlopen
+
+import amorsize
+
+LATENCY_S = 0.02
+BUSY_EVERY, LOST_EVERY = 20, 25
+
+
+class Library(BaseHTTPRequestHandler):
+    """Serves page N: the N-th file of the standard library."""
+
+    protocol_version = "HTTP/1.0"
+    pages: tuple[Path, ...] = ()
+    asked: set[int] = set()  # noqa: RUF012  (shared on purpose: a handler lives for one request)
+
+    def do_GET(self) -> None:
+        """Answer one request."""
+        time.sleep(LATENCY_S)
+        page = int(self.path.removeprefix("/"))
+        first = page not in self.asked
+        self.asked.add(page)
+        if first and page % BUSY_EVERY == BUSY_EVERY - 1:
+            self.send_error(503)
+        elif page % LOST_EVERY == LOST_EVERY - 1:
+            self.send_error(404)
+        else:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.pages[page].read_bytes())
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the name is the base class's)
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """Lets many callers wait at the door."""
+
+    request_queue_size = 128
+
+
+@contextmanager
+def served(pages: tuple[Path, ...]) -> Iterator[str]:
+    """The address of a server of these pages."""
+    Library.pages = pages
+    with Server(("127.0.0.1", 0), Library) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def length_of(address: str, page: int) -> int:
+    """Fetch one page."""
+    with urlopen(f"{address}/{page}") as response:
+        return len(response.read())
+
+
+def main() -> None:
+    """Fetch all pages and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--limit", type=int, default=200, metavar="N", help="how many pages (200)")
+    limit = parser.parse_args().limit
+    pages = tuple(sorted(Path(sysconfig.get_path("stdlib")).glob("**/*.py"))[:limit])
+
+    with served(pages) as address:
+        began = time.perf_counter()
+        fetch = partial(length_of, address)
+        lengths, plan = amorsize.execute(fetch, range(len(pages)), retries=1, on_error="collect", return_plan=True)
+        took_s = time.perf_counter() - began
+
+    print(plan.explain(), end="\n\n")
+    failures = [length for length in lengths if isinstance(length, amorsize.Failure)]
+    fetched = [length for length in lengths if isinstance(length, int)]
+    print(f"{len(fetched)} of {len(pages)} pages, {sum(fetched):,} bytes, in {took_s:.2f} s")
+    for failure in failures[:5]:
+        print(f"page {failure.index}: {failure.exception}")
+
+
+if __name__ == "__main__":  # processes that are started by spawn import this module too
+    main()

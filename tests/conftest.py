@@ -1,0 +1,95 @@
+"""For every test: nothing on disk unless the test asks for it, and nothing left behind that the test has started."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+os.environ["AMORSIZE_HISTORY"] = "off"  # at import, so that it holds for doctests and child processes too
+
+PATIENCE_S = 20.0  # how long what is on its way out may take on a machine under load
+
+
+def multiprocessing_helpers() -> tuple[set[int], set[int]]:
+    """Process ids and descriptors of multiprocessing's resource tracker and fork server, which outlive a test."""
+    pids, descriptors = set(), set()
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    if tracker is not None:
+        pids.add(tracker._resource_tracker._pid)
+        descriptors.add(tracker._resource_tracker._fd)
+    server = sys.modules.get("multiprocessing.forkserver")
+    if server is not None:
+        pids.add(server._forkserver._forkserver_pid)
+        descriptors.add(server._forkserver._forkserver_alive_fd)
+    return pids, descriptors
+
+
+def descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def open_files() -> dict[int, str]:
+    """Open descriptors and what they stand for; empty where the system does not tell."""
+    found = {}
+    try:
+        numbers = os.listdir("/proc/self/fd")
+    except OSError:
+        return {}
+    for number in numbers:
+        try:
+            found[int(number)] = os.readlink(f"/proc/self/fd/{number}")
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return found
+
+
+def leaked_processes(before: set[psutil.Process]) -> list[str]:
+    """Processes that nobody has reaped, or that do not end of themselves; these are killed."""
+    fresh = [p for p in descendants() - before if p.pid not in multiprocessing_helpers()[0]]
+    if not fresh:
+        return []
+    unreaped = [str(p) for p in fresh if _is_unreaped(p)]
+    _, alive = psutil.wait_procs(fresh, timeout=PATIENCE_S)
+    for process in alive:
+        process.kill()
+    return unreaped + [str(p) for p in alive]
+
+
+def _is_unreaped(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE and process.ppid() == os.getpid()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def leaked_threads(before: set[threading.Thread]) -> list[str]:
+    fresh = [t for t in threading.enumerate() if t not in before]
+    for thread in fresh:
+        thread.join(PATIENCE_S)
+    return [t.name for t in fresh if t.is_alive()]
+
+
+def leaked_files(before: dict[int, str]) -> dict[int, str]:
+    def fresh() -> dict[int, str]:
+        allowed = multiprocessing_helpers()[1]
+        return {n: what for n, what in open_files().items() if before.get(n) != what and n not in allowed}
+
+    if fresh():
+        gc.collect()  # what only a reference cycle holds is no leak
+    return fresh()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_survives() -> Iterator[None]:
+    """After the test no process, thread or descriptor is left that was not there before."""
+    processes, threads, files = descendants(), set(threading.enumerate()), open_files()
+    yield
+    assert not leaked_processes(processes)
+    assert not leaked_threads(threads)
+    assert not leaked_files(files)
