@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from amorsize import __version__
 
 if TYPE_CHECKING:
+    from amorsize.facts import BackendCost, Machine, Scaling
     from amorsize.report.diagnostics import Diagnosis
+
+    KnownCosts = tuple[tuple[BackendCost, ...], Scaling, tuple[str, ...]]  # and what is doubtful about them
 
 T = TypeVar("T")
 
@@ -132,7 +135,7 @@ def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Names
     items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
     command.add_argument("--backend", type=_backend, default="auto", metavar="B", help=BACKEND_HELP)
     command.add_argument("--max-workers", type=_whole(1), metavar="N", help="at most so many threads or processes")
-    command.add_argument("--start-method", choices=("fork", "forkserver", "spawn"), help="how processes start")
+    command.add_argument("--start-method", choices=START_METHODS, help="how processes start")
     _add_json(command)
     command.set_defaults(run=run)
     return command
@@ -220,8 +223,45 @@ def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any],
 
 
 def diagnose(*, fresh: bool = False) -> Diagnosis:
-    """Read this machine and measure, or recall, what parallelism costs on it."""
-    raise NotImplementedError
+    """Read this machine; recall what parallelism costs here, or measure it where something is not known any more."""
+    from time import time
+
+    from amorsize import machine
+    from amorsize.report.diagnostics import Diagnosis
+
+    here = machine()
+    costs, scaling, doubts = (None if fresh else _recalled_costs(here)) or _measured_costs(here)
+    return Diagnosis(machine=here, costs=costs, scaling=scaling, doubts=doubts, version=__version__, at_s=time())
+
+
+def _measured_costs(here: Machine) -> KnownCosts:
+    from amorsize.measure.calibrate import diagnose_all
+    from amorsize.store import default_store
+
+    found = diagnose_all(here, store=default_store(), budget_s=DIAGNOSE_S)
+    return found["costs"], found["scaling"], found["warnings"]
+
+
+def _recalled_costs(here: Machine) -> KnownCosts | None:
+    """What the store holds; None when it lacks anything."""
+    from time import time
+
+    from amorsize.measure.calibrate import cached_cost, cached_scaling
+    from amorsize.measure.kept import SCALING, Wish, recalled
+    from amorsize.store import default_store
+
+    store, now_s = default_store(), time()
+    engines = [Wish(engine, method) for engine in ("team", "pool") for method in here.start_methods]
+    engines += [Wish("threads"), Wish("threadpool")]
+    known = [recalled(wish, wish.key(here), store, now_s) for wish in (Wish(SCALING), *engines)]
+    if known[0] is None or not all(known):
+        return None
+    costs = tuple(cached_cost(*wish, here, store=store) for wish in engines)
+    return costs, cached_scaling(here, store=store), getattr(known[0].value, "warnings", ())
+
+
+START_METHODS: Final = ("fork", "forkserver", "spawn")
+DIAGNOSE_S: Final = 1.6  # of measuring; with starting the interpreter and reading the machine about 2 s
 
 
 # --------------------------------------------------------------------------------------------------- function, items

@@ -54,6 +54,14 @@ class Story:
     machine: Machine | None = None
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def loop_only_s(self) -> float:
+        """What the plain loop was expected to take in all when it was last asked; what it took, if nobody asked."""
+        opening = self.opening
+        if opening.terms is None or not opening.items:
+            return opening.wall_s
+        return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+
 
 class Execution:
     """One call of ``execute``."""
@@ -377,11 +385,3 @@ def known_cost(engine: str, start_method: str | None) -> Any:
 
 
 _learned: dict[tuple[str, str | None], Any] = {}
-
-
-def loop_seconds(story: Story) -> float:
-    """What the plain loop would have taken, as far as the items told."""
-    opening = story.opening
-    if opening.terms is None or not opening.items:
-        return opening.wall_s
-    return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s

@@ -43,7 +43,9 @@ def plan_for(request: Request) -> Plan:
         method, why = resolve_start_method(request.start_method)
         if why is not None:
             warnings.append(f"processes start by {method}, since {why}")
-    sampler = Sampler(request.func, source, spread=request.spread, watch=watches(request, here))
+    sampler = Sampler(
+        request.func, source, spread=request.spread, watch=watches(request, here), processes=method is not None
+    )
     if request.backends == ("processes",):
         assert method is not None
         sample = sample_in_child(request, source, method, here, warnings)
@@ -77,21 +79,26 @@ def known_costs(
     request: Request, sample: Sample, here: Machine, method: str | None, n: int | None, warnings: list[str]
 ) -> Costs:
     """Costs of the backends asked for: measured, unless no cost could make parallel pay."""
-    from amorsize.measure.calibrate import cached_cost, cached_scaling
-
-    threads = recorded("threadpool", None) if "threads" in request.backends else None
-    processes = recorded("pool", method) if method is not None else None
+    with_threads = "threads" in request.backends
+    with_processes = method is not None
     total_s = sample.item_s * n if n is not None else UNKNOWN_S
     if "serial" in request.backends and total_s < HOPELESS_S:
-        return Costs(threads=threads, processes=processes)
-    if threads is not None:
-        threads = cached_cost("threadpool", None, here)
-    if processes is not None and (sample.transfer_error is None or "serial" not in request.backends):
-        processes = cached_cost("pool", method, here)
-    for cost in (threads, processes):
+        return Costs(
+            threads=recorded("threadpool", None) if with_threads else None,
+            processes=recorded("pool", method) if with_processes else None,
+        )
+    from amorsize.measure.calibrate import cached_costs
+
+    costs = cached_costs(
+        here,
+        threads="threadpool" if with_threads else None,
+        processes="pool" if with_processes else None,
+        start_method=method,
+    )
+    for cost in (costs.threads, costs.processes):
         if cost is not None:
             warnings.extend(cost.warnings)
-    return Costs(threads=threads, processes=processes, scaling=cached_scaling(here))
+    return costs
 
 
 HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
@@ -187,13 +194,11 @@ def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
 
 def plan_of(execution: Execution) -> Plan:
     """The plan that a run of ``execute`` carried out."""
-    from amorsize.engine import loop_seconds
-
     story = execution.story
     here = story.machine or share_of(machine())
     sample = story.sample or story.opening.sample()
     n = story.n_items
-    serial_s = loop_seconds(story) if story.go is None else story.loop_s + sample.item_s * max(0, n - sample.n_sampled)
+    serial_s = story.loop_only_s if story.go is None else story.loop_s + sample.item_s * max(0, n - sample.n_sampled)
     serial = _as_forecast(serial_s, n)
     chosen = story.go
     if chosen is None:

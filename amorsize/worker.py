@@ -28,7 +28,7 @@ from amorsize.errors import TransferError
 if TYPE_CHECKING:
     import socket
 
-READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, BROKEN = range(6)
+READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN = range(7)
 
 HEADER = struct.Struct("<BIQ")  # kind, number of buffers, bytes of the pickle
 SIZE = struct.Struct("<Q")
@@ -82,7 +82,7 @@ class ItemError:
         self.index = index
         self.trace = "".join(traceback.format_exception(exc))
         kind = type(exc)
-        self.type_name = f"{kind.__module__}.{kind.__qualname__}"
+        self.type_name = name_of(kind)
         self.text = _safe_str(exc)
         self.pickled = _round_trip(exc)
 
@@ -208,7 +208,7 @@ def run_items(
         except BaseException as exc:  # noqa: BLE001  (SystemExit, too, belongs to the caller)
             append(None)
             errors.append(ItemError(index, exc))
-            if not keep_going:
+            if not (keep_going and isinstance(exc, Exception)):
                 break
     slot[0] = -1
     return results, errors
@@ -250,11 +250,15 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
     while True:
         kind, parts = receive(sock)
         start, stop = SPAN.unpack_from(parts[0])
-        items = (
-            take(data, start, stop)
-            if kind == RUN_RANGE
-            else pickle.loads(memoryview(parts[0])[SPAN.size :], buffers=parts[1:])
-        )
+        try:
+            items = (
+                take(data, start, stop)
+                if kind == RUN_RANGE
+                else pickle.loads(memoryview(parts[0])[SPAN.size :], buffers=parts[1:])
+            )
+        except Exception as exc:  # noqa: BLE001  (user code runs here: items rebuild themselves, data looks them up)
+            send(sock, _cannot_take(kind, start, stop, exc))
+            continue
         wall_s, cpu_s = clock(), cpu()
         func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
         results, errors = run_items(func, items, start, setup.keep_going, slot)
@@ -264,12 +268,24 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
         del results, errors
 
 
-def serve_forked(sock: socket.socket, setup: Setup, data: Any, slot: Slot, lifeline: int) -> None:
-    """Become a worker in a freshly forked child; never returns."""
+def _cannot_take(kind: int, start: int, stop: int, exc: Exception) -> list[Any]:
+    """The answer to a span whose items cannot be had: one by one they will tell whose fault it is."""
+    if stop - start > 1:
+        return frame(APART)
+    if kind != RUN_RANGE:
+        exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})")
+    return frame(DONE, dumps((start, (0.0, 0.0), [None], [ItemError(start, exc)])))
+
+
+def serve_forked(
+    sock: socket.socket, setup: Setup, data: Any, slot: Slot, lifeline: int, signal_mask: Any = None
+) -> None:
+    """Become a worker in a freshly forked child; never returns. ``signal_mask`` is in force once it has settled."""
     code = 1
     try:
         die_with_caller(lifeline)
         _settle(setup.cores)
+        _restore(signal_mask)
         import gc
 
         gc.freeze()  # what the caller holds is not ours to collect: touching it would copy its pages
@@ -287,14 +303,32 @@ def serve_spawned(sock: socket.socket, cores: float) -> None:
     """Become a worker in a process that was started anew: the first frame brings the function."""
     slot = memoryview(bytearray(16)).cast("q")
     _settle(cores)
+    _join_family()
     try:
         _, parts = receive(sock)
-        setup = loads(parts)
+        setup = _load_setup(parts)
         serve(sock, setup, None, slot)
     except (EOFError, ConnectionError):
         return
     except BaseException:  # noqa: BLE001
         _report(sock)
+
+
+def _join_family() -> None:
+    """In a child that multiprocessing has started: end with the caller, and be free to start workers of one's own."""
+    process = sys.modules["multiprocessing.process"]
+    process.current_process()._config["daemon"] = False
+    if sys.platform != "win32" and (caller := process.parent_process()) is not None:
+        die_with_caller(caller.sentinel)
+
+
+def _load_setup(parts: Sequence[Any]) -> Setup:
+    try:
+        setup: Setup = loads(parts)
+    except Exception as exc:
+        detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})"
+        raise TransferError("func", None, detail) from exc
+    return setup
 
 
 def _report(sock: socket.socket) -> None:
@@ -319,6 +353,13 @@ def _settle(cores: float) -> None:
     # Else all workers would draw the same numbers. Whoever imports numpy.random later gets a seed of his own.
     if (random := sys.modules.get("numpy.random")) is not None:
         random.seed(int.from_bytes(os.urandom(4), "little"))
+
+
+def _restore(signal_mask: Any) -> None:
+    if signal_mask is not None:
+        import signal
+
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
 
 
 def limit_native_threads(limit: int | None) -> None:
@@ -361,6 +402,11 @@ def _flush() -> None:
             stream.flush()
         except Exception:  # noqa: BLE001  (closed or broken: nobody is left to tell)
             continue
+
+
+def name_of(kind: type) -> str:
+    """A type's qualified name."""
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
 def _safe_str(exc: BaseException) -> str:

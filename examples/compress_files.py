@@ -1,7 +1,7 @@
-"""Which files of the standard library compress best? Compiled code that releases the GIL, on files of very unequal size.
+"""Which files of the standard library compress best? Compiled code, on files of very unequal size.
 
-``amorsize.execute`` finds out for itself that ``zlib`` leaves the interpreter's lock alone while it works, so that
-threads can serve, and prints what it decided.
+``zlib`` releases the GIL while it works, so threads can serve as well as processes. ``amorsize.execute`` finds out what
+pays, and tells what it decided and why.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import argparse
 import sysconfig
 import zlib
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
 
 import amorsize
+
+NOT_OF_IT = {"site-packages", "__pycache__"}
 
 
 class Sizes(NamedTuple):
@@ -33,14 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N files")
     library = Path(sysconfig.get_path("stdlib"))
-    inside = (path for path in library.rglob("*") if path.is_file() and "site-packages" not in path.parts)
-    files = sorted(map(str, inside))[: parser.parse_args().limit]
+    inside = (path for path in library.rglob("*") if not NOT_OF_IT.intersection(path.parts) and path.suffix != ".a")
+    files = sorted(str(path) for path in inside if path.is_file())[: parser.parse_args().limit]
 
+    began = perf_counter()
     sizes, plan = amorsize.execute(compressed, files, return_plan=True)
+    took_s = perf_counter() - began
 
     print(plan.explain(), end="\n\n")
-    before, after = (sum(column) for column in zip(*sizes, strict=True))
-    print(f"{len(files):,} files, {before / 1e6:.1f} MB, compressed {after / 1e6:.1f} MB ({after / before:.0%})")
+    before, after = (sum(column) / 1e6 for column in zip(*sizes, strict=True))
+    print(f"{len(files):,} files in {took_s:.2f} s: {before:.1f} MB become {after:.1f} ({after / before:.0%})")
     by_ratio = sorted((size.after / size.before, file) for size, file in zip(sizes, files, strict=True) if size.before)
     for ratio, file in by_ratio[:5]:
         print(f"{ratio:7.1%}  {Path(file).relative_to(library)}")

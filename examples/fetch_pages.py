@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import amorsize
@@ -72,8 +73,12 @@ def served(pages: tuple[Path, ...]) -> Iterator[str]:
 
 def length_of(address: str, page: int) -> int:
     """Fetch one page."""
-    with urlopen(f"{address}/{page}") as response:
-        return len(response.read())
+    try:
+        with urlopen(f"{address}/{page}") as response:
+            return len(response.read())
+    except HTTPError as error:
+        error.close()  # an error holds its connection, and a Failure its error
+        raise
 
 
 def main() -> None:

@@ -195,7 +195,9 @@ def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]
 
 
 def _own(start_method: str | None, workers: int, cores: float, chunks: int, payloads: int, clock: Clock) -> Lap:
-    from amorsize.model.schedule import Done, Ready, Schedule
+    from dataclasses import replace
+
+    from amorsize.model.schedule import Done, Lost, Ready, Schedule
     from amorsize.run.drive import ProcessDriver
     from amorsize.run.outcome import Outcome
     from amorsize.run.source import source_of
@@ -205,31 +207,36 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
 
     marks: list[tuple[float, float]] = []  # wall and CPU when all were ready, and at each chunk's end
     arrivals: list[float] = []
+    # One worker alone is to show how long it waits for its next chunk: none may lie in its pipe already, and none does
+    # where chunks take long.
+    told_s = 1.0 if workers == 1 else SPIN_S
 
     class Watched(Schedule):
-        """Hands out nothing before all are ready, and looks at the watch."""
+        """Looks at the watch; is told of the workers when all are ready, and of chunks that all take equally long."""
 
         def handle(self, event: Event) -> list[Instruction]:
-            if isinstance(event, Ready):
-                arrivals.append(clock.wall())
-                marks[:] = [(arrivals[-1], clock.process_cpu())]
-            elif isinstance(event, Done):
-                marks.append((clock.wall(), clock.process_cpu()))
+            match event:
+                case Done():
+                    marks.append((clock.wall(), clock.process_cpu()))
+                    return super().handle(replace(event, wall_s=told_s))
+                case Ready():
+                    arrivals.append(clock.wall())
+                    if len(arrivals) < workers:
+                        return []
+                    marks.append((clock.wall(), clock.process_cpu()))
+                    instructions: list[Instruction] = []
+                    for number in range(workers):
+                        instructions += super().handle(Ready(number))
+                    return instructions
+                case Lost():
+                    raise ChildProcessError("a worker ended while it was measured")
             return super().handle(event)
-
-        def _learn(self, items: int, wall_s: float) -> None:
-            """Learn nothing: the depth of the pipes stays as it is."""
-
-        def _assign(self) -> list[Instruction]:
-            waits = any(not worker.ready for worker in self.workers.values())
-            return [] if waits and not self.abandoned else super()._assign()
 
     inherits = start_method == "fork"
     short = max(chunks, workers)
     sends = 0 if inherits else payloads
     items = [_short(start_method)] * short + [_blob(PAYLOAD_BYTES)] * sends + [PAYLOAD_BYTES] * payloads
-    # One worker alone is to show how long it waits for its next chunk: none may lie in its pipe already.
-    schedule = Watched([(0, len(items))], workers, item_s=1.0 if workers == 1 else SPIN_S, fixed=1)
+    schedule = Watched([(0, len(items))], workers, item_s=told_s, fixed=1)
     source, outcome = source_of(items), Outcome("raise")
     began = clock.wall()
     if start_method is None:

@@ -9,8 +9,8 @@ from math import isfinite
 from typing import Any, Final, TypeVar
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
+from amorsize.measure.figures import Found
 from amorsize.measure.scale import Curve
-from amorsize.measure.start import Found
 
 R = TypeVar("R", StartCost, ChannelCost)
 

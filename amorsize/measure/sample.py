@@ -31,6 +31,8 @@ WATCH_ENOUGH_S: Final = 10e-3
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
 PROBE_SHARE: Final = 0.6  # of the budget goes into spread positions, if the lock must be watched too
 MOST_PROBES: Final = 64
+SHORT_S: Final = 0.2  # of serial time: below it the start of a Pool (15 ms) weighs against threads
+LIGHT_BYTES: Final = 20_000  # an item and its result of less than this cross a pipe in some 50 µs
 WEIGHED: Final = 16  # items and results
 
 
@@ -46,13 +48,24 @@ class Sampler:
         Whether to look at spread positions of indexable data, instead of the first items.
     watch : bool
         Whether to look at the lock.
+    processes : bool
+        Whether processes may be chosen as well as threads.
     """
 
-    def __init__(self, func: Callable[[Any], Any], source: Indexable | Streamed, *, spread: bool, watch: bool) -> None:
+    def __init__(
+        self,
+        func: Callable[[Any], Any],
+        source: Indexable | Streamed,
+        *,
+        spread: bool,
+        watch: bool,
+        processes: bool = False,
+    ) -> None:
         self.func = func
         self.length = source.length
         self.spread = spread and isinstance(source, Indexable)
         self.watch = watch
+        self.processes = processes
         self.head: list[Any] = []
         self.rest: Iterator[Any] | None = None if isinstance(source, Indexable) else source.rest
         self.outcome = Outcome("raise")
@@ -70,7 +83,7 @@ class Sampler:
         self.gil_held = self._first()
         if self.opening.items:
             self._warm()
-            watch = self.watch and self.gil_held is None
+            watch = self.watch and self.gil_held is None and self._lock_matters()
             if self.spread:
                 self._probe(PROBE_SHARE if watch else 1.0)
             if watch:
@@ -163,6 +176,13 @@ class Sampler:
         with Canary() as canary:  # the items beside it are slowed a little: they are not counted in the mean
             seen = self._next(items)
         return canary.gil_held if seen.wall_s >= WATCH_S else None
+
+    def _lock_matters(self) -> bool:
+        """Whether threads could beat processes: where starting processes, or what must travel, weighs something."""
+        if not self.processes or (self.length or 10_000) * self.opening.item_s < SHORT_S:
+            return True
+        first = weigh([self.source.item(0)], self.outcome.results[:1], in_band=True, func=self.func)
+        return first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
 
     def _weigh(self) -> Sample:
         """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""

@@ -4,9 +4,10 @@ Workers burn the same few milliseconds of plain Python, first one alone, then se
 gives a throughput; the median of the rounds counts.
 
 Two watches see different things. By the wall, whatever slows the workers counts: cores that share their units, turbo,
-a limit that no file tells of, and other programs. By each worker's CPU time only what the hardware does counts. When
-even a worker alone gets less CPU time than wall time, other programs leave no core free, and the wall tells of this
-moment more than of the machine: then the CPU times stand. Whenever the two differ, or rounds do, a warning says so.
+a limit that no file tells of, and other programs. By each worker's CPU time only what the hardware does counts. Where
+the two differ, a warning says so, and it is likely that other programs run: the wall then tells of this moment, not
+of the machine, and the CPU times stand. Unless the wall shows less than `LIMITED` of them while a worker alone is left
+in peace: then likely there is a limit.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ BURN_S: Final = 5e-3  # long beside the 50-100 µs by which the workers of a rou
 MOST_WORKERS: Final = 64  # beyond it the last stretch of the curve goes on
 LEAST_ROUNDS, MOST_ROUNDS = 3, 15
 DISTURBED: Final = 0.1  # relative: by how much wall time may exceed CPU time, and rounds differ
+LIMITED: Final = 0.45  # one neighbour on two cores leaves two workers half of them
 
 BurnOut = Callable[[int], Sequence[tuple[float, float]]]
 """Burns on so many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""
@@ -97,20 +99,25 @@ def conclude(alone: Sequence[tuple[float, float]], together: dict[int, list[Sequ
     >>> found.scaling.points, found.warnings
     (((1, 1.0), (2, 1.25)), ())
     """
-    (alone_wall, alone_cpu), robbed = _middle(alone), _robbed(alone)
-    by_wall = {p: [_by_wall(alone_wall, one) for one in all_] for p, all_ in together.items()}
-    if robbed > DISTURBED:
-        by_cpu = {p: [_rates(alone_cpu, [cpu for _, cpu in one]) for one in all_] for p, all_ in together.items()}
-        warning = f"the machine is busy: a process alone lost {robbed:.0%} of its time, so CPU times count"
-        return Curve(Scaling(points=_points(by_cpu)), (warning,))
-    uneven = max(relative_spread(values) for values in by_wall.values())
-    robbed = max(_robbed([pair for one in all_ for pair in one]) for all_ in together.values())
-    warnings = []
-    if robbed > DISTURBED:
-        warnings.append(f"busy processes lost {robbed:.0%} of their time: other programs run, or something limits them")
-    elif uneven > DISTURBED:
-        warnings.append(f"how much busy processes got done differed by ±{uneven:.0%} from round to round")
-    return Curve(Scaling(points=_points(by_wall)), tuple(warnings))
+    alone_wall, alone_cpu = _middle(alone)
+    found: dict[int, float] = {}
+    warnings: list[str] = []
+    for p, rounds in together.items():
+        by_wall = [_by_wall(alone_wall, burnt) for burnt in rounds]
+        by_cpu = [_rates(alone_cpu, [cpu for _, cpu in burnt]) for burnt in rounds]
+        wall, cpu = quantile(by_wall, 0.5), quantile(by_cpu, 0.5)
+        robbed = max(_robbed(alone), _robbed([pair for burnt in rounds for pair in burnt]))
+        found[p] = wall
+        if robbed > DISTURBED and (_robbed(alone) > DISTURBED or wall > LIMITED * cpu):
+            found[p] = cpu
+            warnings.append(
+                f"the machine is busy: processes waited {robbed / (1 + robbed):.0%} of their time for a core"
+            )
+        elif robbed > DISTURBED:
+            warnings.append(f"{p} busy processes get no more done than {wall:.1f}: something limits them")
+        elif (uneven := relative_spread(by_wall)) > DISTURBED:
+            warnings.append(f"how much {p} busy processes got done differed by ±{uneven:.0%} from round to round")
+    return Curve(Scaling(points=_points(found)), tuple(warnings))
 
 
 def _middle(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -135,11 +142,11 @@ def _rates(alone_s: float, burnt_s: Sequence[float]) -> float:
     return sum(alone_s / one_s if one_s > 0 else 1.0 for one_s in burnt_s)
 
 
-def _points(throughputs: dict[int, list[float]]) -> tuple[tuple[int, float], ...]:
-    """The medians, none below one process's or its predecessor's throughput, none above its number of processes."""
+def _points(throughputs: dict[int, float]) -> tuple[tuple[int, float], ...]:
+    """The curve, never falling, and never above the number of processes."""
     points = [(1, 1.0)]
-    for p, values in sorted(throughputs.items()):
-        points.append((p, round(min(float(p), max(points[-1][1], quantile(values, 0.5))), 3)))
+    for p, throughput in sorted(throughputs.items()):
+        points.append((p, round(min(float(p), max(points[-1][1], throughput)), 3)))
     return tuple(points)
 
 

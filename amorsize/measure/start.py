@@ -1,9 +1,7 @@
-"""What an engine costs here: the figures of many laps, put together and held against what is plausible.
+"""What an engine costs here: some laps of it, and some forks.
 
-Starting and leaving ``p`` workers is modelled as ``base_s + p * per_worker_s``: the line through the medians for one
-worker and for as many as there are cores (at most `MOST_WORKERS`). A measured figure further than a factor of
-`amorsize.model.recorded.PLAUSIBLE` from what other machines showed has read noise: then the recorded one stands, and
-the cost says so.
+Laps are run with one worker and with as many as there are cores (at most `MOST_WORKERS`); `amorsize.measure.figures`
+draws the line through them.
 
 Forking also copies the page tables of the caller. What a byte of touched memory adds is measured on bare forks, with
 and without a ballast. Memory in huge pages, as numpy asks for with large arrays, costs next to nothing.
@@ -12,34 +10,22 @@ and without a ballast. Memory in huge pages, as numpy asks for with large arrays
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from math import ceil, isfinite
-from typing import Final, NamedTuple, Protocol
+from math import ceil
+from typing import Final, Protocol
 
 from amorsize.clock import REAL, Clock
-from amorsize.facts import BackendCost, ChannelCost, StartCost
+from amorsize.measure.figures import Found, assemble, channel_of
 from amorsize.measure.laps import PAYLOAD_BYTES, Lap, lap
 from amorsize.measure.memory import resident_bytes
 from amorsize.measure.timer import UNKNOWN, Timing, steady, timed
-from amorsize.model.recorded import BYTE_S, PLAUSIBLE, plausible, recorded
 
 MOST_WORKERS: Final = 8  # beyond it the line is drawn on; more would not fit into 0.3 s
-CHUNKS: Final = 300  # 10-20 ms
+CHUNKS: Final = 200  # 5-10 ms
+CHUNKS_AGAIN: Final = 100  # in each later lap: which core the caller shares with whom differs from lap to lap
 LONE_CHUNKS: Final = 60  # a lone worker is slow
 PAYLOADS: Final = 4
 
-LEAST_SPREAD: Final = 0.05  # of starts: quiet machines repeat them within 5 %, and the next day is another day
-BUSY_SPREAD: Final = 0.5  # a spread above it is worth a warning
-
 BALLAST_BYTES: Final = 16 << 20  # 4,096 page table entries: 0.1-0.6 ms more for each fork
-MOST_PER_BYTE_S: Final = 100e-12  # 6-36 were seen
-
-
-class Found(NamedTuple):
-    """A measured cost, and what the first start in a process takes on top (forkserver: the server)."""
-
-    cost: BackendCost
-    cold_s: float = 0.0
 
 
 class RunLap(Protocol):
@@ -99,22 +85,29 @@ def measure(
     Exception
         Whatever keeps this engine from starting here.
     """
-    began = clock.wall()
     many = team_size(cores)
+    fulls: list[Lap] = []
 
-    def start_of(workers: int) -> float:
-        return run(engine, start_method, workers, cores=cores, clock=clock).start_s
+    def start_many() -> float:
+        chunks, payloads = (CHUNKS_AGAIN, 0) if fulls else (CHUNKS, PAYLOADS)
+        fulls.append(run(engine, start_method, many, cores=cores, chunks=chunks, payloads=payloads, clock=clock))
+        return fulls[-1].start_s
 
-    # The larger team first: the very first lap finds out what a cold start adds.
-    full = run(engine, start_method, many, cores=cores, chunks=CHUNKS, payloads=PAYLOADS, clock=clock)
+    def start_one() -> float:
+        return run(engine, start_method, 1, cores=cores, clock=clock).start_s
+
+    if start_method is None:
+        start_one()  # imports what the engine needs: no part of what a start costs
+    began = clock.wall()
+    start_many()  # the larger team first: the very first lap of processes finds out what a cold start adds
     lone = run(engine, start_method, 1, cores=cores, chunks=LONE_CHUNKS, clock=clock)
     per_byte_s = fork_byte_s(min(2.0, cores), clock) if start_method == "fork" else 0.0
-    pickling = pickling_s_per_byte(clock) if full.back_s_per_byte > 0 else (0.0, 0.0)
+    pickling = pickling_s_per_byte(clock) if fulls[0].back_s_per_byte > 0 else (0.0, 0.0)
     left_s = began + budget_s - clock.wall()
-    if left_s > full.start_s + lone.start_s:
-        of_many, of_one = steady([lambda: start_of(many), lambda: start_of(1)], left_s, warm_up=0, clock=clock)
+    if left_s > fulls[0].start_s + lone.start_s:
+        of_many, of_one = steady([start_many, start_one], left_s, warm_up=0, clock=clock)
     else:
-        of_many, of_one = (Timing(one.start_s, UNKNOWN, 1, False) for one in (full, lone))
+        of_many, of_one = (Timing(one.start_s, UNKNOWN, 1, False) for one in (fulls[0], lone))
     held_s = per_byte_s * resident_bytes()
     cost = assemble(
         engine,
@@ -122,165 +115,16 @@ def measure(
         many,
         _without(held_s, of_one),
         _without(many * held_s, of_many),
-        channel_of(full, lone, pickling),
+        channel_of(fulls, lone, pickling),
         per_byte_s,
     )
-    cold_s = max(0.0, full.start_s - of_many.median_s) if start_method in ("forkserver", "spawn") else 0.0
+    cold_s = max(0.0, fulls[0].start_s - of_many.median_s) if start_method in ("forkserver", "spawn") else 0.0
     return Found(cost, cold_s)
 
 
 def _without(memory_s: float, timing: Timing) -> Timing:
     """A start as it would be from a caller that holds nothing: the caller's memory is added by whoever forecasts."""
     return timing._replace(median_s=max(timing.median_s - memory_s, timing.median_s / 2))
-
-
-class Channel(NamedTuple):
-    """Raw figures of handing over work, as `ChannelCost` calls them."""
-
-    per_chunk_s: float
-    latency_s: float
-    send_s_per_byte: float
-    recv_s_per_byte: float
-
-
-def channel_of(full: Lap, lone: Lap, pickling: tuple[float, float]) -> Channel:
-    """What two laps told, with many workers and with a lone one; less ``pickling`` (seconds per byte, both ways)."""
-    dump_s, load_s = pickling
-    return Channel(
-        per_chunk_s=full.chunk_s,
-        latency_s=lone.turn_s,
-        send_s_per_byte=max(0.0, full.out_s_per_byte - dump_s),
-        recv_s_per_byte=max(0.0, full.back_s_per_byte - load_s),
-    )
-
-
-def assemble(
-    engine: str,
-    start_method: str | None,
-    workers: int,
-    one: Timing,
-    many: Timing,
-    channel: Channel,
-    per_caller_byte_s: float,
-) -> BackendCost:
-    """Put a cost together from raw figures; what is not plausible is replaced by the recorded figure, and said.
-
-    Parameters
-    ----------
-    engine, start_method : str, str or None
-        Whose cost.
-    workers : int
-        How many ``many`` were; ``one`` is one.
-    one, many : Timing
-        Of starting and leaving.
-    channel : Channel
-        Of handing over work.
-    per_caller_byte_s : float
-        Of forking, per byte of the caller; 0: not measured.
-    """
-    known = recorded(engine, start_method)
-    start, warnings = known.start, []
-    if plausible(engine, start_method, workers, many.median_s):
-        base_s, per_worker_s = fit(one.median_s, many.median_s, workers)
-        spread = min(1.0, max(one.spread, many.spread, LEAST_SPREAD))
-        start = StartCost(base_s=base_s, per_worker_s=per_worker_s, spread=spread)
-        if spread > BUSY_SPREAD:
-            warnings.append(f"starts differed by ±{spread:.0%} from one to the next: the machine is busy")
-    else:
-        warnings.append(f"starting {workers} workers seemed to take {many.median_s:.3g} s, which cannot be: recorded")
-    if start_method == "fork":
-        per_byte_s = _within(per_caller_byte_s, MOST_PER_BYTE_S, known.start.per_caller_byte_s)
-        start = replace(start, per_caller_byte_s=per_byte_s)
-    per_chunk_s = channel.per_chunk_s
-    if not known.channel.per_chunk_s / PLAUSIBLE <= per_chunk_s <= known.channel.per_chunk_s * PLAUSIBLE:
-        warnings.append(f"a chunk seemed to cost {per_chunk_s:.3g} s, which cannot be: recorded")
-        per_chunk_s = known.channel.per_chunk_s
-    return replace(
-        known,
-        start=start,
-        channel=_channel(known.channel, per_chunk_s, channel),
-        measured=True,
-        warnings=tuple(warnings),
-    )
-
-
-def _channel(known: ChannelCost, per_chunk_s: float, found: Channel) -> ChannelCost:
-    most = PLAUSIBLE * BYTE_S
-    recv = _within(found.recv_s_per_byte, most, known.recv_s_per_byte)
-    send = _within(found.send_s_per_byte, most, known.send_s_per_byte)
-    return ChannelCost(
-        per_chunk_s=per_chunk_s,
-        send_s_per_byte=send,
-        recv_s_per_byte=recv,
-        # While a message is larger than the pipe, both ends are at it for as long as it takes.
-        worker_s_per_byte=recv if known.inherits else (send + recv) / 2,
-        latency_s=_within(found.latency_s, PLAUSIBLE * known.latency_s, known.latency_s),
-        spread=LEAST_SPREAD * 4,
-        inherits=known.inherits,
-    )
-
-
-def _within(value: float, most: float, otherwise: float) -> float:
-    """``value`` if it is above 0, but not above ``most``; ``otherwise`` if it was not measured or is not a number."""
-    return min(value, most) if isfinite(value) and value > 0 else otherwise
-
-
-def fit(one_s: float, many_s: float, workers: int) -> tuple[float, float]:
-    """``base_s`` and ``per_worker_s``, neither below 0, from the times for one worker and for many.
-
-    Examples
-    --------
-    >>> fit(0.013, 0.017, 3)
-    (0.011, 0.002)
-    >>> fit(0.012, 0.010, 2), fit(0.010, 0.040, 2)
-    ((0.011, 0.0), (0.0, 0.02))
-    """
-    slope = (many_s - one_s) / (workers - 1)
-    if slope <= 0:
-        return (one_s + many_s) / 2, 0.0
-    if one_s < slope:
-        return 0.0, many_s / workers
-    return round(one_s - slope, 9), slope
-
-
-def corrected(
-    cost: BackendCost, workers: int, seen_start_s: float, weight: float = 0.3, *, caller_rss_bytes: int = 0
-) -> BackendCost:
-    """Move a start cost towards what a real run has shown, no further than is plausible.
-
-    Parameters
-    ----------
-    cost : BackendCost
-        What was believed.
-    workers : int
-        How many were started.
-    seen_start_s : float
-        What starting and leaving them took.
-    weight : float
-        Of what was seen: 0 changes nothing, 1 believes it wholly.
-    caller_rss_bytes : int
-        The caller's size, whose part of the start is left as it is.
-    """
-    start = cost.start
-    memory_s = start.total_s(workers, caller_rss_bytes) - start.total_s(workers)
-    expected = start.total_s(workers)
-    usual = recorded(cost.engine, cost.start_method).start.total_s(workers)
-    if not isfinite(seen_start_s) or seen_start_s <= 0 or workers < 1:
-        return cost
-    seen = min(max(seen_start_s - memory_s, usual / PLAUSIBLE), usual * PLAUSIBLE)
-    wanted = expected + weight * (seen - expected)
-    if expected <= 0:
-        moved = replace(start, base_s=wanted)
-    else:
-        factor = wanted / expected
-        off = min(1.0, abs(seen - expected) / expected)
-        moved = replace(
-            start,
-            base_s=start.base_s * factor,
-            per_worker_s=start.per_worker_s * factor,
-            spread=max(LEAST_SPREAD, (1 - weight) * start.spread + weight * off),
-        )
-    return replace(cost, start=moved)
 
 
 def pickling_s_per_byte(clock: Clock = REAL) -> tuple[float, float]:

@@ -17,8 +17,8 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-MIN_CHUNK_S: Final = 0.5e-3  # ten times the cost of dispatching a chunk (DESIGN §4: 40-50 µs)
-TARGET_CHUNK_S: Final = 10e-3  # dispatching 50 µs each is then 0.5 % of one worker
+MIN_CHUNK_S: Final = 1e-3  # twenty times the cost of dispatching a chunk (40-50 µs)
+TARGET_CHUNK_S: Final = 30e-3  # dispatching 50 µs each is then nothing, and news is never older than this
 DISPATCHER_SHARE: Final = 0.1  # of the one dispatcher's time may go into chunks, however many workers ask
 DEEP_CHUNK_S: Final = 2e-3  # below it a worker's wait for its next chunk (60-100 µs) would show
 
@@ -29,7 +29,7 @@ def target_chunk_s(workers: int, per_chunk_s: float) -> float:
     Examples
     --------
     >>> target_chunk_s(2, 50e-6)
-    0.01
+    0.03
     >>> round(target_chunk_s(64, 50e-6), 3)
     0.032
     """
@@ -55,7 +55,7 @@ def next_chunk(remaining: int | None, workers: int, item_s: float, evidence: int
     Examples
     --------
     >>> next_chunk(1000, 2, 1e-3, evidence=100), next_chunk(8, 2, 1e-3, evidence=100), next_chunk(3, 2, 0.3, 1)
-    (10, 2, 1)
+    (30, 2, 1)
     """
     if item_s <= 0:
         return max(1, min(evidence, remaining if remaining is not None else evidence))

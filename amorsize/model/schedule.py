@@ -58,13 +58,15 @@ class Ready:
 class Done:
     """A worker has ended its oldest span in ``wall_s`` seconds; the items ``failed`` raised.
 
-    ``ran`` counts the items that were run, if the worker stopped early.
+    ``ran`` counts the items that were run, if the worker stopped early. ``apart``: the span got lost on its way there
+    or back, by the fault of one item that nobody can name; each is to be tried apart from the others.
     """
 
     worker: int
     wall_s: float
     failed: tuple[int, ...] = ()
     ran: int | None = None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,7 @@ class Schedule:
         self.tries: dict[int, int] = {}
         self.deaths: dict[int, int] = {}
         self.done = 0
+        self.in_flight = 0  # spans
         self.restarts = 0
         self.abandoned = False
         self.finished = False
@@ -199,23 +202,29 @@ class Schedule:
         out: list[Instruction] = [self._start() for _ in range(self.wanted)]
         if self.caller_helps:
             self.workers[CALLER] = _Worker(ready=True)
-        return out + self._assign()
+        return out + self._assign(list(self.workers))
 
     def handle(self, event: Event) -> list[Instruction]:
         """Take in one event and say what to do about it."""
         out: list[Instruction] = []
+        # Only who has room now can take more, unless items have come back: that keeps an event's cost independent of
+        # the number of workers (at 64 threads a look at each took half of the run).
+        hungry: list[int] | None = None
         match event:
             case Ready(worker):
                 if worker in self.workers:
                     self.workers[worker].ready = True
                 self._dismiss_caller()
+                hungry = [worker]
             case Done():
+                queued = len(self.again)
                 out = self._on_done(event)
+                hungry = [event.worker] if len(self.again) == queued else None
             case Lost():
                 out = self._on_lost(event)
             case Ended(length):
                 self._on_ended(length)
-        return out + self._assign()
+        return out + self._assign(list(self.workers) if hungry is None else hungry)
 
     def _start(self) -> Start:
         number = self._next_worker
@@ -226,10 +235,13 @@ class Schedule:
     def _on_done(self, event: Done) -> list[Instruction]:
         worker = self.workers[event.worker]
         span = worker.flying.popleft()
+        self.in_flight -= 1
         worker.ended += 1
         self.restarts = 0
-        ran = len(span) if event.ran is None else event.ran
-        if ran < len(span):
+        ran = 0 if event.apart else len(span) if event.ran is None else event.ran
+        if event.apart:
+            self.again.extend(Span(i, i + 1, span.alone) for i in range(span.start, span.stop))
+        elif ran < len(span):
             self.again.append(Span(span.start + ran, span.stop, span.alone))
         if ran:
             self._learn(ran, event.wall_s)
@@ -257,6 +269,7 @@ class Schedule:
             return []
         out: list[Instruction] = []
         spans = list(worker.flying)
+        self.in_flight -= len(spans)
         if spans and worker.ready:
             out = self._blame(spans.pop(0), event.item)
         else:
@@ -264,10 +277,21 @@ class Schedule:
             self.wanted -= not worker.ready  # fewer workers: one that cannot even begin is not replaced
         self.again.extend(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
-            self.abandoned = self._left() and not self._alive()
+            self._abandon()
         elif self._left() and len(self._alive()) < self.wanted:
             out.append(self._start())
         return out
+
+    def _abandon(self) -> None:
+        """Give up if nobody is alive. What the caller was at goes back: it will run everything, and each item once."""
+        caller = self.workers.get(CALLER)
+        if self._alive() or not (self._left() or (caller is not None and caller.flying)):
+            return
+        self.abandoned = True
+        if caller is not None:
+            self.in_flight -= len(caller.flying)
+            self.again.extend(caller.flying)
+            caller.flying.clear()
 
     def _blame(self, span: Span, item: int | None) -> list[Instruction]:
         """The worker died in this span: its running item is repeated alone, or has now failed for good."""
@@ -293,28 +317,34 @@ class Schedule:
         )
         for worker in self.workers.values():
             kept = (Span(s.start, min(s.stop, length), s.alone) for s in worker.flying if s.start < length)
-            worker.flying = deque(kept)
+            before, worker.flying = len(worker.flying), deque(kept)
+            self.in_flight += len(worker.flying) - before
 
     # -- handing out ---------------------------------------------------------------------------------------------
 
-    def _assign(self) -> list[Instruction]:
+    def _assign(self, hungry: list[int]) -> list[Instruction]:
+        """Hand out what is left to these workers; let them leave when nothing is left."""
         out: list[Instruction] = []
         if self.abandoned:
-            return [Abandon()]
+            first, self.finished = not self.finished, True
+            return [Abandon()] if first else []
         progress = True
         while progress and self._left():  # breadth first: nobody gets a second chunk before each has one
             progress = False
-            for number, worker in list(self.workers.items()):
-                span = self._pick(number, worker)
-                if span is not None:
+            for number in hungry:
+                worker = self.workers.get(number)
+                span = None if worker is None else self._pick(number, worker)
+                if worker is not None and span is not None:
                     worker.flying.append(span)
+                    self.in_flight += 1
                     out.append(Send(number, span))
                     progress = True
         if not self._left():
-            out.extend(self._retire_idle())
-        if not self._left() and not self._flying() and not self.finished:
-            self.finished = True
-            out.append(Finish())
+            # Those that found nothing at an earlier event are still here: look at all when the last span has gone.
+            out.extend(self._retire_idle(list(self.workers) if out else hungry))
+            if not self.in_flight and not self.finished:
+                self.finished = True
+                out.append(Finish())
         return out
 
     def _pick(self, number: int, worker: _Worker) -> Span | None:
@@ -352,9 +382,9 @@ class Schedule:
             self.segments[0] = (end, stop)
         return Span(start, end)
 
-    def _retire_idle(self) -> list[Instruction]:
-        """Nothing is left to hand out. Idle workers may leave, but one stays while others could still die."""
-        idle = [n for n, w in self.workers.items() if n != CALLER and not w.flying]
+    def _retire_idle(self, numbers: list[int]) -> list[Instruction]:
+        """Nothing is left to hand out: those of these workers that are idle may leave."""
+        idle = [n for n in numbers if n != CALLER and n in self.workers and not self.workers[n].flying]
         for number in idle:
             del self.workers[number]
         return [Retire(number) for number in idle]
@@ -379,14 +409,15 @@ class Schedule:
     def _left(self) -> bool:
         return bool(self.segments or self.again)
 
-    def _flying(self) -> bool:
-        return any(worker.flying for worker in self.workers.values())
-
     def _alive(self) -> Sequence[int]:
         return [number for number in self.workers if number != CALLER]
 
     def _others_ready(self) -> bool:
         return any(worker.ready for number, worker in self.workers.items() if number != CALLER)
+
+    def oldest(self, worker: int) -> Span:
+        """What this worker is at."""
+        return self.workers[worker].flying[0]
 
     def left_over(self) -> list[tuple[int, int | None]]:
         """Everything that is neither done nor in flight, in order: what a caller that takes over must run."""

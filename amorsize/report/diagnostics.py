@@ -64,6 +64,8 @@ class Diagnosis:
     costs : tuple of BackendCost
         One for each engine and start method.
     scaling : Scaling
+    doubts : tuple of str
+        What was doubtful about measuring the scaling curve.
     version : str
         Of amorsize.
     at_s : float
@@ -73,6 +75,7 @@ class Diagnosis:
     machine: Machine
     costs: tuple[BackendCost, ...]
     scaling: Scaling = field(default_factory=Scaling)
+    doubts: tuple[str, ...] = ()
     version: str = ""
     at_s: float = 0.0
 
@@ -189,7 +192,7 @@ def _interpreter(machine: Machine) -> list[str]:
     )
 
 
-HEADINGS: Final = ("", "", "base", "per worker", "±", "per chunk", "per MB", "pays from", "")
+HEADINGS: Final = ("", "", "base", "per worker", "±", "per chunk", "per MB", "pays from", "  measured")
 WIDTHS: Final = (14, 11, 9, 12, 6, 11, 9, 11, 0)
 
 
@@ -227,12 +230,12 @@ def _line(cells: Sequence[str]) -> str:
 def _when(cost: BackendCost, now_s: float) -> str:
     """How fresh the figures are."""
     if not cost.measured:
-        return "recorded"
+        return "no: recorded"
     age_s = now_s - cost.measured_at_s
     for unit, length_s in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if age_s >= 2 * length_s:
-            return f"measured {age_s / length_s:.0f} {unit} ago"
-    return "measured"
+            return f"{age_s / length_s:.0f} {unit} ago"
+    return "now"
 
 
 def per_megabyte_s(cost: BackendCost) -> float:
@@ -248,7 +251,7 @@ def meaning(diagnosis: Diagnosis) -> list[str]:
     machine, worths = diagnosis.machine, diagnosis.worths()
     processes = [w for w in worths if w.cost.start_method is not None]
     threads = [w for w in worths if w.cost.start_method is None and w.pays_from_s is not None]
-    found = _computing(machine, processes)
+    found = _computing(machine, processes, doubtful=bool(diagnosis.doubts))
     if threads:
         said = ", ".join(f"{seconds(w.pays_from_s)} with {_user(w)}" for w in threads)
         found.append(f"Waiting: a call must be worth more than {said} in total before threads pay here.")
@@ -263,12 +266,13 @@ def meaning(diagnosis: Diagnosis) -> list[str]:
     return found
 
 
-def _computing(machine: Machine, processes: list[Worth]) -> list[str]:
+def _computing(machine: Machine, processes: list[Worth], *, doubtful: bool) -> list[str]:
     """A sentence for each user of processes; or why there is none."""
     if machine.usable_cores <= 1:
         return [f"Computing: with {_cores_of(machine)}, processes can never pay for computing here."]
     if processes and all(w.pays_from_s is None for w in processes):
-        return [f"Computing: {_cores_of(machine)} do too little more than one for processes ever to pay here."]
+        how = "did just now, which is doubtful (see below)," if doubtful else "do"
+        return [f"Computing: {_cores_of(machine)} {how} too little more than one for processes to pay here."]
     by_user: dict[str, list[Worth]] = {}
     for w in processes:
         if w.pays_from_s is not None:
@@ -301,6 +305,7 @@ def doubts(diagnosis: Diagnosis) -> list[str]:
     for cost in diagnosis.costs:
         where = f"{ENGINES.get(cost.engine, cost.engine)} {cost.start_method or 'threads'}"
         found += [f"{where}: {text}" for text in cost.warnings]
+    found += [f"scaling: {text}" for text in diagnosis.doubts]
     return list(dict.fromkeys(found))
 
 

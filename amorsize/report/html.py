@@ -26,8 +26,8 @@ def plan_html(plan: Plan) -> str:
             ("forecast", f"{seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})"),
             ("plain loop", f"{seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}"),
         ]
-    parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
-    rows.append(("of which", ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0) or "nothing"))
+        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
+        rows.append(("of which", ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0) or "nothing"))
     rows += [("warning", text) for text in plan.warnings]
     rows += [
         ("rejected", f"{describe(f)}: {seconds(f.total_s)}" + (f" ({f.refused})" if f.refused else ""))

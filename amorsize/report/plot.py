@@ -41,8 +41,8 @@ def plot_plan(plan: Plan, path: str | None = None) -> Any:
     for backend, colour in COLOURS.items():
         _draw(axes, [f for f in forecasts if f.backend == backend], backend, colour)
     label = f"chosen: {seconds(chosen.total_s)}"
-    ring = {"marker": "o", "markersize": 13, "fillstyle": "none", "markeredgewidth": 1.8, "color": CHOSEN}
-    axes.plot([chosen.workers], [chosen.total_s], linestyle="none", clip_on=False, zorder=5, label=label, **ring)
+    ring: dict[str, Any] = {"marker": "o", "markersize": 13, "fillstyle": "none", "markeredgewidth": 1.8}
+    axes.plot([chosen.workers], [chosen.total_s], color=CHOSEN, linestyle="none", clip_on=False, label=label, **ring)
     _scale_workers(axes, max(f.workers for f in forecasts))
     _scale_seconds(axes, [f.total_s for f in forecasts])
     axes.grid(alpha=0.25, linewidth=0.8)

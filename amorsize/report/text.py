@@ -21,10 +21,13 @@ def seconds(value: float | None) -> str:
     """
     if value is None:
         return "unknown"
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
+    rounded = float(f"{value:.3g}")  # first: 0.9999 s is 1 s, not 1000 ms
+    unit, size = next(((u, z) for u, z in UNITS if abs(rounded) >= z), UNITS[-1 if rounded else 0])
+    number = f"{rounded / size:.3g}"
+    return f"{rounded:,.0f} {unit}" if "e" in number else f"{number} {unit}"
+
+
+UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
 def size(value: float | None) -> str:
@@ -37,7 +40,7 @@ def size(value: float | None) -> str:
     """
     if value is None:
         return "none"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= factor:
             return f"{value / factor:.1f} {unit}"
     return f"{value:.0f} B"
@@ -149,7 +152,7 @@ def _plan_line(plan: Plan) -> str:
 
 def _sample_line(sample: Sample) -> str:
     parts = [
-        f"{sample.n_sampled} items",
+        count(sample.n_sampled, "item"),
         f"{seconds(sample.item_s)} each (±{seconds(sample.item_std_s)})",
         f"CPU {seconds(sample.item_cpu_s)}",
     ]

@@ -73,9 +73,11 @@ class ProcessDriver:
         self._began = time.perf_counter()
         try:
             self._carry_out(self.schedule.begin())
-            while not self._finished and not self.outcome.doomed:
+            while not self._is_over():
                 if self._mine is not None:
                     self._run_mine()
+                    if self._is_over():
+                        break
                 for message in self.team.wait(0 if self._mine is not None else None):
                     self._carry_out(self._on_message(message))
         except BaseException:
@@ -94,6 +96,9 @@ class ProcessDriver:
             chunks=self._chunks,
             lost=self._lost,
         )
+
+    def _is_over(self) -> bool:
+        return self._finished or self.outcome.doomed
 
     # -- instructions --------------------------------------------------------------------------------------------
 
@@ -114,7 +119,9 @@ class ProcessDriver:
                 case Finish():
                     self._finished = True
                 case Abandon():
+                    self._mine = None  # it is among what is left over
                     self._take_over()
+                    return
 
     def _start(self, number: int) -> list[Any]:
         try:
@@ -173,6 +180,8 @@ class ProcessDriver:
                 return self.schedule.handle(Ready(message.worker))
             case child.DONE:
                 return self.schedule.handle(self._on_done(message))
+            case child.APART:
+                return self.schedule.handle(Done(message.worker, 0.0, apart=True))
             case child.BROKEN:
                 return self._on_broken(child.loads(message.parts))
             case None:
@@ -180,31 +189,49 @@ class ProcessDriver:
         raise AssertionError(f"unknown frame {message.kind}")
 
     def _on_done(self, message: Message) -> Event:
-        first, (wall_s, cpu_s), results, errors = child.loads(message.parts)
+        try:
+            first, (wall_s, cpu_s), results, errors = child.loads(message.parts)
+        except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
+            return self._on_unreadable(message.worker, exc)
         self._chunks += 1
         self._items += len(results)
         self._work_s += wall_s
         self._work_cpu_s += cpu_s
         self.outcome.put(first, results)
-        failed = []
+        failures = []
         for error in errors:
             failure = failure_from(error)
             if self.loop is not None and isinstance(failure.exception, TransferError):
                 self.loop.run(error.index, error.index + 1)  # it or its result cannot travel: run it here
-                continue
-            self.outcome.remember(failure)
-            failed.append(error.index)
+            else:
+                failures.append(failure)
+        failed = self.outcome.take_errors(failures)
         if not self._inherited:
-            self.source.release(first, first + len(results))
-        return Done(message.worker, wall_s, tuple(failed), len(results))
+            self.source.release(first, first + len(results), but=failed)
+        return Done(message.worker, wall_s, failed, len(results))
+
+    def _on_unreadable(self, number: int, exc: Exception) -> Event:
+        """A span's results were pickled, yet cannot be rebuilt here: find out whose fault it is."""
+        span = self.schedule.oldest(number)
+        if len(span) > 1:
+            return Done(number, 0.0, apart=True)
+        if self.loop is not None:
+            seen = self.loop.run(span.start, span.stop)
+            return Done(number, seen.wall_s)
+        detail = f"it cannot be rebuilt in the caller ({type(exc).__name__}: {exc})"
+        failure = Failure(span.start, TransferError("result", span.start, detail), detail)
+        self.outcome.put(span.start, [None])
+        return Done(number, 0.0, self.outcome.take_errors([failure]))
 
     def _on_broken(self, error: child.ItemError) -> list[Any]:
         """A worker cannot serve: the initializer raised, or the function cannot be rebuilt there."""
         failure = failure_from(error)
-        if self.loop is not None and self.team.setup.initializer is None:
+        no_func = isinstance(failure.exception, TransferError)
+        if self.loop is not None and (no_func or self.team.setup.initializer is None):
             self.warnings.append(f"a worker could not take the function ({error.type_name}: {error.text})")
             return []  # its end of file follows
-        failure.exception.add_note("amorsize: raised in a worker process before its first item")
+        if not no_func:
+            failure.exception.add_note("amorsize: raised in a worker process before its first item")
         raise failure.exception
 
     def _on_lost(self, message: Message) -> list[Any]:

@@ -65,9 +65,9 @@ class Loop:
                 continue
             if len(results) == len(items):  # type: ignore[arg-type]
                 return results
-            # func raised StopIteration, which map() takes for the end of the items.
+            # func raised StopIteration, which map() swallows and takes for the end of the items.
             index = start + len(results)
-            results.append(self._again(items, index, start, RuntimeError("func raised StopIteration")))
+            results.append(self._again(items, index, start, StopIteration()))
 
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
         """Repeat an item that raised, as often as allowed; its result, its `Failure`, or its exception raised."""

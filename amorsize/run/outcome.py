@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
+from collections.abc import Iterable
 from typing import Any, Literal, NoReturn
 
 from amorsize.errors import RemoteError, RemoteTraceback
@@ -31,6 +32,7 @@ class Outcome:
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
         self.last_error: dict[int, Failure] = {}
+        self.fatal: Failure | None = None  # SystemExit, KeyboardInterrupt: neither collected nor repeated
 
     def put(self, start: int, values: list[Any]) -> None:
         """Keep the results of the items from ``start`` on."""
@@ -42,20 +44,28 @@ class Outcome:
             results.extend([None] * (start - len(results)))
         results[start : start + len(values)] = values
 
-    def remember(self, failure: Failure) -> None:
-        """Keep what an item raised, in case it fails for good."""
-        self.last_error[failure.index] = failure
+    def take_errors(self, failures: Iterable[Failure]) -> tuple[int, ...]:
+        """Keep what items raised, in case they fail for good; their indices. What is no `Exception` is for good."""
+        indices = []
+        for failure in failures:
+            self.last_error[failure.index] = failure
+            indices.append(failure.index)
+            if not isinstance(failure.exception, Exception):
+                self.fail(failure)
+        return tuple(indices)
 
     def fail(self, failure: Failure) -> None:
         """This item has failed for good."""
         self.failures[failure.index] = failure
-        if self.on_error == "collect":
+        if not isinstance(failure.exception, Exception):
+            self.fatal = failure
+        elif self.on_error == "collect":
             self.put(failure.index, [failure])
 
     @property
     def doomed(self) -> bool:
         """Whether nothing more need be run, since an exception will be raised anyway."""
-        return bool(self.failures) and self.on_error == "raise"
+        return self.fatal is not None or (bool(self.failures) and self.on_error == "raise")
 
     def raise_now(self, failure: Failure, item: Any) -> NoReturn:
         """Raise this failure's exception, with a note that names the item."""
@@ -67,7 +77,7 @@ class Outcome:
         ``item_at`` gives the item of an index, for the note on the exception.
         """
         if self.doomed:
-            failure = self.failures[min(self.failures)]
+            failure = self.fatal or self.failures[min(self.failures)]
             raise annotate(failure, item_at)
         return self.results
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from typing import Any, Protocol
 
@@ -18,8 +18,8 @@ class Source(Protocol):
     def items(self, start: int, stop: int) -> Any:
         """Items ``start`` to ``stop``; fewer when the source ends before ``stop``."""
 
-    def release(self, start: int, stop: int) -> None:
-        """These items are done and will not be asked for again."""
+    def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
+        """These items are done and will not be asked for again, ``but`` those that failed: repeated, or named."""
 
     def item(self, index: int) -> Any:
         """One item that has not been released."""
@@ -38,7 +38,7 @@ class Indexable:
         """Items ``start`` to ``stop``."""
         return take(self.data, start, stop)
 
-    def release(self, start: int, stop: int) -> None:
+    def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
         """Nothing to let go of."""
 
     def item(self, index: int) -> Any:
@@ -67,10 +67,11 @@ class Streamed:
                 self.length = self.read
         return [self.held[i] for i in range(start, min(stop, self.read))]
 
-    def release(self, start: int, stop: int) -> None:
+    def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
         """Forget items that are done."""
         for index in range(start, stop):
-            self.held.pop(index, None)
+            if index not in but:
+                self.held.pop(index, None)
 
     def item(self, index: int) -> Any:
         """One item that is still held."""

@@ -18,7 +18,8 @@ import socket
 import sys
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, NamedTuple
 
 from amorsize import worker as child
@@ -174,13 +175,17 @@ class Team:
 
     def start(self, number: int) -> None:
         """Start a worker under this number; it answers READY when it can take items. Raises OSError if it cannot."""
+        with _signals_held() if self.start_method == "fork" else nullcontext() as mask:
+            self._start(number, mask)
+
+    def _start(self, number: int, mask: Any) -> None:
         ours, theirs = socket.socketpair()
         at = self._free_slots.pop()
         slot = self._slots[2 * at : 2 * at + 2]
         slot[0], slot[1] = -1, at
         try:
             handle = (
-                self._fork(number, ours, theirs, slot)
+                self._fork(number, ours, theirs, slot, mask)
                 if self.start_method == "fork"
                 else (self._spawn(number, ours, theirs, slot))
             )
@@ -199,7 +204,7 @@ class Team:
         if self._setup_frame is not None:
             self._post(handle, self._setup_frame)
 
-    def _fork(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any) -> Handle:
+    def _fork(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any, mask: Any) -> Handle:
         for stream in (sys.stdout, sys.stderr):  # else what is buffered would be written once by each worker
             if stream is not None and not stream.closed:
                 stream.flush()
@@ -213,7 +218,7 @@ class Team:
         if pid == 0:
             ours.close()
             os.close(write_end)
-            child.serve_forked(theirs, self.setup, self.data, slot, read_end)
+            child.serve_forked(theirs, self.setup, self.data, slot, read_end, mask)
         os.close(read_end)
         return Handle(number, ours, pid, write_end, slot)
 
@@ -274,8 +279,10 @@ class Team:
     # -- leaving -------------------------------------------------------------------------------------------------
 
     def retire(self, number: int) -> None:
-        """Let a worker leave; nobody waits for it yet."""
-        handle = self.handles[number]
+        """Let a worker leave, if it has ever come; nobody waits for it yet."""
+        handle = self.handles.get(number)
+        if handle is None:
+            return
         self._remove(handle)
         self.leaving.append(handle)
 
@@ -324,6 +331,23 @@ class Team:
         self._selector.close()
         self.leaving.clear()
         _teams.discard(self)
+
+
+@contextmanager
+def _signals_held() -> Iterator[Any]:
+    """Let Ctrl-C and SIGTERM wait while a worker is forked.
+
+    In the child they would climb into the caller's stack, of which it has a copy, before it is a worker; here they
+    could come between the fork and the note of whom to reap.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield None
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _pidfd(pid: int) -> int | None:

@@ -143,12 +143,12 @@ class ThreadDriver:
                     self._items += len(results)
                     self._chunks += 1
                     self.outcome.put(span.start, results)
-                    for failure in failed:
-                        self.outcome.remember(failure)
-                    failed_at = tuple(failure.index for failure in failed)
-                    instructions = self.schedule.handle(Done(number, wall_s, failed_at, len(results)))
-                    self.source.release(span.start, span.start + len(results))
-                    self._carry_out(instructions)
+                    failed_at = self.outcome.take_errors(failed)
+                    self.source.release(span.start, span.start + len(results), but=failed_at)
+                    if self.outcome.doomed:
+                        self._ended.set()
+                        return
+                    self._carry_out(self.schedule.handle(Done(number, wall_s, failed_at, len(results))))
         except BaseException as exc:  # noqa: BLE001  (the source's, or the initializer's: the caller raises it)
             self._broken = exc
             self._ended.set()
@@ -164,6 +164,6 @@ class ThreadDriver:
             except BaseException as exc:  # noqa: BLE001
                 results.append(None)
                 failed.append(failure_here(index, exc))
-                if self.outcome.on_error == "raise" and not self.schedule.retries:
+                if not isinstance(exc, Exception) or (self.outcome.on_error == "raise" and not self.schedule.retries):
                     break
         return results, failed
