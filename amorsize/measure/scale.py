@@ -27,7 +27,7 @@ BURN_S: Final = 5e-3  # long beside the 50-100 µs by which the workers of a rou
 MOST_WORKERS: Final = 64  # beyond it the last stretch of the curve goes on
 LEAST_ROUNDS, MOST_ROUNDS = 3, 15
 DISTURBED: Final = 0.1  # relative: by how much wall time may exceed CPU time, and rounds differ
-LIMITED: Final = 0.45  # one neighbour on two cores leaves two workers half of them
+LIMITED: Final = 0.3  # neighbours on two cores leave two workers half of them, or a little less
 
 BurnOut = Callable[[int], Sequence[tuple[float, float]]]
 """Burns on so many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""

@@ -24,11 +24,11 @@ START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
     ("threads", None): (0.2e-3, 0.06e-3),
 }
 
-PER_CHUNK_S: Final[dict[str, float]] = {"pool": 60e-6, "team": 50e-6, "threadpool": 40e-6, "threads": 15e-6}
+PER_CHUNK_S: Final[dict[str, float]] = {"pool": 60e-6, "team": 40e-6, "threadpool": 35e-6, "threads": 30e-6}
 
-BYTE_S: Final = 0.7e-9  # one copy through a pipe or socket, each side: 1.2-2 GB/s
+BYTE_S: Final = 1.2e-9  # through a pipe or socket, each side, wall time: 0.5-2 ns
 
-FORK_BYTE_S: Final = 12e-12  # page tables of the caller's resident memory, per worker, copied and given back
+FORK_BYTE_S: Final = 25e-12  # page tables of the caller's resident memory, per worker, copied and given back
 
 PLAUSIBLE: Final = 8.0  # a measured start further than this from the recorded one is not believed
 
@@ -51,7 +51,7 @@ def recorded(engine: str, start_method: str | None) -> BackendCost:
             send_s_per_byte=0.0 if threads else BYTE_S,
             recv_s_per_byte=0.0 if threads else BYTE_S,
             worker_s_per_byte=0.0 if threads else BYTE_S,
-            latency_s=100e-6,
+            latency_s=80e-6,
             spread=0.5,
             inherits=threads or (engine == "team" and start_method == "fork"),
         ),

@@ -94,11 +94,13 @@ class ThreadDriver:
             events: list[Event] = []
             match todo.pop():
                 case Start(number):
-                    events = self._start(number)
+                    if number in self.schedule.workers:  # else there was nothing left for it before it could start
+                        events = self._start(number)
                 case Send(number, span):
                     events = self._send(number, span)
                 case Retire(number):
-                    self._inboxes[number].put(None)
+                    if number in self._inboxes:
+                        self._inboxes[number].put(None)
                 case Fail(index):
                     self.outcome.fail(self.outcome.last_error[index])
                     if self.outcome.doomed:
