@@ -326,10 +326,15 @@ def _users(call: Callable[[], T]) -> T:
         raise
     except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
         trace = exc.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(("amorsize.", "importlib")):
+        while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
             trace = trace.tb_next
         traceback.print_exception(type(exc), exc, trace)
         raise RunFailedError from exc
+
+
+def _is_ours(module: object) -> bool:
+    """Whether a traceback need not show this module's frames above the user's."""
+    return str(module).startswith(("amorsize.", "importlib."))
 
 
 # ------------------------------------------------------------------------------------------------------------ output
@@ -365,7 +370,7 @@ def _print_anything() -> None:
     """Let a terminal or file of a narrow encoding show what it can."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="strict")
 
 
 def _forget_stdout() -> None:

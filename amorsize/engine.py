@@ -199,7 +199,7 @@ class Execution:
 
     def _terms(self) -> Terms:
         from amorsize.measure.machine import machine
-        from amorsize.measure.memory import resident_bytes
+        from amorsize.measure.memory import forked_bytes
 
         request, story = self.request, self.story
         story.machine = here = share_of(machine())
@@ -215,7 +215,7 @@ class Execution:
             costs=Costs(threads=known_cost("threads", None), processes=processes),
             max_workers=request.max_workers,
             memory_limit_bytes=request.memory_limit_bytes,
-            caller_rss_bytes=resident_bytes(),
+            caller_rss_bytes=forked_bytes(),
         )
 
     def _weigh(self) -> Sample:
@@ -304,7 +304,14 @@ class Execution:
         assert terms.costs.processes is not None
         n = self.source.length
         cores = max(1, -int(-terms.machine.usable_cores // 1))
-        workers = max(1, min(self.request.max_workers or cores, cores if n is None else n))
+        # Nobody may look whether items wait, so a number that the user names is believed; but not within a worker, or
+        # nested calls would multiply.
+        asked = self.request.max_workers or cores
+        if worker.cores_share is not None:
+            asked = min(asked, cores)
+        workers = max(1, asked if n is None else min(asked, n))
+        if worker.cores_share is not None:  # a map within a worker keeps to its share, whatever it asks for
+            workers = min(workers, cores)
         if n == 0:
             return
         schedule = Schedule(list(self.todo), workers, retries=self.request.retries)

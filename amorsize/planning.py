@@ -11,7 +11,7 @@ from amorsize import worker
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample
 from amorsize.here import main_is_interactive, resolve_start_method, share_of
 from amorsize.measure.machine import machine
-from amorsize.measure.memory import resident_bytes
+from amorsize.measure.memory import forked_bytes
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import OWN_THREADS
 from amorsize.model.recorded import recorded
@@ -119,7 +119,7 @@ def _plan(
         backends=backends,
         max_workers=request.max_workers,
         memory_limit_bytes=request.memory_limit_bytes,
-        caller_rss_bytes=resident_bytes(),
+        caller_rss_bytes=forked_bytes(),
     )
     if best.refused is not None:
         warnings.append(best.refused)
@@ -127,6 +127,8 @@ def _plan(
     native = None
     if best.backend == "processes" and sample.own_threads > OWN_THREADS:
         native = max(1, int(here.usable_cores // best.workers))
+    if best.backend != "serial":
+        import multiprocessing.pool  # noqa: F401  (10 ms, once: paid while planning, not while the pool opens)
     known = n is not None
     return Plan(
         backend=best.backend,

@@ -51,7 +51,7 @@ ALL = [SERIAL, THREADS, *PROCESSES, AUTO, TO_THREADS, *TO_PROCESSES, EITHER]
 WITH_WORKERS = [*PROCESSES, *TO_PROCESSES]
 
 
-def turning(backend: Backend, workers: int = 2, after: int = 2) -> type[Opening]:
+def turning(backend: Backend, after: int = 2) -> type[Opening]:
     """An opening that goes parallel after so many items, whatever they took: decisions by the clock test nothing."""
 
     class Turning(Opening):
@@ -66,7 +66,7 @@ def turning(backend: Backend, workers: int = 2, after: int = 2) -> type[Opening]
             return Go(
                 Forecast(
                     backend=backend,
-                    workers=workers,
+                    workers=self.terms.max_workers or 2,
                     chunksize=1,
                     start_method=costs.start_method,
                     total_s=1.0,

@@ -211,12 +211,12 @@ class TestErrors:
 
     def test_of_a_generator_the_item_is_named_too(self, run):
         with pytest.raises(ef.Refused) as caught:
-            run(partial(ef.refuse, ("item",)), iter(["no"] * 0 + [f"x{i}" for i in range(0)] + ["item"]))
-        assert note_of(caught.value) == "amorsize: raised at item 0: 'item'"
+            run(partial(ef.refuse, ("item",)), iter([*range(30), "item"]))
+        assert note_of(caught.value) == "amorsize: raised at item 30: 'item'"
 
     def test_the_note_is_short(self, run):
         with pytest.raises(ef.Refused) as caught:
-            run(partial(ef.refuse, ("y" * 10_000,)), ["x", "y" * 10_000])
+            run(partial(ef.refuse, ("y" * 10_000,)), [1, "y" * 10_000])
         assert len(note_of(caught.value)) < 120
 
     def test_the_place_in_func_can_be_seen(self, run):
@@ -422,7 +422,7 @@ class TestData:
         assert next(data, "end") == "end"
 
 
-@over(Mode("processes", "fork"), Mode("auto", "fork", "processes"))
+@over(Mode("processes", "fork"))
 def test_forked_workers_draw_different_numbers(run, tmp_path):
     np.random.random()
     found = run(partial(ef.draw, str(tmp_path)), range(12))

@@ -67,7 +67,7 @@ def forecast(
     n_items : int
         Items in all.
     caller_rss_bytes : int
-        The caller's resident memory (forking copies its page tables).
+        Memory of the caller whose page tables a fork must copy.
     shrinking : bool
         Chunks shrink towards the end (``execute``), instead of being equal (``Pool.map``).
 

@@ -106,7 +106,7 @@ class Terms:
     max_workers, memory_limit_bytes : int or None
         The user's limits.
     caller_rss_bytes : int
-        The caller's resident memory.
+        Memory of the caller whose page tables a fork must copy.
     """
 
     backends: tuple[Backend, ...]

@@ -154,7 +154,9 @@ class ProcessDriver:
         out: list[Any] = []
         if seen.items < len(span):
             out = self.schedule.handle(Ended(self.source.length or 0))
-        self._carry_out(out + self.schedule.handle(Done(CALLER, seen.wall_s)))
+        if seen.items:
+            out += self.schedule.handle(Done(CALLER, seen.wall_s))
+        self._carry_out(out)
 
     def _take_over(self) -> None:
         """No worker can be kept alive: the caller runs what is left, or gives up."""
