@@ -1,10 +1,15 @@
-"""The public functions: the only module that knows all stages."""
+"""The public functions: the only module that knows all stages.
+
+What ``execute`` needs for a plain loop is loaded with this module, that is when a public function is first looked up,
+so that the first call does not pay for it; all else is loaded when it is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from amorsize.engine import Execution
 from amorsize.requests import check
 
 if TYPE_CHECKING:
@@ -212,8 +217,6 @@ def execute(
     >>> amorsize.execute(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    from amorsize.engine import Execution
-
     execution = Execution(
         check(
             func,

@@ -189,7 +189,7 @@ def _optimize(arguments: argparse.Namespace) -> int:
 
 
 def _execute(arguments: argparse.Namespace) -> int:
-    from amorsize import Failure, execute
+    from amorsize import Failure, engine, execute, planning  # noqa: F401  (loaded before the clock starts)
     from amorsize.report.text import summary
 
     func, data, options = _map_of(arguments, retries=arguments.retries, on_error=arguments.on_error)
@@ -334,7 +334,7 @@ def _users(call: Callable[[], T]) -> T:
 
 def _is_ours(module: object) -> bool:
     """Whether a traceback need not show this module's frames above the user's."""
-    return str(module).startswith(("amorsize.", "importlib."))
+    return str(module).startswith(("amorsize.", "importlib"))
 
 
 # ------------------------------------------------------------------------------------------------------------ output
@@ -370,7 +370,7 @@ def _print_anything() -> None:
     """Let a terminal or file of a narrow encoding show what it can."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="strict")
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:

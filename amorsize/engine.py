@@ -17,20 +17,26 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize import worker
 from amorsize.errors import TransferError
 from amorsize.facts import Costs, Forecast, Observation, Ran
-from amorsize.here import main_is_interactive, resolve_start_method, share_of
+from amorsize.here import (
+    UNGUARDED,
+    is_being_imported_by_a_child,
+    main_is_interactive,
+    resolve_start_method,
+    share_of,
+)
+from amorsize.learn.history import History
 from amorsize.model.cost import OWN_THREADS
 from amorsize.model.opening import Go, Opening, Probe, RunMore, Terms, TryThreads, WatchLock, Weigh, loop_forecast
 from amorsize.model.recorded import recorded
 from amorsize.model.schedule import MAX_RESTARTS, Schedule
 from amorsize.requests import Request
-from amorsize.run.loop import Loop
+from amorsize.run.loop import STREAM_BATCH, Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, source_of
 
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
 
-STREAM_BATCH: Final = 1024  # items of an iterator at a time, where nobody looks at the clock
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
 
@@ -94,8 +100,6 @@ class Execution:
 
     def _record(self, outcome: str) -> None:
         """Buffer a row; it is written when the program ends, or somebody asks."""
-        from amorsize.learn.history import History
-
         story = self.story
         go = story.go
         if story.sample is None and story.wall_s > RECORD_SAMPLE_S:
@@ -341,6 +345,8 @@ class Execution:
         from amorsize.run.drive import ProcessDriver
         from amorsize.run.team import Team
 
+        if is_being_imported_by_a_child():
+            raise RuntimeError(UNGUARDED)
         request, sample = self.request, self.story.sample
         cores = self.story.machine.usable_cores if self.story.machine is not None else 1.0
         share = max(1.0, cores / chosen.workers)

@@ -44,6 +44,7 @@ class WorkerLostError(AmorsizeError):
 
     def __str__(self) -> str:
         where = "before its first item" if self.index is None else f"at item {self.index}, also when repeated alone"
+        keep = " on_error='collect' keeps all other results." if self.index is not None else ""
         if self.oom:
             why = "the kernel ended it for want of memory"
             advice = "Use fewer workers (max_workers=), smaller items, or set memory_limit=."
@@ -54,10 +55,19 @@ class WorkerLostError(AmorsizeError):
                 if self.signal == 9
                 else "A crash in compiled code is likely: run func on that item alone with python -X faulthandler."
             )
+        elif self.exitcode is None:
+            why = "nobody can tell how it ended" if self.index is not None else "it could not be started"
+            advice = "Look for limits on processes and memory (ulimit -u, pids.max), or use backend='auto'."
+        elif self.index is None:
+            why = f"it exited with code {self.exitcode}"
+            advice = (
+                "What it printed may say why. Workers that are not forked import the program's main module again: "
+                "guard what starts work there with if __name__ == '__main__'."
+            )
         else:
             why = f"it exited with code {self.exitcode}"
             advice = "Something in func called os._exit() or a C library ended it: run func on that item alone."
-        return f"a worker process was lost {where}: {why}. {advice} on_error='collect' keeps all other results."
+        return f"a worker process was lost {where}: {why}. {advice}{keep}"
 
 
 class TransferError(AmorsizeError, pickle.PicklingError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from typing import Final
@@ -67,9 +68,29 @@ def _default_without_fork() -> str:
 
 
 def main_is_interactive() -> bool:
-    """Whether another process could not import this program's ``__main__`` (REPL, notebook, ``python -c``, stdin)."""
+    """Whether a child could not import this program's ``__main__``: there is no file behind it, or none it would read.
+
+    A prompt, a notebook and ``python -c`` have no file, standard input has one called ``<stdin>``, and a package's
+    ``__main__.py`` is one that multiprocessing does not import again.
+    """
     main = sys.modules.get("__main__")
-    return getattr(main, "__spec__", None) is None and not getattr(main, "__file__", None)
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return f".{spec.name}".endswith(".__main__")
+    file = getattr(main, "__file__", None)
+    return not file or not os.path.exists(file)
+
+
+def is_being_imported_by_a_child() -> bool:
+    """Whether this is a child of multiprocessing that still imports the caller's ``__main__``, which got to here."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and getattr(process.current_process(), "_inheriting", False)
+
+
+UNGUARDED: Final = (
+    "a worker process imports the program's main module again, and came to this very call. Guard what starts work "
+    "there:\n\n    if __name__ == '__main__':\n        main()\n"
+)
 
 
 def share_of(machine: Machine) -> Machine:

@@ -37,6 +37,8 @@ SPAN = struct.Struct("<qq")
 Slot = Any
 """Two 64-bit integers shared with the caller: the index of the item that runs, or -1 (memoryview cast to ``q``)."""
 
+_main_by_value = False  # in a worker: whether it cannot import the caller's ``__main__``
+
 cores_share: float | None = None
 """In a worker: how many cores a nested call may use. None: this is not a worker."""
 
@@ -126,15 +128,17 @@ def run_marked(func: Callable[[Any], Any], item: object) -> Any:
 def dumps(obj: object, by_value: bool = False) -> list[Any]:
     """Pickle ``obj`` into a list of buffers ready to send: the pickle, then its out-of-band buffers.
 
-    ``by_value`` asks for cloudpickle at once (functions of an interactive ``__main__`` pickle by name, but no other
-    process could find them); otherwise it is the fallback. Raises what pickle raises when both fail.
+    cloudpickle is the fallback; with ``by_value`` also for what names ``__main__`` (functions and classes of a prompt
+    pickle by name, but no other process could find them). Raises what pickle raises when both fail.
     """
     buffers: list[pickle.PickleBuffer] = []
-    if not by_value:
-        try:
-            return [pickle.dumps(obj, protocol=5, buffer_callback=buffers.append), *_raw(buffers)]
-        except Exception:  # noqa: BLE001  (pickle raises anything: PicklingError, TypeError, AttributeError, …)
-            buffers.clear()
+    try:
+        pickled = pickle.dumps(obj, protocol=5, buffer_callback=buffers.append)
+        if not (by_value and b"__main__" in pickled):
+            return [pickled, *_raw(buffers)]
+    except Exception:  # noqa: BLE001  (pickle raises anything: PicklingError, TypeError, AttributeError, …)
+        pass
+    buffers.clear()
     import cloudpickle
 
     return [cloudpickle.dumps(obj, protocol=5, buffer_callback=buffers.append), *_raw(buffers)]
@@ -325,6 +329,8 @@ def _join_family() -> None:
 def _load_setup(parts: Sequence[Any]) -> Setup:
     try:
         setup: Setup = loads(parts)
+        global _main_by_value
+        _main_by_value = setup.by_value
     except Exception as exc:
         detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})"
         raise TransferError("func", None, detail) from exc
@@ -342,8 +348,10 @@ def _report(sock: socket.socket) -> None:
 
 
 def _settle(cores: float) -> None:
-    global cores_share
+    global cores_share, _main_by_value
     import signal
+
+    _main_by_value = False
 
     cores_share = cores
     # The caller answers Ctrl-C for all; handlers that the caller's program installed are not meant for a worker.
@@ -418,8 +426,20 @@ def _safe_str(exc: BaseException) -> str:
 
 def _round_trip(exc: BaseException) -> bytes | None:
     try:
-        pickled = pickle.dumps(exc, protocol=5)
+        pickled = _dump_exception(exc)
         again = pickle.loads(pickled)
     except Exception:  # noqa: BLE001
         return None
     return pickled if type(again) is type(exc) else None
+
+
+def _dump_exception(exc: BaseException) -> bytes:
+    try:
+        return pickle.dumps(exc, protocol=5)
+    except Exception:
+        if not _main_by_value:
+            raise
+    import cloudpickle  # its class came by value, and by cloudpickle's own account of such classes it finds back
+
+    pickled: bytes = cloudpickle.dumps(exc)
+    return pickled

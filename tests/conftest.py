@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import modes
 import psutil
 import pytest
 
@@ -93,3 +94,15 @@ def _nothing_survives() -> Iterator[None]:
     assert not leaked_processes(processes)
     assert not leaked_threads(threads)
     assert not leaked_files(files)
+
+
+@pytest.fixture(params=modes.ALL, ids=lambda mode: mode.name)
+def mode(request: pytest.FixtureRequest) -> modes.Mode:
+    """Each backend and start method in turn; `modes.over` leaves only some."""
+    return request.param
+
+
+@pytest.fixture
+def run(mode: modes.Mode, monkeypatch: pytest.MonkeyPatch) -> modes.Run:
+    """``execute()`` in this mode."""
+    return modes.runner(mode, monkeypatch)

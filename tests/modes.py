@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from amorsize.facts import Backend, Breakdown, Forecast
 from amorsize.model.opening import Go, Opening, Step
 
@@ -77,6 +79,11 @@ def turning(backend: Backend, after: int = 2) -> type[Opening]:
             )
 
     return Turning
+
+
+def over(*some: Mode) -> Any:
+    """Only these modes."""
+    return pytest.mark.parametrize("mode", some, ids=lambda mode: mode.name, indirect=True)
 
 
 Run = Callable[..., Any]

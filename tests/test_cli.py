@@ -31,9 +31,14 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 60.0  # a program that hangs must not hang the tests
 
 FUNCTIONS = '''
-import os, sys, threading
+import atexit, os, sys, threading
 
 def square(x):
+    return x * x
+
+def square_and_say_goodbye(x):
+    if x == 0:
+        atexit.register(print, "goodbye")
     return x * x
 
 def shout(line):
@@ -54,7 +59,7 @@ def where(x):
     return os.getpid()
 
 def stands_still(x):
-    print("here", file=sys.stderr, flush=True)
+    os.write(2, b"here\\n")  # at once: several workers write
     threading.Event().wait()
 
 async def later(x):
@@ -398,7 +403,8 @@ def test_ctrl_c_ends_quietly_in_130(module, backend):
 @pytest.mark.skipif(os.name != "posix", reason="no broken pipes")
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_reader_that_has_gone_is_no_reason_to_complain(module, form):
-    program = python_m("execute", f"{module}:square", "--range", "200000", "--backend", "serial", *form)
+    asked = ("execute", f"{module}:square_and_say_goodbye", "--range", "200000", "--backend", "serial")
+    program = python_m(*asked, *form)
     with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.read(1) in "0{"
         process.stdout.close()

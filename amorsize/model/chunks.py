@@ -9,7 +9,7 @@ Three bounds, the least of which counts:
 - **evidence**: at most twice the items of the largest chunk seen to end, so that a fast prefix followed by slow items
   cannot end up in one huge batch.
 
-From below a chunk is worth at least `MIN_CHUNK_S` of work.
+From below a chunk is worth `MIN_CHUNK_S` of work, as far as the evidence carries that.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def next_chunk(remaining: int | None, workers: int, item_s: float, evidence: int
     if remaining is None:
         return max(1, int(most))
     least = min(MIN_CHUNK_S / item_s, remaining / workers)
-    return max(1, min(ceil(max(min(remaining / (2 * workers), most), least)), remaining))
+    return max(1, min(ceil(min(max(remaining / (2 * workers), least), most)), remaining))
 
 
 def depth(chunk_s: float) -> int:

@@ -224,7 +224,10 @@ class Schedule:
                 out = self._on_lost(event)
             case Ended(length):
                 self._on_ended(length)
-        return out + self._assign(list(self.workers) if hungry is None else hungry)
+        out += self._assign(list(self.workers) if hungry is None else hungry)
+        if self._left() and not self.abandoned and len(self.workers) == (CALLER in self.workers):
+            out.append(self._start())  # all had left already when this item came back
+        return out
 
     def _start(self) -> Start:
         number = self._next_worker

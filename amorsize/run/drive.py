@@ -58,6 +58,7 @@ class ProcessDriver:
         self._mine: Span | None = None  # what the caller itself is to run next
         self._finished = False
         self._last_loss: Handle | None = None
+        self._refused: OSError | None = None  # why the last worker could not be started
         self._ready_s: float | None = None
         self._work_s = self._work_cpu_s = 0.0
         self._items = self._chunks = self._lost = 0
@@ -127,6 +128,7 @@ class ProcessDriver:
         try:
             self.team.start(number)
         except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
+            self._refused = exc
             self.warnings.append(f"a worker could not be started ({exc}); going on with fewer")
             return self.schedule.handle(Lost(number))
         return []
@@ -161,15 +163,9 @@ class ProcessDriver:
     def _take_over(self) -> None:
         """No worker can be kept alive: the caller runs what is left, or gives up."""
         if self.loop is None:
-            raise self._loss_of(None).exception
-        self.warnings.append("workers died before their first item: the rest ran in the caller")
-        for start, stop in self.schedule.left_over():
-            at = start
-            while stop is None or at < stop:
-                seen = self.loop.run(at, at + 1024 if stop is None else stop)
-                at += seen.items
-                if stop is None and seen.items < 1024:
-                    break
+            raise self._loss_of(None).exception from self._refused
+        self.warnings.append("no worker could be kept alive: the rest ran in the caller")
+        self.loop.run_all(self.schedule.left_over())
         self._finished = True
 
     # -- messages ------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Observation
 from amorsize.run.outcome import Outcome, failure_here
 from amorsize.run.source import Indexable, Streamed
+
+STREAM_BATCH: Final = 1024  # items of an iterator at a time, where nobody looks at the clock
 
 
 class Loop:
@@ -50,6 +52,17 @@ class Loop:
         self.outcome.put(start, results)
         self.source.release(start, start + len(results))
         return Observation(start, len(results), wall, cpu, process)
+
+    def run_all(self, spans: Iterable[tuple[int, int | None]]) -> None:
+        """Run these spans of items; the last may be open: it goes to the end of the source."""
+        for start, stop in spans:
+            at = start
+            while stop is None or at < stop:
+                size = STREAM_BATCH if stop is None else stop - at
+                seen = self.run(at, at + size)
+                at += seen.items
+                if seen.items < size:
+                    break
 
     def _map(self, items: Iterable[Any], start: int) -> list[Any]:
         """``list(map(func, items))`` at its own speed, yet it knows where an exception came from."""

@@ -228,7 +228,8 @@ class Team:
         process = multiprocessing.get_context(self.start_method).Process(  # type: ignore[attr-defined]
             target=child.serve_spawned, args=(theirs, self.setup.cores), daemon=True, name=f"amorsize-{number}"
         )
-        process.start()
+        with _main_file_hidden() if self.setup.by_value else nullcontext():
+            process.start()
         handle = Handle(number, ours, process.pid, None, slot)
         handle.process = process
         return handle
@@ -348,6 +349,18 @@ def _signals_held() -> Iterator[Any]:
         yield mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _main_file_hidden() -> Iterator[None]:
+    """Keep children of multiprocessing from looking for the file of a ``__main__`` without one (``<stdin>``)."""
+    names = vars(sys.modules["__main__"])
+    file = names.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            names["__file__"] = file
 
 
 def _pidfd(pid: int) -> int | None:

@@ -13,7 +13,22 @@ from queue import SimpleQueue
 from typing import Any
 
 from amorsize.facts import Ran
-from amorsize.model.schedule import Done, Ended, Event, Fail, Finish, Ready, Retire, Schedule, Send, Span, Start
+from amorsize.model.schedule import (
+    Abandon,
+    Done,
+    Ended,
+    Event,
+    Fail,
+    Finish,
+    Lost,
+    Ready,
+    Retire,
+    Schedule,
+    Send,
+    Span,
+    Start,
+)
+from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome, failure_here
 from amorsize.run.source import Indexable, Streamed
 
@@ -106,6 +121,9 @@ class ThreadDriver:
                     if self.outcome.doomed:
                         self._ended.set()
                         return
+                case Abandon():  # not one thread could be started, so this is the caller's own
+                    Loop(self.func, self.source, self.outcome, self.schedule.retries).run_all(self.schedule.left_over())
+                    self._ended.set()
                 case Finish():
                     self._ended.set()
             for event in events:
@@ -114,8 +132,11 @@ class ThreadDriver:
     def _start(self, number: int) -> list[Event]:
         self._inboxes[number] = SimpleQueue()
         thread = threading.Thread(target=self._work, args=(number,), daemon=True, name=f"amorsize-{number}")
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads to be had: ulimit -u, pids.max, memory
+            return [Lost(number)]
         self._threads.append(thread)
-        thread.start()
         return [Ready(number)]
 
     def _send(self, number: int, span: Span) -> list[Event]:

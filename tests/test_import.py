@@ -1,0 +1,120 @@
+"""Importing amorsize is cheap, and so is a short map; its face is small and complete."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from modes import ROOT
+
+import amorsize
+
+HEAVY = {"numpy", "sklearn", "psutil", "multiprocessing", "concurrent.futures", "sqlite3", "rich"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Modules that a fresh interpreter holds after ``code``."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_probe_sees_what_is_loaded():
+    assert loaded_by("import sqlite3, concurrent.futures") >= {"sqlite3", "concurrent.futures"}
+
+
+def test_import_loads_nothing_heavy():
+    loaded = loaded_by("import amorsize")
+    assert "amorsize" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("history", ["", "import os; os.environ.pop('AMORSIZE_HISTORY')"], ids=["off", "on"])
+def test_a_short_map_loads_nothing_heavy(history, tmp_path):
+    call = "assert amorsize.execute(abs, range(-1000, 0)) == list(range(1000, 0, -1))"
+    loaded = loaded_by(
+        f"import os; os.environ['XDG_CACHE_HOME'] = {str(tmp_path)!r}; {history}\nimport amorsize\n{call}"
+    )
+    assert "amorsize.engine" in loaded
+    assert not loaded & (HEAVY | {"cloudpickle", "threadpoolctl", "platformdirs"})
+
+
+def test_a_short_map_of_an_iterator_loads_nothing_heavy():
+    loaded = loaded_by("import amorsize\nassert amorsize.execute(abs, iter(range(100))) == list(range(100))")
+    assert not loaded & (HEAVY | {"cloudpickle", "threadpoolctl", "platformdirs"})
+
+
+def test_the_machine_can_be_read_without_numpy():
+    assert not loaded_by("import amorsize\namorsize.machine()") & {"numpy", "sklearn", "sqlite3"}
+
+
+def test_a_worker_module_is_light():
+    loaded = loaded_by("import amorsize.worker")
+    assert not loaded & (HEAVY | {"cloudpickle", "amorsize.engine", "amorsize.facts", "logging", "asyncio"})
+
+
+def test_every_public_name_is_there():
+    for name in amorsize.__all__:
+        assert getattr(amorsize, name) is not None
+    assert set(amorsize.__all__) <= set(dir(amorsize))
+    assert len(set(amorsize.__all__)) == len(amorsize.__all__)
+
+
+def test_names_that_others_rely_on():
+    wanted = {"optimize", "execute", "machine", "History", "Plan", "Machine", "Failure", "AmorsizeError"}
+    assert wanted <= set(amorsize.__all__)
+    assert amorsize.OptimizationResult is amorsize.Plan
+
+
+def test_star_import_gives_the_public_names():
+    names: dict[str, object] = {}
+    exec("from amorsize import *", names)
+    assert set(amorsize.__all__) <= set(names)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        amorsize.no_such_name  # noqa: B018
+
+
+def test_no_public_function_has_a_modules_name():
+    modules = {path.stem for path in Path(amorsize.__file__).parent.iterdir()}
+    assert "engine" in modules
+    assert not modules & set(amorsize.__all__)
+
+
+def test_all_errors_are_in_one_tree_and_survive_pickling():
+    import copy
+    import pickle
+
+    errors = importlib.import_module("amorsize.errors")
+    examples = [
+        errors.WorkerLostError(3, None, 9, True),
+        errors.WorkerLostError(None, 7),
+        errors.TransferError("item", 4, "why"),
+        errors.RemoteError("mod.Kind", "what it said"),
+    ]
+    for one in examples:
+        assert isinstance(one, amorsize.AmorsizeError)
+        for again in (pickle.loads(pickle.dumps(one)), copy.copy(one)):
+            assert type(again) is type(one)
+            assert (vars(again), str(again)) == (vars(one), str(one))
+    assert isinstance(examples[2], pickle.PicklingError)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert Path(amorsize.__file__).with_name("py.typed").exists()
+
+
+def test_there_is_a_version():
+    assert amorsize.__version__.count(".") == 2

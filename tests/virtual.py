@@ -1,0 +1,145 @@
+"""A driver in virtual time: the very Schedule, with workers whose speed, deaths and errors are drawn from a seed."""
+
+import heapq
+import random
+
+from amorsize.model.schedule import (
+    CALLER,
+    Abandon,
+    Done,
+    Ended,
+    Fail,
+    Finish,
+    Lost,
+    Ready,
+    Retire,
+    Schedule,
+    Send,
+    Start,
+)
+
+
+class Run:
+    """One simulated run of ``n`` items; checks the books after every event."""
+
+    def __init__(self, n, workers, seed, *, death=0.0, error=0.0, straggle=0.0, unready=0.0, hides=False, **options):
+        self.n = n
+        self.random = random.Random(seed)
+        self.death, self.error, self.straggle, self.unready, self.hides = death, error, straggle, unready, hides
+        self.open = options.pop("open_end", False)
+        self.deadly = set(options.pop("deadly", ()))
+        self.schedule = Schedule([(0, None if self.open else n)], workers, **options)
+        self.now = 0.0
+        self.queue = []
+        self.ticket = 0
+        self.sent = {}  # worker -> spans in flight, oldest first
+        self.ready = set()
+        self.done, self.failed, self.log = [], {}, []
+        self.finished = self.abandoned = 0
+
+    def later(self, delay, what, *args):
+        self.ticket += 1
+        heapq.heappush(self.queue, (self.now + delay, self.ticket, what, args))
+
+    def go(self):
+        self.obey(self.schedule.begin())
+        while self.queue and not self.finished and not self.abandoned:
+            self.now, _, what, args = heapq.heappop(self.queue)
+            what(*args)
+            self.check()
+        return self
+
+    def tell(self, event):
+        self.log.append((self.now, event))
+        self.obey(self.schedule.handle(event))
+
+    def obey(self, instructions):
+        for instruction in instructions:
+            self.log.append((self.now, instruction))
+            match instruction:
+                case Start(number):
+                    assert number not in self.sent
+                    self.sent[number] = []
+                    dies = self.random.random() < self.unready
+                    self.later(self.random.random(), self.on_lost if dies else self.on_ready, number)
+                case Send(number, span):
+                    self.on_send(number, span)
+                case Retire(number):
+                    assert not self.sent.pop(number)
+                    self.ready.discard(number)
+                case Fail(index, lost):
+                    assert index not in self.failed
+                    self.failed[index] = lost
+                case Finish():
+                    self.finished += 1
+                case Abandon():
+                    self.abandoned += 1
+                    self.sent.pop(CALLER, None)  # what the caller was about to run is left over with the rest
+
+    def on_send(self, number, span):
+        if number == CALLER:
+            self.sent.setdefault(CALLER, [])
+        else:
+            assert number in self.ready, "sent to a worker that is not ready"
+        assert len(span) > 0
+        flying = self.sent[number]
+        assert not (span.alone and flying), "an item to be alone was sent behind others"
+        assert not any(other.alone for other in flying), "something was sent behind an item to be alone"
+        whole, span = span, type(span)(span.start, min(span.stop, self.n), span.alone)
+        if len(span) > 0:
+            flying.append(span)
+        if whole.stop > self.n:
+            self.tell(Ended(self.n))
+        if len(span) > 0 and len(flying) == 1:
+            self.begin(number)
+
+    def begin(self, number):
+        span = self.sent[number][0]
+        slow = 50.0 if self.random.random() < self.straggle else 1.0
+        wall = len(span) * 0.01 * slow * (0.5 + self.random.random())
+        victim = next((i for i in range(span.start, span.stop) if i in self.deadly), None)
+        if number != CALLER and victim is None and self.random.random() < self.death:
+            victim = self.random.randrange(span.start, span.stop)
+        if number != CALLER and victim is not None:
+            self.later(wall, self.on_lost, number, None if self.hides else victim)
+        else:
+            self.later(wall, self.on_done, number, wall)
+
+    def on_ready(self, number):
+        if number in self.sent:
+            self.ready.add(number)
+            self.tell(Ready(number))
+
+    def on_done(self, number, wall):
+        span = self.sent[number].pop(0)
+        if number == CALLER and not self.sent[CALLER]:
+            del self.sent[CALLER]
+        failed = tuple(i for i in range(span.start, span.stop) if self.random.random() < self.error)
+        self.done.extend(i for i in range(span.start, span.stop) if i not in failed)
+        waiting = bool(self.sent.get(number))
+        self.tell(Done(number, wall, failed))
+        if waiting:
+            self.begin(number)
+
+    def on_lost(self, number, item=None):
+        if number in self.sent:
+            del self.sent[number]
+            self.ready.discard(number)
+            self.tell(Lost(number, item))
+
+    def check(self):
+        queued, flying, done = self.schedule.counts()
+        if queued is not None:
+            assert queued + flying + done == self.n
+        mine = sum(len(span) for spans in self.sent.values() for span in spans)
+        assert flying == mine
+
+
+def is_whole(run):
+    """Every item is done or failed, once, if the run came to its end."""
+    assert run.finished + run.abandoned == 1, "neither finished nor gave up"
+    if run.finished:
+        assert sorted([*run.done, *run.failed]) == list(range(run.n))
+    else:
+        left = [i for a, b in run.schedule.left_over() for i in range(a, run.n if b is None else b)]
+        assert sorted([*run.done, *run.failed, *left]) == list(range(run.n))
