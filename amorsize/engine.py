@@ -56,6 +56,7 @@ class Story:
     n_items: int = 0
     wall_s: float = 0.0
     ran: Ran | None = None
+    blind: bool = False  # func was not to run here, so nothing was looked at
     sample: Sample | None = None
     machine: Machine | None = None
     warnings: list[str] = field(default_factory=list)
@@ -102,7 +103,7 @@ class Execution:
         """Buffer a row; it is written when the program ends, or somebody asks."""
         story = self.story
         go = story.go
-        if story.sample is None and story.wall_s > RECORD_SAMPLE_S:
+        if story.sample is None and story.wall_s > RECORD_SAMPLE_S and not story.blind:
             story.sample = story.opening.sample()
         history = History() if self.request.history is None else self.request.history
         history.record(
@@ -262,7 +263,7 @@ class Execution:
         self.outcome.put(start, trial.results[start:])
         if ran.items < end - start:  # the source ended
             self.todo.clear()
-        opening.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0))
+        opening.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
 
     # -- going parallel ------------------------------------------------------------------------------------------
 
@@ -329,7 +330,7 @@ class Execution:
             high_s=0.0,
             breakdown=_no_breakdown(),
         )
-        self.story.go = chosen
+        self.story.go, self.story.blind = chosen, True
         self.story.ran = self._drive_processes(chosen, schedule, None)
 
     def _drive_threads(self, schedule: Schedule, outcome: Outcome) -> Ran:

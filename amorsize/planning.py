@@ -207,7 +207,7 @@ def plan_of(execution: Execution) -> Plan:
         best, total = serial, serial_s
     else:
         best, total = chosen, story.loop_s + chosen.total_s
-    blind = story.go is not None and story.sample is None
+    blind = story.blind
     return Plan(
         backend=best.backend,
         n_jobs=best.workers,

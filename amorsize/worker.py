@@ -35,7 +35,10 @@ SIZE = struct.Struct("<Q")
 SPAN = struct.Struct("<qq")
 
 Slot = Any
-"""Two 64-bit integers shared with the caller: the index of the item that runs, or -1 (memoryview cast to ``q``)."""
+"""Two 64-bit integers shared with the caller (memoryview cast to ``q``): the index of the item that runs, or one of
+the two below; and the slot's own number."""
+
+IDLE, BETWEEN = -1, -2  # waiting for a span; at a span, yet at none of its items (to pickle its results, say)
 
 _main_by_value = False  # in a worker: whether it cannot import the caller's ``__main__``
 
@@ -214,7 +217,7 @@ def run_items(
             errors.append(ItemError(index, exc))
             if not (keep_going and isinstance(exc, Exception)):
                 break
-    slot[0] = -1
+    slot[0] = BETWEEN
     return results, errors
 
 
@@ -253,6 +256,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
     send(sock, frame(READY))
     while True:
         kind, parts = receive(sock)
+        slot[0] = BETWEEN
         start, stop = SPAN.unpack_from(parts[0])
         try:
             items = (
@@ -261,15 +265,19 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
                 else pickle.loads(memoryview(parts[0])[SPAN.size :], buffers=parts[1:])
             )
         except Exception as exc:  # noqa: BLE001  (user code runs here: items rebuild themselves, data looks them up)
-            send(sock, _cannot_take(kind, start, stop, exc))
+            answer = _cannot_take(kind, start, stop, exc)
+            slot[0] = IDLE
+            send(sock, answer)
             continue
         wall_s, cpu_s = clock(), cpu()
         func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
         results, errors = run_items(func, items, start, setup.keep_going, slot)
         timing = (clock() - wall_s, cpu() - cpu_s)
         del items, parts
-        send(sock, encode(results, errors, start, timing, setup.by_value))
-        del results, errors
+        answer = encode(results, errors, start, timing, setup.by_value)
+        slot[0] = IDLE  # who is killed while he sends has not been killed by an item
+        send(sock, answer)
+        del results, errors, answer
 
 
 def _cannot_take(kind: int, start: int, stop: int, exc: Exception) -> list[Any]:
@@ -305,10 +313,10 @@ def serve_forked(
 
 def serve_spawned(sock: socket.socket, cores: float) -> None:
     """Become a worker in a process that was started anew: the first frame brings the function."""
-    slot = memoryview(bytearray(16)).cast("q")
     _settle(cores)
     _join_family()
     try:
+        slot = _receive_slot(sock)
         _, parts = receive(sock)
         setup = _load_setup(parts)
         serve(sock, setup, None, slot)
@@ -324,6 +332,25 @@ def _join_family() -> None:
     process.current_process()._config["daemon"] = False
     if sys.platform != "win32" and (caller := process.parent_process()) is not None:
         die_with_caller(caller.sentinel)
+
+
+def _receive_slot(sock: socket.socket) -> Slot:
+    """The slot that the caller has sent a descriptor for; one of this process's own where that cannot be done."""
+    import mmap
+    import socket as sockets
+
+    if not hasattr(sockets, "recv_fds"):
+        at, slots, files = *SPAN.unpack(_exactly(sock, SPAN.size)), []
+    else:
+        message, files, _, _ = sockets.recv_fds(sock, SPAN.size, 1)
+        if len(message) < SPAN.size:
+            raise EOFError
+        at, slots = SPAN.unpack(message)
+    if not files:
+        return memoryview(bytearray(16)).cast("q")
+    shared = memoryview(mmap.mmap(files[0], 16 * slots)).cast("q")
+    os.close(files[0])
+    return shared[2 * at : 2 * at + 2]
 
 
 def _load_setup(parts: Sequence[Any]) -> Setup:

@@ -77,20 +77,21 @@ class Run:
                     self.sent.pop(CALLER, None)  # what the caller was about to run is left over with the rest
 
     def on_send(self, number, span):
+        assert len(span) > 0
+        if span.start >= self.n:  # beyond the end, which nobody knew of when it was decided
+            self.tell(Ended(self.n))
+            return
         if number == CALLER:
             self.sent.setdefault(CALLER, [])
         else:
             assert number in self.ready, "sent to a worker that is not ready"
-        assert len(span) > 0
         flying = self.sent[number]
         assert not (span.alone and flying), "an item to be alone was sent behind others"
         assert not any(other.alone for other in flying), "something was sent behind an item to be alone"
-        whole, span = span, type(span)(span.start, min(span.stop, self.n), span.alone)
-        if len(span) > 0:
-            flying.append(span)
-        if whole.stop > self.n:
+        flying.append(type(span)(span.start, min(span.stop, self.n), span.alone))
+        if span.stop > self.n:
             self.tell(Ended(self.n))
-        if len(span) > 0 and len(flying) == 1:
+        if len(flying) == 1:
             self.begin(number)
 
     def begin(self, number):

@@ -164,7 +164,9 @@ class Opening:
         self.head_items += seen.items
         self.head_s += seen.wall_s
         rate = seen.wall_s / seen.items
-        self.rate_s = rate if self.head_items == seen.items else self.rate_s + RATE_WEIGHT * (rate - self.rate_s)
+        # The second batch takes the first one's place: the first call may have been a dear one.
+        blend = RATE_WEIGHT if len(self.batches) > 1 else 1.0
+        self.rate_s += blend * (rate - self.rate_s)
         if len(self.batches) < 64:
             self.batches.append((seen.items, seen.wall_s))
 
@@ -184,9 +186,17 @@ class Opening:
         self.saw(seen)
         self.gil_held = gil_held
 
-    def tried(self, items: int, wall_s: float) -> None:
-        """Take in a trial on two threads; its items count as done, not as a measure of the loop."""
-        self.threads_gain = items * self.item_s / wall_s if wall_s > 0 else 1.0
+    def tried(self, items: int, wall_s: float, work_cpu_s: float) -> None:
+        """Take in a trial on two threads; its items count as done, not as a measure of the loop.
+
+        What the loop would have taken for them is the CPU time they took; where items are alike, it is also what
+        such items took in the loop, which is the better witness: memory that two threads fight for costs CPU time.
+        """
+        expected_s = items * self.item_s
+        sample = self.sample()
+        if sample.item_std_s > 0.5 * sample.item_s:
+            expected_s = work_cpu_s * self.wall_s / self.cpu_s if self.cpu_s > 0 else expected_s
+        self.threads_gain = expected_s / wall_s if wall_s > 0 else 1.0
         if self.n_items is not None:
             self.n_items -= items
 
@@ -239,7 +249,7 @@ class Opening:
     @property
     def first_call_s(self) -> float:
         """What the first call took beyond the others."""
-        if self.head_items >= EVIDENCE_ITEMS:
+        if self.head_items > 1:
             others = (self.head_s - self.first_s) / (self.head_items - 1)
         elif len(self.probes) >= EVIDENCE_ITEMS:
             others = max(p.wall_s / p.items for p in self.probes)
@@ -297,6 +307,11 @@ class Opening:
         return self._is_sure(start_s) or (self.items >= EVIDENCE_ITEMS and self.wall_s >= BATCH_S)
 
     def _is_sure(self, start_s: float) -> bool:
+        """Whether starting in vain would be within the promise; a single item may have been a dear first call."""
+        if self.terms is not None and self.terms.costs.processes is not None and not self._waits():
+            start_s = self.terms.costs.processes.start.total_s(2)
+        if self.items == 1:
+            return self.wall_s * SURE_SHARE / 2 > start_s
         return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
 
     def _waits(self) -> bool:

@@ -7,7 +7,7 @@ Every item is always in exactly one place: **queued** (in ``segments`` never sen
 **in flight** at a worker, or **done**. `Schedule.check` says so.
 
 An item whose worker died is repeated once more, alone in its worker; if it dies there too, the item has failed. When
-nobody can tell which item it was, each of the span is repeated alone.
+nobody can tell which item it was, each of the span is repeated alone, and none has been blamed yet.
 """
 
 from __future__ import annotations
@@ -71,10 +71,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is gone. ``item``: what it was running; None: before its first item, or nobody knows."""
+    """A worker is gone.
+
+    ``item``: what it was running; None: before its first item, or nobody knows. ``idle``: it was at no span, so that
+    those on their way to it are not to blame.
+    """
 
     worker: int
     item: int | None = None
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +278,7 @@ class Schedule:
         out: list[Instruction] = []
         spans = list(worker.flying)
         self.in_flight -= len(spans)
-        if spans and worker.ready:
+        if spans and worker.ready and not event.idle:
             out = self._blame(spans.pop(0), event.item)
         else:
             self.restarts += 1
@@ -308,7 +313,7 @@ class Schedule:
             s for s in (Span(span.start, item, span.alone), Span(item + 1, span.stop, span.alone)) if len(s) > 0
         )
         self.deaths[item] = self.deaths.get(item, 0) + 1
-        if span.alone or self.deaths[item] > 1:
+        if self.deaths[item] > 1:
             self.done += 1
             return [Fail(item, lost=True)]
         self.again.append(Span(item, item + 1, alone=True))

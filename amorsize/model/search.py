@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Final
 
@@ -60,7 +61,11 @@ def choose(
                 for chunksize in chunk_sizes(sample, backend, workers, n_items, shrinking)
             ]
             best = min(row, key=lambda f: f.total_s)
-            found.append(_with_refusal(best, refusal(best, sample, cost, machine, memory_limit_bytes)))
+            why = refusal(best, sample, cost, machine, memory_limit_bytes)
+            if why is not None:  # smaller chunks may fit where the fastest do not
+                fitting = [f for f in row if refusal(f, sample, cost, machine, memory_limit_bytes) is None]
+                best = min(fitting, key=lambda f: f.total_s) if fitting else replace(best, refused=why)
+            found.append(best)
     if not found:
         raise ValueError("none of the backends asked for can be had here")
     found.sort(key=lambda f: (f.refused is not None, f.total_s))
@@ -79,14 +84,6 @@ def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
     return min(level, key=lambda f: f.workers, default=best)
 
 
-def _with_refusal(f: Forecast, refused: str | None) -> Forecast:
-    if refused is None:
-        return f
-    from dataclasses import replace
-
-    return replace(f, refused=refused)
-
-
 def worker_counts(
     sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None
 ) -> list[int]:
@@ -97,7 +94,8 @@ def worker_counts(
     most = cores
     cpu = cpu_per_item(sample)
     if sample.waits > 0.1:
-        useful = MAX_WAITING_WORKERS if cpu <= 0 else ceil(1.5 * machine.usable_cores * sample.item_s / cpu)
+        cpu = max(cpu, 1e-6 * sample.item_s)
+        useful = ceil(1.5 * machine.usable_cores * sample.item_s / cpu)
         most = max(cores, min(useful, MAX_WAITING_WORKERS if max_workers is None else max_workers))
     most = max(1, min(most, n_items))
     if max_workers is not None:

@@ -68,7 +68,7 @@ def summary(plan: Plan, n_items: int, took_s: float, failed: int = 0) -> str:
         how = count(plan.n_jobs, KINDS.get(plan.backend, "worker"))
         how += f" ({plan.start_method})" if plan.start_method else ""
     text = f"{count(n_items, 'item')} in {seconds(took_s)} by {how}"
-    if plan.backend != "serial" and plan.serial_s is not None:
+    if plan.backend != "serial" and plan.serial_s:
         text += f"; a plain loop would take {seconds(plan.serial_s)}"
     return f"{text}; {count(failed, 'item')} failed" if failed else text
 

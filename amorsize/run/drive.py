@@ -236,8 +236,8 @@ class ProcessDriver:
         handle: Handle = message.parts[0]
         self._lost += 1
         self._last_loss = handle
-        item = int(handle.slot[0])
-        return self.schedule.handle(Lost(message.worker, item if item >= 0 else None))
+        at = int(handle.slot[0])
+        return self.schedule.handle(Lost(message.worker, at if at >= 0 else None, idle=at == child.IDLE))
 
     def _loss_of(self, index: int | None) -> Failure:
         code = self._last_loss.exitcode if self._last_loss is not None else None

@@ -167,8 +167,10 @@ class Team:
             self._setup_frame = child.frame(child.READY, child.dumps(setup, setup.by_value))
         self._selector = selectors.DefaultSelector()
         self._block = bytearray(BLOCK)
-        self._slots = memoryview(mmap.mmap(-1, 16 * slots)).cast("q")
+        self._slots_fd = _memory_file(16 * slots) if start_method != "fork" else None
+        self._slots = memoryview(mmap.mmap(-1 if self._slots_fd is None else self._slots_fd, 16 * slots)).cast("q")
         self._free_slots = list(range(slots))[::-1]
+        self._n_slots = slots
         _teams.add(self)
 
     # -- starting ------------------------------------------------------------------------------------------------
@@ -182,12 +184,13 @@ class Team:
         ours, theirs = socket.socketpair()
         at = self._free_slots.pop()
         slot = self._slots[2 * at : 2 * at + 2]
-        slot[0], slot[1] = -1, at
+        shared = self.start_method == "fork" or self._slots_fd is not None
+        slot[0], slot[1] = child.IDLE if shared else child.BETWEEN, at
         try:
             handle = (
                 self._fork(number, ours, theirs, slot, mask)
                 if self.start_method == "fork"
-                else (self._spawn(number, ours, theirs, slot))
+                else self._spawn(number, ours, theirs, slot)
             )
         except BaseException:
             ours.close()
@@ -225,6 +228,7 @@ class Team:
     def _spawn(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any) -> Handle:
         import multiprocessing
 
+        self._send_slot(ours, slot)
         process = multiprocessing.get_context(self.start_method).Process(  # type: ignore[attr-defined]
             target=child.serve_spawned, args=(theirs, self.setup.cores), daemon=True, name=f"amorsize-{number}"
         )
@@ -234,11 +238,18 @@ class Team:
         handle.process = process
         return handle
 
+    def _send_slot(self, ours: socket.socket, slot: Any) -> None:
+        message = child.SPAN.pack(slot[1], self._n_slots)
+        if self._slots_fd is None:
+            ours.sendall(message)
+        else:
+            socket.send_fds(ours, [message], [self._slots_fd])
+
     # -- talking -------------------------------------------------------------------------------------------------
 
     def send_range(self, number: int, start: int, stop: int) -> None:
         """Have a worker run items that it inherited."""
-        self._post(self.handles[number], child.frame(child.RUN_RANGE, [child.SPAN.pack(start, stop)]))
+        self._post(self.handles.get(number), child.frame(child.RUN_RANGE, [child.SPAN.pack(start, stop)]))
 
     def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
         """Have a worker run these items; in the place of one that cannot be pickled goes the reason, which fails it."""
@@ -250,9 +261,11 @@ class Team:
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
             pickled, *buffers = child.dumps(marked, by_value)
         payload = child.SPAN.pack(start, stop) + pickled
-        self._post(self.handles[number], child.frame(kind, [payload, *buffers]))
+        self._post(self.handles.get(number), child.frame(kind, [payload, *buffers]))
 
-    def _post(self, handle: Handle, parts: Sequence[Any]) -> None:
+    def _post(self, handle: Handle | None, parts: Sequence[Any]) -> None:
+        if handle is None:
+            return  # it is gone, which will be the next news of it
         handle.outbox.extend(memoryview(part).cast("B") for part in parts if len(part))
         if handle.write():
             self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
@@ -330,8 +343,20 @@ class Team:
 
     def _dispose(self) -> None:
         self._selector.close()
+        if self._slots_fd is not None:
+            os.close(self._slots_fd)
+            self._slots_fd = None
         self.leaving.clear()
         _teams.discard(self)
+
+
+def _memory_file(size: int) -> int | None:
+    """A file without a name, to be shared with processes that are not forked from here; None where there is none."""
+    if not (hasattr(os, "memfd_create") and hasattr(socket, "send_fds")):
+        return None
+    fd = os.memfd_create("amorsize")
+    os.ftruncate(fd, size)
+    return fd
 
 
 @contextmanager

@@ -179,6 +179,7 @@ def test_what_else_the_sample_told():
     [
         (a_plan(backend="serial", n_jobs=1, start_method=None), 0, "3 items in 523 ms by a plain loop"),
         (a_plan(), 0, "3 items in 523 ms by 2 processes (fork); a plain loop would take 1 s"),
+        (a_plan(serial_s=0.0), 0, "3 items in 523 ms by 2 processes (fork)"),
         (a_plan(serial_s=None), 1, "3 items in 523 ms by 2 processes (fork); 1 item failed"),
     ],
 )
