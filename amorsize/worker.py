@@ -340,14 +340,14 @@ def _receive_slot(sock: socket.socket) -> Slot:
     import socket as sockets
 
     if not hasattr(sockets, "recv_fds"):
-        at, slots, files = *SPAN.unpack(_exactly(sock, SPAN.size)), []
-    else:
-        message, files, _, _ = sockets.recv_fds(sock, SPAN.size, 1)
-        if len(message) < SPAN.size:
-            raise EOFError
-        at, slots = SPAN.unpack(message)
+        _exactly(sock, SPAN.size)
+        return memoryview(bytearray(16)).cast("q")
+    message, files, _, _ = sockets.recv_fds(sock, SPAN.size, 1)
+    if len(message) < SPAN.size:
+        raise EOFError
     if not files:
         return memoryview(bytearray(16)).cast("q")
+    at, slots = SPAN.unpack(message)
     shared = memoryview(mmap.mmap(files[0], 16 * slots)).cast("q")
     os.close(files[0])
     return shared[2 * at : 2 * at + 2]

@@ -115,8 +115,12 @@ class TestWorkersThatNeverCome:
     @pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
     @pytest.mark.parametrize("func", [ef.square, ef.spin])
     def test_the_caller_runs_everything(self, run, kind, func):
-        found, plan = run(func, kind(range(N)), initializer=ef.leave_unless, initargs=(os.getpid(),), return_plan=True)
-        assert found == SQUARES
+        assert run(func, kind(range(N)), initializer=ef.leave_unless, initargs=(os.getpid(),)) == SQUARES
+
+    @over(Mode("auto", "fork", "processes"))
+    def test_and_says_so(self, run):
+        func = partial(ef.spin, seconds=2e-3)  # too long for the caller to help while workers start
+        _, plan = run(func, range(N), initializer=ef.leave_unless, initargs=(os.getpid(),), return_plan=True)
         assert any("the rest ran in the caller" in warning for warning in plan.warnings)
 
     @over(*modes.TO_PROCESSES)
@@ -265,14 +269,10 @@ class TestCallerThatIsStopped:
         assert caller.returncode in (0, 5, 1)  # its handler's exit, or the error of the workers lost at the same moment
 
 
-def python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        **options,
-    )
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
 
 
 SIGNALLED_AT_ONCE = """
@@ -330,8 +330,8 @@ sys.stdout.write("end")
 
 def test_what_workers_print_is_not_lost():
     code = """
-import amorsize
-amorsize.execute(print, range(50), backend="processes", start_method="fork", max_workers=2)
+import sys, amorsize
+amorsize.execute(lambda x: sys.stdout.write(f"{x} "), range(50), backend="processes", start_method="fork", max_workers=2)
 """
     assert sorted(map(int, python("-c", code).stdout.split())) == list(range(50))
 
