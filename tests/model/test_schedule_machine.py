@@ -1,0 +1,295 @@
+"""The schedule against a ledger: hypothesis tries every order of every event that a driver may report."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from amorsize.model.schedule import (
+    CALLER,
+    MAX_RESTARTS,
+    Abandon,
+    Done,
+    Ended,
+    Event,
+    Fail,
+    Finish,
+    Instruction,
+    Lost,
+    Ready,
+    Retire,
+    Schedule,
+    Send,
+    Span,
+    Start,
+)
+
+
+class Machine(RuleBasedStateMachine):
+    """Keeps its own books of who holds which span, and holds the schedule to them."""
+
+    @initialize(
+        n=st.integers(0, 60),
+        workers=st.integers(1, 5),
+        retries=st.integers(0, 2),
+        helps=st.booleans(),
+        open_end=st.booleans(),
+        holes=st.booleans(),
+        item_s=st.sampled_from([0.0, 1e-6, 1e-3, 1.0]),
+        evidence=st.integers(1, 50),
+        fixed=st.sampled_from([None, None, 1, 5]),
+    )
+    def begin(self, n, workers, retries, helps, open_end, holes, item_s, evidence, fixed):
+        self.n, self.retries, self.asked = n, retries, workers
+        segments = [(0, None if open_end else n)]
+        self.left = set(range(n))
+        if holes and n > 20:  # as spread positions that were looked at leave it
+            segments = [(0, 10), (12, 19), (20, None if open_end else n)]
+            self.left -= {10, 11, 19}
+        self.taken_on = len(self.left)
+        self.flying: dict[int, list[Span]] = {}
+        self.ready: set[int] = set()
+        self.done: set[int] = set()
+        self.failed: set[int] = set()
+        self.raised: Counter[int] = Counter()
+        self.blamed: Counter[int] = Counter()
+        self.ends: list[Instruction] = []
+        self.started = 0
+        self.losses = 0
+        self.schedule = Schedule(
+            segments, workers, retries=retries, caller_helps=helps, item_s=item_s, evidence=evidence, fixed=fixed
+        )
+        self.obey(self.schedule.begin())
+
+    # -- what a driver does with instructions ----------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        self.obey(self.schedule.handle(event))
+
+    def obey(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            beyond = isinstance(instruction, Send) and instruction.span.start >= self.n
+            assert beyond or not self.ends, f"{instruction} after {self.ends}"
+            match instruction:
+                case Send() if beyond:  # decided when nobody knew where the source ends
+                    self.tell(Ended(self.n))
+                case Start(number):
+                    assert number not in self.flying
+                    self.flying[number] = []
+                    self.started += 1
+                case Send(number, span):
+                    self.on_send(number, span)
+                case Retire(number):
+                    assert self.flying.pop(number) == []
+                    self.ready.discard(number)
+                case Fail(index, lost):
+                    self.on_fail(index, lost)
+                case Finish() | Abandon():
+                    self.ends.append(instruction)
+
+    def on_send(self, number: int, span: Span) -> None:
+        if number == CALLER:
+            assert not self.ready
+            self.flying.setdefault(CALLER, [])
+        else:
+            assert number in self.ready
+        if span.stop > self.n:  # the source has fewer items than asked for
+            self.take(number, Span(span.start, self.n, span.alone))
+            self.tell(Ended(self.n))
+        else:
+            self.take(number, span)
+
+    def take(self, number: int, span: Span) -> None:
+        flying = self.flying[number]
+        assert len(span) > 0
+        assert not (span.alone and flying), "an item to be alone was sent behind others"
+        assert not any(other.alone for other in flying), "sent behind an item to be alone"
+        flying.append(span)
+        items = set(range(span.start, span.stop))
+        assert items <= self.left, "sent what is done, or in another place"
+        self.left -= items
+        assert len(span) <= 1 or not any(self.blamed[i] for i in items), "a killer was sent in company"
+
+    def on_fail(self, index: int, lost: bool) -> None:
+        assert index not in self.failed
+        assert index not in self.done
+        if lost:
+            assert self.blamed[index] == 2
+            self.left.discard(index)
+        else:
+            assert self.raised[index] == self.retries + 1
+        self.failed.add(index)
+
+    # -- what may happen -------------------------------------------------------------------------------------------
+
+    def is_on(self) -> bool:
+        return not self.ends
+
+    @precondition(lambda self: self.is_on() and set(self.flying) - self.ready - {CALLER})
+    @rule(data=st.data())
+    def a_worker_is_ready(self, data):
+        number = data.draw(st.sampled_from(sorted(set(self.flying) - self.ready - {CALLER})))
+        self.ready.add(number)
+        self.tell(Ready(number))
+
+    @precondition(lambda self: self.is_on() and any(self.flying.values()))
+    @rule(data=st.data(), wall_s=st.sampled_from([0.0, 1e-6, 1e-3, 10.0]))
+    def a_span_has_ended(self, data, wall_s):
+        number = data.draw(st.sampled_from(sorted(n for n, spans in self.flying.items() if spans)))
+        self.end_span(number, wall_s, *self.draw_fate(data, number))
+
+    def draw_fate(self, data, number: int) -> tuple[int | None, set[int]]:
+        """How many items were run, and which of them raised."""
+        span = self.flying[number][0]
+        if number == CALLER or data.draw(st.booleans()):
+            return None, set()
+        raising = data.draw(st.sets(st.integers(span.start, span.stop - 1)))
+        stops_early = raising and data.draw(st.booleans())
+        return (min(raising) + 1 - span.start, {min(raising)}) if stops_early else (None, raising)
+
+    def end_span(self, number: int, wall_s: float, ran: int | None, raising: set[int]) -> None:
+        span = self.flying[number].pop(0)
+        stop = span.stop if ran is None else span.start + ran
+        self.left |= set(range(stop, span.stop))
+        for index in range(span.start, stop):
+            if index not in raising:
+                self.done.add(index)
+                continue
+            self.raised[index] += 1
+            if self.raised[index] <= self.retries:
+                self.left.add(index)
+        if number == CALLER and not self.flying[CALLER]:
+            del self.flying[CALLER]
+        self.tell(Done(number, wall_s, tuple(sorted(raising)), ran))
+
+    @precondition(lambda self: self.is_on() and any(spans for n, spans in self.flying.items() if n != CALLER))
+    @rule(data=st.data())
+    def a_span_got_lost_on_its_way(self, data):
+        number = data.draw(st.sampled_from(sorted(n for n, spans in self.flying.items() if spans and n != CALLER)))
+        if len(self.flying[number][0]) == 1:
+            return  # a driver tells then whose fault it is
+        span = self.flying[number].pop(0)
+        self.left |= set(range(span.start, span.stop))
+        self.tell(Done(number, 0.0, apart=True))
+        assert not any(span.start <= s.start < span.stop and len(s) > 1 for s in self.schedule.again)
+
+    @precondition(lambda self: self.is_on() and set(self.flying) - {CALLER})
+    @rule(data=st.data(), kind=st.sampled_from(["at an item", "nobody knows", "idle", "nonsense"]))
+    def a_worker_is_lost(self, data, kind):
+        number = data.draw(st.sampled_from(sorted(set(self.flying) - {CALLER})))
+        spans = self.flying[number]
+        item = None
+        if kind == "at an item" and spans:
+            item = data.draw(st.integers(spans[0].start, spans[0].stop - 1))
+        elif kind == "nonsense":
+            item = self.n + 3
+        self.lose(number, item, idle=kind == "idle")
+
+    def lose(self, number: int, item: int | None, idle: bool) -> None:
+        spans = self.flying.pop(number)
+        self.losses += 1
+        if spans and not idle:
+            oldest = spans[0]
+            if item is None and len(oldest) == 1:
+                item = oldest.start
+            if item is not None and item in range(oldest.start, oldest.stop):
+                self.blamed[item] += 1
+        for span in spans:
+            self.left |= set(range(span.start, span.stop))
+        self.left -= {i for i, times in self.blamed.items() if times > 1}
+        self.ready.discard(number)
+        self.tell(Lost(number, item, idle))
+
+    @precondition(lambda self: not self.is_on())
+    @rule(number=st.integers(0, 9), idle=st.booleans())
+    def a_loss_is_told_after_the_end(self, number, idle):
+        assert self.schedule.handle(Lost(number, None, idle)) == []
+
+    # -- what must hold at any time --------------------------------------------------------------------------------
+
+    @invariant()
+    def every_item_is_in_one_place(self):
+        if not hasattr(self, "schedule"):
+            return
+        queued, flying, done = self.schedule.counts()
+        mine = [i for spans in self.flying.values() for span in spans for i in range(span.start, span.stop)]
+        if self.ends == [Abandon()]:
+            left = [i for a, b in self.schedule.left_over() for i in range(a, self.n if b is None else b)]
+            assert sorted([*left, *self.done, *self.failed]) == sorted(self.all_items())
+            return
+        assert flying == len(mine) == len(set(mine))
+        assert done == len(self.done) + len(self.failed)
+        if queued is not None:
+            assert queued == len(self.left)
+            assert queued + flying + done == self.taken_on
+        assert sorted([*mine, *self.left, *self.done, *self.failed]) == sorted(self.all_items())
+
+    def all_items(self) -> set[int]:
+        return {*range(self.n)} - ({10, 11, 19} if self.taken_on == self.n - 3 and self.n > 20 else set())
+
+    @invariant()
+    def there_is_always_somebody_to_wait_for(self):
+        """Else the driver would wait for ever."""
+        if hasattr(self, "schedule") and not self.ends:
+            assert self.flying, "nothing is to come, and neither Finish nor Abandon was said"
+
+    @invariant()
+    def there_are_never_more_workers_than_asked_for(self):
+        if hasattr(self, "schedule"):
+            assert len(set(self.flying) - {CALLER}) <= self.asked
+            assert self.started <= self.asked + self.losses
+
+    @invariant()
+    def the_end_is_said_when_all_is_done(self):
+        if hasattr(self, "schedule") and self.ends == [Finish()]:
+            assert self.done | self.failed == self.all_items()
+            assert not self.done & self.failed
+
+    def teardown(self):
+        """Once nothing goes wrong any more, the run comes to its end."""
+        if not hasattr(self, "schedule"):
+            return
+        for _ in range(20 * self.n + 100):
+            if self.ends:
+                break
+            asleep = sorted(set(self.flying) - self.ready - {CALLER})
+            if asleep:
+                self.ready.add(asleep[0])
+                self.tell(Ready(asleep[0]))
+            else:
+                number = next(n for n, spans in sorted(self.flying.items()) if spans)
+                self.end_span(number, 1e-3, None, set())
+            self.every_item_is_in_one_place()
+        assert len(self.ends) == 1
+        self.the_end_is_said_when_all_is_done()
+
+
+Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestScheduleMachine = Machine.TestCase
+
+
+def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
+    """Somebody kills whoever waits: nothing is lost, and after some restarts in a row the schedule gives up."""
+    schedule = Schedule([(0, 10)], 1, fixed=2)
+    (start,) = schedule.begin()
+    number, deaths = start.worker, 0
+    while True:
+        schedule.handle(Ready(number))
+        deaths += 1
+        out = schedule.handle(Lost(number, idle=True))
+        if Abandon() in out:
+            break
+        number = next(i.worker for i in out if isinstance(i, Start))
+    assert deaths == MAX_RESTARTS + 1
+    assert sorted(schedule.left_over()) == [(0, 2), (2, 10)]
+    assert schedule.deaths == {}
+
+
+def test_what_the_caller_was_at_is_left_over_when_nobody_can_be_started():
+    schedule = Schedule([(0, 10)], 1, item_s=1e-3, caller_helps=True)
+    assert schedule.begin() == [Start(0), Send(CALLER, Span(0, 1))]
+    assert schedule.handle(Lost(0)) == [Abandon()]
+    assert schedule.left_over() == [(0, 1), (1, 10)]
