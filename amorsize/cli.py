@@ -39,8 +39,8 @@ examples:
   python -m amorsize execute zlib:crc32 --range 5            one that fails: the item and its traceback
   find . -name '*.py' | python -m amorsize execute os.path:getsize --file - --json
 
-FUNC is called with one item: a number below N, or a line of the file without its newline. MODULE is looked for in the
-current directory too. Results go to stdout, all else to stderr.
+FUNC is called with one item: a number from A (or 0) up to N-1, or a line of the file without its newline. MODULE is
+looked for in the current directory too. Results go to stdout, all else to stderr.
 
 exit codes: 0, 1 for a failed run, 2 for bad usage, 130 after Ctrl-C
 """
@@ -131,7 +131,7 @@ def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Names
     command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     command.add_argument("function", metavar="MODULE:FUNC", help="such as math:sqrt or package.module:Class.method")
     items = command.add_mutually_exclusive_group(required=True)
-    items.add_argument("--range", type=_whole(0), metavar="N", help="the items are 0, 1, ... N-1")
+    items.add_argument("--range", type=_range, metavar="[A:]N", help="the items are A (or 0), ... N-1")
     items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
     command.add_argument("--backend", type=_backend, default="auto", metavar="B", help=BACKEND_HELP)
     command.add_argument("--max-workers", type=_whole(1), metavar="N", help="at most so many threads or processes")
@@ -162,6 +162,18 @@ def _whole(least: int) -> Callable[[str], int]:
 
     number.__name__ = "whole number"  # "invalid whole number value: 'x'"
     return number
+
+
+def _range(text: str) -> range:
+    """A type for argparse: ``N``, or ``A:N``."""
+    first, colon, last = text.rpartition(":")
+    try:
+        start, stop = int(first) if colon else 0, int(last)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be N or A:N in whole numbers, not {text!r}") from None
+    if stop < 0 or start > stop:
+        raise argparse.ArgumentTypeError(f"must not be negative or run backwards: {text!r}")
+    return range(start, stop)
 
 
 def _backend(text: str) -> str | tuple[str, ...]:
@@ -212,7 +224,7 @@ def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any],
     from amorsize.requests import check
 
     func = load(arguments.function)
-    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else range(arguments.range)
+    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
     names = ("backend", "max_workers", "start_method")
     options = {name: getattr(arguments, name) for name in names} | more
     try:

@@ -15,7 +15,7 @@ from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker
-from amorsize.errors import TransferError
+from amorsize.errors import AmorsizeError, TransferError, WorkerLostError
 from amorsize.facts import Costs, Forecast, Observation, Ran
 from amorsize.here import (
     UNGUARDED,
@@ -80,6 +80,7 @@ class Execution:
         self.loop = Loop(request.func, self.source, self.outcome, request.retries)
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
         self.backends = request.backends
+        self.start_note: str | None = None  # why workers do not start by fork
         self.story = Story(
             Opening(
                 self.source.length,
@@ -212,8 +213,7 @@ class Execution:
         if "processes" in self.backends:
             method, why = resolve_start_method(request.start_method)
             processes = known_cost("team", method)
-            if why is not None:
-                story.warnings.append(f"start method {method}, since {why}")
+            self.start_note = why and f"processes start by {method}, since {why}"
         return Terms(
             backends=self.backends,
             machine=here,
@@ -255,9 +255,9 @@ class Execution:
         schedule = Schedule([(start, end)], 2, item_s=opening.item_s, evidence=max(1, (end - start) // 4))
         trial = Outcome("collect")
         ran = self._drive_threads(schedule, trial)
-        for index, failure in sorted(trial.failures.items()):
-            if not isinstance(failure.exception, Exception):
-                raise failure.exception
+        if trial.doomed:
+            trial.finish(self.source.item)
+        for index in sorted(trial.failures):
             self.loop.run(index, index + 1)
             trial.results[index] = self.outcome.results[index]
         self.outcome.put(start, trial.results[start:])
@@ -288,15 +288,17 @@ class Execution:
             story.ran = self._drive_threads(make(), self.outcome)
             self.todo.clear()
             return
+        if self.start_note:
+            story.warnings.append(self.start_note)
         quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
         may_help = "serial" in self.backends
         try:
             story.ran = self._drive_processes(chosen, make(caller_helps=quick and may_help), self._kept_loop())
             self.todo.clear()
-        except TransferError as exc:
-            if not may_help or exc.what != "func":
-                raise
-            story.warnings.append(str(exc))
+        except _NoTeam as exc:
+            if not may_help:
+                raise exc.why from exc.why.__cause__
+            story.warnings.append(str(exc.why))
             self.backends = tuple(b for b in self.backends if b != "processes")
             opening.withdraw("processes")
 
@@ -315,10 +317,10 @@ class Execution:
         if worker.cores_share is not None:
             asked = min(asked, cores)
         workers = max(1, asked if n is None else min(asked, n))
-        if worker.cores_share is not None:  # a map within a worker keeps to its share, whatever it asks for
-            workers = min(workers, cores)
         if n == 0:
             return
+        if self.start_note:
+            self.story.warnings.append(self.start_note)
         schedule = Schedule(list(self.todo), workers, retries=self.request.retries)
         chosen = Forecast(
             backend="processes",
@@ -331,7 +333,10 @@ class Execution:
             breakdown=_no_breakdown(),
         )
         self.story.go, self.story.blind = chosen, True
-        self.story.ran = self._drive_processes(chosen, schedule, None)
+        try:
+            self.story.ran = self._drive_processes(chosen, schedule, None)
+        except _NoTeam as exc:
+            raise exc.why from exc.why.__cause__
 
     def _drive_threads(self, schedule: Schedule, outcome: Outcome) -> Ran:
         from amorsize.run.threads import ThreadDriver
@@ -368,12 +373,22 @@ class Execution:
         try:
             team = Team(setup, inherited, chosen.start_method, chosen.workers + MAX_RESTARTS + 1)
         except Exception as exc:
-            raise TransferError(*_culprit(setup)) from exc
+            why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
+            why.__cause__ = exc
+            raise _NoTeam(why) from exc
         driver = ProcessDriver(schedule, team, self.source, self.outcome, loop)
         try:
             return driver.run()
         finally:
             self.story.warnings += driver.warnings
+
+
+class _NoTeam(Exception):  # noqa: N818
+    """Worker processes cannot even be tried: the function cannot be sent to any, or no descriptor is to be had."""
+
+    def __init__(self, why: AmorsizeError) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def _no_breakdown() -> Any:

@@ -50,11 +50,7 @@ class WorkerLostError(AmorsizeError):
             advice = "Use fewer workers (max_workers=), smaller items, or set memory_limit=."
         elif self.signal is not None:
             why = f"it was ended by {_signal_name(self.signal)}"
-            advice = (
-                "SIGKILL often means the kernel ran out of memory: use fewer workers (max_workers=)."
-                if self.signal == 9
-                else "A crash in compiled code is likely: run func on that item alone with python -X faulthandler."
-            )
+            advice = _SIGNAL_ADVICE.get(self.signal, _CRASH_ADVICE)
         elif self.exitcode is None:
             why = "nobody can tell how it ended" if self.index is not None else "it could not be started"
             advice = "Look for limits on processes and memory (ulimit -u, pids.max), or use backend='auto'."
@@ -68,6 +64,13 @@ class WorkerLostError(AmorsizeError):
             why = f"it exited with code {self.exitcode}"
             advice = "Something in func called os._exit() or a C library ended it: run func on that item alone."
         return f"a worker process was lost {where}: {why}. {advice}{keep}"
+
+
+_SIGNAL_ADVICE = {
+    9: "SIGKILL often means the kernel ran out of memory: use fewer workers (max_workers=).",
+    15: "Something asked it to end: a supervisor, a time limit, or func itself.",
+}
+_CRASH_ADVICE = "A crash in compiled code is likely: run func on that item alone with python -X faulthandler."
 
 
 class TransferError(AmorsizeError, pickle.PicklingError):
@@ -88,9 +91,9 @@ class TransferError(AmorsizeError, pickle.PicklingError):
         super().__init__(what, index, detail)
 
     def __str__(self) -> str:
-        of = "" if self.index is None else f" of item {self.index}" if self.what != "item" else f" {self.index}"
+        named = {"item": f"item {self.index}", "func": "func", "result": f"the result of item {self.index}"}
         return (
-            f"the {self.what}{of} cannot be pickled to cross between processes: {self.detail}. "
+            f"{named.get(self.what, f'the {self.what}')} cannot be pickled to cross between processes: {self.detail}. "
             "Open files, locks, sockets and generators cannot: pass what is needed to build them (a path, say) and "
             "build them in func, or run with backend='threads' or 'serial', which need no pickling."
         )

@@ -14,7 +14,7 @@ from amorsize.measure.machine import machine
 from amorsize.measure.memory import forked_bytes
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import OWN_THREADS
-from amorsize.model.recorded import recorded
+from amorsize.model.recorded import plausible_scaling, recorded
 from amorsize.model.search import choose
 from amorsize.plans import Plan
 from amorsize.report.text import reason
@@ -98,7 +98,7 @@ def known_costs(
     for cost in (costs.threads, costs.processes):
         if cost is not None:
             warnings.extend(cost.warnings)
-    return costs
+    return replace(costs, scaling=plausible_scaling(costs.scaling, here.physical_cores))
 
 
 HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
@@ -202,32 +202,39 @@ def plan_of(execution: Execution) -> Plan:
     n = story.n_items
     serial_s = story.loop_only_s if story.go is None else story.loop_s + sample.item_s * max(0, n - sample.n_sampled)
     serial = _as_forecast(serial_s, n)
-    chosen = story.go
-    if chosen is None:
-        best, total = serial, serial_s
-    else:
-        best, total = chosen, story.loop_s + chosen.total_s
-    blind = story.blind
+    before = story.loop_s if story.go is not None else 0.0
+    best = _later(story.go, before) if story.go is not None else serial
+    others = [_later(f, before) for f in story.alternatives if f.backend != "serial"]
+    if story.go is not None and not story.blind and "serial" in execution.request.backends:
+        others = sorted([*others, serial], key=lambda f: f.total_s)
+    why = "processes were asked for, and func may not run here: nothing was sampled"
     return Plan(
         backend=best.backend,
         n_jobs=best.workers,
         chunksize=best.chunksize,
         start_method=best.start_method,
-        estimated_speedup=None if blind else serial_s / total if total > 0 else 1.0,
-        serial_s=None if blind else serial_s,
-        predicted_s=None if blind else total,
-        predicted_interval_s=None if blind else (story.loop_s + best.low_s, story.loop_s + best.high_s),
-        reason=(
-            "processes were asked for, and func may not run here: nothing was sampled"
-            if blind
-            else reason(best, serial, story.alternatives, sample, True)
-        ),
+        estimated_speedup=None if story.blind else serial_s / best.total_s if best.total_s > 0 else 1.0,
+        serial_s=None if story.blind else serial_s,
+        predicted_s=None if story.blind else best.total_s,
+        predicted_interval_s=None if story.blind else (best.low_s, best.high_s),
+        reason=why if story.blind else reason(best, serial, others, sample, True),
         warnings=tuple(story.warnings),
-        alternatives=tuple(story.alternatives),
+        alternatives=tuple(others),
         breakdown=best.breakdown,
         data=execution.request.data,
-        sample=None if blind else sample,
+        sample=None if story.blind else sample,
         machine=here,
+    )
+
+
+def _later(f: Forecast, before_s: float) -> Forecast:
+    """A forecast of what was left, as one of the whole run: with what the loop had spent before."""
+    return replace(
+        f,
+        total_s=f.total_s + before_s,
+        low_s=f.low_s + before_s,
+        high_s=f.high_s + before_s,
+        breakdown=replace(f.breakdown, compute_s=f.breakdown.compute_s + before_s),
     )
 
 

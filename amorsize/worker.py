@@ -307,7 +307,7 @@ def serve_forked(
     except BaseException:  # noqa: BLE001  (nothing may climb into the caller's stack, which this child has a copy of)
         _report(sock)
     finally:
-        _flush()
+        flush_stdio()
         os._exit(code)
 
 
@@ -431,7 +431,8 @@ def die_with_caller(lifeline: int) -> None:
         os._exit(1)
 
 
-def _flush() -> None:
+def flush_stdio() -> None:
+    """Write out what is buffered, as far as that can be done."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

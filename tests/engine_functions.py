@@ -357,3 +357,48 @@ def note_call(folder: str, x: Any) -> Any:
 
 def spin_stuck(x: int) -> Stuck:
     return Stuck(spin(x))
+
+
+class OnlyHere:
+    """A function that pickles, yet can be rebuilt in no process but the one that it names."""
+
+    def __init__(self, pid: int) -> None:
+        if os.getpid() != pid:
+            raise Refused("elsewhere")
+        self.pid = pid
+
+    def __call__(self, x: int) -> int:
+        return x * x
+
+    def __reduce__(self) -> Any:
+        return OnlyHere, (self.pid,)
+
+
+def raise_beside_an_endless_item(folder: str, x: int) -> int:
+    """Item 0 waits for item 1 to have begun, and raises; item 1 never ends."""
+    begun = Path(folder) / "begun"
+    if x == 0:
+        until = time.monotonic() + 60
+        while not begun.exists() and time.monotonic() < until:
+            time.sleep(1e-3)
+        raise Refused(x)
+    begun.touch()
+    while True:
+        time.sleep(1e-3)
+
+
+def plus_one_in_place(array: Any) -> Any:
+    array += 1
+    return array
+
+
+def array_of(n: int) -> Any:
+    import numpy as np
+
+    kinds = (
+        np.arange(n, dtype=float),
+        np.arange(2 * n)[::2],
+        np.ones((n, 3), order="F"),
+        np.arange(n).astype("datetime64[s]"),
+    )
+    return kinds[n % 4]

@@ -130,7 +130,7 @@ class TestTransfer:
     @over(*modes.PROCESSES[1:])
     def test_func(self, run):
         lock = threading.Lock()
-        with pytest.raises(TransferError, match="the func cannot be pickled") as caught:
+        with pytest.raises(TransferError, match="func cannot be pickled") as caught:
             run(lambda x: lock and x, range(9))
         assert (caught.value.what, caught.value.index) == ("func", None)
 
@@ -141,7 +141,7 @@ class TestTransfer:
 
     @over(*modes.PROCESSES[1:])
     def test_initializer(self, run):
-        with pytest.raises(TransferError, match="the initializer cannot be pickled") as caught:
+        with pytest.raises(TransferError, match="initializer cannot be pickled") as caught:
             run(ef.square, range(9), initializer=ef.set_state, initargs=(threading.Lock(),))
         assert caught.value.what == "initializer"
 

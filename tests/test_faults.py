@@ -199,7 +199,7 @@ import amorsize
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs these tests in the background ignores it
 def stay(x):
     os.write(1, b"busy\\n")
-    if x % 2:
+    if x % 2 and sys.argv[1] == "processes":
         sum(range(10**15))  # in compiled code: no Python signal handler would ever run
     while True:
         pass
@@ -233,10 +233,9 @@ class TestCallerThatIsStopped:
     """No orphan afterwards, whatever the workers are at."""
 
     @staticmethod
-    def busy(tmp_path: Path, *arguments: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-        """A caller whose two workers are in the middle of an item, and all its descendants."""
+    def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
         (tmp_path / "program.py").write_text(PROGRAM)
-        caller = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, str(tmp_path / "program.py"), *arguments],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -244,6 +243,10 @@ class TestCallerThatIsStopped:
             text=True,
             start_new_session=True,
         )
+
+    def busy(self, tmp_path: Path, *arguments: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+        """A caller whose two workers are in the middle of an item, and all its descendants."""
+        caller = self.start(tmp_path, *arguments)
         assert caller.stdout is not None
         assert [caller.stdout.readline() for _ in range(2)] == ["busy\n"] * 2
         family = psutil.Process(caller.pid).children(recursive=True)
@@ -266,6 +269,14 @@ class TestCallerThatIsStopped:
         (os.kill if whom == "the caller" else os.killpg)(caller.pid, signal.SIGINT)
         out, err = self.end(caller, family)
         assert (out, err, caller.returncode) == ("interrupted\n", "", 0)
+
+    @pytest.mark.parametrize("backend", ["serial", "threads", "auto"])
+    def test_ctrl_c_where_items_run_in_the_caller(self, tmp_path, backend):
+        caller = self.start(tmp_path, backend, "")
+        assert caller.stdout.readline() == "busy\n"
+        os.kill(caller.pid, signal.SIGINT)
+        out, err = caller.communicate()
+        assert (out.removeprefix("busy\n"), err, caller.returncode) == ("interrupted\n", "", 0)
 
     @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

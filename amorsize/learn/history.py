@@ -323,6 +323,11 @@ def _disown() -> None:
 def _flush_at_exit() -> None:
     with suppress(Warning):  # python -W error
         flush()
+    if getattr(sys, "last_type", None) is KeyboardInterrupt:
+        # What was imported for the flush ran exec(), which makes CPython forget that Ctrl-C ends this program: it would
+        # exit with 1 instead of by SIGINT, and a shell's loop around it would go on. Remind it the same way.
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
 
 
 _NONSENSE: Final = object()

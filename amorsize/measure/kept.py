@@ -24,7 +24,7 @@ SCHEMA: Final = 1
 
 DAY_S: Final = 86_400.0
 FRESH_S: Final = 30 * DAY_S
-DOUBTFUL_S: Final = 3_600.0
+DOUBTFUL_S: Final = 300.0
 
 SCALING: Final = "scaling"
 

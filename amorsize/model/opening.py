@@ -41,7 +41,7 @@ TRY_ITEM_S: Final = 5e-3  # longer items are not tried: their own watch is evide
 TRY_GAIN: Final = 1.25  # two threads must be this much faster than one to be believed
 WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
-CHEAP_PROCESSES_S: Final = 4e-3  # starting and leaving two forked workers, at the least
+CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
 RATE_WEIGHT: Final = 0.3
@@ -298,7 +298,7 @@ class Opening:
         if self._waits():
             gain_s, start_s = left_s, CHEAP_THREADS_S
         else:
-            gain_s = left_s * (1 - 1 / self.most_cores) - left * RESULT_S
+            gain_s = left_s * (1 - MARGIN - 1 / self.most_cores) - left * RESULT_S
             start_s = CHEAP_PROCESSES_S
         if gain_s < start_s:
             return False

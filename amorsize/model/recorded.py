@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from amorsize.facts import BackendCost, ChannelCost, StartCost
+from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 
 # (base_s, per_worker_s) of starting and leaving; first table of docs/why/costs.md
 START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
@@ -68,3 +68,18 @@ def plausible(engine: str, start_method: str | None, workers: int, seconds: floa
     """
     expected = recorded(engine, start_method).start.total_s(workers)
     return expected / PLAUSIBLE <= seconds <= expected * PLAUSIBLE
+
+
+def plausible_scaling(scaling: Scaling, physical_cores: int) -> Scaling:
+    """The curve, held above what real cores never fall below: less was measured while others kept them busy.
+
+    Examples
+    --------
+    >>> plausible_scaling(Scaling(points=((1, 1.0), (2, 1.1), (4, 2.4))), physical_cores=2).points
+    ((1, 1.0), (2, 1.6), (4, 2.4))
+    """
+    least = ((p, max(y, LEAST_SCALING * min(p, physical_cores) if p > 1 else 1.0)) for p, y in scaling.points)
+    return Scaling(points=tuple(least))
+
+
+LEAST_SCALING: Final = 0.8  # per core: turbo, shared caches and memory take less than this from pure computing

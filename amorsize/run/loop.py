@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, Final
 
 from amorsize.clock import REAL, Clock
@@ -46,12 +46,15 @@ class Loop:
         """
         clock = self.clock
         items = self.source.items(start, stop)
+        in_order = start == len(self.outcome.results)  # then no second list is made and copied
+        into = self.outcome.results if in_order else []
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
-        results = self._map(items, start)
+        done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
-        self.outcome.put(start, results)
-        self.source.release(start, start + len(results))
-        return Observation(start, len(results), wall, cpu, process)
+        if not in_order:
+            self.outcome.put(start, into)
+        self.source.release(start, start + done)
+        return Observation(start, done, wall, cpu, process)
 
     def run_all(self, spans: Iterable[tuple[int, int | None]]) -> None:
         """Run these spans of items; the last may be open: it goes to the end of the source."""
@@ -64,23 +67,22 @@ class Loop:
                 if seen.items < size:
                     break
 
-    def _map(self, items: Iterable[Any], start: int) -> list[Any]:
-        """``list(map(func, items))`` at its own speed, yet it knows where an exception came from."""
-        results: list[Any] = []
-        todo = iter(items)
+    def _map(self, items: Sized, start: int, into: list[Any]) -> int:
+        """``into += map(func, items)`` at its own speed, yet it knows where an exception came from; says how many."""
+        first = len(into)
+        todo = iter(items)  # type: ignore[call-overload]
         while True:
             try:
-                results.extend(map(self.func, todo))
+                into.extend(map(self.func, todo))
+                if len(into) - first == len(items):
+                    return len(items)
+                # func raised StopIteration, which map() swallows and takes for the end of the items.
+                raised: BaseException = StopIteration()
             except BaseException as exc:  # noqa: BLE001  (what is not to be kept is raised below)
                 # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
-                index = start + len(results)
-                results.append(self._again(items, index, start, exc))
-                continue
-            if len(results) == len(items):  # type: ignore[arg-type]
-                return results
-            # func raised StopIteration, which map() swallows and takes for the end of the items.
-            index = start + len(results)
-            results.append(self._again(items, index, start, StopIteration()))
+                raised = exc
+            at = len(into)
+            into[at:] = [self._again(items, start + at - first, start, raised)]
 
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
         """Repeat an item that raised, as often as allowed; its result, its `Failure`, or its exception raised."""

@@ -37,9 +37,6 @@ class Outcome:
     def put(self, start: int, values: list[Any]) -> None:
         """Keep the results of the items from ``start`` on."""
         results = self.results
-        if not results and not start:
-            self.results = values
-            return
         if start > len(results):
             results.extend([None] * (start - len(results)))
         results[start : start + len(values)] = values

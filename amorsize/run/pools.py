@@ -5,7 +5,7 @@ They differ from the originals in one thing: a map that is given no chunksize us
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import starmap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -38,29 +38,121 @@ class PoolLike(Protocol):
         """End the pool's workers."""
 
 
+class LoopResult:
+    """What the asynchronous methods of `LoopPool` return: it is there already, as of ``AsyncResult``."""
+
+    def __init__(self, run: Callable[[], Any], callback: Any = None, error_callback: Any = None) -> None:
+        self._value: Any = None
+        self._error: Exception | None = None
+        try:
+            self._value = run()
+        except Exception as exc:  # noqa: BLE001  (get() raises it)
+            self._error = exc
+            if error_callback is not None:
+                error_callback(exc)
+        else:
+            if callback is not None:
+                callback(self._value)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The result, or what the function raised."""
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Nothing to wait for."""
+
+    def ready(self) -> bool:
+        """Always."""
+        return True
+
+    def successful(self) -> bool:
+        """Whether nothing was raised."""
+        return self._error is None
+
+
 class LoopPool:
-    """The methods of a pool, run as a plain loop in the caller."""
+    """The methods of a ``Pool``, run as a plain loop in the caller."""
+
+    def __init__(self) -> None:
+        self._open = True
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """``list(map(func, iterable))``."""
+        self._check()
         return list(map(func, iterable))
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
         """``map(func, iterable)``."""
+        self._check()
         return map(func, iterable)
 
     imap_unordered = imap
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """``list(itertools.starmap(func, iterable))``."""
+        self._check()
         return list(starmap(func, iterable))
 
-    def close(self) -> None:
-        """Nothing to close."""
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+        """``func(*args, **kwds)``."""
+        self._check()
+        return func(*args, **(kwds or {}))
 
-    terminate = join = close
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: Any = None,
+        error_callback: Any = None,
+    ) -> LoopResult:
+        """The same, at once; what it raises is raised by ``get()``."""
+        self._check()
+        return LoopResult(lambda: func(*args, **(kwds or {})), callback, error_callback)
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Any = None,
+        error_callback: Any = None,
+    ) -> LoopResult:
+        """`map`, at once."""
+        self._check()
+        return LoopResult(lambda: list(map(func, iterable)), callback, error_callback)
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Any = None,
+        error_callback: Any = None,
+    ) -> LoopResult:
+        """`starmap`, at once."""
+        self._check()
+        return LoopResult(lambda: list(starmap(func, iterable)), callback, error_callback)
+
+    def close(self) -> None:
+        """No more work is taken."""
+        self._open = False
+
+    terminate = close
+
+    def join(self) -> None:
+        """Nothing to wait for; as of a ``Pool``, it must be closed first."""
+        if self._open:
+            raise ValueError("Pool is still running")
+
+    def _check(self) -> None:
+        if not self._open:
+            raise ValueError("Pool not running")
 
     def __enter__(self) -> Self:
+        self._check()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:

@@ -208,9 +208,7 @@ class Team:
             self._post(handle, self._setup_frame)
 
     def _fork(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any, mask: Any) -> Handle:
-        for stream in (sys.stdout, sys.stderr):  # else what is buffered would be written once by each worker
-            if stream is not None and not stream.closed:
-                stream.flush()
+        child.flush_stdio()  # else what is buffered would be written once by each worker
         read_end, write_end = os.pipe()
         try:
             pid = os.fork()
@@ -331,6 +329,8 @@ class Team:
                     handle.process.kill()
                     handle.process.join()
                 handle.exitcode = handle.process.exitcode
+                if handle.exitcode is None:  # SIGCHLD is ignored: the system has reaped it, and nobody can tell
+                    handle.process._popen.returncode = 0
                 handle.process.close()
             else:
                 handle.exitcode = _reap(handle.pid, handle.pidfd, patience_s)

@@ -381,3 +381,13 @@ assert os.waitpid(child, 0)[1] == 0
         env = {**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": str(path)}
         subprocess.run([sys.executable, str(script), method], env=env, check=True)
         assert sorted(int(str(row["n_items"])) for row in on_disk(path)) == [1, 2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_still_ends_the_program_by_its_signal(tmp_path):
+    """The flush at exit imports modules, which makes CPython forget that Ctrl-C was the reason to leave."""
+    script = "import amorsize, os, signal; amorsize.execute(abs, [1]); os.kill(os.getpid(), signal.SIGINT)"
+    env = {**os.environ, "AMORSIZE_HISTORY": str(tmp_path / "h.sqlite")}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=False)
+    assert done.returncode == -2
+    assert len(History(tmp_path / "h.sqlite")) == 1

@@ -258,17 +258,17 @@ def test_figures_are_believed_for_a_month(helper, store, clock, forget):
 
 
 @pytest.mark.parametrize("forget", [True, False], ids=["store", "memory"])
-def test_doubtful_figures_are_believed_for_an_hour(helper, store, clock, forget):
+def test_doubtful_figures_are_believed_for_five_minutes(helper, store, clock, forget):
     helper.warnings = ("the machine is busy",)
 
-    def after(hours):
-        clock.now = 1e9 + hours * 3600
+    def after(minutes):
+        clock.now = 1e9 + minutes * 60
         if forget:
             kept.forget()
         assert cached_cost("pool", "fork", HERE, store=store).warnings == helper.warnings
         return helper.calls
 
-    assert [after(hours) for hours in (0, 0.9, 1.1, 1.2)] == [1, 1, 2, 2]
+    assert [after(minutes) for minutes in (0, 4, 6, 7)] == [1, 1, 2, 2]
 
 
 def test_figures_from_the_future_are_measured_again(helper, store, clock):
