@@ -236,7 +236,7 @@ class ProcessDriver:
         handle: Handle = message.parts[0]
         self._lost += 1
         self._last_loss = handle
-        at = int(handle.slot[0])
+        at = handle.was_at
         return self.schedule.handle(Lost(message.worker, at if at >= 0 else None, idle=at == child.IDLE))
 
     def _loss_of(self, index: int | None) -> Failure:

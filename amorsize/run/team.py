@@ -16,6 +16,8 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -52,6 +54,7 @@ class Handle:
         self.target: bytearray | None = None  # a large frame being filled
         self.filled = 0
         self.exitcode: int | None = None
+        self.was_at = child.BETWEEN  # what its slot said when it was gone; the slot itself may be another's by now
 
     def read(self, block: bytearray) -> tuple[list[tuple[int, list[Any]]], bool]:
         """All frames that have arrived, and whether the other end is closed."""
@@ -211,7 +214,8 @@ class Team:
         child.flush_stdio()  # else what is buffered would be written once by each worker
         read_end, write_end = os.pipe()
         try:
-            pid = os.fork()
+            with _no_word_of_native_threads():
+                pid = os.fork()
         except BaseException:
             os.close(read_end)
             os.close(write_end)
@@ -339,7 +343,9 @@ class Team:
                 os.close(fd)
         handle.pidfd = handle.lifeline = None
         if handle.slot is not None:
+            handle.was_at = int(handle.slot[0])
             self._free_slots.append(handle.slot[1])
+            handle.slot = None
 
     def _dispose(self) -> None:
         self._selector.close()
@@ -374,6 +380,20 @@ def _signals_held() -> Iterator[Any]:
         yield mask
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _no_word_of_native_threads() -> Iterator[None]:
+    """CPython from 3.12 on warns of a fork beside threads that are not Python's own, such as those that idle in BLAS.
+
+    Whether those are any danger has been decided before (`amorsize.here`); of Python's own threads the warning stays.
+    """
+    if threading.active_count() > 1:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+        yield
 
 
 @contextmanager
