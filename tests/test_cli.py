@@ -340,7 +340,7 @@ USAGE = {
     "not callable": (["execute", "math:pi", "--range", "3"], "math:pi: cannot be called, its type is float"),
     "no items": (["execute", "math:sqrt"], "one of the arguments --range --file is required"),
     "two kinds": (["execute", "math:sqrt", "--range", "3", "--file", "f"], "not allowed with"),
-    "less than none": (["optimize", "math:sqrt", "--range", "-3"], "--range: must not be negative or run backwards: '-3'"),
+    "less than none": (["optimize", "math:sqrt", "--range", "-3"], "--range: must not be negative or run backwards"),
     "not a number": (["optimize", "math:sqrt", "--range", "x"], "--range: must be N or A:N in whole numbers, not 'x'"),
     "no such file": (["execute", "math:sqrt", "--file", "/no/such"], "--file /no/such: No such file or directory"),
     "a directory": (["execute", "math:sqrt", "--file", "."], "--file .: Is a directory"),
