@@ -402,3 +402,10 @@ def array_of(n: int) -> Any:
         np.arange(n).astype("datetime64[s]"),
     )
     return kinds[n % 4]
+
+
+def hang_at_odd(x: int) -> int:
+    """Never ends for odd numbers, in compiled code that heeds no handler."""
+    while x % 2:
+        time.sleep(100)
+    return x * x

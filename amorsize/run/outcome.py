@@ -37,6 +37,8 @@ class Outcome:
     def put(self, start: int, values: list[Any]) -> None:
         """Keep the results of the items from ``start`` on."""
         results = self.results
+        if not values:
+            return  # beyond the end of the source: there are no places to fill up to it
         if start > len(results):
             results.extend([None] * (start - len(results)))
         results[start : start + len(values)] = values

@@ -21,7 +21,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, NamedTuple
 
 from amorsize import worker as child
@@ -171,7 +171,8 @@ class Team:
         self._selector = selectors.DefaultSelector()
         self._block = bytearray(BLOCK)
         self._slots_fd = _memory_file(16 * slots) if start_method != "fork" else None
-        self._slots = memoryview(mmap.mmap(-1 if self._slots_fd is None else self._slots_fd, 16 * slots)).cast("q")
+        self._memory = mmap.mmap(-1 if self._slots_fd is None else self._slots_fd, 16 * slots)
+        self._slots = memoryview(self._memory).cast("q")
         self._free_slots = list(range(slots))[::-1]
         self._n_slots = slots
         _teams.add(self)
@@ -352,6 +353,9 @@ class Team:
         if self._slots_fd is not None:
             os.close(self._slots_fd)
             self._slots_fd = None
+        with suppress(BufferError):  # somebody still looks at a slot: then it goes when he does
+            self._slots.release()
+            self._memory.close()
         self.leaving.clear()
         _teams.discard(self)
 
