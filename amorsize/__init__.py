@@ -32,6 +32,7 @@ __all__ = [
     "execute",
     "machine",
     "optimize",
+    "stream",
 ]
 
 _HOME = {
@@ -44,6 +45,7 @@ _HOME = {
     "execute": ("amorsize.api", "execute"),
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
+    "stream": ("amorsize.api", "stream"),
 }
 
 

@@ -6,11 +6,11 @@ so that the first call does not pay for it; all else is loaded when it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from amorsize.engine import Execution
-from amorsize.requests import check
+from amorsize.requests import check, whole
 
 if TYPE_CHECKING:
     from amorsize.facts import Machine
@@ -131,6 +131,9 @@ def execute(
     on_error: Literal["raise", "collect"] = ...,
     initializer: Callable[..., object] | None = ...,
     initargs: tuple[Any, ...] = ...,
+    timeout: float | None = ...,
+    rate: float | None = ...,
+    max_failures: int | None = ...,
     return_plan: Literal[False] = ...,
 ) -> list[Any]: ...
 
@@ -150,6 +153,9 @@ def execute(
     on_error: Literal["raise", "collect"] = ...,
     initializer: Callable[..., object] | None = ...,
     initargs: tuple[Any, ...] = ...,
+    timeout: float | None = ...,
+    rate: float | None = ...,
+    max_failures: int | None = ...,
     return_plan: Literal[True],
 ) -> tuple[list[Any], Plan]: ...
 
@@ -168,6 +174,9 @@ def execute(
     on_error: Literal["raise", "collect"] = "raise",
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
+    timeout: float | None = None,
+    rate: float | None = None,
+    max_failures: int | None = None,
     return_plan: bool = False,
 ) -> list[Any] | tuple[list[Any], Plan]:
     """Run ``list(map(func, data))`` as fast as it can run here.
@@ -188,6 +197,15 @@ def execute(
         Called as ``initializer(*initargs)`` wherever func is about to run: in each worker, and in this process.
     initargs : tuple
         Its arguments.
+    timeout : float, optional
+        Seconds that an item may run; then its worker is ended, and the item counts as one that raised
+        `ItemTimeoutError`. Needs processes: ``"auto"`` then means them, and func is never called in this process.
+    rate : float, optional
+        Items per second that may begin, all workers together (in any t seconds at most ``rate * t``, and 50 ms' worth
+        more). Repeats count.
+    max_failures : int, optional
+        With ``on_error="collect"``: when more items than these have failed, nothing more is run, and the exception of
+        the first one is raised.
     return_plan : bool
         Also return the `Plan` that was carried out.
 
@@ -202,6 +220,8 @@ def execute(
         For a bad argument, by its name.
     Exception
         What func raised, its type kept, with the item's index and a short repr as a note.
+    ItemTimeoutError
+        When an item ran longer than ``timeout``.
     WorkerLostError
         When an item's worker process died, and died again when the item was repeated alone.
     TransferError
@@ -231,6 +251,9 @@ def execute(
             on_error=on_error,
             initializer=initializer,
             initargs=initargs,
+            timeout=timeout,
+            rate=rate,
+            max_failures=max_failures,
         )
     )
     results = execution.run_and_record()
@@ -239,3 +262,88 @@ def execute(
     from amorsize.planning import plan_of
 
     return results, plan_of(execution)
+
+
+def stream(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    ordered: bool = True,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    history: History | None = None,
+    retries: int = 0,
+    on_error: Literal["raise", "collect"] = "raise",
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    timeout: float | None = None,
+    rate: float | None = None,
+    max_failures: int | None = None,
+    max_ahead: int | None = None,
+    max_ahead_bytes: int | None = None,
+) -> Generator[Any, None, None]:
+    """Like `execute`, but hands out results one by one while the map goes on; ``data`` may be infinite.
+
+    Items are read, and run, only so far ahead of whoever takes the results: by at most ``max_ahead`` items, and as
+    many as make ``max_ahead_bytes`` of results. Work goes on while results are taken, in the thread that takes them.
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, history
+        As in `execute`.
+    retries, on_error, initializer, initargs, timeout, rate, max_failures
+        As in `execute`.
+    ordered : bool
+        Results in the order of ``data``; else as they come.
+    max_ahead : int, optional
+        Items that may be under way or waiting to be taken; by default 16,384.
+    max_ahead_bytes : int, optional
+        Bytes of results that may wait to be taken; by default 64 MB. At least one result always may.
+
+    Returns
+    -------
+    generator
+        Yields results. Its ``close()`` ends the workers, as does the end of a ``with contextlib.closing(...)`` block,
+        or dropping it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, by its name, at the call.
+    Exception
+        What func raised, when the results before it have been taken (if ``ordered``).
+
+    Examples
+    --------
+    >>> import amorsize, itertools
+    >>> squares = amorsize.stream(lambda x: x * x, itertools.count())
+    >>> [next(squares) for _ in range(4)]
+    [0, 1, 4, 9]
+    >>> squares.close()
+    """
+    from amorsize.streams import stream_results
+
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        history=history,
+        retries=retries,
+        on_error=on_error,
+        initializer=initializer,
+        initargs=initargs,
+        timeout=timeout,
+        rate=rate,
+        max_failures=max_failures,
+    )
+    return stream_results(
+        request,
+        ordered=ordered,
+        max_ahead=whole("max_ahead", max_ahead, least=1, optional=True),
+        max_ahead_bytes=whole("max_ahead_bytes", max_ahead_bytes, least=1, optional=True),
+    )

@@ -1,92 +1,91 @@
 """``execute()`` from its first item to its last: a plain loop, then whatever the model says is faster.
 
 The opening decides (`amorsize.model.opening`), the loop, threads or a team carry out (`amorsize.run`); this module
-connects them, measures what the opening asks for, and tells the story afterwards.
+connects them, measures what the opening asks for, and tells the story afterwards. It goes step by step, so that
+somebody may take results away between two steps (`amorsize.streams`) or end it there.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable
 from functools import partial
-from time import perf_counter, time
+from math import ceil
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker
-from amorsize.errors import AmorsizeError, TransferError, WorkerLostError
 from amorsize.facts import Costs, Forecast, Observation, Ran
-from amorsize.here import (
-    UNGUARDED,
-    is_being_imported_by_a_child,
-    main_is_interactive,
-    resolve_start_method,
-    share_of,
-)
+from amorsize.here import resolve_start_method, share_of
 from amorsize.learn.history import History
-from amorsize.model.cost import OWN_THREADS
-from amorsize.model.opening import Go, Opening, Probe, RunMore, Terms, TryThreads, WatchLock, Weigh, loop_forecast
+from amorsize.model.crew import Crew
+from amorsize.model.events import Event
+from amorsize.model.opening import Go, Opening, Probe, RunMore, Terms, TryThreads, WatchLock, Weigh
+from amorsize.model.pace import Pace
 from amorsize.model.recorded import recorded
-from amorsize.model.schedule import MAX_RESTARTS, Schedule
+from amorsize.model.schedule import Schedule
 from amorsize.requests import Request
 from amorsize.run.loop import STREAM_BATCH, Loop
 from amorsize.run.outcome import Outcome
-from amorsize.run.source import Indexable, source_of
+from amorsize.run.source import source_of
+from amorsize.run.vigil import Ticker, Vigil, drain
+from amorsize.story import Story
 
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
+    from amorsize.run.drive import ProcessDriver
+    from amorsize.run.threads import ThreadDriver
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
+MOST_THREADS: Final = 256  # that a run may grow to by itself
+MOST_PROCESSES_PER_CORE: Final = 4
+ALIKE: Final = 0.5  # a larger spread between items, relative to their mean, says that they cannot be compared
 
-
-RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
-
-
-@dataclass(slots=True)
-class Story:
-    """What happened in one run; the plan and the row of history are made from it."""
-
-    opening: Opening
-    go: Forecast | None = None
-    alternatives: list[Forecast] = field(default_factory=list)
-    loop_s: float = 0.0  # spent in the caller before going parallel
-    spent_items: int = 0
-    n_items: int = 0
-    wall_s: float = 0.0
-    ran: Ran | None = None
-    blind: bool = False  # func was not to run here, so nothing was looked at
-    sample: Sample | None = None
-    machine: Machine | None = None
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def loop_only_s(self) -> float:
-        """What the plain loop was expected to take in all when it was last asked; what it took, if nobody asked."""
-        opening = self.opening
-        if opening.terms is None or not opening.items:
-            return opening.wall_s
-        return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+Steps = Generator[None, None, None]
 
 
 class Execution:
-    """One call of ``execute``."""
+    """One call of ``execute`` or ``stream``.
 
-    def __init__(self, request: Request) -> None:
+    Parameters
+    ----------
+    request : Request
+    outcome : Outcome, optional
+        Where results go; by default they are all kept, in order.
+    window : int, optional
+        How many items may be ahead of whoever takes the results away.
+    tickers : iterable of Ticker
+        Who wants to look every now and then.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        outcome: Outcome | None = None,
+        *,
+        window: int | None = None,
+        tickers: Iterable[Ticker] = (),
+    ) -> None:
         self.request = request
-        self.source = source_of(request.data)
-        self.outcome = Outcome(request.on_error)
+        self.window = window
+        self.source = source_of(request.data, one_by_one=window is not None)
+        self.outcome = outcome or Outcome(request.on_error, request.max_failures)
         self.loop = Loop(request.func, self.source, self.outcome, request.retries)
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
         self.backends = request.backends
+        self.pace = None if request.rate is None else Pace(request.rate)
+        self.vigil = Vigil(tickers)
+        self.driver: ProcessDriver | ThreadDriver | None = None  # who runs what is left, once it goes parallel
         self.start_note: str | None = None  # why workers do not start by fork
         self.story = Story(
             Opening(
                 self.source.length,
                 indexable=self.source.indexable,
                 most_cores=os.cpu_count() or 1,
-                spread=request.spread,
+                spread=request.spread and window is None and request.rate is None,
+                rate=request.rate,
             ),
         )
 
@@ -94,61 +93,47 @@ class Execution:
         """Run the map, and leave a row in the history whatever comes of it."""
         outcome = "raised"
         try:
-            results = self.run()
+            for _ in self.steps():
+                pass
+            results = self.outcome.finish(self.source.item)
             outcome = "ok"
             return results
         finally:
-            self._record(outcome)
+            # Buffered; it is written when the program ends, or somebody asks.
+            history = History() if self.request.history is None else self.request.history
+            history.record(self.story.row(self.request, outcome))
 
-    def _record(self, outcome: str) -> None:
-        """Buffer a row; it is written when the program ends, or somebody asks."""
-        story = self.story
-        go = story.go
-        if story.sample is None and story.wall_s > RECORD_SAMPLE_S and not story.blind:
-            story.sample = story.opening.sample()
-        history = History() if self.request.history is None else self.request.history
-        history.record(
-            {
-                "at_s": time(),
-                "function": self.request.func,
-                "n_items": story.n_items,
-                "backend": "serial" if go is None else go.backend,
-                "n_jobs": 1 if go is None else go.workers,
-                "chunksize": max(1, story.n_items) if go is None else go.chunksize,
-                "start_method": None if go is None else go.start_method,
-                "predicted_s": None if go is None or go.total_s <= 0 else story.loop_s + go.total_s,
-                "clock_s": story.wall_s,
-                "sample": story.sample,
-                "machine": story.machine,
-                "outcome": outcome,
-            }
-        )
-
-    def run(self) -> list[Any]:
-        """Run the map; its results in the order of the items."""
+    def steps(self) -> Steps:
+        """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
         began = perf_counter()
         request = self.request
         try:
             if request.backends == ("processes",):
-                self._go_blind()
+                yield from self._go_blind()
             else:
                 if request.initializer is not None:
                     request.initializer(*request.initargs)
                 if request.backends == ("serial",):
-                    self._finish_loop()
+                    yield from self._finish_loop()
                 else:
-                    self._open()
-            return self.outcome.finish(self.source.item)
+                    yield from self._open()
+            if not self.outcome.doomed:
+                self.source.finish()
         finally:
             self.story.wall_s = perf_counter() - began
             self.story.n_items = len(self.outcome.results)
 
+    def tell(self, event: Event) -> None:
+        """Have the schedule hear of something, if there is one."""
+        if self.driver is not None:
+            self.driver.tell([event])
+
     # -- the loop ------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+    def _open(self) -> Steps:
         """The opening's loop; ends when everything is done."""
         opening = self.story.opening
-        while self.todo:
+        while self.todo and not self.outcome.doomed:
             if opening.terms is None and opening.wants_terms(self.backends):
                 opening.terms = self._terms()
             step = opening.next()
@@ -163,24 +148,44 @@ class Execution:
             elif isinstance(step, TryThreads):
                 self._try_threads(step.items)
             elif isinstance(step, Go):
-                self._go(step.forecast)
+                yield from self._go(step.forecast)
+            yield
 
     def _advance(self, items: int) -> Observation:
         """Run the next items in the loop."""
+        if self.pace is not None:
+            items = self._paced(items)
         start, stop = self.todo[0]
         end = start + items if stop is None else min(start + items, stop)
         seen = self.loop.run(start, end)
-        if seen.items < end - start or end == stop:
+        end = start + seen.items
+        over = self.source.length is not None and end >= self.source.length
+        if end == stop or over:
             self.todo.popleft()
         else:
             self.todo[0] = (end, stop)
+        self.vigil.look(perf_counter())
         return seen
 
-    def _finish_loop(self) -> None:
+    def _paced(self, items: int) -> int:
+        """How many of these items may begin now; waits until one may."""
+        assert self.pace is not None
+        while not (allowed := self.pace.allowed(perf_counter())):
+            sleep(self.pace.wait_s(perf_counter()))
+            self.vigil.look(perf_counter())
+        allowed = min(items, allowed)
+        self.pace.spend(allowed, perf_counter())
+        return allowed
+
+    def _finish_loop(self) -> Steps:
         opening = self.story.opening
-        while self.todo:
+        whole = self.window is None and not self.vigil.tickers
+        while self.todo and not self.outcome.doomed:
             start, stop = self.todo[0]
-            opening.saw(self._advance(STREAM_BATCH if stop is None else stop - start))
+            left = STREAM_BATCH if stop is None else stop - start
+            items = left if whole else opening.batch().items
+            opening.saw(self._advance(items))
+            yield
 
     def _probe(self, step: Probe) -> list[Observation]:
         """Run items at positions spread evenly over what is left of the only segment."""
@@ -195,7 +200,7 @@ class Execution:
             seen.append(one := self.loop.run(end - step.items, end))
             rest.append((begin, end - step.items))
             begin, spent = end, spent + one.wall_s
-            if spent > step.budget_s:
+            if spent > step.budget_s or self.outcome.doomed:
                 break
         rest.append((begin, stop))
         self.todo.extend(r for r in rest if r[0] < r[1])
@@ -230,7 +235,7 @@ class Execution:
         assert terms is not None
         assert terms.costs.processes is not None
         inherits = terms.costs.processes.start_method == "fork"
-        results = [r for r in self.outcome.results[: 4 * 16] if r is not None][:16]
+        results = [r for r in self.outcome.some(4 * 16) if r is not None][:16]
         items: Any = [] if inherits and self.source.indexable else self._next_items()
         return weigh(items, results, func=None if inherits else self.request.func)
 
@@ -249,68 +254,103 @@ class Execution:
         """Run the next items on two threads; what fails there is run again by the loop."""
         start, stop = self.todo.popleft()
         end = start + items if stop is None else min(start + items, stop)
-        if end != stop:
-            self.todo.appendleft((end, stop))
         opening = self.story.opening
-        schedule = Schedule([(start, end)], 2, item_s=opening.item_s, evidence=max(1, (end - start) // 4))
+        schedule = Schedule(
+            [(start, end)], 2, item_s=opening.item_s, evidence=max(1, (end - start) // 4), pace=self.pace
+        )
         trial = Outcome("collect")
-        ran = self._drive_threads(schedule, trial)
-        if trial.doomed:
+        ran = drain(self._thread_driver(schedule, trial).steps())
+        if trial.fatal is not None:
             trial.finish(self.source.item)
+        length = self.source.length
+        if length is None or length > end:
+            if end != stop:
+                self.todo.appendleft((end, stop))
+        else:  # the source ended
+            self.todo.clear()
+        self.outcome.put(start, trial.results[start:], but=trial.failures)
         for index in sorted(trial.failures):
             self.loop.run(index, index + 1)
-            trial.results[index] = self.outcome.results[index]
-        self.outcome.put(start, trial.results[start:])
-        if ran.items < end - start:  # the source ended
-            self.todo.clear()
         opening.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
 
     # -- going parallel ------------------------------------------------------------------------------------------
 
-    def _go(self, chosen: Forecast) -> None:
-        """Run everything left as ``chosen``; when that cannot start, the loop goes on without it."""
-        story = self.story
-        opening = story.opening
+    def _go(self, chosen: Forecast) -> Steps:
+        """Run everything left as ``chosen``; when that cannot start or does not pay, the loop goes on without it."""
+        from amorsize.launch import NoTeam
+
+        story, opening = self.story, self.story.opening
         assert opening.terms is not None
-        story.go, story.sample = chosen, opening.sample()
-        _, story.alternatives = opening.candidates(opening.terms, story.sample)
-        story.loop_s, story.spent_items = opening.wall_s, len(self.outcome.results)
-        evidence = max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9))))
-        make = partial(
-            Schedule,
-            list(self.todo),
-            chosen.workers,
-            item_s=opening.item_s,
-            evidence=evidence,
-            retries=self.request.retries,
-        )
-        if chosen.backend == "threads":
-            story.ran = self._drive_threads(make(), self.outcome)
-            self.todo.clear()
-            return
-        if self.start_note:
-            story.warnings.append(self.start_note)
-        quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
+        if story.go is None:
+            story.go, story.sample = chosen, opening.sample()
+            _, story.alternatives = opening.candidates(opening.terms, story.sample)
+            story.loop_s = opening.wall_s
+        threads = chosen.backend == "threads"
         may_help = "serial" in self.backends
+        quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
+        schedule = self._schedule(
+            chosen,
+            item_s=opening.item_s,
+            evidence=max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
+            caller_helps=quick and may_help and not threads,
+            crew=self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
+        )
         try:
-            story.ran = self._drive_processes(chosen, make(caller_helps=quick and may_help), self._kept_loop())
-            self.todo.clear()
-        except _NoTeam as exc:
+            self.driver = (
+                self._thread_driver(schedule, self.outcome)
+                if threads
+                else self._process_driver(chosen, schedule, self.loop if may_help else None)
+            )
+            story.ran = yield from self._drive(self.driver)
+        except NoTeam as exc:
             if not may_help:
                 raise exc.why from exc.why.__cause__
             story.warnings.append(str(exc.why))
-            self.backends = tuple(b for b in self.backends if b != "processes")
-            opening.withdraw("processes")
+        if self.todo:
+            # The caller's own thread is always to be had.
+            self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
+            opening.withdraw(chosen.backend)
 
-    def _kept_loop(self) -> Loop | None:
-        return self.loop if "serial" in self.backends else None
+    def _drive(self, driver: ProcessDriver | ThreadDriver) -> Generator[None, None, Ran]:
+        """Let a driver run what is left; what it hands back stays to be done."""
+        try:
+            ran = yield from driver.steps()
+        finally:
+            self.driver = None
+            self.story.warnings += driver.warnings
+        self.todo = deque(driver.left_over)
+        opening = self.story.opening
+        if self.todo and opening.n_items is not None:
+            opening.n_items -= ran.items
+        return ran
 
-    def _go_blind(self) -> None:
+    def _crew(self, chosen: Forecast, here: Machine, sample: Sample, may_lose: bool) -> Crew | None:
+        """Who watches whether the workers pay."""
+        most = self.request.max_workers or MOST_THREADS
+        if chosen.backend == "processes":
+            most = min(most, MOST_PROCESSES_PER_CORE * ceil(here.usable_cores))
+        alike = sample.item_std_s < ALIKE * sample.item_s
+        return Crew(here.usable_cores, max(most, chosen.workers), sample.item_s if alike else 0.0, may_lose)
+
+    def _schedule(self, chosen: Forecast, **options: Any) -> Schedule:
+        return Schedule(
+            list(self.todo),
+            chosen.workers,
+            retries=self.request.retries,
+            timeout_s=self.request.timeout_s,
+            pace=self.pace,
+            window=self.window,
+            **options,
+        )
+
+    def _go_blind(self) -> Steps:
         """``backend="processes"``: nothing may run here, so workers start at once and the schedule learns from them."""
+        from amorsize.launch import NoTeam, no_forecast
+
         terms = self._terms()
         assert terms.costs.processes is not None
         n = self.source.length
-        cores = max(1, -int(-terms.machine.usable_cores // 1))
+        cores = max(1, ceil(terms.machine.usable_cores))
         # Nobody may look whether items wait, so a number that the user names is believed; but not within a worker, or
         # nested calls would multiply.
         asked = self.request.max_workers or cores
@@ -319,98 +359,41 @@ class Execution:
         workers = max(1, asked if n is None else min(asked, n))
         if n == 0:
             return
-        if self.start_note:
-            self.story.warnings.append(self.start_note)
-        schedule = Schedule(list(self.todo), workers, retries=self.request.retries)
-        chosen = Forecast(
-            backend="processes",
-            workers=workers,
-            chunksize=1,
-            start_method=terms.costs.processes.start_method,
-            total_s=0.0,
-            low_s=0.0,
-            high_s=0.0,
-            breakdown=_no_breakdown(),
+        chosen = no_forecast(workers, terms.costs.processes.start_method)
+        crew = (
+            None if self.request.max_workers else self._crew(chosen, terms.machine, self.story.opening.sample(), False)
         )
+        schedule = self._schedule(chosen, crew=crew)
         self.story.go, self.story.blind = chosen, True
         try:
-            self.story.ran = self._drive_processes(chosen, schedule, None)
-        except _NoTeam as exc:
+            self.driver = self._process_driver(chosen, schedule, None)
+            self.story.ran = yield from self._drive(self.driver)
+        except NoTeam as exc:
             raise exc.why from exc.why.__cause__
 
-    def _drive_threads(self, schedule: Schedule, outcome: Outcome) -> Ran:
+    def _thread_driver(self, schedule: Schedule, outcome: Outcome) -> ThreadDriver:
         from amorsize.run.threads import ThreadDriver
 
         request = self.request
         initializer = None
         if request.initializer is not None:
             initializer = partial(request.initializer, *request.initargs)
-        return ThreadDriver(schedule, self.source, outcome, request.func, initializer).run()
+        by_mail = self.window is not None
+        return ThreadDriver(schedule, self.source, outcome, request.func, initializer, self.vigil, by_mail=by_mail)
 
-    def _drive_processes(self, chosen: Forecast, schedule: Schedule, loop: Loop | None) -> Ran:
+    def _process_driver(self, chosen: Forecast, schedule: Schedule, loop: Loop | None) -> ProcessDriver:
+        from amorsize.launch import a_team
         from amorsize.run.drive import ProcessDriver
-        from amorsize.run.team import Team
 
-        if is_being_imported_by_a_child():
-            raise RuntimeError(UNGUARDED)
-        request, sample = self.request, self.story.sample
-        cores = self.story.machine.usable_cores if self.story.machine is not None else 1.0
-        share = max(1.0, cores / chosen.workers)
-        runs_threads = sample is None or sample.own_threads > OWN_THREADS
-        native = max(1, int(share)) if runs_threads and "numpy" in sys.modules else None
-        forks = chosen.start_method == "fork"
-        setup = worker.Setup(
-            request.func,
-            keep_going=request.on_error == "collect" or request.retries > 0,
-            initializer=request.initializer,
-            initargs=request.initargs,
-            cores=share,
-            native_threads=native,
-            by_value=not forks and main_is_interactive(),
-        )
-        assert chosen.start_method is not None
-        inherited = self.source.data if forks and isinstance(self.source, Indexable) else None
-        try:
-            team = Team(setup, inherited, chosen.start_method, chosen.workers + MAX_RESTARTS + 1)
-        except Exception as exc:
-            why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
-            why.__cause__ = exc
-            raise _NoTeam(why) from exc
-        driver = ProcessDriver(schedule, team, self.source, self.outcome, loop)
-        try:
-            return driver.run()
-        finally:
-            self.story.warnings += driver.warnings
-
-
-class _NoTeam(Exception):  # noqa: N818
-    """Worker processes cannot even be tried: the function cannot be sent to any, or no descriptor is to be had."""
-
-    def __init__(self, why: AmorsizeError) -> None:
-        super().__init__(why)
-        self.why = why
-
-
-def _no_breakdown() -> Any:
-    from amorsize.facts import Breakdown
-
-    return Breakdown()
-
-
-def _culprit(setup: worker.Setup) -> tuple[str, None, str]:
-    """Which part of a setup cannot be pickled, and why."""
-    parts: list[tuple[str, object]] = [("func", setup.func), ("initializer", (setup.initializer, setup.initargs))]
-    for what, part in parts:
-        try:
-            worker.dumps(part, setup.by_value)
-        except Exception as exc:  # noqa: BLE001
-            return what, None, worker.describe(part, exc)
-    return "func", None, "nobody knows why"
+        if self.start_note:
+            self.story.warnings.append(self.start_note)
+        story = self.story
+        cores = story.machine.usable_cores if story.machine is not None else 1.0
+        most = schedule.crew.most if schedule.crew is not None else chosen.workers
+        team = a_team(self.request, self.source, chosen, cores, story.sample, most)
+        return ProcessDriver(schedule, team, self.source, self.outcome, loop, self.vigil)
 
 
 def known_cost(engine: str, start_method: str | None) -> Any:
     """What this process knows of an engine's cost without measuring or reading anything."""
-    return _learned.get((engine, start_method)) or recorded(engine, start_method)
-
-
-_learned: dict[tuple[str, str | None], Any] = {}
+    return recorded(engine, start_method)

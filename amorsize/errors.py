@@ -4,6 +4,7 @@
 
     AmorsizeError
     ├── WorkerLostError          a worker process died at an item
+    ├── ItemTimeoutError         (also TimeoutError) an item ran longer than timeout=
     ├── TransferError            (also pickle.PicklingError) something cannot cross to or from a worker
     └── RemoteError              an item's exception that cannot be rebuilt in the caller
 
@@ -71,6 +72,29 @@ _SIGNAL_ADVICE = {
     15: "Something asked it to end: a supervisor, a time limit, or func itself.",
 }
 _CRASH_ADVICE = "A crash in compiled code is likely: run func on that item alone with python -X faulthandler."
+
+
+class ItemTimeoutError(AmorsizeError, TimeoutError):
+    """An item ran longer than ``timeout``; its worker was ended.
+
+    Attributes
+    ----------
+    index : int
+        Position in ``data`` of the item.
+    timeout_s : float
+        How long it was allowed to run, in seconds.
+    """
+
+    def __init__(self, index: int, timeout_s: float) -> None:
+        self.index, self.timeout_s = index, timeout_s
+        super().__init__(index, timeout_s)
+
+    def __str__(self) -> str:
+        return (
+            f"item {self.index} ran longer than timeout={self.timeout_s:g} s, and its worker process was ended. It may "
+            "wait for something that never comes: run func on that item alone. Give it more time (timeout=), repeat it "
+            "(retries=), or keep all other results with on_error='collect'."
+        )
 
 
 class TransferError(AmorsizeError, pickle.PicklingError):

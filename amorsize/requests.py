@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 from amorsize.facts import Backend
 from amorsize.here import available_start_methods
@@ -40,6 +40,9 @@ class Request:
     on_error: Literal["raise", "collect"] = "raise"
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
+    timeout_s: float | None = None
+    rate: float | None = None
+    max_failures: int | None = None
 
 
 def check(
@@ -56,8 +59,11 @@ def check(
     on_error: Any = "raise",
     initializer: Any = None,
     initargs: Any = (),
+    timeout: Any = None,
+    rate: Any = None,
+    max_failures: Any = None,
 ) -> Request:
-    """Check every argument of ``optimize`` and ``execute``.
+    """Check every argument of ``optimize``, ``execute`` and ``stream``.
 
     Raises
     ------
@@ -80,21 +86,47 @@ def check(
         raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
     if sample not in ("spread", "head"):
         raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
+    timeout_s = _positive("timeout", timeout, "seconds")
+    failures = whole("max_failures", max_failures, least=0, optional=True)
+    if failures is not None and on_error != "collect":
+        raise ValueError("max_failures: counts failures that are collected; use it with on_error='collect'")
     return Request(
         func=func,
         data=data,
         auto=isinstance(backend, str) and backend == "auto",
-        backends=_backends(backend),
-        max_workers=_whole("max_workers", max_workers, least=1, optional=True),
+        backends=_backends(backend) if timeout_s is None else _can_time_out(backend),
+        max_workers=whole("max_workers", max_workers, least=1, optional=True),
         start_method=_start_method(start_method),
-        memory_limit_bytes=_whole("memory_limit", memory_limit, least=1, optional=True),
+        memory_limit_bytes=whole("memory_limit", memory_limit, least=1, optional=True),
         spread=sample == "spread",
         history=_history(history),
-        retries=_whole("retries", retries, least=0) or 0,
+        retries=whole("retries", retries, least=0) or 0,
         on_error=on_error,
         initializer=initializer,
         initargs=tuple(initargs),
+        timeout_s=timeout_s,
+        rate=_positive("rate", rate, "items per second"),
+        max_failures=failures,
     )
+
+
+def _can_time_out(backend: Any) -> tuple[Backend, ...]:
+    """Only a process can be ended whatever it is at."""
+    named = _backends(backend)
+    if backend != "auto" and "processes" not in named:
+        raise ValueError(f"timeout: needs worker processes, which alone can be ended; backend={backend!r} has none")
+    return ("processes",)
+
+
+def _positive(name: str, value: Any, unit: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat | SupportsIndex) or isinstance(value, str):
+        raise TypeError(f"{name}: must be a number of {unit} or None, not {_kind(value)}")
+    number = float(value)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name}: must be a positive, finite number of {unit}, not {value!r}")
+    return number
 
 
 def _kind(obj: object) -> str:
@@ -125,7 +157,7 @@ def _backends(backend: Any) -> tuple[Backend, ...]:
     raise TypeError(f"backend: must be 'auto', one of {BACKENDS} or a tuple of these, not {_kind(backend)}")
 
 
-def _whole(name: str, value: Any, *, least: int, optional: bool = False) -> int | None:
+def whole(name: str, value: Any, *, least: int, optional: bool = False) -> int | None:
     if value is None and optional:
         return None
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):

@@ -36,7 +36,7 @@ SPAN = struct.Struct("<qq")
 
 Slot = Any
 """Two 64-bit integers shared with the caller (memoryview cast to ``q``): the index of the item that runs, or one of
-the two below; and the slot's own number."""
+the two below; and when it began (``time.monotonic_ns``), if items may run only for so long."""
 
 IDLE, BETWEEN = -1, -2  # waiting for a span; at a span, yet at none of its items (to pickle its results, say)
 
@@ -49,7 +49,7 @@ cores_share: float | None = None
 class Setup:
     """What a worker that inherits nothing must be sent once: it is pickled with cloudpickle where need be."""
 
-    __slots__ = ("by_value", "cores", "func", "initargs", "initializer", "keep_going", "native_threads")
+    __slots__ = ("by_value", "cores", "func", "initargs", "initializer", "keep_going", "native_threads", "timed")
 
     def __init__(
         self,
@@ -61,7 +61,9 @@ class Setup:
         cores: float = 1.0,
         native_threads: int | None = None,
         by_value: bool = False,
+        timed: bool = False,
     ) -> None:
+        self.timed = timed
         self.func = func
         self.keep_going = keep_going
         self.initializer = initializer
@@ -198,7 +200,7 @@ def loads(parts: Sequence[Any]) -> Any:
 
 
 def run_items(
-    func: Callable[[Any], Any], items: Iterable[Any], first: int, keep_going: bool, slot: Slot
+    func: Callable[[Any], Any], items: Iterable[Any], first: int, keep_going: bool, slot: Slot, timed: bool = False
 ) -> tuple[list[Any], list[ItemError]]:
     """Run ``func`` over ``items``, whose first has index ``first``.
 
@@ -208,7 +210,10 @@ def run_items(
     results: list[Any] = []
     errors: list[ItemError] = []
     append = results.append
+    now_ns = time.monotonic_ns
     for index, item in enumerate(items, first):
+        if timed:
+            slot[1] = now_ns()  # before the item's index: who reads them the other way round never sees it too old
         slot[0] = index
         try:
             append(func(item))
@@ -271,7 +276,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
             continue
         wall_s, cpu_s = clock(), cpu()
         func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
-        results, errors = run_items(func, items, start, setup.keep_going, slot)
+        results, errors = run_items(func, items, start, setup.keep_going, slot, setup.timed)
         timing = (clock() - wall_s, cpu() - cpu_s)
         del items, parts
         answer = encode(results, errors, start, timing, setup.by_value)

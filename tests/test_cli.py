@@ -30,7 +30,7 @@ from amorsize.store import Store
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 60.0  # a program that hangs must not hang the tests
 
-FUNCTIONS = '''
+FUNCTIONS = """
 import atexit, os, sys, threading
 
 def square(x):
@@ -71,7 +71,7 @@ class Tools:
         return x / 2
 
 not_a_function = 3
-'''
+"""
 names = count()
 
 

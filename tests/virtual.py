@@ -3,7 +3,7 @@
 import heapq
 import random
 
-from amorsize.model.schedule import (
+from amorsize.model.events import (
     CALLER,
     Abandon,
     Done,
@@ -13,10 +13,10 @@ from amorsize.model.schedule import (
     Lost,
     Ready,
     Retire,
-    Schedule,
     Send,
     Start,
 )
+from amorsize.model.schedule import Schedule
 
 
 class Run:
@@ -42,7 +42,7 @@ class Run:
         heapq.heappush(self.queue, (self.now + delay, self.ticket, what, args))
 
     def go(self):
-        self.obey(self.schedule.begin())
+        self.obey(self.schedule.begin(self.now))
         while self.queue and not self.finished and not self.abandoned:
             self.now, _, what, args = heapq.heappop(self.queue)
             what(*args)
@@ -51,7 +51,7 @@ class Run:
 
     def tell(self, event):
         self.log.append((self.now, event))
-        self.obey(self.schedule.handle(event))
+        self.obey(self.schedule.handle(event, self.now))
 
     def obey(self, instructions):
         for instruction in instructions:
@@ -67,12 +67,12 @@ class Run:
                 case Retire(number):
                     assert not self.sent.pop(number)
                     self.ready.discard(number)
-                case Fail(index, lost):
+                case Fail(index, why):
                     assert index not in self.failed
-                    self.failed[index] = lost
+                    self.failed[index] = why
                 case Finish():
                     self.finished += 1
-                case Abandon():
+                case Abandon(_):
                     self.abandoned += 1
                     self.sent.pop(CALLER, None)  # what the caller was about to run is left over with the rest
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from amorsize.clock import REAL, Clock
 
 if TYPE_CHECKING:
-    from amorsize.model.schedule import Event, Instruction
+    from amorsize.model.events import Event, Instruction
 
 SPIN_S: Final = 50e-6
 PAYLOAD_BYTES: Final = 1 << 20  # 16 pipefuls: large enough that what a message costs in itself does not show
@@ -197,7 +197,8 @@ def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]
 def _own(start_method: str | None, workers: int, cores: float, chunks: int, payloads: int, clock: Clock) -> Lap:
     from dataclasses import replace
 
-    from amorsize.model.schedule import Done, Lost, Ready, Schedule
+    from amorsize.model.events import Done, Lost, Ready
+    from amorsize.model.schedule import Schedule
     from amorsize.run.drive import ProcessDriver
     from amorsize.run.outcome import Outcome
     from amorsize.run.source import source_of
@@ -214,11 +215,11 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
     class Watched(Schedule):
         """Looks at the watch; is told of the workers when all are ready, and of chunks that all take equally long."""
 
-        def handle(self, event: Event) -> list[Instruction]:
+        def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
             match event:
                 case Done():
                     marks.append((clock.wall(), clock.process_cpu()))
-                    return super().handle(replace(event, wall_s=told_s))
+                    return super().handle(replace(event, wall_s=told_s), now_s)
                 case Ready():
                     arrivals.append(clock.wall())
                     if len(arrivals) < workers:
@@ -226,11 +227,11 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
                     marks.append((clock.wall(), clock.process_cpu()))
                     instructions: list[Instruction] = []
                     for number in range(workers):
-                        instructions += super().handle(Ready(number))
+                        instructions += super().handle(Ready(number), now_s)
                     return instructions
                 case Lost():
                     raise ChildProcessError("a worker ended while it was measured")
-            return super().handle(event)
+            return super().handle(event, now_s)
 
     inherits = start_method == "fork"
     short = max(chunks, workers)

@@ -108,6 +108,7 @@ class Sampler:
             self.head.extend(islice(self.rest, stop - len(self.head)))
             stop = min(stop, len(self.head))
         seen = self.loop.run(start, stop)
+        self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
         self.spent_s += seen.wall_s
         return seen

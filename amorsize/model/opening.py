@@ -44,6 +44,7 @@ CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
+KEEPS_UP: Final = 0.7  # a loop that is busy for less of the time keeps up with the rate that items may begin at
 RATE_WEIGHT: Final = 0.3
 UNSURE: Final = 0.3  # relative standard error of the mean, from one item
 
@@ -130,10 +131,21 @@ class Opening:
         Cores that there can be at the most, asked before anybody looks at the machine.
     spread : bool
         Whether to probe spread positions.
+    rate : float, optional
+        Items per second that may begin.
     """
 
-    def __init__(self, n_items: int | None, *, indexable: bool, most_cores: int, spread: bool = True) -> None:
+    def __init__(
+        self,
+        n_items: int | None,
+        *,
+        indexable: bool,
+        most_cores: int,
+        spread: bool = True,
+        rate: float | None = None,
+    ) -> None:
         self.n_items = n_items
+        self.rate = rate
         self.most_cores = most_cores
         self.terms: Terms | None = None
         self.items = 0
@@ -293,6 +305,8 @@ class Opening:
         """Whether going parallel could conceivably pay; before that nobody need look at the machine."""
         if not self.items:
             return False
+        if self.rate is not None and self.rate * self.item_s < KEEPS_UP:
+            return False
         left = self.left
         left_s = left * self.item_s
         if self._waits():
@@ -322,9 +336,10 @@ class Opening:
         return self.items > 0 and ("serial" not in backends or self.worth_asking())
 
     def withdraw(self, backend: Backend) -> None:
-        """This backend turned out not to be had."""
+        """This backend turned out not to be had, or not to pay."""
         assert self.terms is not None
-        self.terms = replace(self.terms, backends=tuple(b for b in self.terms.backends if b != backend))
+        rest: tuple[Backend, ...] = tuple(b for b in self.terms.backends if b != backend)
+        self.terms = replace(self.terms, backends=rest or ("serial",))
 
     def batch(self) -> RunMore:
         """The next batch of the loop: doubling, until it takes about `BATCH_S`."""

@@ -1,13 +1,15 @@
 """Who runs what, decided by a pure state machine: events in, instructions out.
 
-The time is a field of the event, if it matters; nothing here reads a clock, a pipe or chance. The driver of real
-workers, the driver of threads and the tests in virtual time all drive this very class.
+The time comes with the event; nothing here reads a clock, a pipe or chance. The driver of real workers, the driver of
+threads and the tests in virtual time all drive this very class.
 
-Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` to be repeated),
-**in flight** at a worker, or **done**. `Schedule.check` says so.
+Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` or ``quiet`` to be
+repeated), **in flight** at a worker, or **done**. `Schedule.counts` says so.
 
-An item whose worker died is repeated once more, alone in its worker; if it dies there too, the item has failed. When
-nobody can tell which item it was, each of the span is repeated alone, and none has been blamed yet.
+An item whose worker died is repeated once more, alone in its worker (and, if memory was what it died of, with nobody
+else at work); if it dies there too, the item has failed. When nobody can tell which item it was, each of the span is
+repeated alone, and none has been blamed yet. An item that runs too long is ended with its worker, and counts as one
+that raised.
 """
 
 from __future__ import annotations
@@ -18,9 +20,34 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from amorsize.model.chunks import depth, next_chunk
-
-CALLER: Final = -1
-"""The caller's own number among the workers: it takes small spans while no other is ready."""
+from amorsize.model.crew import Crew
+from amorsize.model.events import (
+    CALLER,
+    Abandon,
+    Closed,
+    Done,
+    Ended,
+    Event,
+    Fail,
+    Fell,
+    Finish,
+    Instruction,
+    Kill,
+    Lost,
+    More,
+    Ready,
+    Recycle,
+    Resize,
+    Retire,
+    Running,
+    Send,
+    Span,
+    Start,
+    Taken,
+    Tick,
+    Why,
+)
+from amorsize.model.pace import Pace
 
 MAX_RESTARTS: Final = 3
 """Workers in a row that may die while they are at no item, before the schedule stops starting new ones."""
@@ -31,110 +58,18 @@ CALLER_SPAN_S: Final = 1e-3
 RATE_WEIGHT: Final = 0.3
 """Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Items ``start`` to ``stop`` (exclusive); ``alone``: nothing else may be in flight at its worker."""
-
-    start: int
-    stop: int
-    alone: bool = False
-
-    def __len__(self) -> int:
-        return self.stop - self.start
+READ_AHEAD_DEPTH: Final = 3
+"""Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
 
 
-# --- events -----------------------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class Lot:
+    """Items that are alike, for all that is known, and what is known of them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A worker can take items."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A worker has ended its oldest span in ``wall_s`` seconds; the items ``failed`` raised.
-
-    ``ran`` counts the items that were run, if the worker stopped early. ``apart``: the span got lost on its way there
-    or back, by the fault of one item that nobody can name; each is to be tried apart from the others.
-    """
-
-    worker: int
-    wall_s: float
-    failed: tuple[int, ...] = ()
-    ran: int | None = None
-    apart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A worker is gone.
-
-    ``item``: what it was running; None: before its first item, or nobody knows. ``idle``: it was at no span, so that
-    those on their way to it are not to blame.
-    """
-
-    worker: int
-    item: int | None = None
-    idle: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The source of items turned out to hold ``length`` items in all."""
-
-    length: int
-
-
-Event = Ready | Done | Lost | Ended
-
-# --- instructions -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Give this span to this worker."""
-
-    worker: int
-    span: Span
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start a worker under this number."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Retire:
-    """This worker has nothing more to do: let it leave."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """This item has failed for good: it raised (``lost`` False), or its worker died at it (True)."""
-
-    index: int
-    lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Every item is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """Workers cannot be kept alive here: the caller must run what is left, or give up."""
-
-
-Instruction = Send | Start | Retire | Fail | Finish | Abandon
+    item_s: float = 0.0
+    evidence: int = 1
+    fixed: int | None = None
+    fresh: int = 0  # items never handed out, as far as their number is known
 
 
 @dataclass(slots=True)
@@ -143,7 +78,6 @@ class _Worker:
 
     flying: deque[Span] = field(default_factory=deque)
     ready: bool = False
-    ended: int = 0  # spans
 
 
 class Schedule:
@@ -160,13 +94,24 @@ class Schedule:
     evidence : int
         Items that the expectation rests on.
     retries : int
-        How often an item that raised is repeated.
+        How often an item that raised, or ran too long, is repeated.
     per_chunk_s : float
         The dispatcher's cost per chunk, in seconds.
     caller_helps : bool
         Whether the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
     fixed : int, optional
         Items per chunk when they must not be chosen here.
+    timeout_s : float, optional
+        How long an item may run.
+    pace : Pace, optional
+        How many items may begin in what time.
+    window : int, optional
+        How many items may be under way or waiting to be `Taken`; None: any number.
+    crew : Crew, optional
+        Judges whether there are too many workers or too few; without it their number stays.
+    is_open : bool
+        Whether more items may come (`More`) until it is `Closed`; workers are then started as they are needed, and
+        wait when there is nothing to do.
     """
 
     def __init__(
@@ -180,37 +125,57 @@ class Schedule:
         per_chunk_s: float = 50e-6,
         caller_helps: bool = False,
         fixed: int | None = None,
+        timeout_s: float | None = None,
+        pace: Pace | None = None,
+        window: int | None = None,
+        crew: Crew | None = None,
+        is_open: bool = False,
     ) -> None:
-        self.segments: deque[tuple[int, int | None]] = deque(s for s in segments if s[1] is None or s[0] < s[1])
+        self.segments: deque[tuple[int, int | None, int]] = deque()
+        self.lots: dict[int, Lot] = {0: Lot(item_s, max(1, evidence), fixed)}
         self.again: deque[Span] = deque()
+        self.quiet: deque[Span] = deque()
         self.wanted = workers
-        self.item_s = item_s
-        self.evidence = max(1, evidence)
         self.retries = retries
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
-        self.fixed = fixed
+        self.timeout_s = timeout_s
+        self.pace = pace
+        self.window = window
+        self.crew = crew
+        self.is_open = is_open
         self.workers: dict[int, _Worker] = {}
         self.tries: dict[int, int] = {}
         self.deaths: dict[int, int] = {}
         self.done = 0
+        self.ahead = 0  # items handed out whose results nobody has taken, where that is limited
         self.in_flight = 0  # spans
         self.restarts = 0
+        self.retreats = False  # the caller alone is faster: wait for what is in flight, then give up
+        self.dry = False  # the source has nothing at the moment
         self.abandoned = False
         self.finished = False
+        self.now_s = 0.0
         self._next_worker = 0
+        self._coming: set[int] = set()  # workers that are not ready yet
+        self._leaving: set[int] = set()
+        self._grows = False
+        for start, stop in segments:
+            self._append(start, stop, 0)
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
-    def begin(self) -> list[Instruction]:
+    def begin(self, now_s: float = 0.0) -> list[Instruction]:
         """First instructions: start the workers; the caller may take a span at once."""
-        out: list[Instruction] = [self._start() for _ in range(self.wanted)]
+        self.now_s = now_s
+        out: list[Instruction] = [] if self.is_open else [self._start() for _ in range(self.wanted)]
         if self.caller_helps:
             self.workers[CALLER] = _Worker(ready=True)
         return out + self._assign(list(self.workers))
 
-    def handle(self, event: Event) -> list[Instruction]:
-        """Take in one event and say what to do about it."""
+    def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
+        """Take in one event, which happened at ``now_s`` on any steady clock, and say what to do about it."""
+        self.now_s = max(now_s, self.now_s)
         out: list[Instruction] = []
         # Only who has room now can take more, unless items have come back: that keeps an event's cost independent of
         # the number of workers (at 64 threads a look at each took half of the run).
@@ -219,81 +184,154 @@ class Schedule:
             case Ready(worker):
                 if worker in self.workers:
                     self.workers[worker].ready = True
+                    self._coming.discard(worker)
                 self._dismiss_caller()
                 hungry = [worker]
+                self._new_period()
             case Done():
-                queued = len(self.again)
+                blocked = bool(self.again or self.quiet) or any(s.quiet for s in self.workers[event.worker].flying)
                 out = self._on_done(event)
-                hungry = [event.worker] if len(self.again) == queued else None
+                hungry = None if blocked or self.again else [event.worker]
             case Lost():
                 out = self._on_lost(event)
             case Ended(length):
                 self._on_ended(length)
+            case Fell():
+                self._on_fell(event)
+            case More(start, stop, lot, fixed):
+                self.lots.setdefault(lot, Lot(fixed=fixed))
+                self._append(start, stop, lot)
+            case Closed():
+                self.is_open = False
+            case Taken(items, window):
+                self.ahead -= items
+                self.window = self.window if window is None else max(1, window)
+            case Resize(workers):
+                self._want(max(1, workers))
+            case Recycle(worker):
+                if worker in self.workers:
+                    self._leaving.add(worker)
+                    self._grows = True
+            case Tick(running):
+                self.dry = False
+                out = self._on_tick(running)
         out += self._assign(list(self.workers) if hungry is None else hungry)
-        if self._left() and not self.abandoned and len(self.workers) == (CALLER in self.workers):
-            out.append(self._start())  # all had left already when this item came back
+        if self._left() and not self.abandoned and not self.retreats:
+            out += self._reinforce()
         return out
+
+    def _append(self, start: int, stop: int | None, lot: int) -> None:
+        if stop is not None and stop <= start:
+            return
+        if stop is not None:
+            self.lots[lot].fresh += stop - start
+        if self.segments and self.segments[-1][1:] == (start, lot):
+            start = self.segments.pop()[0]
+        self.segments.append((start, stop, lot))
 
     def _start(self) -> Start:
         number = self._next_worker
         self._next_worker += 1
         self.workers[number] = _Worker()
+        self._coming.add(number)
         return Start(number)
+
+    def _want(self, workers: int) -> None:
+        self._grows = workers > self.wanted
+        self.wanted = workers
+        self._new_period()
+
+    def _remove(self, number: int) -> _Worker | None:
+        self._coming.discard(number)
+        self._leaving.discard(number)
+        return self.workers.pop(number, None)
+
+    def _reinforce(self) -> list[Instruction]:
+        """Start workers where there are too few for what is left."""
+        staying = len(self._alive()) - len(self._leaving)
+        if not self.is_open:
+            return [] if self._alive() else [self._start()]  # all had left already when this item came back
+        work = sum(lot.fresh for lot in self.lots.values()) + len(self.again) + len(self.quiet)
+        return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
 
     def _on_done(self, event: Done) -> list[Instruction]:
         worker = self.workers[event.worker]
         span = worker.flying.popleft()
         self.in_flight -= 1
-        worker.ended += 1
         self.restarts = 0
         ran = 0 if event.apart else len(span) if event.ran is None else event.ran
         if event.apart:
-            self.again.extend(Span(i, i + 1, span.alone) for i in range(span.start, span.stop))
+            self.again.extend(Span(i, i + 1, span.alone, span.quiet, span.lot) for i in range(span.start, span.stop))
         elif ran < len(span):
-            self.again.append(Span(span.start + ran, span.stop, span.alone))
+            self.again.append(Span(span.start + ran, span.stop, span.alone, span.quiet, span.lot))
         if ran:
-            self._learn(ran, event.wall_s)
+            self._learn(span.lot, ran, event)
         self.done += ran
         out: list[Instruction] = []
         for index in event.failed:
-            self.tries[index] = tries = self.tries.get(index, 0) + 1
-            if tries <= self.retries:
-                self.done -= 1
-                self.again.append(Span(index, index + 1))
-            else:
-                out.append(Fail(index))
+            out += self._failed(index, span.lot)
         if event.worker == CALLER:
             self._dismiss_caller()
         return out
 
-    def _learn(self, items: int, wall_s: float) -> None:
-        rate = wall_s / items
-        self.item_s = rate if self.item_s <= 0 else self.item_s + RATE_WEIGHT * (rate - self.item_s)
-        self.evidence = max(self.evidence, items)
+    def _failed(self, index: int, lot: int, why: Why = "raised") -> list[Instruction]:
+        """This item, counted as done, raised or ran too long: repeat it, or it has failed for good."""
+        self.tries[index] = tries = self.tries.get(index, 0) + 1
+        if tries <= self.retries:
+            self.done -= 1
+            self.again.append(Span(index, index + 1, lot=lot))
+            return []
+        return [Fail(index, why)]
+
+    def _learn(self, number: int, items: int, event: Done) -> None:
+        lot = self.lots.get(number)
+        if lot is None:
+            return
+        rate = event.wall_s / items
+        lot.item_s = rate if lot.item_s <= 0 else lot.item_s + RATE_WEIGHT * (rate - lot.item_s)
+        lot.evidence = max(lot.evidence, items)
+        if self.crew is None or event.worker == CALLER:
+            return
+        self.crew.saw(items, event.wall_s, event.wall_s if event.cpu_s is None else event.cpu_s)
+        workers = len(self.workers) - (CALLER in self.workers)
+        if workers == self.wanted and not self._coming and self.segments:
+            advice = self.crew.advice(workers, self.now_s)
+            if advice == 0:
+                self.retreats = True
+            elif advice is not None:
+                self._want(advice)
+
+    def _new_period(self) -> None:
+        if self.crew is not None:
+            self.crew.begin(self.now_s)
 
     def _on_lost(self, event: Lost) -> list[Instruction]:
-        worker = self.workers.pop(event.worker, None)
+        worker = self._remove(event.worker)
         if worker is None:
             return []
         out: list[Instruction] = []
         spans = list(worker.flying)
         self.in_flight -= len(spans)
         if spans and worker.ready and not event.idle:
-            out = self._blame(spans.pop(0), event.item)
-        else:
+            out = self._blame(spans.pop(0), event)
+        elif spans or not worker.ready or self._left():
             self.restarts += 1
             self.wanted -= not worker.ready  # fewer workers: one that cannot even begin is not replaced
         self.again.extend(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
             self._abandon()
-        elif self._left() and len(self._alive()) < self.wanted:
+        elif self._may_replace():
             out.append(self._start())
+        self._new_period()
         return out
+
+    def _may_replace(self) -> bool:
+        return self._left() and len(self._alive()) < self.wanted and not self.is_open and not self.retreats
 
     def _abandon(self) -> None:
         """Give up if nobody is alive. What the caller was at goes back: it will run everything, and each item once."""
         caller = self.workers.get(CALLER)
-        if self._alive() or not (self._left() or (caller is not None and caller.flying)):
+        if self._alive() or not (self.is_open or self._left() or (caller is not None and caller.flying)):
             return
         self.abandoned = True
         if caller is not None:
@@ -301,101 +339,226 @@ class Schedule:
             self.again.extend(caller.flying)
             caller.flying.clear()
 
-    def _blame(self, span: Span, item: int | None) -> list[Instruction]:
+    def _blame(self, span: Span, event: Lost) -> list[Instruction]:
         """The worker died in this span: its running item is repeated alone, or has now failed for good."""
+        item = event.item
         if item is None and len(span) == 1:
             item = span.start
         if item is None or not span.start <= item < span.stop:
-            self.again.extend(Span(i, i + 1, alone=True) for i in range(span.start, span.stop))
+            self._repeat(span.start, span.stop, span.lot, event.oom)
             return []
         # What the worker had already run of this span died with it.
-        self.again.extend(
-            s for s in (Span(span.start, item, span.alone), Span(item + 1, span.stop, span.alone)) if len(s) > 0
-        )
+        self._put_back(span, item)
         self.deaths[item] = self.deaths.get(item, 0) + 1
         if self.deaths[item] > 1:
             self.done += 1
-            return [Fail(item, lost=True)]
-        self.again.append(Span(item, item + 1, alone=True))
+            return [Fail(item, "lost")]
+        self._repeat(item, item + 1, span.lot, event.oom)
         return []
+
+    def _repeat(self, start: int, stop: int, lot: int, quiet: bool) -> None:
+        place = self.quiet if quiet else self.again
+        place.extend(Span(i, i + 1, True, quiet, lot) for i in range(start, stop))
+
+    def _put_back(self, span: Span, item: int) -> None:
+        """All of a span but one item goes back."""
+        for start, stop in ((span.start, item), (item + 1, span.stop)):
+            if start < stop:
+                self.again.append(Span(start, stop, span.alone, span.quiet, span.lot))
+
+    def _on_tick(self, running: Sequence[Running]) -> list[Instruction]:
+        """End the workers whose item has run too long."""
+        out: list[Instruction] = []
+        for one in running:
+            worker = self.workers.get(one.worker)
+            if self.timeout_s is None or worker is None or not worker.flying or one.for_s <= self.timeout_s:
+                continue
+            span = worker.flying[0]
+            if not span.start <= one.item < span.stop:
+                continue
+            self._remove(one.worker)
+            self.in_flight -= len(worker.flying)
+            worker.flying.popleft()
+            self._put_back(span, one.item)
+            self.again.extend(worker.flying)
+            self.done += 1
+            out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
+            if self._may_replace():
+                out.append(self._start())
+        return out
 
     def _on_ended(self, length: int) -> None:
         self.segments = deque(
-            (a, b if b is not None and b <= length else length) for a, b in self.segments if a < length
+            (a, length if b is None else min(b, length), lot) for a, b, lot in self.segments if a < length
         )
+        for number, known in self.lots.items():
+            known.fresh = sum((b or 0) - a for a, b, lot in self.segments if lot == number)
         for worker in self.workers.values():
-            kept = (Span(s.start, min(s.stop, length), s.alone) for s in worker.flying if s.start < length)
-            before, worker.flying = len(worker.flying), deque(kept)
+            for place, span in enumerate(worker.flying):
+                if span.stop > length:
+                    self._shorten(worker, place, max(length, span.start))
+            before, worker.flying = len(worker.flying), deque(s for s in worker.flying if len(s))
             self.in_flight += len(worker.flying) - before
+
+    def _on_fell(self, event: Fell) -> None:
+        """A span could be sent only in part, or not at all; what is missing goes out after the next `Tick`."""
+        worker = self.workers[event.worker]
+        place = next(i for i, span in enumerate(worker.flying) if span.start == event.start)
+        span = worker.flying[place]
+        worker.flying[place] = Span(span.start, event.stop, span.alone, span.quiet, span.lot)
+        if event.stop == event.start:
+            del worker.flying[place]
+            self.in_flight -= 1
+        self.again.append(Span(event.stop, span.stop, span.alone, span.quiet, span.lot))
+        self.dry = True
+        self._starve()
+
+    def _shorten(self, worker: _Worker, place: int, stop: int) -> None:
+        span = worker.flying[place]
+        worker.flying[place] = Span(span.start, stop, span.alone, span.quiet, span.lot)
+        if self.window is not None:
+            self.ahead -= span.stop - stop
 
     # -- handing out ---------------------------------------------------------------------------------------------
 
     def _assign(self, hungry: list[int]) -> list[Instruction]:
         """Hand out what is left to these workers; let them leave when nothing is left."""
         out: list[Instruction] = []
+        if self.retreats and not self.in_flight and not self.abandoned and not self.finished:
+            out += self._retire(self._alive())
+            if self._left():
+                self.abandoned = self.finished = True
+                return [*out, Abandon(slow=True)]
+            self.finished = True
+            return [*out, Finish()]
         if self.abandoned:
             first, self.finished = not self.finished, True
             return [Abandon()] if first else []
-        progress = True
+        if self._grows or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
+            out += self._fit()
+        progress = not self.retreats
         while progress and self._left():  # breadth first: nobody gets a second chunk before each has one
             progress = False
             for number in hungry:
                 worker = self.workers.get(number)
-                span = None if worker is None else self._pick(number, worker)
+                span = None if worker is None or number in self._leaving else self._pick(number, worker)
                 if worker is not None and span is not None:
                     worker.flying.append(span)
                     self.in_flight += 1
                     out.append(Send(number, span))
                     progress = True
-        if not self._left():
+        if not self._left() and not self.is_open:
             # Those that found nothing at an earlier event are still here: look at all when the last span has gone.
-            out.extend(self._retire_idle(list(self.workers) if out else hungry))
+            out += self._retire(self._idle(list(self.workers) if out else hungry))
             if not self.in_flight and not self.finished:
                 self.finished = True
                 out.append(Finish())
         return out
 
+    def _fit(self) -> list[Instruction]:
+        """Let workers leave that are too many, or worn out; start some where there are too few."""
+        staying = [n for n in self._alive() if n not in self._leaving]
+        self._leaving.update(n for n in staying[max(0, self.wanted) :] if self.workers[n].ready)
+        out = self._retire(self._idle(list(self._leaving)))
+        if self._grows and not self.is_open and self._left() and not self.retreats:
+            out += [self._start() for _ in range(self.wanted - len(self._alive()) + len(self._leaving))]
+            self._grows = False
+        return out
+
     def _pick(self, number: int, worker: _Worker) -> Span | None:
-        if not worker.ready or any(s.alone for s in worker.flying):
+        if not worker.ready or self.dry or any(s.alone for s in worker.flying):
             return None
         if number == CALLER:
             return None if worker.flying or self._others_ready() else self._cut(self._caller_size())
+        if self.quiet or (self.in_flight == 1 and any(s.quiet for w in self.workers.values() for s in w.flying)):
+            return self.quiet.popleft() if self.quiet and not self.in_flight else None
+        allowed = self._allowed()
+        if allowed < 1:
+            return None
         if self.again:
             if self.again[0].alone and worker.flying:
                 return None
             if not worker.flying:
-                return self.again.popleft()
+                return self._again(allowed)
         if not self.segments:
+            self._starve()
             return None
-        size = self.fixed or next_chunk(
-            self.remaining, max(1, self.wanted), self.item_s, self.evidence, self.per_chunk_s
+        lot = self.lots[self.segments[0][2]]
+        size = lot.fixed or next_chunk(
+            self._fresh(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
         )
-        if len(worker.flying) >= depth(size * self.item_s if self.item_s > 0 else 1.0):
+        if self.window is not None:
+            size = min(size, max(1, self.window // (2 * max(1, self.wanted))), self.window - self.ahead)
+        if size < 1:
+            self._starve()
             return None
-        return self._cut(size)
+        if len(worker.flying) >= self._depth(lot, size):
+            return None
+        return self._cut(min(size, allowed))
+
+    def _depth(self, lot: Lot, size: int) -> int:
+        if self.is_open and lot.fixed == 1:
+            return 1  # calls that may wait for each other must not queue behind each other
+        if self.window is not None:
+            return READ_AHEAD_DEPTH
+        return depth(size * lot.item_s if lot.item_s > 0 else 1.0)
+
+    def _allowed(self) -> int:
+        """Items that may begin now."""
+        if self.pace is None:
+            return 1 << 62
+        allowed = self.pace.allowed(self.now_s)
+        if allowed < 1:
+            self._starve()
+        return allowed
+
+    def _starve(self) -> None:
+        """There is work to come, and nobody may have it yet: not the workers' fault."""
+        if self.crew is not None:
+            self.crew.starved = True
+
+    def _again(self, allowed: int) -> Span:
+        span = self.again.popleft()
+        if len(span) > allowed:
+            self.again.appendleft(Span(span.start + allowed, span.stop, span.alone, span.quiet, span.lot))
+            span = Span(span.start, span.start + allowed, span.alone, span.quiet, span.lot)
+        if self.pace is not None:
+            self.pace.spend(len(span), self.now_s)
+        return span
 
     def _caller_size(self) -> int:
-        if self.item_s <= 0:
-            return 1
-        return max(1, min(int(CALLER_SPAN_S / self.item_s), 2 * self.evidence))
+        if not self.segments:
+            return 0
+        lot = self.lots[self.segments[0][2]]
+        size = 1 if lot.item_s <= 0 else max(1, min(int(CALLER_SPAN_S / lot.item_s), 2 * lot.evidence))
+        if self.window is not None:
+            size = min(size, self.window - self.ahead)
+        return min(size, self._allowed())
 
     def _cut(self, size: int) -> Span | None:
-        if not self.segments:
+        if not self.segments or size < 1:
             return None
-        start, stop = self.segments[0]
+        start, stop, lot = self.segments[0]
         end = start + size if stop is None else min(start + size, stop)
+        if stop is not None:
+            self.lots[lot].fresh -= end - start
         if stop is not None and end >= stop:
             self.segments.popleft()
         else:
-            self.segments[0] = (end, stop)
-        return Span(start, end)
+            self.segments[0] = (end, stop, lot)
+        if self.window is not None:
+            self.ahead += end - start
+        if self.pace is not None:
+            self.pace.spend(end - start, self.now_s)
+        return Span(start, end, lot=lot)
 
-    def _retire_idle(self, numbers: list[int]) -> list[Instruction]:
-        """Nothing is left to hand out: those of these workers that are idle may leave."""
-        idle = [n for n in numbers if n != CALLER and n in self.workers and not self.workers[n].flying]
-        for number in idle:
-            del self.workers[number]
-        return [Retire(number) for number in idle]
+    def _idle(self, numbers: list[int]) -> list[int]:
+        return [n for n in numbers if n != CALLER and n in self.workers and not self.workers[n].flying]
+
+    def _retire(self, numbers: Sequence[int]) -> list[Instruction]:
+        for number in numbers:
+            self._remove(number)
+        return [Retire(number) for number in numbers]
 
     def _dismiss_caller(self) -> None:
         caller = self.workers.get(CALLER)
@@ -404,24 +567,32 @@ class Schedule:
 
     # -- what the state says -------------------------------------------------------------------------------------
 
+    def _fresh(self, lot: Lot) -> int | None:
+        return None if self.segments and self.segments[-1][1] is None else lot.fresh
+
     @property
     def remaining(self) -> int | None:
         """Items never handed out so far; None when the source's end is unknown."""
-        total = 0
-        for start, stop in self.segments:
-            if stop is None:
-                return None
-            total += stop - start
-        return total
+        if self.segments and self.segments[-1][1] is None:
+            return None
+        return sum(lot.fresh for lot in self.lots.values())
 
     def _left(self) -> bool:
-        return bool(self.segments or self.again)
+        return bool(self.segments or self.again or self.quiet)
 
-    def _alive(self) -> Sequence[int]:
+    def _alive(self) -> list[int]:
         return [number for number in self.workers if number != CALLER]
 
     def _others_ready(self) -> bool:
         return any(worker.ready for number, worker in self.workers.items() if number != CALLER)
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds until it wants to hear a `Tick` though nothing else happens; None: never."""
+        if self.dry:
+            return 0.0
+        if self.pace is None or not self._left():
+            return None
+        return self.pace.wait_s(now_s)
 
     def oldest(self, worker: int) -> Span:
         """What this worker is at."""
@@ -429,11 +600,11 @@ class Schedule:
 
     def left_over(self) -> list[tuple[int, int | None]]:
         """Everything that is neither done nor in flight, in order: what a caller that takes over must run."""
-        spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in self.again]
-        return sorted([*spans, *self.segments], key=lambda s: s[0])
+        spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in (*self.again, *self.quiet)]
+        return sorted([*spans, *((start, stop) for start, stop, _ in self.segments)], key=lambda s: s[0])
 
     def counts(self) -> tuple[int | None, int, int]:
         """Items queued (None: unknown), in flight, and done; their sum is the number of items taken on."""
         fresh = self.remaining
-        queued = None if fresh is None else fresh + sum(len(s) for s in self.again)
+        queued = None if fresh is None else fresh + sum(len(s) for s in (*self.again, *self.quiet))
         return queued, sum(len(s) for w in self.workers.values() for s in w.flying), self.done

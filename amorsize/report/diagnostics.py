@@ -187,9 +187,7 @@ def _memory(machine: Machine) -> list[str]:
 def _interpreter(machine: Machine) -> list[str]:
     methods = f"the default of {', '.join(machine.start_methods)}; {_source(machine, 'default_start_method')}"
     lock = "on" if machine.gil_enabled else "off"
-    return _rows(
-        [("start", machine.default_start_method, methods), ("GIL", lock, _source(machine, "gil_enabled"))]
-    )
+    return _rows([("start", machine.default_start_method, methods), ("GIL", lock, _source(machine, "gil_enabled"))])
 
 
 HEADINGS: Final = ("", "", "base", "per worker", "±", "per chunk", "per MB", "pays from", "  measured")

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Generator, Iterable
+from typing import Any, Final
 
 from amorsize import worker as child
-from amorsize.errors import TransferError, WorkerLostError
+from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure, Ran
-from amorsize.model.schedule import (
+from amorsize.model.events import (
     CALLER,
     Abandon,
     Done,
     Ended,
     Event,
     Fail,
+    Fell,
     Finish,
+    Kill,
     Lost,
     Ready,
     Retire,
-    Schedule,
+    Running,
     Send,
     Span,
     Start,
+    Tick,
+    Why,
 )
+from amorsize.model.schedule import Schedule
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome, failure_from
 from amorsize.run.source import Indexable, Streamed
 from amorsize.run.team import Handle, Message, Team
+from amorsize.run.vigil import Vigil, drain
+
+LOOKS_PER_TIMEOUT: Final = 20  # an item that hangs is ended within 5 % of its time limit
+LONGEST_LOOK_S: Final = 0.1
+
+
+def look_every_s(timeout_s: float | None) -> float | None:
+    """How often to look who is at what, when items may run for ``timeout_s``."""
+    return None if timeout_s is None else max(1e-3, min(LONGEST_LOOK_S, timeout_s / LOOKS_PER_TIMEOUT))
 
 
 class ProcessDriver:
@@ -46,14 +61,22 @@ class ProcessDriver:
     """
 
     def __init__(
-        self, schedule: Schedule, team: Team, source: Indexable | Streamed, outcome: Outcome, loop: Loop | None
+        self,
+        schedule: Schedule,
+        team: Team,
+        source: Indexable | Streamed,
+        outcome: Outcome,
+        loop: Loop | None,
+        vigil: Vigil | None = None,
     ) -> None:
         self.schedule = schedule
         self.team = team
         self.source = source
         self.outcome = outcome
         self.loop = loop
+        self.vigil = vigil or Vigil()
         self.warnings: list[str] = []
+        self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
         self._inherited = team.data is not None
         self._mine: Span | None = None  # what the caller itself is to run next
         self._finished = False
@@ -71,16 +94,20 @@ class ProcessDriver:
         WorkerLostError
             When no worker can be kept alive and the caller may not run the items itself.
         """
+        return drain(self.steps())
+
+    def steps(self) -> Generator[None, None, Ran]:
+        """The same, step by step: whoever goes through them may look at the results between two of them."""
         self._began = time.perf_counter()
         try:
-            self._carry_out(self.schedule.begin())
+            self._carry_out(self.schedule.begin(self._began))
             while not self._is_over():
                 if self._mine is not None:
                     self._run_mine()
                     if self._is_over():
                         break
-                for message in self.team.wait(0 if self._mine is not None else None):
-                    self._carry_out(self._on_message(message))
+                self._turn()
+                yield
         except BaseException:
             self.team.kill()
             raise
@@ -98,6 +125,36 @@ class ProcessDriver:
             lost=self._lost,
         )
 
+    def _turn(self) -> None:
+        """Wait for messages, and act on them; then see whether it is time for anything else."""
+        now = time.perf_counter()
+        wait_s: float | None = 0.0
+        if self._mine is None:
+            wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now), look_every_s(self.schedule.timeout_s))
+        for message in self.team.wait(wait_s):
+            self._carry_out(self._on_message(message))
+        if self._is_over():
+            return
+        now = time.perf_counter()
+        events = self.vigil.look(now, [handle.pid for handle in self.team.handles.values()])
+        if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
+            events.append(Tick(self._running() if self.schedule.timeout_s is not None else ()))
+        self.tell(events)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Have the schedule hear of something that happened outside."""
+        for event in events:
+            if not self._is_over():
+                self._carry_out(self._handle(event))
+
+    def _handle(self, event: Event) -> list[Any]:
+        return self.schedule.handle(event, time.perf_counter())
+
+    def _running(self) -> tuple[Running, ...]:
+        now_ns = time.monotonic_ns()
+        seen = ((number, handle.item_and_start()) for number, handle in self.team.handles.items())
+        return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
+
     def _is_over(self) -> bool:
         return self._finished or self.outcome.doomed
 
@@ -113,15 +170,17 @@ class ProcessDriver:
                     todo.extend(self._send(number, span)[::-1])
                 case Retire(number):
                     self.team.retire(number)
-                case Fail(index, lost):
-                    self.outcome.fail(self._loss_of(index) if lost else self.outcome.last_error[index])
+                case Kill(number):
+                    self.team.end(number)
+                case Fail(index, why):
+                    self.outcome.fail(self._failure(index, why))
                     if self.outcome.doomed:
                         return
                 case Finish():
                     self._finished = True
-                case Abandon():
+                case Abandon(slow):
                     self._mine = None  # it is among what is left over
-                    self._take_over()
+                    self._give_back(slow)
                     return
 
     def _start(self, number: int) -> list[Any]:
@@ -130,7 +189,7 @@ class ProcessDriver:
         except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
             self._refused = exc
             self.warnings.append(f"a worker could not be started ({exc}); going on with fewer")
-            return self.schedule.handle(Lost(number))
+            return self._handle(Lost(number))
         return []
 
     def _send(self, number: int, span: Span) -> list[Any]:
@@ -140,10 +199,12 @@ class ProcessDriver:
         if self._inherited:
             self.team.send_range(number, span.start, span.stop)
             return []
-        items = self.source.items(span.start, span.stop)
         out: list[Any] = []
+        # One slow read is enough for one turn: others wait for news meanwhile.
+        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
         if len(items) < len(span):
-            out = self.schedule.handle(Ended(self.source.length or 0))
+            length = self.source.length
+            out = self._handle(Fell(number, span.start, span.start + len(items)) if length is None else Ended(length))
         if len(items):
             self.team.send_items(number, span.start, span.start + len(items), items)
         return out
@@ -153,19 +214,23 @@ class ProcessDriver:
         assert span is not None
         assert self.loop is not None
         seen = self.loop.run(span.start, span.stop)
+        if self.outcome.doomed:
+            return
         out: list[Any] = []
         if seen.items < len(span):
-            out = self.schedule.handle(Ended(self.source.length or 0))
+            length = self.source.length
+            out = self._handle(Fell(CALLER, span.start, span.start + seen.items) if length is None else Ended(length))
         if seen.items:
-            out += self.schedule.handle(Done(CALLER, seen.wall_s))
+            out += self._handle(Done(CALLER, seen.wall_s))
         self._carry_out(out)
 
-    def _take_over(self) -> None:
-        """No worker can be kept alive: the caller runs what is left, or gives up."""
+    def _give_back(self, slow: bool) -> None:
+        """No worker can be kept alive, or they only lose time: the caller runs what is left, or gives up."""
         if self.loop is None:
             raise self._loss_of(None).exception from self._refused
-        self.warnings.append("no worker could be kept alive: the rest ran in the caller")
-        self.loop.run_all(self.schedule.left_over())
+        if not slow:
+            self.warnings.append("no worker could be kept alive: the rest ran in the caller")
+        self.left_over = self.schedule.left_over()
         self._finished = True
 
     # -- messages ------------------------------------------------------------------------------------------------
@@ -175,11 +240,11 @@ class ProcessDriver:
             case child.READY:
                 if self._ready_s is None:
                     self._ready_s = time.perf_counter() - self._began
-                return self.schedule.handle(Ready(message.worker))
+                return self._handle(Ready(message.worker))
             case child.DONE:
-                return self.schedule.handle(self._on_done(message))
+                return self._handle(self._on_done(message))
             case child.APART:
-                return self.schedule.handle(Done(message.worker, 0.0, apart=True))
+                return self._handle(Done(message.worker, 0.0, apart=True))
             case child.BROKEN:
                 return self._on_broken(child.loads(message.parts))
             case None:
@@ -195,18 +260,19 @@ class ProcessDriver:
         self._items += len(results)
         self._work_s += wall_s
         self._work_cpu_s += cpu_s
-        self.outcome.put(first, results)
-        failures = []
+        failures, mended = [], []
         for error in errors:
             failure = failure_from(error)
             if self.loop is not None and isinstance(failure.exception, TransferError):
                 self.loop.run(error.index, error.index + 1)  # it or its result cannot travel: run it here
+                mended.append(error.index)
             else:
                 failures.append(failure)
         failed = self.outcome.take_errors(failures)
+        self.outcome.put(first, results, but=[*failed, *mended])
         if not self._inherited:
             self.source.release(first, first + len(results), but=failed)
-        return Done(message.worker, wall_s, failed, len(results))
+        return Done(message.worker, wall_s, failed, len(results), cpu_s=cpu_s)
 
     def _on_unreadable(self, number: int, exc: Exception) -> Event:
         """A span's results were pickled, yet cannot be rebuilt here: find out whose fault it is."""
@@ -218,7 +284,6 @@ class ProcessDriver:
             return Done(number, seen.wall_s)
         detail = f"it cannot be rebuilt in the caller ({type(exc).__name__}: {exc})"
         failure = Failure(span.start, TransferError("result", span.start, detail), detail)
-        self.outcome.put(span.start, [None])
         return Done(number, 0.0, self.outcome.take_errors([failure]))
 
     def _on_broken(self, error: child.ItemError) -> list[Any]:
@@ -237,7 +302,15 @@ class ProcessDriver:
         self._lost += 1
         self._last_loss = handle
         at = handle.was_at
-        return self.schedule.handle(Lost(message.worker, at if at >= 0 else None, idle=at == child.IDLE))
+        return self._handle(Lost(message.worker, at if at >= 0 else None, idle=at == child.IDLE))
+
+    def _failure(self, index: int, why: Why) -> Failure:
+        if why == "lost":
+            return self._loss_of(index)
+        if why == "late":
+            error = ItemTimeoutError(index, self.schedule.timeout_s or 0.0)
+            return Failure(index, error, str(error))
+        return self.outcome.last_error[index]
 
     def _loss_of(self, index: int | None) -> Failure:
         code = self._last_loss.exitcode if self._last_loss is not None else None

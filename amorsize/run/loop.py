@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Sized
 from typing import Any, Final
 
 from amorsize.clock import REAL, Clock
@@ -40,32 +40,19 @@ class Loop:
         self.clock = clock
 
     def run(self, start: int, stop: int) -> Observation:
-        """Run items ``start`` to ``stop`` (or to the end of the source) and say what they took.
+        """Run items ``start`` to ``stop`` and say what they took.
 
-        Raises the item's own exception if exceptions are to be raised.
+        Runs fewer if the source has no more, or when an item fails that dooms the outcome.
         """
         clock = self.clock
         items = self.source.items(start, stop)
-        in_order = start == len(self.outcome.results)  # then no second list is made and copied
-        into = self.outcome.results if in_order else []
+        into = self.outcome.place_for(start)
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
         done = self._map(items, start, into)
+        self.outcome.put(start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
-        if not in_order:
-            self.outcome.put(start, into)
         self.source.release(start, start + done)
         return Observation(start, done, wall, cpu, process)
-
-    def run_all(self, spans: Iterable[tuple[int, int | None]]) -> None:
-        """Run these spans of items; the last may be open: it goes to the end of the source."""
-        for start, stop in spans:
-            at = start
-            while stop is None or at < stop:
-                size = STREAM_BATCH if stop is None else stop - at
-                seen = self.run(at, at + size)
-                at += seen.items
-                if seen.items < size:
-                    break
 
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """``into += map(func, items)`` at its own speed, yet it knows where an exception came from; says how many."""
@@ -78,14 +65,17 @@ class Loop:
                     return len(items)
                 # func raised StopIteration, which map() swallows and takes for the end of the items.
                 raised: BaseException = StopIteration()
-            except BaseException as exc:  # noqa: BLE001  (what is not to be kept is raised below)
+            except BaseException as exc:  # noqa: BLE001  (it is the outcome's to raise)
                 # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
                 raised = exc
             at = len(into)
-            into[at:] = [self._again(items, start + at - first, start, raised)]
+            mended = self._again(items, start + at - first, start, raised)
+            if self.outcome.doomed:
+                return at - first
+            into[at:] = [mended]
 
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
-        """Repeat an item that raised, as often as allowed; its result, its `Failure`, or its exception raised."""
+        """Repeat an item that raised, as often as allowed; its result, or its `Failure`, of which the outcome knows."""
         for _ in range(self.retries):
             if not isinstance(exc, Exception):
                 break
@@ -94,7 +84,5 @@ class Loop:
             except BaseException as again:  # noqa: BLE001
                 exc = again
         failure = failure_here(index, exc)
-        self.outcome.fail(failure)
-        if self.outcome.on_error == "raise" or not isinstance(exc, Exception):
-            self.outcome.raise_now(failure, items[index - start])
+        self.outcome.note(failure)
         return failure

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Iterable
-from typing import Any, Literal, NoReturn
+from collections.abc import Collection, Iterable
+from typing import Any, Literal
 
 from amorsize.errors import RemoteError, RemoteTraceback
 from amorsize.facts import Failure
@@ -14,10 +14,17 @@ from amorsize.worker import ItemError
 OnError = Literal["raise", "collect"]
 
 REPR_CHARS = 60
+SAMPLE = 16  # results that are kept to be weighed
 
 
 class Outcome:
-    """The results of one map.
+    """The results of one map, kept until all are there.
+
+    Parameters
+    ----------
+    on_error : {"raise", "collect"}
+    max_failures : int, optional
+        With ``"collect"``: how many items may fail before nothing more is run.
 
     Attributes
     ----------
@@ -27,21 +34,39 @@ class Outcome:
         What failed for good, by index.
     """
 
-    def __init__(self, on_error: OnError) -> None:
+    def __init__(self, on_error: OnError, max_failures: int | None = None) -> None:
         self.on_error = on_error
+        self.most_failures = 0 if on_error == "raise" else max_failures
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
         self.last_error: dict[int, Failure] = {}
         self.fatal: Failure | None = None  # SystemExit, KeyboardInterrupt: neither collected nor repeated
 
-    def put(self, start: int, values: list[Any]) -> None:
-        """Keep the results of the items from ``start`` on."""
+    def place_for(self, start: int) -> list[Any]:
+        """A list that a loop may append the results of items from ``start`` on to; then it must `put` it."""
+        return self.results if start == len(self.results) else []  # in order, no second list is made and copied
+
+    def put(self, start: int, values: list[Any], but: Collection[int] = ()) -> None:
+        """Keep the results of the items from ``start`` on, ``but`` those of items that raised."""
+        if values is self.results:
+            return
+        begin = start
+        for index in sorted(but):
+            self._keep(begin, values[begin - start : index - start])
+            begin = index + 1
+        self._keep(begin, values[begin - start :] if begin > start else values)
+
+    def _keep(self, start: int, values: list[Any]) -> None:
         results = self.results
         if not values:
-            return  # beyond the end of the source: there are no places to fill up to it
+            return  # beyond the end of the source there are no places to fill up to it
         if start > len(results):
             results.extend([None] * (start - len(results)))
         results[start : start + len(values)] = values
+
+    def some(self, most: int) -> list[Any]:
+        """Some of the results, to be weighed."""
+        return self.results[:most]
 
     def take_errors(self, failures: Iterable[Failure]) -> tuple[int, ...]:
         """Keep what items raised, in case they fail for good; their indices. What is no `Exception` is for good."""
@@ -54,21 +79,24 @@ class Outcome:
         return tuple(indices)
 
     def fail(self, failure: Failure) -> None:
-        """This item has failed for good."""
+        """This item has failed for good; where failures are collected, it takes the result's place."""
+        self.note(failure)
+        if self.fatal is None and self.on_error == "collect":
+            self.put(failure.index, [failure])
+
+    def note(self, failure: Failure) -> None:
+        """This item has failed for good; whoever says so puts it into its place."""
+        self.last_error.pop(failure.index, None)
         self.failures[failure.index] = failure
         if not isinstance(failure.exception, Exception):
             self.fatal = failure
-        elif self.on_error == "collect":
-            self.put(failure.index, [failure])
 
     @property
     def doomed(self) -> bool:
         """Whether nothing more need be run, since an exception will be raised anyway."""
-        return self.fatal is not None or (bool(self.failures) and self.on_error == "raise")
-
-    def raise_now(self, failure: Failure, item: Any) -> NoReturn:
-        """Raise this failure's exception, with a note that names the item."""
-        raise annotate(failure, lambda _: item)
+        if self.fatal is not None:
+            return True
+        return self.most_failures is not None and len(self.failures) > self.most_failures
 
     def finish(self, item_at: Any = None) -> list[Any]:
         """The results; or raise the failure with the lowest index, if failures are to be raised.
@@ -76,9 +104,74 @@ class Outcome:
         ``item_at`` gives the item of an index, for the note on the exception.
         """
         if self.doomed:
-            failure = self.fatal or self.failures[min(self.failures)]
-            raise annotate(failure, item_at)
+            raise self._exception(self.fatal or self.failures[min(self.failures)], item_at)
         return self.results
+
+    def _exception(self, failure: Failure, item_at: Any) -> BaseException:
+        exc = annotate(failure, item_at)
+        if self.fatal is None and self.most_failures:
+            exc.add_note(f"amorsize: more than max_failures={self.most_failures} items have failed; this is the first")
+        return exc
+
+
+class Flow(Outcome):
+    """Results on their way to somebody who takes them one by one: kept only until then.
+
+    Parameters
+    ----------
+    on_error, max_failures
+        As in `Outcome`.
+    ordered : bool
+        In the order of the items, or as they come.
+    """
+
+    def __init__(self, on_error: OnError, max_failures: int | None = None, *, ordered: bool = True) -> None:
+        super().__init__(on_error, max_failures)
+        self.ordered = ordered
+        self.next = 0  # index of the item whose result is to be taken next
+        self.waiting: dict[int, list[Any]] = {}  # results by the index of the first, until their turn comes
+        self.ready: list[Any] = []
+        self.recent: list[Any] = []  # a few of them
+        self.n_failed = 0
+
+    def place_for(self, start: int) -> list[Any]:
+        """A new list; see `Outcome`."""
+        return []
+
+    def _keep(self, start: int, values: list[Any]) -> None:
+        if not values:
+            return
+        self.recent = values[:SAMPLE]
+        if not self.ordered:
+            self.ready += values
+            return
+        self.waiting[start] = values
+        while (more := self.waiting.pop(self.next, None)) is not None:
+            self.ready += more
+            self.next += len(more)
+
+    def some(self, most: int) -> list[Any]:
+        """Some of the results, to be weighed."""
+        return self.recent[:most]
+
+    def take(self) -> list[Any]:
+        """What may be taken now."""
+        ready, self.ready = self.ready, []
+        return ready
+
+    def note(self, failure: Failure) -> None:
+        """This item has failed for good."""
+        self.n_failed += 1
+        super().note(failure)
+        if not self.doomed:
+            self.failures.clear()  # it is among the results; an endless stream must not gather them all
+
+    @property
+    def doomed(self) -> bool:
+        """Whether nothing more need be run, since an exception will be raised anyway."""
+        if self.fatal is not None:
+            return True
+        return self.most_failures is not None and self.n_failed > self.most_failures
 
 
 def annotate(failure: Failure, item_at: Any = None) -> BaseException:

@@ -41,12 +41,15 @@ class Message(NamedTuple):
 class Handle:
     """The caller's side of one worker: its socket, how to see it die, and what is on its way in and out."""
 
-    def __init__(self, number: int, sock: socket.socket, pid: int, lifeline: int | None, slot: Any) -> None:
+    def __init__(
+        self, number: int, sock: socket.socket, pid: int, lifeline: int | None, slot: Any, slot_at: int
+    ) -> None:
         self.number = number
         self.sock = sock
         self.pid = pid
         self.lifeline = lifeline
         self.slot = slot
+        self.slot_at = slot_at
         self.process: Any = None  # a multiprocessing.Process, unless forked here
         self.pidfd: int | None = None
         self.outbox: deque[memoryview] = deque()
@@ -55,6 +58,10 @@ class Handle:
         self.filled = 0
         self.exitcode: int | None = None
         self.was_at = child.BETWEEN  # what its slot said when it was gone; the slot itself may be another's by now
+
+    def item_and_start(self) -> tuple[int, int]:
+        """Which item it is at (or why at none), and when that began (``time.monotonic_ns``)."""
+        return (int(self.slot[0]), int(self.slot[1])) if self.slot is not None else (child.BETWEEN, 0)
 
     def read(self, block: bytearray) -> tuple[list[tuple[int, list[Any]]], bool]:
         """All frames that have arrived, and whether the other end is closed."""
@@ -186,15 +193,19 @@ class Team:
 
     def _start(self, number: int, mask: Any) -> None:
         ours, theirs = socket.socketpair()
+        if not self._free_slots:  # they are held by workers on their way out
+            for handle in self.leaving:
+                self._collect(handle, LEAVE_S)
+            self.leaving.clear()
         at = self._free_slots.pop()
         slot = self._slots[2 * at : 2 * at + 2]
         shared = self.start_method == "fork" or self._slots_fd is not None
-        slot[0], slot[1] = child.IDLE if shared else child.BETWEEN, at
+        slot[0], slot[1] = child.IDLE if shared else child.BETWEEN, 0
         try:
             handle = (
-                self._fork(number, ours, theirs, slot, mask)
+                self._fork(number, ours, theirs, slot, at, mask)
                 if self.start_method == "fork"
-                else self._spawn(number, ours, theirs, slot)
+                else self._spawn(number, ours, theirs, slot, at)
             )
         except BaseException:
             ours.close()
@@ -211,7 +222,7 @@ class Team:
         if self._setup_frame is not None:
             self._post(handle, self._setup_frame)
 
-    def _fork(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any, mask: Any) -> Handle:
+    def _fork(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any, at: int, mask: Any) -> Handle:
         child.flush_stdio()  # else what is buffered would be written once by each worker
         read_end, write_end = os.pipe()
         try:
@@ -226,23 +237,23 @@ class Team:
             os.close(write_end)
             child.serve_forked(theirs, self.setup, self.data, slot, read_end, mask)
         os.close(read_end)
-        return Handle(number, ours, pid, write_end, slot)
+        return Handle(number, ours, pid, write_end, slot, at)
 
-    def _spawn(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any) -> Handle:
+    def _spawn(self, number: int, ours: socket.socket, theirs: socket.socket, slot: Any, at: int) -> Handle:
         import multiprocessing
 
-        self._send_slot(ours, slot)
+        self._send_slot(ours, at)
         process = multiprocessing.get_context(self.start_method).Process(  # type: ignore[attr-defined]
             target=child.serve_spawned, args=(theirs, self.setup.cores), daemon=True, name=f"amorsize-{number}"
         )
         with _main_file_hidden() if self.setup.by_value else nullcontext():
             process.start()
-        handle = Handle(number, ours, process.pid, None, slot)
+        handle = Handle(number, ours, process.pid, None, slot, at)
         handle.process = process
         return handle
 
-    def _send_slot(self, ours: socket.socket, slot: Any) -> None:
-        message = child.SPAN.pack(slot[1], self._n_slots)
+    def _send_slot(self, ours: socket.socket, at: int) -> None:
+        message = child.SPAN.pack(at, self._n_slots)
         if self._slots_fd is None:
             ours.sendall(message)
         else:
@@ -303,6 +314,14 @@ class Team:
         self._remove(handle)
         self.leaving.append(handle)
 
+    def end(self, number: int) -> None:
+        """End one worker at once, whatever it is at; nothing more is heard of it."""
+        handle = self.handles.get(number)
+        if handle is not None:
+            _kill(handle.pid)
+            self._remove(handle)
+            self._collect(handle, LEAVE_S)
+
     def close(self) -> None:
         """Let all workers leave, and reap them."""
         for number in list(self.handles):
@@ -345,7 +364,7 @@ class Team:
         handle.pidfd = handle.lifeline = None
         if handle.slot is not None:
             handle.was_at = int(handle.slot[0])
-            self._free_slots.append(handle.slot[1])
+            self._free_slots.append(handle.slot_at)
             handle.slot = None
 
     def _dispose(self) -> None:

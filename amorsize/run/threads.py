@@ -9,29 +9,31 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections.abc import Callable, Generator, Iterable
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from amorsize.facts import Failure, Ran
-from amorsize.model.schedule import (
+from amorsize.model.events import (
     Abandon,
     Done,
     Ended,
     Event,
     Fail,
+    Fell,
     Finish,
     Lost,
     Ready,
     Retire,
-    Schedule,
     Send,
     Span,
     Start,
+    Tick,
 )
-from amorsize.run.loop import Loop
+from amorsize.model.schedule import Schedule
 from amorsize.run.outcome import Outcome, failure_here
 from amorsize.run.source import Indexable, Streamed
+from amorsize.run.vigil import Vigil, drain
 
 
 class _Report(NamedTuple):
@@ -56,6 +58,10 @@ class ThreadDriver:
     func : callable
     initializer : callable or None
         Called without arguments in each thread before its first item.
+    vigil : Vigil, optional
+        What to look after meanwhile.
+    by_mail : bool
+        Whether results must come together in the calling thread alone.
     """
 
     def __init__(
@@ -65,7 +71,11 @@ class ThreadDriver:
         outcome: Outcome,
         func: Callable[[Any], Any],
         initializer: Callable[[], object] | None = None,
+        vigil: Vigil | None = None,
+        *,
+        by_mail: bool = False,
     ) -> None:
+        self.vigil = vigil or Vigil()
         self.schedule = schedule
         self.source = source
         self.outcome = outcome
@@ -75,24 +85,32 @@ class ThreadDriver:
         self._ended = threading.Event()
         self._stop = False
         self._broken: BaseException | None = None
-        self._mail: SimpleQueue[_Report | None] | None = None if source.indexable else SimpleQueue()
+        self._mail: SimpleQueue[_Report | None] | None = SimpleQueue() if by_mail or not source.indexable else None
         self._inboxes: dict[int, SimpleQueue[tuple[Span, Any] | None]] = {}
         self._threads: list[threading.Thread] = []
         self._ready_s: float | None = None
         self._work_s = self._work_cpu_s = 0.0
         self._items = self._chunks = 0
+        self.warnings: list[str] = []
+        self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
 
     def run(self) -> Ran:
         """Run to the end. Failures stand in the outcome; an exception of the items' source is raised."""
+        return drain(self.steps())
+
+    def steps(self) -> Generator[None, None, Ran]:
+        """The same, step by step: whoever goes through them may look at the results between two of them."""
         began = time.perf_counter()
         try:
-            for instruction in self.schedule.begin():
+            for instruction in self.schedule.begin(began):
                 # One at a time: starting a thread takes 50-200 µs, and those that have begun want the lock meanwhile.
                 with self._lock:
                     self._carry_out([instruction])
             self._ready_s = time.perf_counter() - began
-            self._wait()
-        except Exception:
+            while not self._ended.is_set():
+                self._turn()
+                yield
+        except (Exception, GeneratorExit):
             self._dismiss()
             self._join()
             raise
@@ -112,14 +130,35 @@ class ThreadDriver:
             chunks=self._chunks,
         )
 
-    def _wait(self) -> None:
+    def _turn(self) -> None:
+        now = time.perf_counter()
+        with self._lock:
+            wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now))
         if self._mail is None:
-            self._ended.wait()
-            return
-        while not self._ended.is_set():
-            report = self._mail.get()
-            if report is not None:
-                self._take(report)
+            self._ended.wait(wait_s)
+        else:
+            try:
+                report = self._mail.get(timeout=wait_s) if wait_s != 0.0 else self._mail.get_nowait()
+                while report is not None:
+                    self._take(report)
+                    report = self._mail.get_nowait()
+            except Empty:
+                pass
+        now = time.perf_counter()
+        events = self.vigil.look(now)
+        if self.schedule.wait_s(now) is not None:
+            events.append(Tick())
+        self.tell(events)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Have the schedule hear of something that happened outside."""
+        for event in events:
+            with self._lock:
+                if not self._ended.is_set():
+                    self._carry_out(self._handle(event))
+
+    def _handle(self, event: Event) -> list[Any]:
+        return self.schedule.handle(event, time.perf_counter())
 
     def _end(self) -> None:
         self._ended.set()
@@ -144,13 +183,15 @@ class ThreadDriver:
         self._items += len(report.results)
         self._chunks += 1
         start = report.start
-        self.outcome.put(start, report.results)
         failed_at = self.outcome.take_errors(report.failed)
+        self.outcome.put(start, report.results, but=failed_at)
         self.source.release(start, start + len(report.results), but=failed_at)
         if self.outcome.doomed:
             self._end()
             return
-        self._carry_out(self.schedule.handle(Done(report.worker, report.wall_s, failed_at, len(report.results))))
+        self._carry_out(
+            self._handle(Done(report.worker, report.wall_s, failed_at, len(report.results), cpu_s=report.cpu_s))
+        )
 
     def _carry_out(self, instructions: list[Any]) -> None:
         todo = list(instructions)[::-1]
@@ -170,13 +211,13 @@ class ThreadDriver:
                     if self.outcome.doomed:
                         self._end()
                         return
-                case Abandon():  # not one thread could be started, so this is the caller's own
-                    Loop(self.func, self.source, self.outcome, self.schedule.retries).run_all(self.schedule.left_over())
+                case Abandon():  # not one thread could be started, or they only lose time: the engine goes on
+                    self.left_over = self.schedule.left_over()
                     self._end()
                 case Finish():
                     self._end()
             for event in events:
-                todo.extend(self.schedule.handle(event)[::-1])
+                todo.extend(self._handle(event)[::-1])
 
     def _start(self, number: int) -> list[Event]:
         self._inboxes[number] = SimpleQueue()
@@ -189,8 +230,11 @@ class ThreadDriver:
         return [Ready(number)]
 
     def _send(self, number: int, span: Span) -> list[Event]:
-        items = self.source.items(span.start, span.stop)
-        events: list[Event] = [Ended(self.source.length or 0)] if len(items) < len(span) else []
+        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
+        events: list[Event] = []
+        if len(items) < len(span):
+            length = self.source.length
+            events = [Fell(number, span.start, span.start + len(items)) if length is None else Ended(length)]
         if len(items):
             self._inboxes[number].put((span, items))
         return events
@@ -230,6 +274,6 @@ class ThreadDriver:
             except BaseException as exc:  # noqa: BLE001
                 results.append(None)
                 failed.append(failure_here(index, exc))
-                if not isinstance(exc, Exception) or (self.outcome.on_error == "raise" and not self.schedule.retries):
+                if not isinstance(exc, Exception) or (self.outcome.most_failures == 0 and not self.schedule.retries):
                     break
         return results, failed

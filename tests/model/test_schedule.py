@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import Run, is_whole
 
-from amorsize.model.schedule import CALLER, Done, Fail, Finish, Lost, Ready, Retire, Schedule, Send, Span, Start
+from amorsize.model.events import CALLER, Done, Fail, Finish, Lost, Ready, Retire, Send, Span, Start
+from amorsize.model.schedule import Schedule
 
 RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long lane
 
@@ -66,14 +67,14 @@ def test_the_same_seed_gives_the_same_run():
 def test_an_item_that_kills_its_worker_twice_fails_once_and_alone(hides):
     run = Run(200, 3, 1, deadly={17, 150}, hides=hides).go()
     assert run.finished
-    assert run.failed == {17: True, 150: True}
+    assert run.failed == {17: "lost", 150: "lost"}
     assert sorted(run.done) == [i for i in range(200) if i not in (17, 150)]
 
 
 def test_all_items_deadly_still_ends():
     run = Run(12, 3, 1, deadly=range(12)).go()
     assert run.finished
-    assert run.failed == dict.fromkeys(range(12), True)
+    assert run.failed == dict.fromkeys(range(12), "lost")
 
 
 def test_an_item_is_repeated_as_often_as_allowed_and_then_fails():

@@ -8,9 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from amorsize.model.schedule import (
+from amorsize.model.events import (
     CALLER,
-    MAX_RESTARTS,
     Abandon,
     Done,
     Ended,
@@ -21,11 +20,11 @@ from amorsize.model.schedule import (
     Lost,
     Ready,
     Retire,
-    Schedule,
     Send,
     Span,
     Start,
 )
+from amorsize.model.schedule import MAX_RESTARTS, Schedule
 
 
 class Machine(RuleBasedStateMachine):
@@ -85,8 +84,8 @@ class Machine(RuleBasedStateMachine):
                 case Retire(number):
                     assert self.flying.pop(number) == []
                     self.ready.discard(number)
-                case Fail(index, lost):
-                    self.on_fail(index, lost)
+                case Fail(index, why):
+                    self.on_fail(index, why == "lost")
                 case Finish() | Abandon():
                     self.ends.append(instruction)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from amorsize.facts import Failure
-from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome, annotate
 from amorsize.run.source import Indexable, Streamed, source_of
 
@@ -71,10 +70,3 @@ class TestSource:
         assert source_of({3: 1, 4: 1}).items(0, 5) == [3, 4]
         assert isinstance(source_of({3}), Indexable)
         assert isinstance(source_of(iter([])), Streamed)
-
-
-def test_the_loop_stops_at_the_end_of_a_source_that_nobody_knew():
-    outcome = Outcome("raise")
-    loop = Loop(str, Streamed(iter(range(40))), outcome)
-    loop.run_all([(0, 40), (40, 41), (41, None)])
-    assert outcome.finish() == [str(x) for x in range(40)]

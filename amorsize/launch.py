@@ -1,0 +1,92 @@
+"""A team of worker processes for one map: what they are told, and what stands in their way."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from amorsize import worker
+from amorsize.errors import AmorsizeError, TransferError, WorkerLostError
+from amorsize.facts import Breakdown, Forecast, Sample
+from amorsize.here import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
+from amorsize.model.cost import OWN_THREADS
+from amorsize.model.schedule import MAX_RESTARTS
+from amorsize.requests import Request
+from amorsize.run.source import Indexable, Streamed
+from amorsize.run.team import Team
+
+if TYPE_CHECKING:
+    pass
+
+SPARE_SLOTS: Final = MAX_RESTARTS + 1  # for workers that replace others that are still on their way out
+
+
+class NoTeam(Exception):  # noqa: N818
+    """Worker processes cannot even be tried: the function cannot be sent to any, or no descriptor is to be had."""
+
+    def __init__(self, why: AmorsizeError) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def a_team(
+    request: Request, source: Indexable | Streamed, chosen: Forecast, cores: float, sample: Sample | None, most: int
+) -> Team:
+    """The team for ``chosen``, none of its workers started yet; ``most`` of them may be alive at a time.
+
+    Raises
+    ------
+    NoTeam
+        When there cannot be one.
+    RuntimeError
+        In a child that is importing the program's main module: it would start children without end.
+    """
+    if is_being_imported_by_a_child():
+        raise RuntimeError(UNGUARDED)
+    assert chosen.start_method is not None
+    share = max(1.0, cores / chosen.workers)
+    runs_threads = sample is None or sample.own_threads > OWN_THREADS
+    native = max(1, int(share)) if runs_threads and "numpy" in sys.modules else None
+    forks = chosen.start_method == "fork"
+    setup = worker.Setup(
+        request.func,
+        keep_going=request.on_error == "collect" or request.retries > 0,
+        initializer=request.initializer,
+        initargs=request.initargs,
+        cores=share,
+        native_threads=native,
+        by_value=not forks and main_is_interactive(),
+        timed=request.timeout_s is not None,
+    )
+    inherited = source.data if forks and isinstance(source, Indexable) else None
+    try:
+        return Team(setup, inherited, chosen.start_method, most + SPARE_SLOTS)
+    except Exception as exc:
+        why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
+        why.__cause__ = exc
+        raise NoTeam(why) from exc
+
+
+def no_forecast(workers: int, start_method: str | None) -> Forecast:
+    """What stands for a forecast where func may not run here, so that nothing is known of it."""
+    return Forecast(
+        backend="processes",
+        workers=workers,
+        chunksize=1,
+        start_method=start_method,
+        total_s=0.0,
+        low_s=0.0,
+        high_s=0.0,
+        breakdown=Breakdown(),
+    )
+
+
+def _culprit(setup: worker.Setup) -> tuple[str, None, str]:
+    """Which part of a setup cannot be pickled, and why."""
+    parts: list[tuple[str, object]] = [("func", setup.func), ("initializer", (setup.initializer, setup.initargs))]
+    for what, part in parts:
+        try:
+            worker.dumps(part, setup.by_value)
+        except Exception as exc:  # noqa: BLE001
+            return what, None, worker.describe(part, exc)
+    return "func", None, "nobody knows why"

@@ -1,0 +1,200 @@
+"""What a schedule hears and what it says: frozen records, compared and printed by the tests as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+CALLER: Final = -1
+"""The caller's own number among the workers: it takes small spans while no other is ready."""
+
+Why = Literal["raised", "lost", "late"]
+"""Why an item failed: it raised, its worker died at it, or it ran longer than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Items ``start`` to ``stop`` (exclusive).
+
+    ``alone``: nothing else may be in flight at its worker. ``quiet``: nothing else may be in flight at all, since its
+    items are suspected of taking the memory that others need. ``lot``: which of the schedule's lots it is from.
+    """
+
+    start: int
+    stop: int
+    alone: bool = False
+    quiet: bool = False
+    lot: int = 0
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+# --- events -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker can take items."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A worker has ended its oldest span in ``wall_s`` seconds, ``cpu_s`` of them on a core.
+
+    The items ``failed`` raised. ``ran`` counts the items that were run, if the worker stopped early. ``apart``: the
+    span got lost on its way there or back, by the fault of one item that nobody can name; each is to be tried apart
+    from the others.
+    """
+
+    worker: int
+    wall_s: float
+    failed: tuple[int, ...] = ()
+    ran: int | None = None
+    apart: bool = False
+    cpu_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker is gone.
+
+    ``item``: what it was running; None: before its first item, or nobody knows. ``idle``: it was at no span, so that
+    those on their way to it are not to blame. ``oom``: the kernel ended it for want of memory.
+    """
+
+    worker: int
+    item: int | None = None
+    idle: bool = False
+    oom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The source of items turned out to hold ``length`` items in all."""
+
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fell:
+    """The span from ``start`` on went to ``worker`` only as far as ``stop``: the source has no more at the moment."""
+
+    worker: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """New items have come: ``start`` to ``stop``, of one lot. ``fixed``: items per chunk, if they are settled."""
+
+    start: int
+    stop: int
+    lot: int = 0
+    fixed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """No more items will come to a schedule that was ``open``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """So many results were taken away by whoever reads them; ``window`` items may be ahead of him from now on."""
+
+    items: int
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """So many workers are wanted from now on (memory is tight, or there is room again)."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recycle:
+    """This worker is to leave after its spans, and another is to come in its place."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A worker has been at this item for ``for_s`` seconds."""
+
+    worker: int
+    item: int
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; ``running``: who is at what, as far as that can be seen."""
+
+    running: tuple[Running, ...] = ()
+
+
+Event = Ready | Done | Lost | Ended | Fell | More | Closed | Taken | Resize | Recycle | Tick
+
+# --- instructions -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Give this span to this worker."""
+
+    worker: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a worker under this number."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """This worker has nothing more to do: let it leave."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End this worker at once, whatever it is at; nothing it says counts any more."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """This item has failed for good."""
+
+    index: int
+    why: Why = "raised"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Every item is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The caller must run what is left, or give up: workers cannot be kept alive here, or they only lose time.
+
+    ``slow``: they are alive, and slower than the caller alone would be.
+    """
+
+    slow: bool = False
+
+
+Instruction = Send | Start | Retire | Kill | Fail | Finish | Abandon

@@ -1,0 +1,63 @@
+"""What the one loop looks after besides messages.
+
+It is a part of that loop, since a thread of its own would make forking unsafe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from typing import Final, Protocol
+
+from amorsize.facts import Ran
+from amorsize.model.events import Event
+
+TICK_S: Final = 0.25
+
+
+class Ticker(Protocol):
+    """Somebody who wants to look every now and then."""
+
+    def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
+        """Look, and say what the schedule should hear. ``pids``: the worker processes. May raise, to end the run."""
+
+
+class Vigil:
+    """Calls the tickers about every `TICK_S` seconds.
+
+    Attributes
+    ----------
+    poll : bool
+        Whether the loop is only to do what can be done now: somebody else has something to do in its thread.
+    """
+
+    def __init__(self, tickers: Iterable[Ticker] = (), every_s: float = TICK_S) -> None:
+        self.tickers = list(tickers)
+        self.every_s = every_s
+        self.poll = False
+        self._next_s = 0.0
+
+    def wait_s(self, now_s: float, *others: float | None) -> float | None:
+        """How long the loop may sleep: until the next look, and no longer than any of the ``others``."""
+        if self.poll:
+            return 0.0
+        waits = [s for s in others if s is not None]
+        if self.tickers:
+            waits.append(max(0.0, self._next_s - now_s))
+        return min(waits, default=None)
+
+    def look(self, now_s: float, pids: Sequence[int] = ()) -> list[Event]:
+        """Call the tickers, if it is time."""
+        if not self.tickers or now_s < self._next_s:
+            return []
+        self._next_s = now_s + self.every_s
+        return [event for ticker in self.tickers for event in ticker.tick(now_s, pids)]
+
+
+def drain(steps: Generator[None, None, Ran]) -> Ran:
+    """Go through all the steps of a driver."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            ran: Ran = end.value
+            return ran

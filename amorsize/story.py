@@ -1,0 +1,61 @@
+"""What happened in one run: the plan that is handed out and the row of history are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize.facts import Forecast, Ran
+from amorsize.model.opening import Opening, loop_forecast
+
+if TYPE_CHECKING:
+    from amorsize.facts import Machine, Sample
+    from amorsize.requests import Request
+
+RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
+
+
+@dataclass(slots=True)
+class Story:
+    """What happened in one run."""
+
+    opening: Opening
+    go: Forecast | None = None
+    alternatives: list[Forecast] = field(default_factory=list)
+    loop_s: float = 0.0  # spent in the caller before going parallel
+    n_items: int = 0
+    wall_s: float = 0.0
+    ran: Ran | None = None
+    blind: bool = False  # func was not to run here, so nothing was looked at
+    sample: Sample | None = None
+    machine: Machine | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def loop_only_s(self) -> float:
+        """What the plain loop was expected to take in all when it was last asked; what it took, if nobody asked."""
+        opening = self.opening
+        if opening.terms is None or not opening.items:
+            return opening.wall_s
+        return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+
+    def row(self, request: Request, outcome: str) -> dict[str, Any]:
+        """The run as history keeps it."""
+        go = self.go
+        if self.sample is None and self.wall_s > RECORD_SAMPLE_S and not self.blind:
+            self.sample = self.opening.sample()
+        return {
+            "at_s": time(),
+            "function": request.func,
+            "n_items": self.n_items,
+            "backend": "serial" if go is None else go.backend,
+            "n_jobs": 1 if go is None else go.workers,
+            "chunksize": max(1, self.n_items) if go is None else go.chunksize,
+            "start_method": None if go is None else go.start_method,
+            "predicted_s": None if go is None or go.total_s <= 0 else self.loop_s + go.total_s,
+            "clock_s": self.wall_s,
+            "sample": self.sample,
+            "machine": self.machine,
+            "outcome": outcome,
+        }
