@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 os.environ["AMORSIZE_HISTORY"] = "off"  # at import, so that it holds for doctests and child processes too
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C, as would its children
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 
 PATIENCE_S = 20.0  # how long what is on its way out may take on a machine under load
 
