@@ -75,49 +75,84 @@ class Streamed:
         self.rest = data
         self.length: int | None = None
         self.read = 0
-        self.held: dict[int, Any] = {}
+        self.chunks: dict[int, list[Any]] = {}  # items that are held as they were read, by the index of the first
+        self.odd: dict[int, Any] = {}  # single ones
         self.broken: BaseException | None = None
         self.one_by_one = one_by_one
         self._step = 1
 
     def items(self, start: int, stop: int) -> Any:
         """Items ``start`` to ``stop``, from memory or from the iterator; fewer if it ends before, or is slow."""
-        if stop > self.read and self.length is None:
+        if start == self.read:
+            return self._read(stop)
+        chunk = self.chunks.get(start)
+        if chunk is not None and len(chunk) == stop - start:
+            return chunk
+        if stop > self.read:
             self._read(stop)
-        return [self.held[i] for i in range(start, min(stop, self.read))]
+        self._break_up(start, stop)
+        return [self.odd[i] for i in range(start, min(stop, self.read))]
 
-    def _read(self, stop: int) -> None:
+    def _read(self, stop: int) -> list[Any]:
         fresh: list[Any] = []
-        began = now = perf_counter()
+        if self.length is not None:
+            return fresh
         wanted = stop - self.read
         try:
-            while len(fresh) < wanted and now - began < PATIENCE_S:
-                step = min(self._step, wanted - len(fresh))
-                before, after = len(fresh), now
-                fresh.extend(islice(self.rest, step))
-                if len(fresh) < before + step:
-                    self.length = self.read + len(fresh)
-                    break
-                now = perf_counter()
-                if not self.one_by_one:
-                    self._step = max(1, min(2 * self._step, int(self._step * GULP_S / max(now - after, 1e-9))))
-        except BaseException as exc:
-            if not isinstance(exc, Exception):
-                raise
+            (self._sip if self.one_by_one else self._gulp)(fresh, wanted)
+        except Exception as exc:  # noqa: BLE001  (it is raised when all that came before it has been run)
             self.broken = exc
             self.length = self.read + len(fresh)
-        self.held.update(enumerate(fresh, self.read))
+        if fresh:
+            self.chunks[self.read] = fresh
         self.read += len(fresh)
+        return fresh
+
+    def _sip(self, into: list[Any], wanted: int) -> None:
+        """Read item by item."""
+        deadline, append = perf_counter() + PATIENCE_S, into.append
+        for item in islice(self.rest, wanted):
+            append(item)
+            if perf_counter() > deadline:
+                return
+        if len(into) < wanted:
+            self.length = self.read + len(into)
+
+    def _gulp(self, into: list[Any], wanted: int) -> None:
+        """Read as many at a time as come without much of a wait."""
+        began = now = perf_counter()
+        while len(into) < wanted and now - began < PATIENCE_S:
+            step = min(self._step, wanted - len(into))
+            before, after = len(into), now
+            into.extend(islice(self.rest, step))
+            if len(into) < before + step:
+                self.length = self.read + len(into)
+                return
+            now = perf_counter()
+            self._step = max(1, min(2 * self._step, int(self._step * GULP_S / max(now - after, 1e-9))))
+
+    def _break_up(self, start: int, stop: int) -> None:
+        """From now on, hold the chunks that have to do with these items as single ones."""
+        for at, chunk in list(self.chunks.items()):
+            if at < stop and start < at + len(chunk):
+                self.odd.update(enumerate(self.chunks.pop(at), at))
 
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
         """Forget items that are done."""
+        chunk = self.chunks.get(start)
+        if chunk is not None and len(chunk) == stop - start:
+            del self.chunks[start]
+            self.odd.update((index, chunk[index - start]) for index in but)
+            return
+        self._break_up(start, stop)
         for index in range(start, stop):
             if index not in but:
-                self.held.pop(index, None)
+                self.odd.pop(index, None)
 
     def item(self, index: int) -> Any:
         """One item that is still held."""
-        return self.held[index]
+        self._break_up(index, index + 1)
+        return self.odd[index]
 
     def finish(self) -> None:
         """Raise what the iterator raised."""

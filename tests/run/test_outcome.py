@@ -61,7 +61,8 @@ class TestSource:
         assert source.items(0, 3) == [0, 1, 2]
         assert source.length is None
         source.release(0, 3, but=(1,))
-        assert source.held == {1: 1}
+        assert source.odd == {1: 1}
+        assert not source.chunks
         assert source.items(8, 12) == [8, 9]
         assert source.length == 10
         assert source.items(20, 30) == []
