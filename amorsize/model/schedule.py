@@ -159,7 +159,7 @@ class Schedule:
         self._next_worker = 0
         self._coming: set[int] = set()  # workers that are not ready yet
         self._leaving: set[int] = set()
-        self._grows = False
+        self._lacking = 0  # workers to be started when there is something for them to do
         for start, stop in segments:
             self._append(start, stop, 0)
 
@@ -211,7 +211,7 @@ class Schedule:
             case Recycle(worker):
                 if worker in self.workers:
                     self._leaving.add(worker)
-                    self._grows = True
+                    self._lacking += 1
             case Tick(running):
                 self.dry = False
                 out = self._on_tick(running)
@@ -237,7 +237,7 @@ class Schedule:
         return Start(number)
 
     def _want(self, workers: int) -> None:
-        self._grows = workers > self.wanted
+        self._lacking = max(0, workers - self.wanted)
         self.wanted = workers
         self._new_period()
 
@@ -249,8 +249,13 @@ class Schedule:
     def _reinforce(self) -> list[Instruction]:
         """Start workers where there are too few for what is left."""
         staying = len(self._alive()) - len(self._leaving)
-        if not self.is_open:
-            return [] if self._alive() else [self._start()]  # all had left already when this item came back
+        if not self.is_open and self._alive():
+            return []
+        if not self.is_open and self.wanted > 0:
+            return [self._start()]  # all had left already when this item came back
+        if self.wanted <= 0:
+            self._abandon()
+            return self._assign([])
         work = sum(lot.fresh for lot in self.lots.values()) + len(self.again) + len(self.quiet)
         return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
 
@@ -261,9 +266,9 @@ class Schedule:
         self.restarts = 0
         ran = 0 if event.apart else len(span) if event.ran is None else event.ran
         if event.apart:
-            self.again.extend(Span(i, i + 1, span.alone, span.quiet, span.lot) for i in range(span.start, span.stop))
+            self._return(Span(i, i + 1, span.alone, span.quiet, span.lot) for i in range(span.start, span.stop))
         elif ran < len(span):
-            self.again.append(Span(span.start + ran, span.stop, span.alone, span.quiet, span.lot))
+            self._return([Span(span.start + ran, span.stop, span.alone, span.quiet, span.lot)])
         if ran:
             self._learn(span.lot, ran, event)
         self.done += ran
@@ -317,7 +322,7 @@ class Schedule:
         elif spans or not worker.ready or self._left():
             self.restarts += 1
             self.wanted -= not worker.ready  # fewer workers: one that cannot even begin is not replaced
-        self.again.extend(spans)
+        self._return(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
             self._abandon()
         elif self._may_replace():
@@ -336,7 +341,7 @@ class Schedule:
         self.abandoned = True
         if caller is not None:
             self.in_flight -= len(caller.flying)
-            self.again.extend(caller.flying)
+            self._return(caller.flying)
             caller.flying.clear()
 
     def _blame(self, span: Span, event: Lost) -> list[Instruction]:
@@ -357,14 +362,18 @@ class Schedule:
         return []
 
     def _repeat(self, start: int, stop: int, lot: int, quiet: bool) -> None:
-        place = self.quiet if quiet else self.again
-        place.extend(Span(i, i + 1, True, quiet, lot) for i in range(start, stop))
+        self._return(Span(i, i + 1, True, quiet, lot) for i in range(start, stop))
+
+    def _return(self, spans: Iterable[Span]) -> None:
+        """These are to be sent again."""
+        for span in spans:
+            (self.quiet if span.quiet else self.again).append(span)
 
     def _put_back(self, span: Span, item: int) -> None:
         """All of a span but one item goes back."""
         for start, stop in ((span.start, item), (item + 1, span.stop)):
             if start < stop:
-                self.again.append(Span(start, stop, span.alone, span.quiet, span.lot))
+                self._return([Span(start, stop, span.alone, span.quiet, span.lot)])
 
     def _on_tick(self, running: Sequence[Running]) -> list[Instruction]:
         """End the workers whose item has run too long."""
@@ -380,7 +389,7 @@ class Schedule:
             self.in_flight -= len(worker.flying)
             worker.flying.popleft()
             self._put_back(span, one.item)
-            self.again.extend(worker.flying)
+            self._return(worker.flying)
             self.done += 1
             out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
             if self._may_replace():
@@ -409,7 +418,7 @@ class Schedule:
         if event.stop == event.start:
             del worker.flying[place]
             self.in_flight -= 1
-        self.again.append(Span(event.stop, span.stop, span.alone, span.quiet, span.lot))
+        self._return([Span(event.stop, span.stop, span.alone, span.quiet, span.lot)])
         self.dry = True
         self._starve()
 
@@ -434,7 +443,7 @@ class Schedule:
         if self.abandoned:
             first, self.finished = not self.finished, True
             return [Abandon()] if first else []
-        if self._grows or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
+        if self._lacking or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
             out += self._fit()
         progress = not self.retreats
         while progress and self._left():  # breadth first: nobody gets a second chunk before each has one
@@ -460,9 +469,10 @@ class Schedule:
         staying = [n for n in self._alive() if n not in self._leaving]
         self._leaving.update(n for n in staying[max(0, self.wanted) :] if self.workers[n].ready)
         out = self._retire(self._idle(list(self._leaving)))
-        if self._grows and not self.is_open and self._left() and not self.retreats:
-            out += [self._start() for _ in range(self.wanted - len(self._alive()) + len(self._leaving))]
-            self._grows = False
+        if not self.is_open and self._left() and not self.retreats:
+            room = self.wanted - len(self._alive()) + len(self._leaving)
+            out += [self._start() for _ in range(min(self._lacking, room))]
+        self._lacking = 0
         return out
 
     def _pick(self, number: int, worker: _Worker) -> Span | None:

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from amorsize.model.crew import Crew
 from amorsize.model.events import (
     CALLER,
     Abandon,
@@ -17,13 +18,20 @@ from amorsize.model.events import (
     Fail,
     Finish,
     Instruction,
+    Kill,
     Lost,
     Ready,
+    Recycle,
+    Resize,
     Retire,
+    Running,
     Send,
     Span,
     Start,
+    Taken,
+    Tick,
 )
+from amorsize.model.pace import Pace
 from amorsize.model.schedule import MAX_RESTARTS, Schedule
 
 
@@ -40,8 +48,15 @@ class Machine(RuleBasedStateMachine):
         item_s=st.sampled_from([0.0, 1e-6, 1e-3, 1.0]),
         evidence=st.integers(1, 50),
         fixed=st.sampled_from([None, None, 1, 5]),
+        window=st.sampled_from([None, None, 1, 7]),
+        rate=st.sampled_from([None, None, None, 10.0]),
+        crew=st.booleans(),
     )
-    def begin(self, n, workers, retries, helps, open_end, holes, item_s, evidence, fixed):
+    def begin(self, n, workers, retries, helps, open_end, holes, item_s, evidence, fixed, window, rate, crew):
+        self.now = 0.0
+        self.most, self.untaken, self.window = 2 * workers if crew else workers, 0, window
+        self.handed: set[int] = set()
+        self.resized = False
         self.n, self.retries, self.asked = n, retries, workers
         segments = [(0, None if open_end else n)]
         self.left = set(range(n))
@@ -59,14 +74,25 @@ class Machine(RuleBasedStateMachine):
         self.started = 0
         self.losses = 0
         self.schedule = Schedule(
-            segments, workers, retries=retries, caller_helps=helps, item_s=item_s, evidence=evidence, fixed=fixed
+            segments,
+            workers,
+            retries=retries,
+            caller_helps=helps,
+            item_s=item_s,
+            evidence=evidence,
+            fixed=fixed,
+            timeout_s=1.0,
+            window=window,
+            pace=None if rate is None else Pace(rate),
+            crew=Crew(cores=2.0, most=self.most, alone_s=item_s, may_lose=True) if crew else None,
         )
-        self.obey(self.schedule.begin())
+        self.obey(self.schedule.begin(self.now))
 
     # -- what a driver does with instructions ----------------------------------------------------------------------
 
     def tell(self, event: Event) -> None:
-        self.obey(self.schedule.handle(event))
+        self.now += 0.01
+        self.obey(self.schedule.handle(event, self.now))
 
     def obey(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
@@ -84,6 +110,8 @@ class Machine(RuleBasedStateMachine):
                 case Retire(number):
                     assert self.flying.pop(number) == []
                     self.ready.discard(number)
+                case Kill(number):
+                    assert number not in self.flying, "only who is late is killed, and the books say so already"
                 case Fail(index, why):
                     self.on_fail(index, why == "lost")
                 case Finish() | Abandon():
@@ -106,9 +134,16 @@ class Machine(RuleBasedStateMachine):
         assert len(span) > 0
         assert not (span.alone and flying), "an item to be alone was sent behind others"
         assert not any(other.alone for other in flying), "sent behind an item to be alone"
-        flying.append(span)
         items = set(range(span.start, span.stop))
+        self.untaken += len(items - self.handed)
+        self.handed |= items
+        assert self.window is None or self.untaken <= self.window, "too far ahead of the reader"
+        if span.quiet:
+            assert not any(self.flying[n] for n in self.flying if n != number), "an item to be quiet was not alone"
+        else:
+            assert not any(s.quiet for spans in self.flying.values() for s in spans), "sent beside an item to be quiet"
         assert items <= self.left, "sent what is done, or in another place"
+        flying.append(span)
         self.left -= items
         assert len(span) <= 1 or not any(self.blamed[i] for i in items), "a killer was sent in company"
 
@@ -176,8 +211,12 @@ class Machine(RuleBasedStateMachine):
         assert not any(span.start <= s.start < span.stop and len(s) > 1 for s in self.schedule.again)
 
     @precondition(lambda self: self.is_on() and set(self.flying) - {CALLER})
-    @rule(data=st.data(), kind=st.sampled_from(["at an item", "nobody knows", "idle", "nonsense"]))
-    def a_worker_is_lost(self, data, kind):
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from(["at an item", "nobody knows", "idle", "nonsense"]),
+        oom=st.booleans(),
+    )
+    def a_worker_is_lost(self, data, kind, oom):
         number = data.draw(st.sampled_from(sorted(set(self.flying) - {CALLER})))
         spans = self.flying[number]
         item = None
@@ -185,9 +224,9 @@ class Machine(RuleBasedStateMachine):
             item = data.draw(st.integers(spans[0].start, spans[0].stop - 1))
         elif kind == "nonsense":
             item = self.n + 3
-        self.lose(number, item, idle=kind == "idle")
+        self.lose(number, item, idle=kind == "idle", oom=oom)
 
-    def lose(self, number: int, item: int | None, idle: bool) -> None:
+    def lose(self, number: int, item: int | None, idle: bool, oom: bool) -> None:
         spans = self.flying.pop(number)
         self.losses += 1
         if spans and not idle:
@@ -200,12 +239,56 @@ class Machine(RuleBasedStateMachine):
             self.left |= set(range(span.start, span.stop))
         self.left -= {i for i, times in self.blamed.items() if times > 1}
         self.ready.discard(number)
-        self.tell(Lost(number, item, idle))
+        self.tell(Lost(number, item, idle, oom))
 
     @precondition(lambda self: not self.is_on())
     @rule(number=st.integers(0, 9), idle=st.booleans())
     def a_loss_is_told_after_the_end(self, number, idle):
         assert self.schedule.handle(Lost(number, None, idle)) == []
+
+    @precondition(lambda self: self.is_on() and any(spans for n, spans in self.flying.items() if n != CALLER))
+    @rule(data=st.data(), for_s=st.sampled_from([0.5, 2.0]), stale=st.booleans())
+    def somebody_looks_who_is_at_what(self, data, for_s, stale):
+        number = data.draw(st.sampled_from(sorted(n for n, spans in self.flying.items() if spans and n != CALLER)))
+        span = self.flying[number][0]
+        item = self.n + 5 if stale else data.draw(st.integers(span.start, span.stop - 1))
+        if for_s > 1.0 and not stale:
+            spans = self.flying.pop(number)
+            self.ready.discard(number)
+            self.losses += 1
+            self.left |= {i for s in spans for i in range(s.start, s.stop)} - {item}
+            self.raised[item] += 1
+            if self.raised[item] <= self.retries:
+                self.left.add(item)
+        self.tell(Tick((Running(number, item, for_s),)))
+
+    @precondition(lambda self: self.is_on() and self.window is not None and self.untaken > 0)
+    @rule(data=st.data())
+    def results_are_taken(self, data):
+        most = len((self.done | self.failed) & self.handed) - (len(self.handed) - self.untaken)
+        if most > 0:
+            items = data.draw(st.integers(1, most))
+            self.untaken -= items
+            self.tell(Taken(items))
+
+    @precondition(lambda self: self.is_on())
+    @rule(workers=st.integers(1, 6))
+    def so_many_workers_are_wanted(self, workers):
+        self.resized = True
+        self.most = max(self.most, workers)
+        self.tell(Resize(workers))
+
+    @precondition(lambda self: self.is_on() and set(self.flying) - {CALLER})
+    @rule(data=st.data())
+    def a_worker_is_worn_out(self, data):
+        self.losses += 1
+        self.tell(Recycle(data.draw(st.sampled_from(sorted(set(self.flying) - {CALLER})))))
+
+    @precondition(lambda self: self.is_on())
+    @rule(wait_s=st.sampled_from([0.0, 0.1, 5.0]))
+    def time_passes(self, wait_s):
+        self.now += wait_s
+        self.tell(Tick())
 
     # -- what must hold at any time --------------------------------------------------------------------------------
 
@@ -215,7 +298,7 @@ class Machine(RuleBasedStateMachine):
             return
         queued, flying, done = self.schedule.counts()
         mine = [i for spans in self.flying.values() for span in spans for i in range(span.start, span.stop)]
-        if self.ends == [Abandon()]:
+        if self.ends and isinstance(self.ends[0], Abandon):
             left = [i for a, b in self.schedule.left_over() for i in range(a, self.n if b is None else b)]
             assert sorted([*left, *self.done, *self.failed]) == sorted(self.all_items())
             return
@@ -233,13 +316,15 @@ class Machine(RuleBasedStateMachine):
     def there_is_always_somebody_to_wait_for(self):
         """Else the driver would wait for ever."""
         if hasattr(self, "schedule") and not self.ends:
-            assert self.flying, "nothing is to come, and neither Finish nor Abandon was said"
+            waits_for_time = self.schedule.wait_s(self.now) is not None
+            assert self.flying or waits_for_time, "nothing is to come, and neither Finish nor Abandon was said"
 
     @invariant()
     def there_are_never_more_workers_than_asked_for(self):
         if hasattr(self, "schedule"):
-            assert len(set(self.flying) - {CALLER}) <= self.asked
-            assert self.started <= self.asked + self.losses
+            assert len(set(self.flying) - {CALLER}) <= self.most + len(self.schedule._leaving)
+            if self.most == self.asked and not self.resized:
+                assert self.started <= self.asked + self.losses
 
     @invariant()
     def the_end_is_said_when_all_is_done(self):
@@ -251,16 +336,22 @@ class Machine(RuleBasedStateMachine):
         """Once nothing goes wrong any more, the run comes to its end."""
         if not hasattr(self, "schedule"):
             return
-        for _ in range(20 * self.n + 100):
+        for _ in range(40 * self.n + 200):
             if self.ends:
                 break
             asleep = sorted(set(self.flying) - self.ready - {CALLER})
             if asleep:
                 self.ready.add(asleep[0])
                 self.tell(Ready(asleep[0]))
-            else:
+            elif any(self.flying.values()):
                 number = next(n for n, spans in sorted(self.flying.items()) if spans)
                 self.end_span(number, 1e-3, None, set())
+            elif self.window is not None and self.untaken:
+                items, self.untaken = self.untaken, 0
+                self.tell(Taken(items))
+            else:
+                assert self.schedule.wait_s(self.now) is not None, "nobody is at work, and there is nothing to wait for"
+                self.time_passes(1.0)
             self.every_item_is_in_one_place()
         assert len(self.ends) == 1
         self.the_end_is_said_when_all_is_done()
