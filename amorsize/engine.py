@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker
-from amorsize.facts import Costs, Forecast, Observation, Ran
+from amorsize.facts import BackendCost, Costs, Forecast, Observation, Ran, StartCost
 from amorsize.here import resolve_start_method, share_of
 from amorsize.learn.history import History
 from amorsize.model.crew import Crew
@@ -42,6 +43,8 @@ SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
 MOST_THREADS: Final = 256  # that a run may grow to by itself
 MOST_PROCESSES_PER_CORE: Final = 4
 ALIKE: Final = 0.5  # a larger spread between items, relative to their mean, says that they cannot be compared
+
+WARM_START: Final = StartCost(base_s=0.5e-3, per_worker_s=0.4e-3)  # to find and greet workers that wait: 1-2 ms for two
 
 Steps = Generator[None, None, None]
 
@@ -218,6 +221,8 @@ class Execution:
         if "processes" in self.backends:
             method, why = resolve_start_method(request.start_method)
             processes = known_cost("team", method)
+            if method != "fork" and request.initializer is None:
+                processes = _with_warm_workers(processes, ceil(here.usable_cores))
             self.start_note = why and f"processes start by {method}, since {why}"
         return Terms(
             backends=self.backends,
@@ -389,11 +394,19 @@ class Execution:
             self.story.warnings.append(self.start_note)
         story = self.story
         cores = story.machine.usable_cores if story.machine is not None else 1.0
-        most = schedule.crew.most if schedule.crew is not None else chosen.workers
-        team = a_team(self.request, self.source, chosen, cores, story.sample, most)
+        team = a_team(self.request, self.source, chosen, cores, story.sample)
         return ProcessDriver(schedule, team, self.source, self.outcome, loop, self.vigil)
 
 
 def known_cost(engine: str, start_method: str | None) -> Any:
     """What this process knows of an engine's cost without measuring or reading anything."""
     return recorded(engine, start_method)
+
+
+def _with_warm_workers(cost: BackendCost, workers: int) -> BackendCost:
+    """The cost of a backend whose workers wait already from an earlier map, if they do."""
+    from amorsize.run import warm
+
+    if cost.start_method is None or warm.count(cost.start_method) < workers:
+        return cost
+    return replace(cost, start=WARM_START)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from amorsize import worker
 from amorsize.errors import AmorsizeError, TransferError, WorkerLostError
 from amorsize.facts import Breakdown, Forecast, Sample
 from amorsize.here import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 from amorsize.model.cost import OWN_THREADS
-from amorsize.model.schedule import MAX_RESTARTS
 from amorsize.requests import Request
 from amorsize.run.source import Indexable, Streamed
 from amorsize.run.team import Team
 
 if TYPE_CHECKING:
     pass
-
-SPARE_SLOTS: Final = MAX_RESTARTS + 1  # for workers that replace others that are still on their way out
 
 
 class NoTeam(Exception):  # noqa: N818
@@ -30,9 +27,9 @@ class NoTeam(Exception):  # noqa: N818
 
 
 def a_team(
-    request: Request, source: Indexable | Streamed, chosen: Forecast, cores: float, sample: Sample | None, most: int
+    request: Request, source: Indexable | Streamed, chosen: Forecast, cores: float, sample: Sample | None
 ) -> Team:
-    """The team for ``chosen``, none of its workers started yet; ``most`` of them may be alive at a time.
+    """The team for ``chosen``, none of its workers started yet.
 
     Raises
     ------
@@ -60,7 +57,7 @@ def a_team(
     )
     inherited = source.data if forks and isinstance(source, Indexable) else None
     try:
-        return Team(setup, inherited, chosen.start_method, most + SPARE_SLOTS)
+        return Team(setup, inherited, chosen.start_method)
     except Exception as exc:
         why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
         why.__cause__ = exc

@@ -180,7 +180,7 @@ def sample_in_child(
     setup = worker.Setup(partial(_sample_there, request.func, request.spread), by_value=main_is_interactive())
     outcome = Outcome("raise")
     try:
-        team = Team(setup, None, method, 4)
+        team = Team(setup, None, method)
         ProcessDriver(Schedule([(0, 1)], 1), team, Indexable([source.data]), outcome, None).run()
         found = outcome.finish()[0]
     except AmorsizeError as exc:

@@ -28,11 +28,13 @@ from amorsize.errors import TransferError
 if TYPE_CHECKING:
     import socket
 
-READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN = range(7)
+READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
+HELLO = b"amorsize"  # comes with the descriptor of a worker's slot
 
 HEADER = struct.Struct("<BIQ")  # kind, number of buffers, bytes of the pickle
 SIZE = struct.Struct("<Q")
 SPAN = struct.Struct("<qq")
+SECONDS = struct.Struct("<d")
 
 Slot = Any
 """Two 64-bit integers shared with the caller (memoryview cast to ``q``): the index of the item that runs, or one of
@@ -252,15 +254,24 @@ def take(data: Any, start: int, stop: int) -> Any:
     return [data[index] for index in range(start, stop)]
 
 
-def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> None:
-    """Answer spans until the caller closes its end; then EOFError or ConnectionError ends it."""
-    if setup.initializer is not None:
-        setup.initializer(*setup.initargs)
+def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
+    """Answer spans until the caller closes its end; then EOFError or ConnectionError ends it.
+
+    Returns for how many seconds to wait for another function, if the caller parks this worker.
+    """
+    try:
+        if setup.initializer is not None:
+            setup.initializer(*setup.initargs)
+    except BaseException:  # noqa: BLE001  (also one that would look as if the caller were gone)
+        _report(sock)
+        raise EOFError from None
     limit_native_threads(setup.native_threads)
     clock, cpu = time.perf_counter, time.thread_time
     send(sock, frame(READY))
     while True:
         kind, parts = receive(sock)
+        if kind == PARK:
+            return float(SECONDS.unpack(parts[0])[0])
         slot[0] = BETWEEN
         start, stop = SPAN.unpack_from(parts[0])
         try:
@@ -316,19 +327,30 @@ def serve_forked(
         os._exit(code)
 
 
-def serve_spawned(sock: socket.socket, cores: float) -> None:
-    """Become a worker in a process that was started anew: the first frame brings the function."""
-    _settle(cores)
+def serve_spawned(sock: socket.socket) -> None:
+    """Become a worker in a process that was started anew: frames bring the function, and when it is parked, another."""
+    _settle()
     _join_family()
     try:
         slot = _receive_slot(sock)
-        _, parts = receive(sock)
-        setup = _load_setup(parts)
-        serve(sock, setup, None, slot)
-    except (EOFError, ConnectionError):
+        while True:
+            _, parts = receive(sock)
+            sock.settimeout(None)
+            setup = _load_setup(parts)
+            del parts
+            sock.settimeout(serve(sock, setup, None, slot))
+            del setup  # nothing of that map need be kept in memory while nobody knows what comes next
+            _collect_garbage()
+    except (EOFError, ConnectionError, TimeoutError):
         return
     except BaseException:  # noqa: BLE001
         _report(sock)
+
+
+def _collect_garbage() -> None:
+    import gc
+
+    gc.collect()
 
 
 def _join_family() -> None:
@@ -345,24 +367,23 @@ def _receive_slot(sock: socket.socket) -> Slot:
     import socket as sockets
 
     if not hasattr(sockets, "recv_fds"):
-        _exactly(sock, SPAN.size)
+        _exactly(sock, len(HELLO))
         return memoryview(bytearray(16)).cast("q")
-    message, files, _, _ = sockets.recv_fds(sock, SPAN.size, 1)
-    if len(message) < SPAN.size:
+    message, files, _, _ = sockets.recv_fds(sock, len(HELLO), 1)
+    if len(message) < len(HELLO):
         raise EOFError
     if not files:
         return memoryview(bytearray(16)).cast("q")
-    at, slots = SPAN.unpack(message)
-    shared = memoryview(mmap.mmap(files[0], 16 * slots)).cast("q")
+    shared = memoryview(mmap.mmap(files[0], 16)).cast("q")
     os.close(files[0])
-    return shared[2 * at : 2 * at + 2]
+    return shared
 
 
 def _load_setup(parts: Sequence[Any]) -> Setup:
     try:
         setup: Setup = loads(parts)
-        global _main_by_value
-        _main_by_value = setup.by_value
+        global _main_by_value, cores_share
+        _main_by_value, cores_share = setup.by_value, setup.cores
     except Exception as exc:
         detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})"
         raise TransferError("func", None, detail) from exc
@@ -379,7 +400,7 @@ def _report(sock: socket.socket) -> None:
         traceback.print_exc()
 
 
-def _settle(cores: float) -> None:
+def _settle(cores: float = 1.0) -> None:
     global cores_share, _main_by_value
     import signal
 
@@ -403,14 +424,21 @@ def _restore(signal_mask: Any) -> None:
 
 
 def limit_native_threads(limit: int | None) -> None:
-    """Cap the threads of BLAS and OpenMP in this process; None leaves them alone."""
-    if limit is not None:
-        try:
+    """Cap the threads of BLAS and OpenMP in this process; None: as they were."""
+    global _native_limits
+    try:
+        if _native_limits is not None:
+            _native_limits.restore_original_limits()
+            _native_limits = None
+        if limit is not None:
             from threadpoolctl import threadpool_limits
 
-            threadpool_limits(limits=limit)
-        except Exception:  # noqa: BLE001  (a cap is a matter of speed, not of results)
-            return
+            _native_limits = threadpool_limits(limits=limit)
+    except Exception:  # noqa: BLE001  (a cap is a matter of speed, not of results)
+        return
+
+
+_native_limits: Any = None
 
 
 def die_with_caller(lifeline: int) -> None:

@@ -243,7 +243,7 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
     if start_method is None:
         ThreadDriver(schedule, source, outcome, task).run()
     else:
-        team = Team(Setup(task), items if inherits else None, start_method, workers)
+        team = Team(Setup(task), items if inherits else None, start_method, keep_warm=False)
         ProcessDriver(schedule, team, source, outcome, None).run()
     ended = clock.wall()
     outcome.finish()

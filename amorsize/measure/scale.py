@@ -173,7 +173,7 @@ def measure_scaling(
         return curve(lambda _: [], counts, budget_s, clock)
     began = clock.wall()
     loops = _loops(clock)
-    team = Team(worker.Setup(burn), None, start_method, counts[-1])
+    team = Team(worker.Setup(burn), None, start_method, keep_warm=False)
     try:
         for number in range(counts[-1]):
             team.start(number)

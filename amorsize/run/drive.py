@@ -30,10 +30,11 @@ from amorsize.model.events import (
     Why,
 )
 from amorsize.model.schedule import Schedule
+from amorsize.run.handle import Handle
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome, failure_from
 from amorsize.run.source import Indexable, Streamed
-from amorsize.run.team import Handle, Message, Team
+from amorsize.run.team import Message, Team
 from amorsize.run.vigil import Vigil, drain
 
 LOOKS_PER_TIMEOUT: Final = 20  # an item that hangs is ended within 5 % of its time limit

@@ -27,7 +27,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @pytest.fixture(params=METHODS)
 def team(request) -> Iterator[Team]:
-    made = Team(worker.Setup(ef.hang_at_odd), list(range(10)) if request.param == "fork" else None, request.param, 3)
+    made = Team(worker.Setup(ef.hang_at_odd), list(range(10)) if request.param == "fork" else None, request.param)
     yield made
     made.kill()
 
@@ -61,16 +61,16 @@ def kill(handle: Handle) -> None:
 
 def test_the_slot_tells_what_a_worker_is_at(team):
     handle = start(team, 0)
-    assert handle.slot[0] == worker.IDLE
+    assert handle.slot.words[0] == worker.IDLE
     send(team, 0, 3)
-    until(lambda: handle.slot[0] == 3)
+    until(lambda: handle.slot.words[0] == 3)
 
 
 def test_who_was_at_what_is_known_though_another_has_the_slot_by_now(team):
     first, second = start(team, 0), start(team, 1)
     send(team, 0, 3)
     send(team, 1, 5)
-    until(lambda: (first.slot[0], second.slot[0]) == (3, 5))
+    until(lambda: (first.slot.words[0], second.slot.words[0]) == (3, 5))
     kill(first)
     kill(second)
     gone = hear(team, 2)
@@ -84,7 +84,7 @@ def test_results_sent_before_death_are_heard_first_and_what_is_sent_after_it_is_
     handle = start(team, 0)
     send(team, 0, 4)
     select.select([handle.sock], [], [])
-    until(lambda: handle.slot[0] == worker.IDLE)
+    until(lambda: handle.slot.words[0] == worker.IDLE)
     kill(handle)
     done, gone = hear(team, 2)
     assert (done.kind, gone.kind) == (worker.DONE, None)
@@ -97,7 +97,7 @@ def test_results_sent_before_death_are_heard_first_and_what_is_sent_after_it_is_
 def test_a_worker_that_hangs_on_its_way_out_is_killed(team):
     handle = start(team, 0)
     send(team, 0, 3)
-    until(lambda: handle.slot[0] == 3)
+    until(lambda: handle.slot.words[0] == 3)
     team.close()
     assert handle.exitcode == -9
 
@@ -113,7 +113,7 @@ def test_sending_more_than_a_socket_holds_does_not_block(team):
     """To a worker that is at an item, and does not read."""
     handle = start(team, 0)
     send(team, 0, 3)
-    until(lambda: handle.slot[0] == 3)
+    until(lambda: handle.slot.words[0] == 3)
     team.send_items(0, 4, 5, [bytes(5_000_000)])
     assert handle.outbox
     assert team.wait(0) == []

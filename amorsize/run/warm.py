@@ -1,0 +1,135 @@
+"""Workers that wait for the next map: to start one anew takes 50-100 ms, to find one here less than one.
+
+Only those that inherit nothing can be kept, since only a fresh fork sees the caller's data and globals. What they have
+imported must still be what a new one would find, so one is used again only while the working directory, the module
+search path, the environment and the program's main module are the same, and no module around the function has been
+reloaded. What the user's function changed in its process (a cache, a global) is still there, as in any pool's worker.
+
+One that nobody needs for `IDLE_S` ends by itself; at exit all do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from typing import Any, Final, NamedTuple
+
+from amorsize import worker as child
+from amorsize.run.handle import BLOCK, Handle
+
+IDLE_S: Final = 60.0
+SAFE_S: Final = IDLE_S - 5.0  # older ones may be about to leave
+
+
+class _Kept(NamedTuple):
+    handle: Handle
+    key: tuple[Any, ...]
+    specs: dict[str, Any]
+    since_s: float
+
+
+_kept: list[_Kept] = []
+
+
+def keep(handle: Handle, setup: child.Setup) -> bool:
+    """Let an idle worker wait for the next map; False if it must leave."""
+    busy = handle.ready and handle.owes  # one that is still at its imports has nothing to do yet, and may be kept
+    if handle.process is None or busy or count(handle.start_method) >= (os.cpu_count() or 1):
+        return False
+    handle.outbox.extend(memoryview(part) for part in child.frame(child.PARK, [child.SECONDS.pack(IDLE_S)]))
+    if handle.write() or not _is_well(handle):
+        return False
+    if not _kept:
+        atexit.register(dismiss)
+    _kept.append(_Kept(handle, _key(handle.start_method), _specs(setup.func), time.monotonic()))
+    return True
+
+
+def take(setup: child.Setup, start_method: str) -> Handle | None:
+    """One that can serve, or None."""
+    if not _kept:
+        return None
+    key, now = _key(start_method), time.monotonic()
+    for kept in _kept[::-1]:
+        handle: Handle = kept.handle
+        stale = now - kept.since_s > SAFE_S or not _is_well(handle)
+        if not stale and kept.key[0] != start_method:
+            continue
+        _kept.remove(kept)
+        if stale or kept.key != key or not _same(kept.specs):
+            _let_go(handle)
+            continue
+        return handle
+    return None
+
+
+def _is_well(handle: Handle) -> bool:
+    """Whether it is alive, and has nothing to say but that it is ready."""
+    frames, closed = handle.read(bytearray(BLOCK))
+    handle.owes -= len(frames)
+    handle.ready = handle.ready or bool(frames)
+    return not closed and all(kind == child.READY for kind, _ in frames)
+
+
+def count(start_method: str) -> int:
+    """How many wait that were started so."""
+    return sum(kept.handle.start_method == start_method for kept in _kept)
+
+
+def dismiss() -> None:
+    """Let all of them leave, and reap them."""
+    atexit.unregister(dismiss)
+    handles = [kept.handle for kept in _kept]
+    _kept.clear()
+    for handle in handles:
+        handle.sock.close()
+    for handle in handles:
+        handle.reap()
+
+
+def _let_go(handle: Handle) -> None:
+    handle.sock.close()
+    handle.reap()
+
+
+def _key(start_method: str) -> tuple[Any, ...]:
+    main = sys.modules.get("__main__")
+    try:
+        here = os.getcwd()
+    except OSError:  # it has been deleted
+        here = ""
+    return (
+        start_method,
+        here,
+        tuple(sys.path),
+        frozenset(os.environ.items()),
+        id(main),
+        getattr(main, "__file__", None),
+    )
+
+
+def _specs(func: Any) -> dict[str, Any]:
+    """The specs of the modules around the function: `importlib.reload` gives a module a new one."""
+    package = str(getattr(func, "__module__", None) or type(func).__module__).partition(".")[0]
+    return {
+        name: getattr(module, "__spec__", None)
+        for name, module in list(sys.modules.items())
+        if name == package or name.startswith(package + ".")
+    }
+
+
+def _same(specs: dict[str, Any]) -> bool:
+    return all(getattr(sys.modules.get(name), "__spec__", None) is spec for name, spec in specs.items())
+
+
+def _forget_inherited() -> None:
+    """In a forked child: they are the caller's, not ours."""
+    for kept in _kept:
+        kept.handle.abandon()
+    _kept.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)
