@@ -156,6 +156,7 @@ class Execution:
 
     def _advance(self, items: int) -> Observation:
         """Run the next items in the loop."""
+        items = min(items, self.window or items)
         if self.pace is not None:
             items = self._paced(items)
         start, stop = self.todo[0]
@@ -257,6 +258,7 @@ class Execution:
 
     def _try_threads(self, items: int) -> None:
         """Run the next items on two threads; what fails there is run again by the loop."""
+        items = min(items, self.window or items)
         start, stop = self.todo.popleft()
         end = start + items if stop is None else min(start + items, stop)
         opening = self.story.opening

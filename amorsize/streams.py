@@ -38,7 +38,7 @@ def stream_results(
             execution.vigil.poll = False
             goes_on, error = _step(steps)
             while ready := flow.take():
-                window.weigh(ready)
+                execution.window = window.weigh(ready)
                 if execution.driver is None:
                     yield from ready
                     continue
@@ -79,11 +79,12 @@ class _Window:
         self.most_bytes = most_bytes
         self.item_bytes = 0.0
 
-    def weigh(self, values: list[Any]) -> None:
-        """Learn from some results how large they are."""
+    def weigh(self, values: list[Any]) -> int:
+        """Learn from some results how large they are; how many items may be ahead now."""
         some = values[:: max(1, len(values) // 4)][:4]
         size = sum(map(size_of, some)) / len(some)
         self.item_bytes += (size - self.item_bytes) * (0.3 if self.item_bytes else 1.0)
+        return self.items
 
     @property
     def items(self) -> int:

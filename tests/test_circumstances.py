@@ -154,6 +154,8 @@ if sys.argv[2] == "auto":
     engine.Opening = modes.turning("processes")
 options = dict(backend=sys.argv[2], start_method=sys.argv[1], max_workers=2)
 assert amorsize.execute(ef.square, range(40), **options) == [x * x for x in range(40)]
+from amorsize.run import warm
+warm.dismiss()  # those would do it all
 lowest = max(map(int, os.listdir("/proc/self/fd")))
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 for limit in range(lowest, lowest + 24):

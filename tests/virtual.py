@@ -10,11 +10,14 @@ from amorsize.model.events import (
     Ended,
     Fail,
     Finish,
+    Kill,
     Lost,
     Ready,
     Retire,
+    Running,
     Send,
     Start,
+    Tick,
 )
 from amorsize.model.schedule import Schedule
 
@@ -27,6 +30,8 @@ class Run:
         self.random = random.Random(seed)
         self.death, self.error, self.straggle, self.unready, self.hides = death, error, straggle, unready, hides
         self.open = options.pop("open_end", False)
+        self.late, self.timeout_s = options.pop("late", 0.0), options.get("timeout_s")
+        self.begun = {}  # worker -> the item that will hang, and since when
         self.deadly = set(options.pop("deadly", ()))
         self.schedule = Schedule([(0, None if self.open else n)], workers, **options)
         self.now = 0.0
@@ -43,6 +48,8 @@ class Run:
 
     def go(self):
         self.obey(self.schedule.begin(self.now))
+        if self.timeout_s is not None:
+            self.later(self.timeout_s / 4, self.on_look)
         while self.queue and not self.finished and not self.abandoned:
             self.now, _, what, args = heapq.heappop(self.queue)
             what(*args)
@@ -66,6 +73,10 @@ class Run:
                     self.on_send(number, span)
                 case Retire(number):
                     assert not self.sent.pop(number)
+                    self.ready.discard(number)
+                case Kill(number):
+                    del self.sent[number]
+                    del self.begun[number]
                     self.ready.discard(number)
                 case Fail(index, why):
                     assert index not in self.failed
@@ -98,6 +109,9 @@ class Run:
         span = self.sent[number][0]
         slow = 50.0 if self.random.random() < self.straggle else 1.0
         wall = len(span) * 0.01 * slow * (0.5 + self.random.random())
+        if number != CALLER and self.late and self.random.random() < self.late:
+            self.begun[number] = (self.random.randrange(span.start, span.stop), self.now)
+            return  # nothing more is heard of it
         victim = next((i for i in range(span.start, span.stop) if i in self.deadly), None)
         if number != CALLER and victim is None and self.random.random() < self.death:
             victim = self.random.randrange(span.start, span.stop)
@@ -105,6 +119,16 @@ class Run:
             self.later(wall, self.on_lost, number, None if self.hides else victim)
         else:
             self.later(wall, self.on_done, number, wall)
+
+    def on_look(self):
+        running = [Running(n, item, self.now - since) for n, (item, since) in self.begun.items() if n in self.sent]
+        self.tell(Tick(tuple(running)))
+        self.later(self.timeout_s / 4, self.on_look)
+
+    def on_wake(self):
+        self.tell(Tick())
+        wait = self.schedule.wait_s(self.now)
+        self.later(0.05 if wait is None else max(wait, 1e-4), self.on_wake)
 
     def on_ready(self, number):
         if number in self.sent:

@@ -7,7 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import Run, is_whole
 
-from amorsize.model.events import CALLER, Done, Fail, Finish, Lost, Ready, Retire, Send, Span, Start
+from amorsize.model.crew import Crew
+from amorsize.model.events import (
+    CALLER,
+    Abandon,
+    Done,
+    Fail,
+    Finish,
+    Kill,
+    Lost,
+    Ready,
+    Retire,
+    Running,
+    Send,
+    Span,
+    Start,
+    Tick,
+)
+from amorsize.model.pace import Pace
 from amorsize.model.schedule import Schedule
 
 RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long lane
@@ -51,16 +68,18 @@ def test_no_item_is_lost_or_run_twice_whatever_happens(
 
 
 @pytest.mark.parametrize("seed", range(RUNS))
-def test_long_runs_with_losses_and_stragglers(seed):
-    run = Run(2000, 2 + seed % 7, seed, death=0.02, error=0.001, straggle=0.02, retries=1).go()
+def test_long_runs_with_losses_time_outs_and_stragglers(seed):
+    run = Run(
+        2000, 2 + seed % 7, seed, death=0.02, error=0.001, straggle=0.02, late=0.02, timeout_s=20.0, retries=1
+    ).go()
     assert run.finished
     is_whole(run)
 
 
 def test_the_same_seed_gives_the_same_run():
-    logs = [Run(500, 4, 7, death=0.1, error=0.05, straggle=0.1, retries=1).go().log for _ in range(2)]
-    assert logs[0] == logs[1]
-    assert logs[0] != Run(500, 4, 8, death=0.1, error=0.05, straggle=0.1, retries=1).go().log
+    chances = {"death": 0.1, "error": 0.05, "straggle": 0.1, "late": 0.1, "timeout_s": 20.0, "retries": 1}
+    logs = [Run(500, 4, seed, **chances).go().log for seed in (7, 7, 8)]
+    assert logs[0] == logs[1] != logs[2]
 
 
 @pytest.mark.parametrize("hides", [False, True])
@@ -129,3 +148,113 @@ def test_a_lost_worker_leaves_other_spans_untouched():
     assert list(schedule.workers[1].flying) == [Span(4, 8)]
     assert Start(2) in out
     assert sorted((s.start, s.stop, s.alone) for s in schedule.again) == [(0, 1, False), (1, 2, True), (2, 4, False)]
+
+
+class TestTimeOuts:
+    def test_only_the_item_that_is_late_fails_and_the_rest_goes_back(self):
+        schedule = Schedule([(0, 8)], 2, fixed=4, timeout_s=1.0)
+        schedule.begin()
+        schedule.handle(Ready(0))
+        schedule.handle(Ready(1))
+        assert schedule.handle(Tick((Running(0, 1, 0.9),))) == []
+        out = schedule.handle(Tick((Running(0, 1, 1.1), Running(1, 4, 0.2))))
+        assert out == [Kill(0), Fail(1, "late"), Start(2)]
+        assert [(s.start, s.stop) for s in schedule.again] == [(0, 1), (2, 4)]
+        assert list(schedule.workers[1].flying) == [Span(4, 8)]
+
+    def test_it_is_repeated_as_often_as_allowed(self):
+        schedule = Schedule([(0, 1)], 1, timeout_s=1.0, retries=1)
+        schedule.begin()
+        schedule.handle(Ready(0))
+        assert schedule.handle(Tick((Running(0, 0, 2.0),))) == [Kill(0), Start(1)]
+        schedule.handle(Ready(1))
+        assert schedule.handle(Tick((Running(1, 0, 2.0),))) == [Kill(1), Fail(0, "late"), Finish()]
+
+    def test_a_look_that_comes_too_late_ends_nobody(self):
+        schedule = Schedule([(0, 2)], 1, fixed=1, timeout_s=1.0)
+        schedule.begin()
+        schedule.handle(Ready(0))
+        schedule.handle(Done(0, 1.5))
+        assert schedule.handle(Tick((Running(0, 0, 1.5),))) == []
+
+
+class TestPace:
+    @given(rate=st.floats(0.5, 500), n=st.integers(1, 200), workers=st.integers(1, 8), seed=st.integers(0, 99))
+    @settings(max_examples=60, deadline=None)
+    def test_no_time_sees_more_items_begin_than_the_rate_allows(self, rate, n, workers, seed):
+        run = Run(n, workers, seed, error=0.05, retries=1, pace=Pace(rate))
+        run.later(0.0, run.on_wake)
+        run.go()
+        is_whole(run)
+        begun = [(at, len(i.span)) for at, i in run.log if isinstance(i, Send)]
+        burst = max(1.0, rate * 0.05)
+        for k, (since, _) in enumerate(begun):
+            items = 0
+            for at, size in begun[k:]:
+                items += size
+                assert items <= rate * (at - since) + burst + 1e-6
+
+
+class TestCrew:
+    def grow(self, speed_of, workers=2, most=16, cpu=0.05, alone=1.0, periods=12):
+        """A crew that is judged period by period; ``speed_of`` workers gives items per second."""
+        crew, now, sizes = Crew(cores=2.0, most=most, alone_s=alone, may_lose=True), 0.0, [workers]
+        crew.begin(now)
+        for _ in range(periods):
+            wall = workers / speed_of(workers)
+            n = 4 * workers
+            for _ in range(n):
+                crew.saw(1, wall, min(wall, cpu))
+            now += max(n / speed_of(workers), 3.1 * wall, 0.11)
+            crew.items = max(1, round(speed_of(workers) * (now - crew.began_s)))
+            crew.wall_s = crew.items * wall
+            advice = crew.advice(workers, now)
+            if advice == 0:
+                return 0
+            workers = workers if advice is None else advice
+            sizes.append(workers)
+        return workers
+
+    def test_workers_are_added_while_items_wait_and_throughput_grows(self):
+        assert self.grow(lambda w: w / 1.0) == 16
+
+    def test_no_more_are_added_when_a_server_is_saturated(self):
+        assert self.grow(lambda w: min(w, 4) / 1.0) in (4, 5, 8)
+
+    def test_a_crowd_at_a_small_server_is_thinned_out(self):
+        assert self.grow(lambda w: min(w, 4) / 1.0, workers=16) <= 8
+
+    def test_it_gives_up_when_the_loop_is_faster(self):
+        assert self.grow(lambda w: 0.5, cpu=1.0) == 0
+
+    def test_computing_items_on_busy_cores_change_nothing(self):
+        assert self.grow(lambda w: min(w, 2) / 1.0, cpu=1.0) == 2
+
+    def test_starvation_is_no_evidence(self):
+        crew = Crew(cores=2.0, most=8, alone_s=1.0, may_lose=True)
+        for period in range(5):
+            crew.begin(period * 100.0)
+            for _ in range(10):
+                crew.saw(1, 1.0, 1.0)
+            crew.starved = True
+            assert crew.advice(2, period * 100.0 + 99) is None
+
+
+def test_a_schedule_retreats_when_workers_only_lose_time():
+    """Each chunk takes four times as long to come back as it was worked at: the caller alone would be faster."""
+    crew = Crew(cores=2.0, most=2, alone_s=0.0, may_lose=True)
+    schedule = Schedule([(0, 100_000)], 2, item_s=1e-3, evidence=1000, crew=crew)
+    now, flying, out = 0.0, [], schedule.begin(0.0)
+    out += schedule.handle(Ready(0), 0.0) + schedule.handle(Ready(1), 0.0)
+    for _ in range(500):
+        flying += [i for i in out if isinstance(i, Send)]
+        if not flying:
+            break
+        send = flying.pop(0)
+        now += 4e-3 * len(send.span)
+        out = schedule.handle(Done(send.worker, 1e-3 * len(send.span), cpu_s=1e-3 * len(send.span)), now)
+    assert out[-1] == Abandon(slow=True)
+    assert {type(i) for i in out[:-1]} == {Retire}
+    assert schedule.counts()[1] == 0
+    assert schedule.done < 20_000
+    assert sum(b - a for a, b in schedule.left_over()) + schedule.done == 100_000

@@ -1,0 +1,175 @@
+"""``stream()``: results one by one, from data of any length, never further ahead than allowed."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from functools import partial
+
+import engine_functions as ef
+import psutil
+import pytest
+
+import amorsize
+
+FAILS_AT_7 = partial(ef.raise_at, 7, ef.Refused)
+
+BACKENDS = [
+    {"backend": "serial"},
+    {"backend": "threads"},
+    {"backend": "processes", "start_method": "fork"},
+    {"backend": "processes", "start_method": "forkserver"},
+    {"backend": "processes", "start_method": "spawn"},
+    {},
+]
+
+
+@pytest.fixture(params=BACKENDS, ids=lambda b: "-".join(b.values()) or "auto")
+def where(request) -> dict:
+    return request.param
+
+
+class Counted:
+    """An endless iterator that knows how far it was read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.read += 1
+        return self.read - 1
+
+
+class TestResults:
+    @pytest.mark.parametrize("data", [range(1000), iter(range(1000)), [], iter([])], ids=str)
+    def test_in_order(self, where, data):
+        items, data = itertools.tee(data) if isinstance(data, Iterator) else (data, data)
+        expected = [x * x for x in items]
+        assert list(amorsize.stream(ef.square, data, **where)) == expected
+
+    def test_as_they_come(self, where):
+        assert sorted(amorsize.stream(ef.square, range(1000), ordered=False, **where)) == [x * x for x in range(1000)]
+
+    def test_an_endless_source(self, where):
+        squares = amorsize.stream(ef.square, itertools.count(), **where)
+        assert list(itertools.islice(squares, 500)) == [x * x for x in range(500)]
+        squares.close()
+
+    def test_what_is_ready_is_had_though_the_source_stalls(self, where):
+        """The reader of a result is what lets the source go on."""
+        may_go_on = threading.Event()
+
+        def stalling() -> Iterator[int]:
+            yield 1
+            assert may_go_on.is_set(), "the second item was asked for before anybody had the first one's result"
+            yield 2
+
+        def slow_at_first() -> Iterator[int]:
+            yield from stalling()
+
+        where = {**where, "max_ahead": 1}
+        results = amorsize.stream(ef.square, slow_at_first(), **where)
+        assert next(results) == 1
+        may_go_on.set()
+        assert list(results) == [4]
+
+
+class TestWindow:
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_it_reads_no_further_ahead_than_allowed(self, where, ordered):
+        source = Counted()
+        results = amorsize.stream(ef.square, source, max_ahead=20, ordered=ordered, **where)
+        for taken in range(1, 200):
+            next(results)
+            assert source.read <= taken + 20
+        results.close()
+
+    def test_large_results_are_counted_in_bytes(self, where):
+        source = Counted()
+        results = amorsize.stream(ef.big, source, max_ahead_bytes=16_000_000, **where)
+        for _ in range(30):
+            assert next(results) is not None
+        assert source.read <= 30 + 16
+        results.close()
+
+
+class TestEnds:
+    def test_closing_it_ends_the_workers(self, where):
+        results = amorsize.stream(ef.square, itertools.count(), **where)
+        assert next(results) == 0
+        results.close()  # and the fixture looks that nothing is left
+        assert next(results, "over") == "over"
+
+    def test_dropping_it_ends_the_workers(self, where):
+        results = amorsize.stream(ef.square, itertools.count(), **where)
+        next(results)
+        del results
+        gc.collect()
+
+    def test_never_begun(self, where):
+        amorsize.stream(ef.square, itertools.count(), **where).close()
+
+    def test_an_exception_comes_after_the_results_before_it(self, where):
+        results = amorsize.stream(FAILS_AT_7, range(100), **where)
+        assert [next(results) for _ in range(7)] == [x * x for x in range(7)]
+        with pytest.raises(ef.Refused) as caught:
+            next(results)
+        assert "item 7" in caught.value.__notes__[0]
+        assert next(results, "over") == "over"
+
+    def test_failures_may_be_collected(self, where):
+        got = list(amorsize.stream(FAILS_AT_7, iter(range(10)), on_error="collect", **where))
+        assert isinstance(got[7], amorsize.Failure)
+        assert got[7].index == 7
+        assert [*got[:7], *got[8:]] == [x * x for x in range(10) if x != 7]
+
+    def test_what_the_source_raises_comes_after_the_results_before_it(self, where):
+        def source() -> Iterator[int]:
+            yield from range(5)
+            raise LookupError("the source")
+
+        results = amorsize.stream(ef.square, source(), **where)
+        assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+        with pytest.raises(LookupError, match="the source"):
+            next(results)
+
+    @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+    def test_a_lost_worker_loses_nothing(self, method, tmp_path):
+        dies_once = partial(ef.die_once_at, os.getpid(), "SIGKILL", (30,), str(tmp_path))
+        got = list(amorsize.stream(dies_once, iter(range(100)), backend="processes", start_method=method))
+        assert got == [x * x for x in range(100)]
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("wrong", "error"),
+        [
+            ({"max_ahead": 0}, ValueError),
+            ({"max_ahead": 1.5}, TypeError),
+            ({"max_ahead_bytes": 0}, ValueError),
+            ({"backend": "gpu"}, ValueError),
+            ({"timeout": -1}, ValueError),
+            ({"timeout": 1, "backend": "threads"}, ValueError),
+            ({"rate": 0}, ValueError),
+            ({"max_failures": 3}, ValueError),
+        ],
+    )
+    def test_are_refused_at_the_call(self, wrong, error):
+        with pytest.raises(error, match=next(iter(wrong))):
+            amorsize.stream(ef.square, [1], **wrong)
+
+
+def test_memory_stays_bounded_over_many_items():
+    """A million results are never held at a time (each is 56 bytes or more)."""
+    process = psutil.Process()
+    stream = amorsize.stream(ef.square, itertools.repeat(10**9, 1_000_000))
+    next(stream)
+    before = process.memory_info().rss
+    assert sum(1 for _ in stream) == 999_999
+    assert process.memory_info().rss - before < 30e6
