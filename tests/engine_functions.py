@@ -155,6 +155,10 @@ def refuse(bad: Sequence[int], x: int) -> int:
     return x * x
 
 
+def refuse_all(x: int) -> int:
+    raise Refused(x)
+
+
 def raise_at(bad: int, kind: type[BaseException], x: int) -> int:
     if x == bad:
         raise kind("no") if kind is not Twisted else Twisted(1, 2)
@@ -402,6 +406,25 @@ def array_of(n: int) -> Any:
         np.arange(n).astype("datetime64[s]"),
     )
     return kinds[n % 4]
+
+
+def hang_at(bad: Sequence[int], x: int) -> int:
+    """Never ends for bad numbers."""
+    while x in bad:
+        time.sleep(100)
+    return x * x
+
+
+def hang_first(folder: str, bad: int, x: int) -> int:
+    """Never ends for the bad number, at the first attempt."""
+    while x == bad and note_attempt(folder, x) == 1:
+        time.sleep(100)
+    return x * x
+
+
+def now(_: object) -> float:
+    """When it was called, on a clock that all processes share."""
+    return time.monotonic()
 
 
 def hang_at_odd(x: int) -> int:

@@ -69,6 +69,7 @@ class Handle:
         self.exitcode: int | None = None
         self.reaped = False
         self.ready = False  # has answered anything at all
+        self.untried = False  # it has waited for this map, and may have died meanwhile
         self.owes = 0  # answers
         self.was_at = child.BETWEEN  # what its slot said when it was gone
 

@@ -67,6 +67,11 @@ class Team:
         handle = warm.take(self.setup, self.start_method) if self._warm else None
         if handle is None:
             handle = start_worker(self.setup, self.data, self.start_method)
+        else:
+            handle.untried = True
+        self._welcome(number, handle)
+
+    def _welcome(self, number: int, handle: Handle) -> None:
         handle.number = number
         self.handles[number] = handle
         self._selector.register(handle.sock, selectors.EVENT_READ, handle)
@@ -114,14 +119,25 @@ class Team:
             frames, closed = handle.read(self._block)
             messages += [Message(handle.number, kind, parts) for kind, parts in frames]
             handle.owes -= len(frames)
-            handle.ready = handle.ready or bool(frames)
+            if frames:
+                handle.ready, handle.untried = True, False
             if closed or key.fd == handle.pidfd:
                 gone[handle.number] = handle
         for handle in gone.values():
             self._forget(handle)
             handle.reap()
+            if handle.untried and self._replace(handle.number):
+                continue
             messages.append(Message(handle.number, None, [handle]))
         return messages
+
+    def _replace(self, number: int) -> bool:
+        """Start a new worker in the place of one that has died while it waited for this map, which is nobody's news."""
+        try:
+            self._welcome(number, start_worker(self.setup, self.data, self.start_method))
+        except OSError:
+            return False
+        return True
 
     # -- leaving -------------------------------------------------------------------------------------------------
 
