@@ -62,6 +62,15 @@ class TestWorkersThatDie:
             assert found[17].exception.index == 17
 
     @over(*modes.PROCESSES)
+    def test_hundreds_in_one_run(self, mode, run, tmp_path):
+        """And the fixture looks that no process, descriptor or shared memory is left."""
+        items, deaths = (20_000, 200) if mode.start_method == "fork" else (2_000, 20)  # 100 ms a start
+        bad = range(items // deaths // 2, items, items // deaths)
+        found = run(partial(ef.die_once_at, os.getpid(), "SIGKILL", bad, str(tmp_path)), range(items))
+        assert found == [x * x for x in range(items)]
+        assert all(ef.attempts(str(tmp_path), x) >= 2 for x in bad)
+
+    @over(*modes.PROCESSES)
     @pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
     def test_several_items_and_the_first_and_last(self, run, kind):
         bad = (0, 1, 20, N - 1)
