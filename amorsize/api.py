@@ -121,7 +121,7 @@ def execute(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str | tuple[str, ...] = ...,
+    backend: Any = ...,
     max_workers: int | None = ...,
     start_method: str | None = ...,
     memory_limit: int | None = ...,
@@ -143,7 +143,7 @@ def execute(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str | tuple[str, ...] = ...,
+    backend: Any = ...,
     max_workers: int | None = ...,
     start_method: str | None = ...,
     memory_limit: int | None = ...,
@@ -164,7 +164,7 @@ def execute(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str | tuple[str, ...] = "auto",
+    backend: Any = "auto",
     max_workers: int | None = None,
     start_method: str | None = None,
     memory_limit: int | None = None,
@@ -186,9 +186,12 @@ def execute(
 
     Parameters
     ----------
-    func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `optimize`. With ``backend="processes"`` func is never called in this process; with ``"auto"`` it may be
-        called in this process, in threads or in child processes.
+    func, data, max_workers, start_method, memory_limit, sample, history
+        As in `optimize`.
+    backend : str, executor, or tuple of these
+        As in `optimize`; or an executor (anything with ``submit()``: of ``concurrent.futures``, of loky, a dask
+        client), alone, or in a tuple to choose from. With ``"processes"`` or an executor alone, func is never called
+        in this process; with ``"auto"`` it may be called in this process, in threads or in child processes.
     retries : int
         How often an item that raises is repeated.
     on_error : {"raise", "collect"}
@@ -269,7 +272,7 @@ def stream(
     data: Iterable[Any],
     *,
     ordered: bool = True,
-    backend: str | tuple[str, ...] = "auto",
+    backend: Any = "auto",
     max_workers: int | None = None,
     start_method: str | None = None,
     memory_limit: int | None = None,

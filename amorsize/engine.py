@@ -36,7 +36,10 @@ from amorsize.story import Story
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
     from amorsize.run.drive import ProcessDriver
+    from amorsize.run.executors import ExecutorDriver
     from amorsize.run.threads import ThreadDriver
+
+    Driver = ProcessDriver | ThreadDriver | ExecutorDriver
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
@@ -80,7 +83,7 @@ class Execution:
         self.backends = request.backends
         self.pace = None if request.rate is None else Pace(request.rate)
         self.vigil = Vigil(tickers)
-        self.driver: ProcessDriver | ThreadDriver | None = None  # who runs what is left, once it goes parallel
+        self.driver: Driver | None = None  # who runs what is left, once it goes parallel
         self.start_note: str | None = None  # why workers do not start by fork
         self.story = Story(
             Opening(
@@ -111,7 +114,7 @@ class Execution:
         began = perf_counter()
         request = self.request
         try:
-            if request.backends == ("processes",):
+            if request.backends == ("executor",) or (request.backends == ("processes",) and not request.executor):
                 yield from self._go_blind()
             else:
                 if request.initializer is not None:
@@ -218,8 +221,12 @@ class Execution:
 
         request, story = self.request, self.story
         story.machine = here = share_of(machine())
+        if request.executor is not None:
+            here = with_places(here, request.executor)
         processes = None
-        if "processes" in self.backends:
+        if request.executor is not None and request.executor_as != "threads":
+            processes = known_cost("executor", "executor")
+        elif "processes" in self.backends:
             method, why = resolve_start_method(request.start_method)
             processes = known_cost("team", method)
             if method != "fork" and request.initializer is None:
@@ -229,7 +236,7 @@ class Execution:
             backends=self.backends,
             machine=here,
             costs=Costs(threads=known_cost("threads", None), processes=processes),
-            max_workers=request.max_workers,
+            max_workers=most_workers(request),
             memory_limit_bytes=request.memory_limit_bytes,
             caller_rss_bytes=forked_bytes(),
         )
@@ -293,18 +300,23 @@ class Execution:
             _, story.alternatives = opening.candidates(opening.terms, story.sample)
             story.loop_s = opening.wall_s
         threads = chosen.backend == "threads"
+        theirs = chosen.backend == self.request.executor_as
+        if theirs:
+            story.go = as_executor(chosen)
         may_help = "serial" in self.backends
         quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
         schedule = self._schedule(
             chosen,
             item_s=opening.item_s,
             evidence=max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
-            caller_helps=quick and may_help and not threads,
+            caller_helps=quick and may_help and not threads and not theirs,
             crew=self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
         )
         try:
             self.driver = (
-                self._thread_driver(schedule, self.outcome)
+                self._executor_driver(schedule)
+                if theirs
+                else self._thread_driver(schedule, self.outcome)
                 if threads
                 else self._process_driver(chosen, schedule, self.loop if may_help else None)
             )
@@ -318,7 +330,7 @@ class Execution:
             self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
             opening.withdraw(chosen.backend)
 
-    def _drive(self, driver: ProcessDriver | ThreadDriver) -> Generator[None, None, Ran]:
+    def _drive(self, driver: Driver) -> Generator[None, None, Ran]:
         """Let a driver run what is left; what it hands back stays to be done."""
         try:
             ran = yield from driver.steps()
@@ -333,7 +345,7 @@ class Execution:
 
     def _crew(self, chosen: Forecast, here: Machine, sample: Sample, may_lose: bool) -> Crew | None:
         """Who watches whether the workers pay."""
-        most = self.request.max_workers or MOST_THREADS
+        most = most_workers(self.request) or MOST_THREADS
         if chosen.backend == "processes":
             most = min(most, MOST_PROCESSES_PER_CORE * ceil(here.usable_cores))
         alike = sample.item_std_s < ALIKE * sample.item_s
@@ -351,8 +363,10 @@ class Execution:
         )
 
     def _go_blind(self) -> Steps:
-        """``backend="processes"``: nothing may run here, so workers start at once and the schedule learns from them."""
+        """Nothing may run here: workers start at once, and the schedule learns from them."""
         from amorsize.launch import NoTeam, no_forecast
+
+        theirs = self.request.executor is not None
 
         terms = self._terms()
         assert terms.costs.processes is not None
@@ -360,20 +374,21 @@ class Execution:
         cores = max(1, ceil(terms.machine.usable_cores))
         # Nobody may look whether items wait, so a number that the user names is believed; but not within a worker, or
         # nested calls would multiply.
-        asked = self.request.max_workers or cores
+        asked = most_workers(self.request) or cores
         if worker.cores_share is not None:
             asked = min(asked, cores)
         workers = max(1, asked if n is None else min(asked, n))
         if n == 0:
             return
         chosen = no_forecast(workers, terms.costs.processes.start_method)
+        chosen = as_executor(chosen) if theirs else chosen
         crew = (
             None if self.request.max_workers else self._crew(chosen, terms.machine, self.story.opening.sample(), False)
         )
         schedule = self._schedule(chosen, crew=crew)
         self.story.go, self.story.blind = chosen, True
         try:
-            self.driver = self._process_driver(chosen, schedule, None)
+            self.driver = self._executor_driver(schedule) if theirs else self._process_driver(chosen, schedule, None)
             self.story.ran = yield from self._drive(self.driver)
         except NoTeam as exc:
             raise exc.why from exc.why.__cause__
@@ -387,6 +402,12 @@ class Execution:
             initializer = partial(request.initializer, *request.initargs)
         by_mail = self.window is not None
         return ThreadDriver(schedule, self.source, outcome, request.func, initializer, self.vigil, by_mail=by_mail)
+
+    def _executor_driver(self, schedule: Schedule) -> ExecutorDriver:
+        from amorsize.run.executors import ExecutorDriver
+
+        request = self.request
+        return ExecutorDriver(schedule, request.executor, self.source, self.outcome, request.func, self.vigil)
 
     def _process_driver(self, chosen: Forecast, schedule: Schedule, loop: Loop | None) -> ProcessDriver:
         from amorsize.launch import a_team
@@ -412,3 +433,25 @@ def _with_warm_workers(cost: BackendCost, workers: int) -> BackendCost:
     if cost.start_method is None or warm.count(cost.start_method) < workers:
         return cost
     return replace(cost, start=WARM_START)
+
+
+def with_places(here: Machine, executor: Any) -> Machine:
+    """This machine, as if it had the cores that an executor's tasks have."""
+    from amorsize.run.executors import places_of
+
+    places = places_of(executor)
+    return replace(here, usable_cores=float(places), physical_cores=places, logical_cores=places)
+
+
+def most_workers(request: Request) -> int | None:
+    """How many workers there may be: as the user says, and as the executor has places."""
+    if request.executor is None:
+        return request.max_workers
+    from amorsize.run.executors import places_of
+
+    return min(places_of(request.executor), request.max_workers or MOST_THREADS)
+
+
+def as_executor(chosen: Forecast) -> Forecast:
+    """A forecast for workers of a kind, as one of the user's executor."""
+    return replace(chosen, backend="executor", start_method=None)

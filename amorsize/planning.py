@@ -30,6 +30,8 @@ UNKNOWN_ITEMS: Final = 100
 
 def plan_for(request: Request) -> Plan:
     """The plan for one call of ``optimize``."""
+    if request.executor is not None:
+        raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
     source = source_of(request.data)
     here = share_of(machine())
     warnings: list[str] = []
@@ -207,7 +209,8 @@ def plan_of(execution: Execution) -> Plan:
     others = [_later(f, before) for f in story.alternatives if f.backend != "serial"]
     if story.go is not None and not story.blind and "serial" in execution.request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
-    why = "processes were asked for, and func may not run here: nothing was sampled"
+    asked = "an executor was" if execution.request.executor is not None else "processes were"
+    why = f"{asked} asked for, and func may not run here: nothing was sampled"
     return Plan(
         backend=best.backend,
         n_jobs=best.workers,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from amorsize.learn.history import History
 
 BACKENDS: tuple[Backend, ...] = ("serial", "threads", "processes")
+CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
 START_METHODS = ("fork", "forkserver", "spawn")
 
 
@@ -25,12 +26,18 @@ class Request:
     ----------
     backends : tuple of str
         Backends to choose from; ``auto`` tells whether that was left to amorsize.
+    executor : object or None
+        The user's own.
+    executor_as : str or None
+        Which of ``backends`` it takes the place of; "executor" when there is nothing else to choose from.
     """
 
     func: Callable[[Any], Any]
     data: Iterable[Any]
     auto: bool
     backends: tuple[Backend, ...]
+    executor: Any
+    executor_as: Backend | None
     max_workers: int | None
     start_method: str | None
     memory_limit_bytes: int | None
@@ -86,6 +93,7 @@ def check(
         raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
     if sample not in ("spread", "head"):
         raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
+    names, executor, place = _without_executor(backend)
     timeout_s = _positive("timeout", timeout, "seconds")
     failures = whole("max_failures", max_failures, least=0, optional=True)
     if failures is not None and on_error != "collect":
@@ -94,7 +102,9 @@ def check(
         func=func,
         data=data,
         auto=isinstance(backend, str) and backend == "auto",
-        backends=_backends(backend) if timeout_s is None else _can_time_out(backend),
+        backends=_candidates(names, place, timeout_s),
+        executor=executor,
+        executor_as=place,
         max_workers=whole("max_workers", max_workers, least=1, optional=True),
         start_method=_start_method(start_method),
         memory_limit_bytes=whole("memory_limit", memory_limit, least=1, optional=True),
@@ -110,9 +120,13 @@ def check(
     )
 
 
-def _can_time_out(backend: Any) -> tuple[Backend, ...]:
-    """Only a process can be ended whatever it is at."""
+def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:
+    """What there is to choose from. Only a process of our own can be ended whatever it is at."""
     named = _backends(backend)
+    if timeout_s is None:
+        return (place,) if place == "executor" else named
+    if place is not None:
+        raise ValueError("timeout: needs worker processes of amorsize's own, which alone can be ended; not an executor")
     if backend != "auto" and "processes" not in named:
         raise ValueError(f"timeout: needs worker processes, which alone can be ended; backend={backend!r} has none")
     return ("processes",)
@@ -138,23 +152,48 @@ def _is_coroutine_function(func: Any) -> bool:
     return bool(code is not None and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without importing inspect
 
 
+def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
+    """The names in a backend, the executor in it, and the name whose place that takes among the candidates."""
+    if not isinstance(backend, str | tuple | list) and callable(getattr(backend, "submit", None)):
+        return "auto", backend, "executor"
+    if not isinstance(backend, tuple | list):
+        return backend, None, None
+    executors = [one for one in backend if not isinstance(one, str) and callable(getattr(one, "submit", None))]
+    if not executors:
+        return backend, None, None
+    names = [one for one in backend if all(one is not executor for executor in executors)]
+    if len(executors) > 1:
+        raise ValueError("backend: may hold one executor, not several")
+    if not names:
+        return "auto", executors[0], "executor"
+    place: Backend = "threads" if _has_threads(executors[0]) else "processes"
+    if place in names:
+        raise ValueError(f"backend: an executor is what takes the place of {place!r}; name one of the two")
+    return (*names, place), executors[0], place
+
+
+def _has_threads(executor: Any) -> bool:
+    futures = sys.modules.get("concurrent.futures.thread")
+    return futures is not None and isinstance(executor, futures.ThreadPoolExecutor)
+
+
 def _backends(backend: Any) -> tuple[Backend, ...]:
     if isinstance(backend, str):
         if backend == "auto":
             return BACKENDS
         if backend not in BACKENDS:
-            raise ValueError(f"backend: must be 'auto', one of {BACKENDS} or a tuple of these, not {backend!r}")
+            raise ValueError(f"backend: must be {CHOICES}, not {backend!r}")
         return (backend,)
     if isinstance(backend, tuple | list):
         if not backend:
             raise ValueError("backend: an empty tuple leaves nothing to choose from")
         for one in backend:
             if not isinstance(one, str):
-                raise TypeError(f"backend: must hold names out of {BACKENDS}, not {_kind(one)}")
+                raise TypeError(f"backend: must hold names of {BACKENDS} and one executor at most, not {_kind(one)}")
             if one not in BACKENDS:
                 raise ValueError(f"backend: must hold names out of {BACKENDS}, not {one!r}")
         return tuple(name for name in BACKENDS if name in backend)
-    raise TypeError(f"backend: must be 'auto', one of {BACKENDS} or a tuple of these, not {_kind(backend)}")
+    raise TypeError(f"backend: must be {CHOICES}, not {_kind(backend)}")
 
 
 def whole(name: str, value: Any, *, least: int, optional: bool = False) -> int | None:
