@@ -70,7 +70,7 @@ class Handle:
         self.reaped = False
         self.ready = False  # has answered anything at all
         self.untried = False  # it has waited for this map, and may have died meanwhile
-        self.owes = 0  # answers
+        self.owes = 0  # answers to spans
         self.was_at = child.BETWEEN  # what its slot said when it was gone
 
     def item_and_start(self) -> tuple[int, int]:

@@ -84,7 +84,7 @@ class Team:
 
     def send_range(self, number: int, start: int, stop: int) -> None:
         """Have a worker run items that it inherited."""
-        self._post(self.handles.get(number), child.frame(child.RUN_RANGE, [child.SPAN.pack(start, stop)]))
+        self._post_span(number, child.frame(child.RUN_RANGE, [child.SPAN.pack(start, stop)]))
 
     def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
         """Have a worker run these items; in the place of one that cannot be pickled goes the reason, which fails it."""
@@ -96,12 +96,15 @@ class Team:
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
             pickled, *buffers = child.dumps(marked, by_value)
         payload = child.SPAN.pack(start, stop) + pickled
-        self._post(self.handles.get(number), child.frame(kind, [payload, *buffers]))
+        self._post_span(number, child.frame(kind, [payload, *buffers]))
 
-    def _post(self, handle: Handle | None, parts: Sequence[Any]) -> None:
-        if handle is None:
-            return  # it is gone, which will be the next news of it
-        handle.owes += 1
+    def _post_span(self, number: int, parts: Sequence[Any]) -> None:
+        handle = self.handles.get(number)
+        if handle is not None:  # else it is gone, which will be the next news of it
+            handle.owes += 1
+            self._post(handle, parts)
+
+    def _post(self, handle: Handle, parts: Sequence[Any]) -> None:
         handle.outbox.extend(memoryview(part).cast("B") for part in parts if len(part))
         if handle.write():
             self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
@@ -118,7 +121,7 @@ class Team:
                 self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
             frames, closed = handle.read(self._block)
             messages += [Message(handle.number, kind, parts) for kind, parts in frames]
-            handle.owes -= len(frames)
+            handle.owes -= sum(kind in (child.DONE, child.APART) for kind, _ in frames)
             if frames:
                 handle.ready, handle.untried = True, False
             if closed or key.fd == handle.pidfd:

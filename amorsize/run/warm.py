@@ -35,8 +35,8 @@ _kept: list[_Kept] = []
 
 def keep(handle: Handle, setup: child.Setup) -> bool:
     """Let an idle worker wait for the next map; False if it must leave."""
-    busy = handle.ready and handle.owes  # one that is still at its imports has nothing to do yet, and may be kept
-    if handle.process is None or busy or count(handle.start_method) >= (os.cpu_count() or 1):
+    # One that is still at its imports may be kept too.
+    if handle.process is None or handle.owes or count(handle.start_method) >= (os.cpu_count() or 1):
         return False
     handle.outbox.extend(memoryview(part) for part in child.frame(child.PARK, [child.SECONDS.pack(IDLE_S)]))
     if handle.write() or not _is_well(handle):
@@ -68,7 +68,6 @@ def take(setup: child.Setup, start_method: str) -> Handle | None:
 def _is_well(handle: Handle) -> bool:
     """Whether it is alive, and has nothing to say but that it is ready."""
     frames, closed = handle.read(bytearray(BLOCK))
-    handle.owes -= len(frames)
     handle.ready = handle.ready or bool(frames)
     return not closed and all(kind == child.READY for kind, _ in frames)
 
