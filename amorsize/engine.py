@@ -352,9 +352,13 @@ class Execution:
         return Crew(here.usable_cores, max(most, chosen.workers), sample.item_s if alike else 0.0, may_lose)
 
     def _schedule(self, chosen: Forecast, **options: Any) -> Schedule:
+        workers = chosen.workers
+        if self.request.executor_as in (chosen.backend, "executor"):
+            options |= {"crew": None, "in_order": False}
+            workers *= 1 if self.request.max_workers else 2  # one waits in the executor's queue for each that runs
         return Schedule(
             list(self.todo),
-            chosen.workers,
+            workers,
             retries=self.request.retries,
             timeout_s=self.request.timeout_s,
             pace=self.pace,

@@ -109,6 +109,8 @@ class Schedule:
         How many items may be under way or waiting to be `Taken`; None: any number.
     crew : Crew, optional
         Judges whether there are too many workers or too few; without it their number stays.
+    in_order : bool
+        Whether a worker ends its spans in the order in which it was sent them; else it is sent one at a time.
     is_open : bool
         Whether more items may come (`More`) until it is `Closed`; workers are then started as they are needed, and
         wait when there is nothing to do.
@@ -129,6 +131,7 @@ class Schedule:
         pace: Pace | None = None,
         window: int | None = None,
         crew: Crew | None = None,
+        in_order: bool = True,
         is_open: bool = False,
     ) -> None:
         self.segments: deque[tuple[int, int | None, int]] = deque()
@@ -143,6 +146,7 @@ class Schedule:
         self.pace = pace
         self.window = window
         self.crew = crew
+        self.in_order = in_order
         self.is_open = is_open
         self.workers: dict[int, _Worker] = {}
         self.tries: dict[int, int] = {}
@@ -507,7 +511,7 @@ class Schedule:
         return self._cut(min(size, allowed))
 
     def _depth(self, lot: Lot, size: int) -> int:
-        if self.is_open and lot.fixed == 1:
+        if not self.in_order or (self.is_open and lot.fixed == 1):
             return 1  # calls that may wait for each other must not queue behind each other
         if self.window is not None:
             return READ_AHEAD_DEPTH

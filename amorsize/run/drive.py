@@ -218,11 +218,14 @@ class ProcessDriver:
         if self.outcome.doomed:
             return
         out: list[Any] = []
-        if seen.items < len(span):
+        ran = seen.items
+        if span.start + ran in self.outcome.failures:
+            ran += 1  # it has been repeated as often as it may, and its exception waits for its turn
+        elif ran < len(span):
             length = self.source.length
-            out = self._handle(Fell(CALLER, span.start, span.start + seen.items) if length is None else Ended(length))
-        if seen.items:
-            out += self._handle(Done(CALLER, seen.wall_s))
+            out = self._handle(Fell(CALLER, span.start, span.start + ran) if length is None else Ended(length))
+        if ran:
+            out += self._handle(Done(CALLER, seen.wall_s, ran=ran))
         self._carry_out(out)
 
     def _give_back(self, slow: bool) -> None:

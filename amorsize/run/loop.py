@@ -69,10 +69,11 @@ class Loop:
                 # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
                 raised = exc
             at = len(into)
-            mended = self._again(items, start + at - first, start, raised)
-            if self.outcome.doomed:
+            index = start + at - first
+            result = self._again(items, index, start, raised)
+            if self.outcome.doomed or (self.outcome.on_error == "raise" and index in self.outcome.failures):
                 return at - first
-            into[at:] = [mended]
+            into[at:] = [result]
 
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
         """Repeat an item that raised, as often as allowed; its result, or its `Failure`, of which the outcome knows."""

@@ -133,6 +133,7 @@ class Flow(Outcome):
         self.ready: list[Any] = []
         self.recent: list[Any] = []  # a few of them
         self.n_failed = 0
+        self.at_failure = False  # the next result would be that of an item that raised
 
     def place_for(self, start: int) -> list[Any]:
         """A new list; see `Outcome`."""
@@ -146,9 +147,14 @@ class Flow(Outcome):
             self.ready += values
             return
         self.waiting[start] = values
+        self._move_on()
+
+    def _move_on(self) -> None:
+        """What has come to the head of the line may be taken."""
         while (more := self.waiting.pop(self.next, None)) is not None:
             self.ready += more
             self.next += len(more)
+        self.at_failure = self.on_error == "raise" and self.next in self.failures
 
     def some(self, most: int) -> list[Any]:
         """Some of the results, to be weighed."""
@@ -163,14 +169,18 @@ class Flow(Outcome):
         """This item has failed for good."""
         self.n_failed += 1
         super().note(failure)
-        if not self.doomed:
+        if self.on_error == "raise" and self.ordered:
+            self._move_on()
+        elif not self.doomed:
             self.failures.clear()  # it is among the results; an endless stream must not gather them all
 
     @property
     def doomed(self) -> bool:
-        """Whether nothing more need be run, since an exception will be raised anyway."""
-        if self.fatal is not None:
+        """Whether nothing more need be run: an exception is to be raised now, all results before it being ready."""
+        if self.fatal is not None or self.at_failure:
             return True
+        if self.on_error == "raise" and self.ordered:
+            return False
         return self.most_failures is not None and self.n_failed > self.most_failures
 
 
