@@ -152,7 +152,13 @@ class Journal:
                     break
         return block
 
-    def write(self, done: Iterable[Done], failed: Iterable[Failed], mended: Iterable[int], items: int | None) -> None:
+    def write(
+        self,
+        done: Iterable[tuple[int, bytes, bytes]],
+        failed: Iterable[Failed],
+        mended: Iterable[int],
+        items: int | None,
+    ) -> None:
         """Add results and failures, all or none; ``mended``: items that have failed before and are done now.
 
         Raises whatever SQLite and the file system do.

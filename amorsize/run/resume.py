@@ -7,25 +7,19 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from amorsize.errors import CheckpointMismatchError
 from amorsize.facts import Failure
 from amorsize.model.events import Event
 from amorsize.run.digests import ItemDigest
-from amorsize.run.journal import LARGEST_BYTES, Done, Failed, Journal, storable
+from amorsize.run.journal import LARGEST_BYTES, Failed, Journal, storable
 from amorsize.run.outcome import OnError, Outcome, shorten
 from amorsize.run.source import Indexable, Streamed
 from amorsize.worker import name_of
 
 FLUSH_S: Final = 0.75  # with a look every 0.25 s: no result waits longer than a second
 LONGEST_PAUSE_S: Final = 60.0  # between tries to write to a full disk
-
-
-class _Result(NamedTuple):
-    item: int
-    digest: bytes
-    value: Any
 
 
 class Checkpoint:
@@ -60,7 +54,7 @@ class Checkpoint:
         self._outcome: KeptOutcome | None = None
         # Filled by whichever thread has finished something (appending is atomic), emptied by the calling one.
         self._fresh: deque[tuple[int, list[Any]] | Failure] = deque()
-        self._results: list[_Result] = []
+        self._results: list[tuple[int, bytes, Any]] = []  # item, digest, result
         self._failures: list[Failed] = []
         self._failed: set[int] = set()  # items that the file has as failed
         self._unkept: set[int] = set()  # items whose results cannot be pickled
@@ -172,7 +166,7 @@ class Checkpoint:
         try:
             self._sort()
             if self._results or self._failures:
-                done = [result.item for result in self._results]
+                done = [index for index, _, _ in self._results]
                 mended = self._failed.intersection(done)
                 length = None if self._source is None else self._source.length
                 self.journal.write(self._pickled(), self._failures, mended, length)
@@ -205,7 +199,7 @@ class Checkpoint:
             else:
                 start, values = one
                 self._results += [
-                    _Result(index, digest, value)
+                    (index, digest, value)
                     for index, value in enumerate(values, start)
                     if (digest := self._digest_of(index)) is not None
                 ]
@@ -220,7 +214,7 @@ class Checkpoint:
                 return None
         return mark
 
-    def _pickled(self) -> Iterator[Done]:
+    def _pickled(self) -> Iterator[tuple[int, bytes, bytes]]:
         for index, digest, value in self._results:
             if index in self._unkept:
                 continue
@@ -231,7 +225,7 @@ class Checkpoint:
                 what = f"the result of item {index} cannot be kept ({exc}); such items run again next time"
                 self._warn("unkept", what)
                 continue
-            yield Done(index, digest, pickled)
+            yield index, digest, pickled
 
     def _warn(self, kind: str, what: str) -> None:
         """Say it, once of each kind."""
