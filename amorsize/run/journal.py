@@ -30,6 +30,8 @@ BLOCK_BYTES: Final = 32 << 20  # of results read at a time
 BLOCK_ROWS: Final = 1000
 LARGEST_BYTES: Final = 999_000_000  # SQLite holds no larger row
 
+NO_JOURNAL: Final = "it is no checkpoint, and was left as it is. Use another path"
+
 SCHEMA: Final = (
     "CREATE TABLE map (identity TEXT, name TEXT, begun_at_s REAL, resumed_at_s REAL, items INTEGER)",
     "CREATE TABLE done (item INTEGER PRIMARY KEY, digest BLOB NOT NULL, result BLOB NOT NULL)",
@@ -112,6 +114,8 @@ class Journal:
 
     def _claim(self, identity: str, name: str) -> None:
         now_s = time.time()
+        if _is_something_else(self.file):
+            raise CheckpointMismatchError(self.file, NO_JOURNAL)
         with _clearly(self.file), connected(self.file, "rwc", PATIENCE_S) as link:
             link.execute("BEGIN IMMEDIATE")
             if _is_empty(link, self.file):
@@ -204,6 +208,18 @@ def results(file: str, limit: int | None = None) -> list[tuple[int, bytes]]:
         return link.execute(query, (-1 if limit is None else limit,)).fetchall()
 
 
+def _is_something_else(file: str) -> bool:
+    """Whether the file is no database. SQLite itself takes a very short one for an empty database, and overwrites it."""
+    magic = b"SQLite format 3\0"
+    if not os.path.isfile(file) or os.path.exists(f"{file}-journal"):  # which undoes what a killed process began
+        return False
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(len(magic)) not in (b"", magic)
+    except OSError:
+        return False
+
+
 def _is_empty(link: sqlite3.Connection, file: str) -> bool:
     """Whether the file holds nothing yet. What is not ours is refused."""
     ((application,),) = link.execute("PRAGMA application_id").fetchall()
@@ -253,7 +269,7 @@ def _clearly(file: str) -> Iterator[None]:
     except (sqlite3.Error, OSError) as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_NOTADB:
-            raise CheckpointMismatchError(file, "it is no checkpoint, and was left as it is. Use another path") from exc
+            raise CheckpointMismatchError(file, NO_JOURNAL) from exc
         if code == sqlite3.SQLITE_CORRUPT:
             raise CheckpointMismatchError(
                 file, f"it is broken ({exc}), and was left as it is. Restore it, or use another path"
