@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import resource
@@ -196,14 +197,14 @@ def end_with_workers(program):
 )
 def test_killed_at_any_instant(tmp_path, notes, path, kind, backend, method):
     """No item that is in the journal is run again, however often the program is killed, and it gets to the end."""
-    n, chance = 800, random.Random(f"{kind}{backend}{method}")
+    n, chance = 500, random.Random(f"{kind}{backend}{method}")
     counts = dict.fromkeys(range(n), 0)
     lost = kills = 0
     while True:
         before = kept(path)
         notes.forget()
         # Now and then it gets as far as to write, else somewhere on the way.
-        target = chance.randrange(1, 500)
+        target = chance.randrange(1, 400)
         grows = chance.random() < 0.6
         with started(tmp_path, "slow_step", n, kind, backend, method) as program:
 
@@ -641,6 +642,7 @@ def test_of_an_iterator_only_holes_are_held(path):
     amorsize.execute(
         fail, map(Tracked, data), checkpoint=path, checkpoint_key="k", backend="serial", on_error="collect"
     )
+    gc.collect()  # the frames that the exceptions hold
     found = amorsize.execute(look, map(Tracked, data), checkpoint=path, checkpoint_key="k", backend="serial")
     assert found == list(data)
     assert len(most) == 2

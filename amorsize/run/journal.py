@@ -209,7 +209,7 @@ def results(file: str, limit: int | None = None) -> list[tuple[int, bytes]]:
 
 
 def _is_something_else(file: str) -> bool:
-    """Whether the file is no database. SQLite itself takes a very short one for an empty database, and overwrites it."""
+    """Whether the file is no database. SQLite takes a very short one for an empty database, and overwrites it."""
     magic = b"SQLite format 3\0"
     if not os.path.isfile(file) or os.path.exists(f"{file}-journal"):  # which undoes what a killed process began
         return False
