@@ -18,7 +18,7 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 DIGEST_BYTES: Final = 16
-MOST_WRITES: Final = 256  # of some 64 KiB each: what gets longer by value is taken to share its parts over and over
+MOST_WRITES: Final = 32  # of some 64 KiB each: what gets longer by value is taken to share its parts over and over
 
 _ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 _PLAIN: Final = frozenset((*_ATOMS, list, tuple, dict))
