@@ -231,6 +231,41 @@ def test_killed_at_any_instant(tmp_path, notes, path, kind, backend, method):
     assert sum(counts.values()) == n + lost
 
 
+WRITER = """
+import sys
+from amorsize.run.journal import Journal
+
+journal = Journal(sys.argv[1])
+journal.begin("key", "name")
+start = 1 + max((row.item for row in journal.done()), default=-1)
+while True:
+    journal.write([(x, b"d", b"r" * 5000) for x in range(start, start + 50)], [], [], None)
+    start += 50
+    print(start, flush=True)
+"""
+
+
+def test_killed_while_it_writes(path):
+    """Whatever was written is there, and of what was being written all or nothing."""
+    chance = random.Random(7)
+    told = 0
+    for _ in range(12):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer:
+            for _ in range(chance.randrange(1, 6)):
+                told = int(writer.stdout.readline())
+            for _ in range(chance.randrange(20_000)):  # somewhere within the next one
+                pass
+            writer.kill()
+            told = max([told, *map(int, writer.stdout.read().split())])
+        found = kept(path)
+        assert found in (set(range(told)), set(range(told + 50)))
+
+
 def test_ctrl_c_keeps_all_that_is_done(tmp_path, notes, path):
     with started(tmp_path, f"wait_at:{N - 5}", N) as program:
         assert wait_until(lambda: len(notes.ran()) == N - 4, program)
