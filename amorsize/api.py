@@ -6,6 +6,7 @@ so that the first call does not pay for it; all else is loaded when it is used.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -134,6 +135,8 @@ def execute(
     timeout: float | None = ...,
     rate: float | None = ...,
     max_failures: int | None = ...,
+    checkpoint: str | os.PathLike[str] | None = ...,
+    checkpoint_key: str | None = ...,
     return_plan: Literal[False] = ...,
 ) -> list[Any]: ...
 
@@ -156,6 +159,8 @@ def execute(
     timeout: float | None = ...,
     rate: float | None = ...,
     max_failures: int | None = ...,
+    checkpoint: str | os.PathLike[str] | None = ...,
+    checkpoint_key: str | None = ...,
     return_plan: Literal[True],
 ) -> tuple[list[Any], Plan]: ...
 
@@ -177,6 +182,8 @@ def execute(
     timeout: float | None = None,
     rate: float | None = None,
     max_failures: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_key: str | None = None,
     return_plan: bool = False,
 ) -> list[Any] | tuple[list[Any], Plan]:
     """Run ``list(map(func, data))`` as fast as it can run here.
@@ -209,6 +216,12 @@ def execute(
     max_failures : int, optional
         With ``on_error="collect"``: when more items than these have failed, nothing more is run, and the exception of
         the first one is raised.
+    checkpoint : str or os.PathLike, optional
+        A file that keeps what is finished, about once a second and at the end, whatever ends the run. The next call
+        with the same function and data runs only what is missing in it, and what has failed. It is an SQLite file of
+        pickles: use only one that you trust. Costs some 5 µs per small item.
+    checkpoint_key : str, optional
+        Stands in for the function in the checkpoint, so that a mended function may go on with it.
     return_plan : bool
         Also return the `Plan` that was carried out.
 
@@ -229,6 +242,10 @@ def execute(
         When an item's worker process died, and died again when the item was repeated alone.
     TransferError
         With ``backend="processes"``, when func, an item or a result cannot be pickled.
+    CheckpointMismatchError
+        When the checkpoint holds results of another function or other data, or is no checkpoint. Nothing was run.
+    CheckpointError
+        When another process is running with the checkpoint, or it cannot be written.
 
     Notes
     -----
@@ -257,6 +274,8 @@ def execute(
             timeout=timeout,
             rate=rate,
             max_failures=max_failures,
+            checkpoint=checkpoint,
+            checkpoint_key=checkpoint_key,
         )
     )
     results = execution.run_and_record()

@@ -111,6 +111,7 @@ def _parser() -> Parser:
     _add_diagnostics(commands)
     _add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize)
     _add_execute(_add_map(commands, "execute", "run map(FUNC, items) as fast as it runs here", _execute))
+    _add_journal(commands)
     return parser
 
 
@@ -149,6 +150,20 @@ def _add_execute(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--on-error", choices=("raise", "collect"), default="raise", help="collect: go on, and show what failed"
     )
+    command.add_argument("--checkpoint", metavar="PATH", help="keep there what is finished, and skip what is already")
+    command.add_argument("--checkpoint-key", metavar="KEY", help="stands in for the function in the checkpoint")
+    command.add_argument("--resume", action="store_true", help="go on with a checkpoint that must be there")
+
+
+def _add_journal(commands: Any) -> None:
+    about = "what is finished in a checkpoint, and what has failed"
+    command = commands.add_parser("journal", help=about, description=about)
+    command.add_argument("path", metavar="PATH", help="the file that checkpoint= names")
+    command.add_argument("--failures", action="store_true", help="show each failed item with its traceback")
+    command.add_argument("--results", action="store_true", help="show results too: unpickles them, so trust the file")
+    command.add_argument("--limit", type=_whole(0), metavar="N", help="at most so many of each")
+    _add_json(command)
+    command.set_defaults(run=_journal)
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -204,7 +219,9 @@ def _execute(arguments: argparse.Namespace) -> int:
     from amorsize import Failure, engine, execute, planning  # noqa: F401  (loaded before the clock starts)
     from amorsize.report.text import summary
 
-    func, data, options = _map_of(arguments, retries=arguments.retries, on_error=arguments.on_error)
+    names = ("retries", "on_error", "checkpoint", "checkpoint_key")
+    func, data, options = _map_of(arguments, **{name: getattr(arguments, name) for name in names})
+    _check_resume(arguments)
     began = perf_counter()
     results, plan = _users(partial(execute, func, data, **options, return_plan=True))
     took_s = perf_counter() - began
@@ -217,6 +234,25 @@ def _execute(arguments: argparse.Namespace) -> int:
             print(repr(result))
     print(f"amorsize: {summary(plan, len(results), took_s, failed)}", file=sys.stderr)
     return FAILED if failed else 0
+
+
+def _check_resume(arguments: argparse.Namespace) -> None:
+    if arguments.resume and arguments.checkpoint is None:
+        raise UsageError("--resume: say with --checkpoint PATH from what")
+    if arguments.resume and not os.path.exists(arguments.checkpoint):
+        raise UsageError(f"--resume: there is nothing at {arguments.checkpoint} to go on with; leave it out to begin")
+
+
+def _journal(arguments: argparse.Namespace) -> int:
+    from amorsize.errors import CheckpointError
+    from amorsize.report.journal import look, to_dict, to_text
+
+    try:
+        found = look(os.path.realpath(arguments.path), arguments.limit, results=arguments.results)
+    except CheckpointError as exc:
+        raise UsageError(str(exc)) from exc
+    print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found, arguments.failures))
+    return 0
 
 
 def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
@@ -332,10 +368,14 @@ def lines_of(file: str) -> list[str]:
 
 def _users(call: Callable[[], T]) -> T:
     """Call what runs the user's code; what that raises is told with its traceback."""
+    from amorsize.errors import CheckpointError
+
     try:
         return call()
     except (KeyboardInterrupt, UsageError):
         raise
+    except CheckpointError as exc:
+        raise UsageError(str(exc)) from exc
     except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
         trace = exc.__traceback__
         while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):

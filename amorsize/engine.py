@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize import worker
 from amorsize.facts import BackendCost, Costs, Forecast, Observation, Ran, StartCost
 from amorsize.here import resolve_start_method, share_of
+from amorsize.learn.fingerprint import fingerprint, name_of
 from amorsize.learn.history import History
 from amorsize.model.crew import Crew
 from amorsize.model.events import Event
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
     from amorsize.run.drive import ProcessDriver
     from amorsize.run.executors import ExecutorDriver
+    from amorsize.run.resume import Checkpoint
     from amorsize.run.threads import ThreadDriver
 
     Driver = ProcessDriver | ThreadDriver | ExecutorDriver
@@ -78,8 +80,17 @@ class Execution:
         self.window = window
         self.source = source_of(request.data, one_by_one=window is not None)
         self.outcome = outcome or Outcome(request.on_error, request.max_failures)
-        self.loop = Loop(request.func, self.source, self.outcome, request.retries)
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
+        self.checkpoint: Checkpoint | None = None
+        if request.checkpoint is not None:
+            from amorsize.run.resume import Checkpoint
+
+            key = request.checkpoint_key or fingerprint(request.func)
+            self.checkpoint = Checkpoint(request.checkpoint, key, name_of(request.func), fingerprint)
+            self.source = self.checkpoint.source(self.source)
+            self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures)
+            tickers = [*tickers, self.checkpoint]
+        self.loop = Loop(request.func, self.source, self.outcome, request.retries)
         self.backends = request.backends
         self.pace = None if request.rate is None else Pace(request.rate)
         self.vigil = Vigil(tickers)
@@ -114,6 +125,8 @@ class Execution:
         began = perf_counter()
         request = self.request
         try:
+            if self.checkpoint is not None:
+                self._resume(self.checkpoint)
             if request.backends == ("executor",) or (request.backends == ("processes",) and not request.executor):
                 yield from self._go_blind()
             else:
@@ -128,6 +141,24 @@ class Execution:
         finally:
             self.story.wall_s = perf_counter() - began
             self.story.n_items = len(self.outcome.results)
+            if self.checkpoint is not None:
+                self.story.skipped = self.checkpoint.skipped
+                self.story.n_items -= self.story.skipped
+                self.checkpoint.close()
+                self.story.warnings += self.checkpoint.warnings.values()
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        """Begin with what is missing in the checkpoint."""
+        self.todo = checkpoint.resume()
+        opening = self.story.opening
+        opening.n_items = self._left()
+        opening.may_probe = opening.may_probe and len(self.todo) == 1
+
+    def _left(self) -> int | None:
+        """Items still to run; None when nobody knows."""
+        if self.todo and self.todo[-1][1] is None:
+            return None
+        return sum((stop or 0) - start for start, stop in self.todo)
 
     def tell(self, event: Event) -> None:
         """Have the schedule hear of something, if there is one."""
@@ -207,6 +238,7 @@ class Execution:
             seen.append(one := self.loop.run(end - step.items, end))
             rest.append((begin, end - step.items))
             begin, spent = end, spent + one.wall_s
+            self.vigil.look(perf_counter())
             if spent > step.budget_s or self.outcome.doomed:
                 break
         rest.append((begin, stop))
@@ -374,7 +406,7 @@ class Execution:
 
         terms = self._terms()
         assert terms.costs.processes is not None
-        n = self.source.length
+        n = self._left()
         cores = max(1, ceil(terms.machine.usable_cores))
         # Nobody may look whether items wait, so a number that the user names is believed; but not within a worker, or
         # nested calls would multiply.

@@ -6,7 +6,9 @@
     ├── WorkerLostError          a worker process died at an item
     ├── ItemTimeoutError         (also TimeoutError) an item ran longer than timeout=
     ├── TransferError            (also pickle.PicklingError) something cannot cross to or from a worker
-    └── RemoteError              an item's exception that cannot be rebuilt in the caller
+    ├── RemoteError              an item's exception that cannot be rebuilt in the caller
+    └── CheckpointError          the file of checkpoint= cannot be used
+        └── CheckpointMismatchError    it holds something else: another function, other data, or no checkpoint at all
 
 What the user's own function raises is re-raised as it is, with its type; bad arguments are plain ``TypeError`` and
 ``ValueError``. Each message says what happened, likely why, and what to do; the facts stand in attributes too, and
@@ -143,6 +145,46 @@ class RemoteError(AmorsizeError):
             f"{self.type_name}: {self.text} (raised in a worker; this exception does not survive pickling, usually "
             "since its __init__ takes arguments that it does not hand to super().__init__)"
         )
+
+
+class CheckpointError(AmorsizeError):
+    """The file of ``checkpoint=`` cannot be used: another process runs with it, or it cannot be written.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    detail : str
+        What is wrong, and what to do.
+    """
+
+    def __init__(self, path: str, detail: str) -> None:
+        self.path, self.detail = path, detail
+        super().__init__(path, detail)
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.path}: {self.detail}."
+
+
+class CheckpointMismatchError(CheckpointError):
+    """The file of ``checkpoint=`` holds another function's results, other data's, or something else altogether.
+
+    Nothing was run, and the file is as it was.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    detail : str
+        What differs, and what to do.
+    index : int or None
+        Position in ``data`` of the first item that differs, if that is what it is.
+    """
+
+    def __init__(self, path: str, detail: str, index: int | None = None) -> None:
+        super().__init__(path, detail)
+        self.index = index
+        self.args = (path, detail, index)
 
 
 class RemoteTraceback(Exception):  # noqa: N818  (it is never raised: it only shows as the __cause__ of what is)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Request:
     timeout_s: float | None = None
     rate: float | None = None
     max_failures: int | None = None
+    checkpoint: str | None = None
+    checkpoint_key: str | None = None
 
 
 def check(
@@ -69,6 +72,8 @@ def check(
     timeout: Any = None,
     rate: Any = None,
     max_failures: Any = None,
+    checkpoint: Any = None,
+    checkpoint_key: Any = None,
 ) -> Request:
     """Check every argument of ``optimize``, ``execute`` and ``stream``.
 
@@ -117,7 +122,33 @@ def check(
         timeout_s=timeout_s,
         rate=_positive("rate", rate, "items per second"),
         max_failures=failures,
+        checkpoint=_checkpoint(checkpoint),
+        checkpoint_key=_checkpoint_key(checkpoint_key, checkpoint),
     )
+
+
+def _checkpoint(value: Any) -> str | None:
+    """The file, by its whole name: the working directory may change."""
+    if value is None:
+        return None
+    if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
+        raise TypeError(f"checkpoint: must be a path or None, not {_kind(value)}")
+    path = os.fspath(value)
+    if not path or not isinstance(path, str) or "\0" in path:
+        raise ValueError(f"checkpoint: must be the path of a file, not {path!r}")
+    return os.path.realpath(path)
+
+
+def _checkpoint_key(value: Any, checkpoint: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"checkpoint_key: must be a str or None, not {_kind(value)}")
+    if not value:
+        raise ValueError("checkpoint_key: must not be empty")
+    if checkpoint is None:
+        raise ValueError("checkpoint_key: stands in for the function in a checkpoint; use it with checkpoint=PATH")
+    return value
 
 
 def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:

@@ -208,6 +208,14 @@ def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
     return sqlite3.connect(f"{Path(file).as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None)
 
 
+@contextmanager
+def connected(file: str, mode: str, patience_s: float) -> Iterator[sqlite3.Connection]:
+    """A connection to any SQLite file, closed at the end; children that are forked meanwhile know of it."""
+    _hook_forks()
+    with _inside_sqlite(), closing(_connect(file, mode, time.monotonic() + patience_s)) as link:
+        yield link
+
+
 def _settled_version(link: sqlite3.Connection) -> int:
     """The schema's version, read at one moment: another process may be making the file right now."""
     link.execute("BEGIN")

@@ -24,7 +24,8 @@ class Story:
     go: Forecast | None = None
     alternatives: list[Forecast] = field(default_factory=list)
     loop_s: float = 0.0  # spent in the caller before going parallel
-    n_items: int = 0
+    n_items: int = 0  # results that this run has made
+    skipped: int = 0  # and those that were there before
     wall_s: float = 0.0
     ran: Ran | None = None
     blind: bool = False  # func was not to run here, so nothing was looked at
@@ -58,4 +59,4 @@ class Story:
             "sample": self.sample,
             "machine": self.machine,
             "outcome": outcome,
-        }
+        } | ({"skipped": self.skipped} if self.skipped else {})

@@ -174,7 +174,8 @@ class ProcessDriver:
                 case Kill(number):
                     self.team.end(number)
                 case Fail(index, why):
-                    self.outcome.fail(self._failure(index, why))
+                    if self.outcome.fatal is None:  # else it is that item itself, of which the outcome knows
+                        self.outcome.fail(self._failure(index, why))
                     if self.outcome.doomed:
                         return
                 case Finish():

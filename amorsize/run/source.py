@@ -129,7 +129,7 @@ class Streamed:
                 self.length = self.read + len(into)
                 return
             now = perf_counter()
-            self._step = max(1, min(2 * self._step, int(self._step * GULP_S / max(now - after, 1e-9))))
+            self._step = max(1, min(2 * step, int(step * GULP_S / max(now - after, 1e-9))))
 
     def _break_up(self, start: int, stop: int) -> None:
         """From now on, hold the chunks that have to do with these items as single ones."""

@@ -67,6 +67,11 @@ class TestSource:
         assert source.length == 10
         assert source.items(20, 30) == []
 
+    def test_an_iterator_is_read_one_by_one_as_long_as_it_lasts(self):
+        source = Streamed(iter(range(5000)))
+        assert [source.items(i, i + 1) for i in range(5000)] == [[i] for i in range(5000)]
+        source.finish()
+
     def test_what_has_a_length_but_no_indices_is_read_into_a_list(self):
         assert source_of({3: 1, 4: 1}).items(0, 5) == [3, 4]
         assert isinstance(source_of({3}), Indexable)

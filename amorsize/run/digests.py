@@ -1,0 +1,143 @@
+"""What tells an item from others, the same in every process: a digest of its pickle.
+
+A plain pickle will not do: it depends on the order of sets (which the hash seed decides) and on which equal strings
+happen to be one object, and there is none of a lambda or a lock. So pickles are made by value here, members of sets
+are sorted by their digests, functions count by their fingerprint, and whatever cannot be pickled by its type alone.
+
+About 1 µs for a number, a string or a flat tuple, 2-8 µs for small objects and arrays, and 50 ns for each number in a
+nested list (CPython 3.11, Linux).
+"""
+
+from __future__ import annotations
+
+import copyreg
+import pickle
+from collections.abc import Callable
+from hashlib import blake2b
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+DIGEST_BYTES: Final = 16
+MOST_WRITES: Final = 32  # of some 64 KiB each: what gets longer by value is taken to share its parts over and over
+
+_ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
+_PLAIN: Final = frozenset((*_ATOMS, list, tuple, dict))
+
+
+class ItemDigest:
+    """Makes the digests of items.
+
+    Parameters
+    ----------
+    fingerprint : callable
+        What stands for a function among the items.
+
+    Examples
+    --------
+    >>> digest = ItemDigest(repr)
+    >>> digest({"a", "b"}) == digest({"b", "a"}), digest([1, 2]) == digest([2, 1]), digest(1) == digest(1.0)
+    (True, False, False)
+    """
+
+    def __init__(self, fingerprint: Callable[[Any], str]) -> None:
+        self.fingerprint = fingerprint
+
+    def __call__(self, item: Any) -> bytes:
+        """16 bytes that stand for an item; the item is not changed, and it never raises."""
+        kind = type(item)
+        if kind in _ATOMS:
+            return blake2b(pickle.dumps(item, 5), digest_size=DIGEST_BYTES).digest()
+        if _is_flat(item, kind):
+            sink = _Sink()
+            pickler = pickle.Pickler(sink, 5)
+            pickler.fast = True
+            pickler.dump(item)
+            return sink.digest()
+        for fast in (True, False):
+            try:
+                return self._compound(item, fast)
+            except Exception:  # noqa: BLE001  (it holds itself, or shares its parts: then with a memo)
+                continue
+        return self(f"{_name(kind)} that cannot be pickled")
+
+    def _compound(self, item: Any, fast: bool) -> bytes:
+        sink = _Bounded() if fast else _Sink()
+        pickler = _ByValue(sink, self)
+        pickler.fast = fast
+        pickler.dump(item)
+        return sink.digest()
+
+
+class _ByValue(pickle.Pickler):
+    """A pickler whose output depends on nothing but what is pickled; nobody will ever load it."""
+
+    def __init__(self, sink: _Sink, digest: ItemDigest) -> None:
+        super().__init__(sink, 5)
+        self._digest = digest
+
+    def persistent_id(self, obj: Any) -> Any:
+        """What stands for an object; None: its pickle."""
+        kind = type(obj)
+        if kind in _PLAIN:
+            return None
+        if issubclass(kind, set | frozenset):
+            return ("set", _name(kind), sorted(map(self._digest, obj)), getattr(obj, "__dict__", None))
+        if kind is FunctionType:
+            return ("function", self._digest.fingerprint(obj))
+        if issubclass(kind, type):
+            return ("type", _name(obj))
+        if kind is ModuleType:
+            return ("module", obj.__name__)
+        return None
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As any object is pickled, but for those which cannot be."""
+        kind = type(obj)
+        try:
+            reduce = copyreg.dispatch_table.get(kind)
+            found = obj.__reduce_ex__(5) if reduce is None else reduce(obj)
+        except Exception:  # noqa: BLE001  (locks, files, generators, and whatever user code raises)
+            found = ("opaque", _name(kind))
+        else:
+            if isinstance(found, str):  # the name of something global
+                found = ("global", str(getattr(obj, "__module__", "")), found)
+            else:
+                return found
+        return (tuple, (found,))
+
+
+class _Sink:
+    """Hashes what a pickler writes."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=DIGEST_BYTES)
+        self.write: Callable[[Any], Any] = self._hash.update
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
+
+
+class _Bounded(_Sink):
+    """The same, up to a limit: a graph that is a few objects with a memo may be billions without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writes = 0
+        self.write = self._count
+
+    def _count(self, data: Any) -> None:
+        self._writes += 1
+        if self._writes > MOST_WRITES:
+            raise OverflowError
+        self._hash.update(data)
+
+
+def _is_flat(item: Any, kind: type) -> bool:
+    """Whether it is a container of plain values and nothing else."""
+    if kind is tuple or kind is list:
+        return _ATOMS.issuperset(map(type, item))
+    return kind is dict and _ATOMS.issuperset(map(type, item)) and _ATOMS.issuperset(map(type, item.values()))
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,106 @@
+"""A lock that one process keeps while it lives: a file beside another, which is gone again when the lock is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from amorsize.errors import CheckpointError
+
+_held: set[int] = set()  # descriptors; a forked child closes them, or it would keep its caller's locks for life
+
+
+class FileLock:
+    """An exclusive lock on ``file``, kept from `acquire` to `release`; the kernel releases it when the process dies.
+
+    The lock is on a file beside it (``file.lock``), since SQLite's own locks on the file itself come to nothing when
+    somebody in the same process closes it (POSIX).
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.path = f"{file}.lock"
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this process has it."""
+        return self._descriptor in _held
+
+    def acquire(self) -> None:
+        """Take it, or raise `CheckpointError` at once."""
+        while self._descriptor is None:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            try:
+                self._lock(descriptor)
+                if not _is_at(descriptor, self.path):  # its last owner has removed it meanwhile
+                    raise FileNotFoundError
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, str(os.getpid()).encode())
+            except FileNotFoundError:
+                os.close(descriptor)
+                continue
+            except BaseException:
+                os.close(descriptor)
+                raise
+            _hook_forks()
+            _held.add(descriptor)
+            self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give it back, if it was taken."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor not in _held:  # or in a forked child, where it is closed
+            return
+        with suppress(OSError):
+            os.unlink(self.path)  # while it is locked: whoever has opened it looks whether it is still there
+        _held.discard(descriptor)
+        os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            _lock(descriptor)
+        except (BlockingIOError, PermissionError) as exc:
+            with suppress(OSError):
+                owner = os.read(descriptor, 20).decode("ascii", "replace")
+                raise CheckpointError(
+                    self.file,
+                    f"process {owner or 'unknown'} is running with it. Wait until that has ended, or use another path",
+                ) from exc
+            raise
+        except OSError as exc:
+            raise CheckpointError(
+                self.file, f"it cannot be locked there ({exc}). Put it on another file system, a local one say"
+            ) from exc
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    found, here = os.fstat(descriptor), os.stat(path)
+    return (found.st_dev, found.st_ino) == (here.st_dev, here.st_ino)
+
+
+_hooked: list[None] = []
+
+
+def _hook_forks() -> None:
+    if not _hooked and hasattr(os, "register_at_fork"):
+        _hooked.append(None)
+        os.register_at_fork(after_in_child=_close_inherited)
+
+
+def _close_inherited() -> None:
+    for descriptor in list(_held):
+        os.close(descriptor)
+    _held.clear()
