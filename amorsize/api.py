@@ -13,8 +13,10 @@ from amorsize.engine import Execution
 from amorsize.requests import check, whole
 
 if TYPE_CHECKING:
+    from amorsize.events import Event
     from amorsize.facts import Machine
     from amorsize.learn.history import History
+    from amorsize.limits import Limits
     from amorsize.plans import Plan
 
 
@@ -134,6 +136,9 @@ def execute(
     timeout: float | None = ...,
     rate: float | None = ...,
     max_failures: int | None = ...,
+    limits: Limits | None = ...,
+    progress: bool = ...,
+    on_event: Callable[[Event], object] | None = ...,
     return_plan: Literal[False] = ...,
 ) -> list[Any]: ...
 
@@ -156,6 +161,9 @@ def execute(
     timeout: float | None = ...,
     rate: float | None = ...,
     max_failures: int | None = ...,
+    limits: Limits | None = ...,
+    progress: bool = ...,
+    on_event: Callable[[Event], object] | None = ...,
     return_plan: Literal[True],
 ) -> tuple[list[Any], Plan]: ...
 
@@ -177,6 +185,9 @@ def execute(
     timeout: float | None = None,
     rate: float | None = None,
     max_failures: int | None = None,
+    limits: Limits | None = None,
+    progress: bool = False,
+    on_event: Callable[[Event], object] | None = None,
     return_plan: bool = False,
 ) -> list[Any] | tuple[list[Any], Plan]:
     """Run ``list(map(func, data))`` as fast as it can run here.
@@ -206,6 +217,12 @@ def execute(
     max_failures : int, optional
         With ``on_error="collect"``: when more items than these have failed, nothing more is run, and the exception of
         the first one is raised.
+    limits : Limits, optional
+        What the run may use (memory, CPU, seconds) before it is stopped.
+    progress : bool
+        Show a progress bar on stderr; needs the extra ``progress`` (tqdm).
+    on_event : callable, optional
+        Called in this thread with each record of `amorsize.events`; what it raises ends the run and is raised.
     return_plan : bool
         Also return the `Plan` that was carried out.
 
@@ -226,6 +243,10 @@ def execute(
         When an item's worker process died, and died again when the item was repeated alone.
     TransferError
         With ``backend="processes"``, when func, an item or a result cannot be pickled.
+    ResourceLimitError
+        When the run used more than ``limits`` allows.
+    ImportError
+        With ``progress=True``, when tqdm is not installed.
 
     Notes
     -----
@@ -254,6 +275,9 @@ def execute(
             timeout=timeout,
             rate=rate,
             max_failures=max_failures,
+            limits=limits,
+            progress=progress,
+            on_event=on_event,
         )
     )
     results = execution.run_and_record()
@@ -281,6 +305,9 @@ def stream(
     timeout: float | None = None,
     rate: float | None = None,
     max_failures: int | None = None,
+    limits: Limits | None = None,
+    progress: bool = False,
+    on_event: Callable[[Event], object] | None = None,
     max_ahead: int | None = None,
     max_ahead_bytes: int | None = None,
 ) -> Generator[Any, None, None]:
@@ -293,7 +320,7 @@ def stream(
     ----------
     func, data, backend, max_workers, start_method, memory_limit, history
         As in `execute`.
-    retries, on_error, initializer, initargs, timeout, rate, max_failures
+    retries, on_error, initializer, initargs, timeout, rate, max_failures, limits, progress, on_event
         As in `execute`.
     ordered : bool
         Results in the order of ``data``; else as they come.
@@ -340,6 +367,9 @@ def stream(
         timeout=timeout,
         rate=rate,
         max_failures=max_failures,
+        limits=limits,
+        progress=progress,
+        on_event=on_event,
     )
     return stream_results(
         request,

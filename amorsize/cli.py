@@ -1,7 +1,8 @@
 """The command line: what this machine offers, how a map should run on it, and the map itself.
 
-Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 130 after Ctrl-C. Where the reader
-of the output has gone (``| head``) nothing is said, and the code is the shell's for that, 141.
+Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 42 when a limit
+stopped the run; 130 after Ctrl-C. Where the reader of the output has gone (``| head``) nothing is said, and the code
+is the shell's for that, 141.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from amorsize import __version__
+from amorsize.errors import ResourceLimitError
 
 if TYPE_CHECKING:
     from amorsize.facts import BackendCost, Machine, Scaling
+    from amorsize.limits import Limits
     from amorsize.report.diagnostics import Diagnosis
 
     KnownCosts = tuple[tuple[BackendCost, ...], Scaling, tuple[str, ...]]  # and what is doubtful about them
@@ -29,6 +32,7 @@ T = TypeVar("T")
 
 FAILED: Final = 1
 BAD_USAGE: Final = 2
+LIMITED: Final = 42
 INTERRUPTED: Final = 130
 NOBODY_READS: Final = 141
 
@@ -42,7 +46,7 @@ examples:
 FUNC is called with one item: a number from A (or 0) up to N-1, or a line of the file without its newline. MODULE is
 looked for in the current directory too. Results go to stdout, all else to stderr.
 
-exit codes: 0, 1 for a failed run, 2 for bad usage, 130 after Ctrl-C
+exit codes: 0, 1 for a failed run, 2 for bad usage, 42 for a run that a limit stopped, 130 after Ctrl-C
 """
 
 
@@ -76,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(exc), BAD_USAGE)
     except RunFailedError:
         return FAILED
+    except ResourceLimitError as exc:
+        return _complain(str(exc), LIMITED)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -149,6 +155,12 @@ def _add_execute(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--on-error", choices=("raise", "collect"), default="raise", help="collect: go on, and show what failed"
     )
+    for name, what in (
+        ("seconds", "have passed"),
+        ("memory-percent", "percent of the memory are in use"),
+        ("cpu-percent", "percent of the usable cores have been busy for seconds"),
+    ):
+        command.add_argument(f"--max-{name}", type=float, metavar="X", help=f"stop when X {what}; exit code 42")
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -204,7 +216,9 @@ def _execute(arguments: argparse.Namespace) -> int:
     from amorsize import Failure, engine, execute, planning  # noqa: F401  (loaded before the clock starts)
     from amorsize.report.text import summary
 
-    func, data, options = _map_of(arguments, retries=arguments.retries, on_error=arguments.on_error)
+    func, data, options = _map_of(
+        arguments, retries=arguments.retries, on_error=arguments.on_error, limits=_limits(arguments)
+    )
     began = perf_counter()
     results, plan = _users(partial(execute, func, data, **options, return_plan=True))
     took_s = perf_counter() - began
@@ -217,6 +231,17 @@ def _execute(arguments: argparse.Namespace) -> int:
             print(repr(result))
     print(f"amorsize: {summary(plan, len(results), took_s, failed)}", file=sys.stderr)
     return FAILED if failed else 0
+
+
+def _limits(arguments: argparse.Namespace) -> Limits | None:
+    from amorsize.limits import Limits
+
+    given = {name: value for name, value in vars(arguments).items() if name.startswith("max_") and value is not None}
+    given.pop("max_workers", None)
+    try:
+        return Limits(**given) if given else None
+    except ValueError as exc:
+        raise UsageError(f"--{str(exc).replace('_', '-', 2)}") from exc
 
 
 def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
@@ -334,7 +359,7 @@ def _users(call: Callable[[], T]) -> T:
     """Call what runs the user's code; what that raises is told with its traceback."""
     try:
         return call()
-    except (KeyboardInterrupt, UsageError):
+    except (KeyboardInterrupt, UsageError, ResourceLimitError):
         raise
     except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
         trace = exc.__traceback__

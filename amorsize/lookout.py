@@ -18,7 +18,22 @@ from amorsize.run.vigil import Later, Ticker
 if TYPE_CHECKING:
     from amorsize.limits import Limits
     from amorsize.model.schedule import Schedule
+    from amorsize.requests import Request
+    from amorsize.run.news import News
     from amorsize.run.team import Team
+
+
+def news_for(request: Request) -> News:
+    """Who tells those that listen."""
+    from amorsize.run.news import News
+
+    theirs = [] if request.on_event is None else [request.on_event]
+    if not request.progress:
+        return News(theirs)
+    from amorsize.report.progress import Bar
+
+    bar = Bar()
+    return News([bar, *theirs], bar.close)
 
 
 def limiter_for(limits: Limits, began_s: float) -> Limiter:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 from amorsize.facts import Backend
 from amorsize.here import available_start_methods
+from amorsize.limits import Limits
 
 if TYPE_CHECKING:
     from amorsize.learn.history import History
@@ -43,6 +44,9 @@ class Request:
     timeout_s: float | None = None
     rate: float | None = None
     max_failures: int | None = None
+    limits: Limits | None = None
+    progress: bool = False
+    on_event: Callable[[Any], object] | None = None
 
 
 def check(
@@ -62,6 +66,9 @@ def check(
     timeout: Any = None,
     rate: Any = None,
     max_failures: Any = None,
+    limits: Any = None,
+    progress: Any = False,
+    on_event: Any = None,
 ) -> Request:
     """Check every argument of ``optimize``, ``execute`` and ``stream``.
 
@@ -107,7 +114,34 @@ def check(
         timeout_s=timeout_s,
         rate=_positive("rate", rate, "items per second"),
         max_failures=failures,
+        limits=_limits(limits),
+        progress=_progress(progress),
+        on_event=_on_event(on_event),
     )
+
+
+def _limits(value: Any) -> Limits | None:
+    if value is None or isinstance(value, Limits):
+        return value
+    raise TypeError(f"limits: must be an amorsize.Limits or None, not {_kind(value)}")
+
+
+def _progress(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(
+            f"progress: must be True or False, not {_kind(value)}; a function of your own goes to on_event="
+        )
+    if value:
+        from amorsize.report.progress import Bar  # refused here if tqdm is missing
+
+        Bar.check()
+    return value
+
+
+def _on_event(value: Any) -> Callable[[Any], object] | None:
+    if value is not None and not callable(value):
+        raise TypeError(f"on_event: must be callable or None, not {_kind(value)}")
+    return value  # type: ignore[no-any-return]
 
 
 def _can_time_out(backend: Any) -> tuple[Backend, ...]:

@@ -117,7 +117,9 @@ class _Trend:
 
     def leaks(self, bound_bytes: float) -> bool:
         rises = all(a < b for a, b in zip(self.lows, self.lows[1:], strict=False))
-        return self.first is not None and len(self.lows) == WINDOWS and rises and self.lows[-1] - self.first > bound_bytes
+        return (
+            self.first is not None and len(self.lows) == WINDOWS and rises and self.lows[-1] - self.first > bound_bytes
+        )
 
 
 class Guarding:

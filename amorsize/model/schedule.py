@@ -136,6 +136,7 @@ class Schedule:
         self.again: deque[Span] = deque()
         self.quiet: deque[Span] = deque()
         self.wanted = workers
+        self.ceiling: int | None = None  # workers that memory has room for, once that was short
         self.retries = retries
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
@@ -207,7 +208,8 @@ class Schedule:
                 self.ahead -= items
                 self.window = self.window if window is None else max(1, window)
             case Resize(workers):
-                self._want(max(1, workers))
+                self.ceiling = max(1, workers)
+                self._want(self.ceiling)
             case Recycle(worker):
                 if worker in self.workers:
                     self._leaving.add(worker)
@@ -299,7 +301,7 @@ class Schedule:
             if advice == 0:
                 self.retreats = True
             elif advice is not None:
-                self._want(advice)
+                self._want(advice if self.ceiling is None else min(advice, self.ceiling))
 
     def _new_period(self) -> None:
         if self.crew is not None:
