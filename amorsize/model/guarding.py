@@ -5,7 +5,7 @@ and the workers hold enough of it that fewer of them would help. Then there are 
 of these, since a worker leaves only after its spans. When there has been room for one more for a while, one more comes;
 each time this was wrong, the next try waits twice as long.
 
-*Critical*: hardly anything is left, and several are at work. The one that holds most is ended before the kernel
+*Critical*: hardly anything is left, or will be at the next look, and several are at work. The one that holds most is ended before the kernel
 chooses one (the largest process, which may be the caller), and its item is repeated with nobody else at work.
 
 *Leaking*: what a worker holds at its lowest, item after item, rises window after window, beyond a share of the room
@@ -22,6 +22,7 @@ from amorsize.model.events import Recycle, Resize
 RESERVE_SHARE: Final = 0.1  # of the memory that may be used
 RESERVE_BYTES: Final = 1 << 30  # and no more than this
 AHEAD_S: Final = 0.5  # two looks: one to see the fall, one until fewer workers show
+NEXT_LOOK_S: Final = 0.25
 SETTLE_S: Final = 1.0
 ROOM_S: Final = 2.0
 LONGEST_ROOM_S: Final = 64.0
@@ -122,6 +123,13 @@ class _Trend:
         )
 
 
+def _fall_per_s(before: Look | None, now: Look) -> float:
+    """By how many bytes per second less has become available."""
+    if before is None or now.now_s <= before.now_s:
+        return 0.0
+    return max(0.0, (before.available_bytes - now.available_bytes) / (now.now_s - before.now_s))
+
+
 class Guarding:
     """Decides from one look after the other."""
 
@@ -144,9 +152,11 @@ class Guarding:
         need = reserve_bytes(seen.capacity_bytes)
         before, self._before = self._before, seen
         killed = before is not None and seen.kills > before.kills
-        tight = self._is_tight(seen, before, need)
+        falls = _fall_per_s(before, seen)
+        helps = sum(h.own_bytes for h in seen.held) >= HELD_SHARE * need
+        tight = helps and seen.available_bytes - falls * AHEAD_S < need
         out: list[Advice] = []
-        if seen.available_bytes < CRITICAL_SHARE * need:
+        if seen.available_bytes - falls * NEXT_LOOK_S < CRITICAL_SHARE * need:
             out += self._shed(seen, need)
         if killed or tight or out:
             self._room_since_s = None
@@ -155,14 +165,6 @@ class Guarding:
         else:
             out += self._more(seen, need)
         return out + self._recycle(seen)
-
-    @staticmethod
-    def _is_tight(seen: Look, before: Look | None, need: int) -> bool:
-        falls = 0.0
-        if before is not None and seen.now_s > before.now_s:
-            falls = max(0.0, (before.available_bytes - seen.available_bytes) / (seen.now_s - before.now_s))
-        helps = sum(h.own_bytes for h in seen.held) >= HELD_SHARE * need
-        return helps and seen.available_bytes - falls * AHEAD_S < need
 
     def _fewer(self, seen: Look, killed: bool) -> list[Advice]:
         most = seen.wanted if self.most is None else self.most
