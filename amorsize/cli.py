@@ -236,10 +236,9 @@ def _execute(arguments: argparse.Namespace) -> int:
 def _limits(arguments: argparse.Namespace) -> Limits | None:
     from amorsize.limits import Limits
 
-    given = {name: value for name, value in vars(arguments).items() if name.startswith("max_") and value is not None}
-    given.pop("max_workers", None)
+    given = {name: getattr(arguments, name) for name in ("max_seconds", "max_memory_percent", "max_cpu_percent")}
     try:
-        return Limits(**given) if given else None
+        return Limits(**given) if any(value is not None for value in given.values()) else None
     except ValueError as exc:
         raise UsageError(f"--{str(exc).replace('_', '-', 2)}") from exc
 

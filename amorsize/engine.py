@@ -321,13 +321,14 @@ class Execution:
             caller_helps=quick and may_help and not threads,
             crew=self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
         )
+        self._say_chosen(chosen)
         try:
             self.driver = (
                 self._thread_driver(schedule, self.outcome)
                 if threads
                 else self._process_driver(chosen, schedule, self.loop if may_help else None)
             )
-            story.ran = yield from self._drive(self.driver, chosen)
+            story.ran = yield from self._drive(self.driver)
         except NoTeam as exc:
             if not may_help:
                 raise exc.why from exc.why.__cause__
@@ -339,10 +340,8 @@ class Execution:
                 self.news.chose("serial")
             opening.withdraw(chosen.backend)
 
-    def _drive(self, driver: ProcessDriver | ThreadDriver, chosen: Forecast) -> Generator[None, None, Ran]:
+    def _drive(self, driver: ProcessDriver | ThreadDriver) -> Generator[None, None, Ran]:
         """Let a driver run what is left; what it hands back stays to be done."""
-        if self.news is not None:
-            self.news.chose(chosen.backend, chosen.workers, chosen.start_method)
         try:
             ran = yield from driver.steps()
         finally:
@@ -354,6 +353,10 @@ class Execution:
         if self.todo and opening.n_items is not None:
             opening.n_items -= ran.items
         return ran
+
+    def _say_chosen(self, chosen: Forecast) -> None:
+        if self.news is not None:  # before there is a team, which would be left behind by a listener that raises
+            self.news.chose(chosen.backend, chosen.workers, chosen.start_method)
 
     def _crew(self, chosen: Forecast, here: Machine, sample: Sample, may_lose: bool) -> Crew | None:
         """Who watches whether the workers pay."""
@@ -396,9 +399,10 @@ class Execution:
         )
         schedule = self._schedule(chosen, crew=crew)
         self.story.go, self.story.blind = chosen, True
+        self._say_chosen(chosen)
         try:
             self.driver = self._process_driver(chosen, schedule, None)
-            self.story.ran = yield from self._drive(self.driver, chosen)
+            self.story.ran = yield from self._drive(self.driver)
         except NoTeam as exc:
             raise exc.why from exc.why.__cause__
 

@@ -140,9 +140,7 @@ class FakeHandle:
 def a_guard(items, available, resident, **options):
     schedule = Schedule([(0, 100)], len(items))
     schedule.begin()
-    return Guard(
-        FakeTeam(items), schedule, memory=lambda: (available * MB, 1000 * MB), resident=resident, **options
-    )
+    return Guard(FakeTeam(items), schedule, memory=lambda: (available * MB, 1000 * MB), resident=resident, **options)
 
 
 class TestGuard:

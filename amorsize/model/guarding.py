@@ -5,8 +5,9 @@ and the workers hold enough of it that fewer of them would help. Then there are 
 of these, since a worker leaves only after its spans. When there has been room for one more for a while, one more comes;
 each time this was wrong, the next try waits twice as long.
 
-*Critical*: hardly anything is left, or will be at the next look, and several are at work. The one that holds most is ended before the kernel
-chooses one (the largest process, which may be the caller), and its item is repeated with nobody else at work.
+*Critical*: hardly anything is left, or will be at the next look, and several are at work. The one that holds most is
+ended before the kernel chooses one (the largest process, which may be the caller), and its item is repeated with
+nobody else at work.
 
 *Leaking*: what a worker holds at its lowest, item after item, rises window after window, beyond a share of the room
 that each worker has. It leaves after its spans and a fresh one takes its place; one at a time.

@@ -200,7 +200,9 @@ class TestLeaks:
             for worker in list(world.held):
                 world.hold(worker, 30 * k)
             advice = world.guarding.look(
-                Look(k * LOOK_S, world.available, world.capacity, 8, tuple(Held(n, s, k) for n, s in world.held.items()))
+                Look(
+                    k * LOOK_S, world.available, world.capacity, 8, tuple(Held(n, s, k) for n, s in world.held.items())
+                )
             )
             recycled = [one for one in advice if isinstance(one, Recycle)]
             assert len(recycled) <= 1
