@@ -144,7 +144,7 @@ class TestRecords:
     @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
     @pytest.mark.parametrize("bad", [3, "print", []])
     def test_what_cannot_be_called_is_refused(self, call, bad):
-        with pytest.raises(TypeError, match="^on_event: "):
+        with pytest.raises(TypeError, match=r"^on_event: "):
             call(abs, [1], on_event=bad)
 
 
@@ -152,7 +152,7 @@ class TestProgress:
     @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
     @pytest.mark.parametrize("bad", [3, "yes", None, print])
     def test_something_else_is_refused(self, call, bad):
-        with pytest.raises(TypeError, match="^progress: "):
+        with pytest.raises(TypeError, match=r"^progress: "):
             call(abs, [1], progress=bad)
 
     @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])

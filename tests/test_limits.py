@@ -104,7 +104,7 @@ class TestLimits:
     @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
     @pytest.mark.parametrize("bad", [3, {"max_seconds": 1}, "1"])
     def test_something_else_is_refused_at_the_call(self, call, bad):
-        with pytest.raises(TypeError, match="^limits: "):
+        with pytest.raises(TypeError, match=r"^limits: "):
             call(abs, [1], limits=bad)
 
     def test_frozen(self):

@@ -32,15 +32,13 @@ class TestRuns:
         assert walls == sorted(walls, reverse=True)
         assert all(r.wall_s >= 60e-3 and r.cpu_s > 0 for r in plan.slowest if r.index in (7, 30, 41))
 
-    @over(modes.SERIAL, *modes.PROCESSES, *modes.TO_PROCESSES)
+    @over(*modes.PROCESSES)  # in the caller the peak of the whole process counts, which other tests have raised
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
     def test_the_hungriest_are_named(self, run):
         _, plan = run(partial(hungry_at, (33,)), range(60), return_plan=True)
-        # In the caller the peak of the whole process counts, which other tests have raised.
-        if run is not None and plan.backend != "serial":
-            assert plan.hungriest[0].index == 33
-            assert plan.hungriest[0].growth_bytes > 40 * MB
-            assert plan.hungriest[0].rss_bytes > 80 * MB
+        assert plan.hungriest[0].index == 33
+        assert plan.hungriest[0].growth_bytes > 40 * MB
+        assert plan.hungriest[0].rss_bytes > 80 * MB
 
     @over(*EACH)
     def test_short_items_are_not_looked_at(self, run):
@@ -81,9 +79,22 @@ def test_a_record_is_frozen():
 
 
 class TestMeter:
-    def test_the_first_span_is_not_measured_and_pays_nothing(self):
+    def test_in_the_first_span_one_short_item_is_enough(self):
+        calls = []
         meter = Meter(alone=True)
-        assert meter.over(ef.square, 0) is ef.square
+        func = meter.over(calls.append, 0)
+        for x in range(5):
+            func(x)
+        assert meter._skips
+        assert calls == [0, 1, 2, 3, 4]
+        assert meter.report(0, 5, 1e-6, 0.0)[1] == []
+        assert meter.over(ef.square, 5) is ef.square
+
+    def test_in_the_first_span_long_items_are_measured(self):
+        meter = Meter(alone=True)
+        func = meter.over(partial(busy, seconds=2e-3), 0)
+        assert [func(x) for x in range(3)] == [0, 1, 2]
+        assert [record[0] for record in meter.report(0, 3, 6e-3, 0.0)[1]] == [0, 1, 2]
 
     def test_long_items_are_measured_from_the_next_span_on(self):
         meter = Meter(alone=True)
@@ -103,6 +114,7 @@ class TestMeter:
 
     def test_a_span_of_one_item_is_its_record(self):
         meter = Meter(alone=False)
+        meter.report(0, 5, 0.0, 0.0)
         assert meter.report(5, 1, 0.5, 0.25) == (0, [(5, 0.5, 0.25, pytest.approx(Peak().read(), rel=0.5), 0)])
 
     def test_what_raises_is_measured(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +137,7 @@ def test_growing_back_waits_longer_each_time_it_was_wrong():
             world.hold(worker, 240 if world.wanted == 4 else 50)  # as if the heavy items came whenever four are at work
         world.look()
     grown = [at for at, one in world.log if isinstance(one, Resize) and one.workers > 3]
-    gaps = [b - a for a, b in zip(grown, grown[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(grown)]
     assert len(grown) < 4000 * LOOK_S / LONGEST_ROOM_S + 8
     assert gaps[-1] > 4 * ROOM_S
 
@@ -199,11 +201,8 @@ class TestLeaks:
         for k in range(80):
             for worker in list(world.held):
                 world.hold(worker, 30 * k)
-            advice = world.guarding.look(
-                Look(
-                    k * LOOK_S, world.available, world.capacity, 8, tuple(Held(n, s, k) for n, s in world.held.items())
-                )
-            )
+            held = tuple(Held(n, size, k) for n, size in world.held.items())
+            advice = world.guarding.look(Look(k * LOOK_S, world.available, world.capacity, 8, held))
             recycled = [one for one in advice if isinstance(one, Recycle)]
             assert len(recycled) <= 1
             assert not (recycled and told is not None)  # the first one has not left yet
