@@ -15,7 +15,7 @@ import amorsize
 from amorsize import events, lookout
 from amorsize.errors import WorkerLostError
 from amorsize.model import guarding
-from amorsize.model.events import Lost, Recycle, Resize
+from amorsize.model.events import Lost, Ready, Recycle, Resize, Send, Span, Start
 from amorsize.model.schedule import Schedule
 from amorsize.run.guard import Guard
 from amorsize.run.oom import OomCount
@@ -156,7 +156,7 @@ class TestGuard:
 
     def test_the_heaviest_is_ended_and_its_item_is_suspected(self):
         guard = a_guard([1, 2, -1], 5, lambda pid: {100: 300, 101: 600, 102: 50}[pid] * MB)
-        assert guard.tick(0.25) == [Lost(1, 2, oom=True), Resize(1)]
+        assert guard.tick(0.25) == [Lost(1, 2, oom=True, shed=True), Resize(1)]
         assert guard.team.ended == [1]
 
     def test_workers_that_nobody_can_look_at_are_passed_over(self):
@@ -187,6 +187,17 @@ def test_a_schedule_that_was_made_smaller_is_not_made_larger_by_its_crew():
     schedule.begin()
     schedule.handle(Resize(3))
     assert (schedule.wanted, schedule.ceiling) == (3, 3)
+
+
+def test_an_item_whose_worker_was_ended_to_make_room_is_not_to_blame():
+    """It has died once by its own fault, perhaps; ours is none of its deaths."""
+    schedule = Schedule([(0, 1)], 1, fixed=1)
+    schedule.begin()
+    schedule.handle(Ready(0))
+    for number in range(5):
+        replaced = schedule.handle(Lost(number, 0, oom=True, shed=True))
+        assert replaced == [Start(number + 1)]
+        assert schedule.handle(Ready(number + 1)) == [Send(number + 1, Span(0, 1, alone=True, quiet=True))]
 
 
 def test_real_workers_are_seen():

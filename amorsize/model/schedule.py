@@ -351,7 +351,7 @@ class Schedule:
             return []
         # What the worker had already run of this span died with it.
         self._put_back(span, item)
-        self.deaths[item] = self.deaths.get(item, 0) + 1
+        self.deaths[item] = self.deaths.get(item, 0) + (not event.shed)
         if self.deaths[item] > 1:
             self.done += 1
             return [Fail(item, "lost")]

@@ -88,7 +88,7 @@ class Guard:
         self.team.end(number)
         at = handle.was_at
         self._say("memory was nearly used up: a worker process was ended before the kernel would end one")
-        return Lost(number, at if at >= 0 else None, idle=at == IDLE, oom=True)
+        return Lost(number, at if at >= 0 else None, idle=at == IDLE, oom=True, shed=True)
 
     def _say(self, text: str) -> None:
         if not self._noted:
