@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from amorsize.errors import AmorsizeError
     from amorsize.facts import Failure, Machine
     from amorsize.learn.history import History
+    from amorsize.limits import Limits
     from amorsize.plans import Plan
     from amorsize.plans import Plan as OptimizationResult
 
@@ -26,6 +27,7 @@ __all__ = [
     "AmorsizeError",
     "Failure",
     "History",
+    "Limits",
     "Machine",
     "OptimizationResult",
     "Plan",
@@ -39,6 +41,7 @@ _HOME = {
     "AmorsizeError": ("amorsize.errors", "AmorsizeError"),
     "Failure": ("amorsize.facts", "Failure"),
     "History": ("amorsize.learn.history", "History"),
+    "Limits": ("amorsize.limits", "Limits"),
     "Machine": ("amorsize.facts", "Machine"),
     "OptimizationResult": ("amorsize.plans", "Plan"),
     "Plan": ("amorsize.plans", "Plan"),

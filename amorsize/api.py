@@ -14,8 +14,10 @@ from amorsize.engine import Execution
 from amorsize.requests import check, whole
 
 if TYPE_CHECKING:
+    from amorsize.events import Event
     from amorsize.facts import Machine
     from amorsize.learn.history import History
+    from amorsize.limits import Limits
     from amorsize.plans import Plan
 
 
@@ -137,6 +139,9 @@ def execute(
     max_failures: int | None = ...,
     checkpoint: str | os.PathLike[str] | None = ...,
     checkpoint_key: str | None = ...,
+    limits: Limits | None = ...,
+    progress: bool = ...,
+    on_event: Callable[[Event], object] | None = ...,
     return_plan: Literal[False] = ...,
 ) -> list[Any]: ...
 
@@ -161,6 +166,9 @@ def execute(
     max_failures: int | None = ...,
     checkpoint: str | os.PathLike[str] | None = ...,
     checkpoint_key: str | None = ...,
+    limits: Limits | None = ...,
+    progress: bool = ...,
+    on_event: Callable[[Event], object] | None = ...,
     return_plan: Literal[True],
 ) -> tuple[list[Any], Plan]: ...
 
@@ -184,6 +192,9 @@ def execute(
     max_failures: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_key: str | None = None,
+    limits: Limits | None = None,
+    progress: bool = False,
+    on_event: Callable[[Event], object] | None = None,
     return_plan: bool = False,
 ) -> list[Any] | tuple[list[Any], Plan]:
     """Run ``list(map(func, data))`` as fast as it can run here.
@@ -222,6 +233,12 @@ def execute(
         pickles: use only one that you trust. Costs some 5 µs per small item.
     checkpoint_key : str, optional
         Stands in for the function in the checkpoint, so that a mended function may go on with it.
+    limits : Limits, optional
+        What the run may use (memory, CPU, seconds) before it is stopped.
+    progress : bool
+        Show a progress bar on stderr; needs the extra ``progress`` (tqdm).
+    on_event : callable, optional
+        Called in this thread with each record of `amorsize.events`; what it raises ends the run and is raised.
     return_plan : bool
         Also return the `Plan` that was carried out.
 
@@ -246,6 +263,10 @@ def execute(
         When the checkpoint holds results of another function or other data, or is no checkpoint. Nothing was run.
     CheckpointError
         When another process is running with the checkpoint, or it cannot be written.
+    ResourceLimitError
+        When the run used more than ``limits`` allows.
+    ImportError
+        With ``progress=True``, when tqdm is not installed.
 
     Notes
     -----
@@ -276,6 +297,9 @@ def execute(
             max_failures=max_failures,
             checkpoint=checkpoint,
             checkpoint_key=checkpoint_key,
+            limits=limits,
+            progress=progress,
+            on_event=on_event,
         )
     )
     results = execution.run_and_record()
@@ -303,6 +327,9 @@ def stream(
     timeout: float | None = None,
     rate: float | None = None,
     max_failures: int | None = None,
+    limits: Limits | None = None,
+    progress: bool = False,
+    on_event: Callable[[Event], object] | None = None,
     max_ahead: int | None = None,
     max_ahead_bytes: int | None = None,
 ) -> Generator[Any, None, None]:
@@ -315,7 +342,7 @@ def stream(
     ----------
     func, data, backend, max_workers, start_method, memory_limit, history
         As in `execute`.
-    retries, on_error, initializer, initargs, timeout, rate, max_failures
+    retries, on_error, initializer, initargs, timeout, rate, max_failures, limits, progress, on_event
         As in `execute`.
     ordered : bool
         Results in the order of ``data``; else as they come.
@@ -362,6 +389,9 @@ def stream(
         timeout=timeout,
         rate=rate,
         max_failures=max_failures,
+        limits=limits,
+        progress=progress,
+        on_event=on_event,
     )
     return stream_results(
         request,

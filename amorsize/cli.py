@@ -1,7 +1,8 @@
 """The command line: what this machine offers, how a map should run on it, and the map itself.
 
-Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 130 after Ctrl-C. Where the reader
-of the output has gone (``| head``) nothing is said, and the code is the shell's for that, 141.
+Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 42 when a limit
+stopped the run; 130 after Ctrl-C. Where the reader of the output has gone (``| head``) nothing is said, and the code
+is the shell's for that, 141.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from amorsize import __version__
+from amorsize.errors import ResourceLimitError
 
 if TYPE_CHECKING:
     from amorsize.facts import BackendCost, Machine, Scaling
+    from amorsize.limits import Limits
     from amorsize.report.diagnostics import Diagnosis
 
     KnownCosts = tuple[tuple[BackendCost, ...], Scaling, tuple[str, ...]]  # and what is doubtful about them
@@ -29,6 +32,7 @@ T = TypeVar("T")
 
 FAILED: Final = 1
 BAD_USAGE: Final = 2
+LIMITED: Final = 42
 INTERRUPTED: Final = 130
 NOBODY_READS: Final = 141
 
@@ -42,7 +46,7 @@ examples:
 FUNC is called with one item: a number from A (or 0) up to N-1, or a line of the file without its newline. MODULE is
 looked for in the current directory too. Results go to stdout, all else to stderr.
 
-exit codes: 0, 1 for a failed run, 2 for bad usage, 130 after Ctrl-C
+exit codes: 0, 1 for a failed run, 2 for bad usage, 42 for a run that a limit stopped, 130 after Ctrl-C
 """
 
 
@@ -76,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(exc), BAD_USAGE)
     except RunFailedError:
         return FAILED
+    except ResourceLimitError as exc:
+        return _complain(str(exc), LIMITED)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -153,6 +159,12 @@ def _add_execute(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", metavar="PATH", help="keep there what is finished, and skip what is already")
     command.add_argument("--checkpoint-key", metavar="KEY", help="stands in for the function in the checkpoint")
     command.add_argument("--resume", action="store_true", help="go on with a checkpoint that must be there")
+    for name, what in (
+        ("seconds", "have passed"),
+        ("memory-percent", "percent of the memory are in use"),
+        ("cpu-percent", "percent of the usable cores have been busy for seconds"),
+    ):
+        command.add_argument(f"--max-{name}", type=float, metavar="X", help=f"stop when X {what}; exit code 42")
 
 
 def _add_journal(commands: Any) -> None:
@@ -220,7 +232,9 @@ def _execute(arguments: argparse.Namespace) -> int:
     from amorsize.report.text import summary
 
     names = ("retries", "on_error", "checkpoint", "checkpoint_key")
-    func, data, options = _map_of(arguments, **{name: getattr(arguments, name) for name in names})
+    func, data, options = _map_of(
+        arguments, **{name: getattr(arguments, name) for name in names}, limits=_limits(arguments)
+    )
     _check_resume(arguments)
     began = perf_counter()
     results, plan = _users(partial(execute, func, data, **options, return_plan=True))
@@ -253,6 +267,16 @@ def _journal(arguments: argparse.Namespace) -> int:
         raise UsageError(str(exc)) from exc
     print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found, arguments.failures))
     return 0
+
+
+def _limits(arguments: argparse.Namespace) -> Limits | None:
+    from amorsize.limits import Limits
+
+    given = {name: getattr(arguments, name) for name in ("max_seconds", "max_memory_percent", "max_cpu_percent")}
+    try:
+        return Limits(**given) if any(value is not None for value in given.values()) else None
+    except ValueError as exc:
+        raise UsageError(f"--{str(exc).replace('_', '-', 2)}") from exc
 
 
 def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
@@ -372,7 +396,7 @@ def _users(call: Callable[[], T]) -> T:
 
     try:
         return call()
-    except (KeyboardInterrupt, UsageError):
+    except (KeyboardInterrupt, UsageError, ResourceLimitError):
         raise
     except CheckpointError as exc:
         raise UsageError(str(exc)) from exc

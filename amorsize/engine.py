@@ -27,6 +27,7 @@ from amorsize.model.opening import Go, Opening, Probe, RunMore, Terms, TryThread
 from amorsize.model.pace import Pace
 from amorsize.model.recorded import recorded
 from amorsize.model.schedule import Schedule
+from amorsize.records import MEASURE_S, Records
 from amorsize.requests import Request
 from amorsize.run.loop import STREAM_BATCH, Loop
 from amorsize.run.outcome import Outcome
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
     from amorsize.run.drive import ProcessDriver
     from amorsize.run.executors import ExecutorDriver
+    from amorsize.run.news import News
     from amorsize.run.resume import Checkpoint
     from amorsize.run.threads import ThreadDriver
 
@@ -90,10 +92,22 @@ class Execution:
             self.source = self.checkpoint.source(self.source)
             self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures)
             tickers = [*tickers, self.checkpoint]
-        self.loop = Loop(request.func, self.source, self.outcome, request.retries)
+        self.records = Records()
+        self.news: News | None = None
+        if request.on_event is not None or request.progress:
+            from amorsize.lookout import news_for
+
+            self.news = news_for(request)
+            self.outcome.on_failure = self.news.item_failed
+        self.loop = Loop(request.func, self.source, self.outcome, request.retries, records=self.records, news=self.news)
         self.backends = request.backends
         self.pace = None if request.rate is None else Pace(request.rate)
-        self.vigil = Vigil(tickers)
+        self.tickers = tuple(tickers)
+        if request.limits is not None:
+            from amorsize.lookout import limiter_for
+
+            self.tickers += (limiter_for(request.limits, perf_counter()),)
+        self.vigil = Vigil(self.tickers)
         self.driver: Driver | None = None  # who runs what is left, once it goes parallel
         self.start_note: str | None = None  # why workers do not start by fork
         self.story = Story(
@@ -124,6 +138,8 @@ class Execution:
         """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
         began = perf_counter()
         request = self.request
+        if self.news is not None:
+            self.news.started(self.source.length)
         try:
             if self.checkpoint is not None:
                 self._resume(self.checkpoint)
@@ -132,13 +148,19 @@ class Execution:
             else:
                 if request.initializer is not None:
                     request.initializer(*request.initargs)
+                if self.news is not None:
+                    self.news.chose("serial")
                 if request.backends == ("serial",):
                     yield from self._finish_loop()
                 else:
                     yield from self._open()
             if not self.outcome.doomed:
                 self.source.finish()
+                if self.news is not None:
+                    self.news.finished(self.source.length or 0)
         finally:
+            if self.news is not None:
+                self.news.close()
             self.story.wall_s = perf_counter() - began
             self.story.n_items = len(self.outcome.results)
             if self.checkpoint is not None:
@@ -209,7 +231,8 @@ class Execution:
         """How many of these items may begin now; waits until one may."""
         assert self.pace is not None
         while not (allowed := self.pace.allowed(perf_counter())):
-            sleep(self.pace.wait_s(perf_counter()))
+            now = perf_counter()
+            sleep(self.vigil.wait_s(now, self.pace.wait_s(now)) or 0.0)
             self.vigil.look(perf_counter())
         allowed = min(items, allowed)
         self.pace.spend(allowed, perf_counter())
@@ -217,11 +240,12 @@ class Execution:
 
     def _finish_loop(self) -> Steps:
         opening = self.story.opening
-        whole = self.window is None and not self.vigil.tickers
+        whole = self.window is None and not self.vigil.tickers and self.news is None
         while self.todo and not self.outcome.doomed:
             start, stop = self.todo[0]
             left = STREAM_BATCH if stop is None else stop - start
-            items = left if whole else opening.batch().items
+            short = whole and opening.items > 0 and opening.item_s < MEASURE_S
+            items = left if short else opening.batch().items
             opening.saw(self._advance(items))
             yield
 
@@ -315,6 +339,8 @@ class Execution:
         else:  # the source ended
             self.todo.clear()
         self.outcome.put(start, trial.results[start:], but=trial.failures)
+        if self.news is not None:
+            self.news.chunk(None, start, ran.items, len(trial.failures), ran.wall_s, ran.work_cpu_s)
         for index in sorted(trial.failures):
             self.loop.run(index, index + 1)
         opening.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
@@ -344,6 +370,7 @@ class Execution:
             caller_helps=quick and may_help and not threads and not theirs,
             crew=self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
         )
+        self._say_chosen(chosen)
         try:
             self.driver = (
                 self._executor_driver(schedule)
@@ -360,6 +387,8 @@ class Execution:
         if self.todo:
             # The caller's own thread is always to be had.
             self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
+            if self.news is not None:
+                self.news.chose("serial")
             opening.withdraw(chosen.backend)
 
     def _drive(self, driver: Driver) -> Generator[None, None, Ran]:
@@ -368,12 +397,17 @@ class Execution:
             ran = yield from driver.steps()
         finally:
             self.driver = None
+            self.vigil.tickers = [*self.tickers]  # the guard was the team's
             self.story.warnings += driver.warnings
         self.todo = deque(driver.left_over)
         opening = self.story.opening
         if self.todo and opening.n_items is not None:
             opening.n_items -= ran.items
         return ran
+
+    def _say_chosen(self, chosen: Forecast) -> None:
+        if self.news is not None:  # before there is a team, which would be left behind by a listener that raises
+            self.news.chose(chosen.backend, chosen.workers, chosen.start_method)
 
     def _crew(self, chosen: Forecast, here: Machine, sample: Sample, may_lose: bool) -> Crew | None:
         """Who watches whether the workers pay."""
@@ -423,6 +457,7 @@ class Execution:
         )
         schedule = self._schedule(chosen, crew=crew)
         self.story.go, self.story.blind = chosen, True
+        self._say_chosen(chosen)
         try:
             self.driver = self._executor_driver(schedule) if theirs else self._process_driver(chosen, schedule, None)
             self.story.ran = yield from self._drive(self.driver)
@@ -437,7 +472,17 @@ class Execution:
         if request.initializer is not None:
             initializer = partial(request.initializer, *request.initargs)
         by_mail = self.window is not None
-        return ThreadDriver(schedule, self.source, outcome, request.func, initializer, self.vigil, by_mail=by_mail)
+        return ThreadDriver(
+            schedule,
+            self.source,
+            outcome,
+            request.func,
+            initializer,
+            self.vigil,
+            by_mail=by_mail,
+            records=self.records,
+            news=self.news if outcome is self.outcome else None,
+        )
 
     def _executor_driver(self, schedule: Schedule) -> ExecutorDriver:
         from amorsize.run.executors import ExecutorDriver
@@ -447,6 +492,7 @@ class Execution:
 
     def _process_driver(self, chosen: Forecast, schedule: Schedule, loop: Loop | None) -> ProcessDriver:
         from amorsize.launch import a_team
+        from amorsize.lookout import guard_for, oom_count
         from amorsize.run.drive import ProcessDriver
 
         if self.start_note:
@@ -454,7 +500,18 @@ class Execution:
         story = self.story
         cores = story.machine.usable_cores if story.machine is not None else 1.0
         team = a_team(self.request, self.source, chosen, cores, story.sample)
-        return ProcessDriver(schedule, team, self.source, self.outcome, loop, self.vigil)
+        self.vigil.tickers.append(guard_for(team, schedule, story.warnings.append))
+        return ProcessDriver(
+            schedule,
+            team,
+            self.source,
+            self.outcome,
+            loop,
+            self.vigil,
+            records=self.records,
+            news=self.news,
+            oom=oom_count(),
+        )
 
 
 def known_cost(engine: str, start_method: str | None) -> Any:

@@ -6,6 +6,7 @@
     ├── WorkerLostError          a worker process died at an item
     ├── ItemTimeoutError         (also TimeoutError) an item ran longer than timeout=
     ├── TransferError            (also pickle.PicklingError) something cannot cross to or from a worker
+    ├── ResourceLimitError       the run used more than limits= allows
     ├── RemoteError              an item's exception that cannot be rebuilt in the caller
     └── CheckpointError          the file of checkpoint= cannot be used
         └── CheckpointMismatchError    it holds something else: another function, other data, or no checkpoint at all
@@ -123,6 +124,38 @@ class TransferError(AmorsizeError, pickle.PicklingError):
             "Open files, locks, sockets and generators cannot: pass what is needed to build them (a path, say) and "
             "build them in func, or run with backend='threads' or 'serial', which need no pickling."
         )
+
+
+class ResourceLimitError(AmorsizeError):
+    """A run used more than ``limits=`` allows, and was stopped.
+
+    Attributes
+    ----------
+    name : str
+        Which limit: ``"max_seconds"``, ``"max_memory_percent"`` or ``"max_cpu_percent"``.
+    value : float
+        What was seen, in the limit's unit.
+    limit : float
+        What was allowed.
+    """
+
+    def __init__(self, name: str, value: float, limit: float) -> None:
+        self.name, self.value, self.limit = name, value, limit
+        super().__init__(name, value, limit)
+
+    def __str__(self) -> str:
+        unit, what, advice = _LIMITS.get(self.name, ("", "", ""))
+        return (
+            f"{self.name}: {self.value:.3g}{unit} {what}, and limits= allows {self.limit:g}{unit}, so the run was "
+            f"stopped. {advice} What was done so far is in the checkpoint, if there is one (checkpoint=)."
+        )
+
+
+_LIMITS = {
+    "max_seconds": (" s", "have passed", "Allow more, or give it fewer items."),
+    "max_memory_percent": (" %", "of the memory is in use", "Use fewer workers (max_workers=) or smaller items."),
+    "max_cpu_percent": (" %", "of the usable cores were busy for seconds", "Use fewer workers (max_workers=)."),
+}
 
 
 class RemoteError(AmorsizeError):

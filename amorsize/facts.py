@@ -331,6 +331,29 @@ class Observation(NamedTuple):
     process_cpu_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """What one item took, where items were long enough (1 ms) to be looked at one by one.
+
+    Attributes
+    ----------
+    index : int
+        Position in ``data``.
+    wall_s, cpu_s : float
+        Seconds by the clock, and of CPU of the thread that ran it.
+    rss_bytes : int
+        The most memory that its process had held when it ended; 0 where nobody can tell.
+    growth_bytes : int
+        By how much the item raised that; 0 in threads, which share their memory.
+    """
+
+    index: int
+    wall_s: float
+    cpu_s: float
+    rss_bytes: int = 0
+    growth_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
     """What a parallel run took.
@@ -347,6 +370,8 @@ class Ran:
         What was handed out.
     lost : int
         Workers that died.
+    slowest, hungriest : tuple of ItemRecord
+        The items of the whole run that took longest, and that raised their process's memory the most.
     """
 
     wall_s: float = 0.0
@@ -356,6 +381,8 @@ class Ran:
     items: int = 0
     chunks: int = 0
     lost: int = 0
+    slowest: tuple[ItemRecord, ...] = ()
+    hungriest: tuple[ItemRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from amorsize.model.search import choose
 from amorsize.plans import Plan
 from amorsize.report.text import reason
 from amorsize.requests import Request
+from amorsize.run.recorded import items_of
 from amorsize.run.source import Indexable, Streamed, source_of
 
 if TYPE_CHECKING:
@@ -227,6 +228,8 @@ def plan_of(execution: Execution) -> Plan:
         data=execution.request.data,
         sample=None if story.blind else sample,
         machine=here,
+        slowest=items_of(execution.records.slowest),
+        hungriest=items_of(execution.records.hungriest),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from amorsize.facts import Backend, Breakdown, Forecast, Machine, Sample
+from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sample
 from amorsize.report import text
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class Plan:
         Where.
     native_threads : int or None
         Cap on the BLAS and OpenMP threads of each worker process; None: left alone.
+    slowest, hungriest : tuple of ItemRecord
+        After a run (``return_plan=True``): the items of 1 ms and more that took longest, and those that raised their
+        process's memory the most; at most ten of each, the first one first.
     """
 
     backend: Backend
@@ -70,6 +73,8 @@ class Plan:
     sample: Sample | None = field(default=None, repr=False)
     machine: Machine | None = field(default=None, repr=False)
     native_threads: int | None = field(default=None, repr=False)
+    slowest: tuple[ItemRecord, ...] = field(default=(), repr=False)
+    hungriest: tuple[ItemRecord, ...] = field(default=(), repr=False)
 
     def pool(self) -> PoolLike:
         """Open what the plan says: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
 from amorsize.facts import Backend
 from amorsize.here import available_start_methods
+from amorsize.limits import Limits
 
 if TYPE_CHECKING:
     from amorsize.learn.history import History
@@ -53,6 +54,9 @@ class Request:
     max_failures: int | None = None
     checkpoint: str | None = None
     checkpoint_key: str | None = None
+    limits: Limits | None = None
+    progress: bool = False
+    on_event: Callable[[Any], object] | None = None
 
 
 def check(
@@ -74,6 +78,9 @@ def check(
     max_failures: Any = None,
     checkpoint: Any = None,
     checkpoint_key: Any = None,
+    limits: Any = None,
+    progress: Any = False,
+    on_event: Any = None,
 ) -> Request:
     """Check every argument of ``optimize``, ``execute`` and ``stream``.
 
@@ -124,6 +131,9 @@ def check(
         max_failures=failures,
         checkpoint=_checkpoint(checkpoint),
         checkpoint_key=_checkpoint_key(checkpoint_key, checkpoint),
+        limits=_limits(limits),
+        progress=_progress(progress),
+        on_event=_on_event(on_event),
     )
 
 
@@ -149,6 +159,30 @@ def _checkpoint_key(value: Any, checkpoint: Any) -> str | None:
     if checkpoint is None:
         raise ValueError("checkpoint_key: stands in for the function in a checkpoint; use it with checkpoint=PATH")
     return value
+
+
+def _limits(value: Any) -> Limits | None:
+    if value is None or isinstance(value, Limits):
+        return value
+    raise TypeError(f"limits: must be an amorsize.Limits or None, not {_kind(value)}")
+
+
+def _progress(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(
+            f"progress: must be True or False, not {_kind(value)}; a function of your own goes to on_event="
+        )
+    if value:
+        from amorsize.report.progress import Bar  # refused here if tqdm is missing
+
+        Bar.check()
+    return value
+
+
+def _on_event(value: Any) -> Callable[[Any], object] | None:
+    if value is not None and not callable(value):
+        raise TypeError(f"on_event: must be callable or None, not {_kind(value)}")
+    return value  # type: ignore[no-any-return]
 
 
 def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:

@@ -24,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amorsize.errors import TransferError
+from amorsize.records import Meter
 
 if TYPE_CHECKING:
     import socket
@@ -228,7 +229,7 @@ def run_items(
     return results, errors
 
 
-def encode(results: list[Any], errors: list[ItemError], first: int, timing: tuple[float, float], by_value: bool) -> Any:
+def encode(results: list[Any], errors: list[ItemError], first: int, timing: tuple[Any, ...], by_value: bool) -> Any:
     """The frame of a finished span; a result that cannot be pickled becomes an error of its item."""
     try:
         return frame(DONE, dumps((first, timing, results, errors), by_value))
@@ -267,6 +268,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
         raise EOFError from None
     limit_native_threads(setup.native_threads)
     clock, cpu = time.perf_counter, time.thread_time
+    meter = Meter(alone=True)
     send(sock, frame(READY))
     while True:
         kind, parts = receive(sock)
@@ -287,8 +289,9 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
             continue
         wall_s, cpu_s = clock(), cpu()
         func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
-        results, errors = run_items(func, items, start, setup.keep_going, slot, setup.timed)
-        timing = (clock() - wall_s, cpu() - cpu_s)
+        results, errors = run_items(meter.over(func, start), items, start, setup.keep_going, slot, setup.timed)
+        wall_s, cpu_s = clock() - wall_s, cpu() - cpu_s
+        timing = (wall_s, cpu_s, *meter.report(start, len(results), wall_s, cpu_s))
         del items, parts
         answer = encode(results, errors, start, timing, setup.by_value)
         slot[0] = IDLE  # who is killed while he sends has not been killed by an item
@@ -302,7 +305,7 @@ def _cannot_take(kind: int, start: int, stop: int, exc: Exception) -> list[Any]:
         return frame(APART)
     if kind != RUN_RANGE:
         exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})")
-    return frame(DONE, dumps((start, (0.0, 0.0), [None], [ItemError(start, exc)])))
+    return frame(DONE, dumps((start, (0.0, 0.0, 0, ()), [None], [ItemError(start, exc)])))
 
 
 def serve_forked(

@@ -1,8 +1,12 @@
-"""How much memory this process holds."""
+"""How much memory a process holds, and what CPU time it has used."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def resident_bytes() -> int:
@@ -12,6 +16,38 @@ def resident_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return _by_psutil()
+
+
+def resident_bytes_of(pid: int) -> int | None:
+    """Resident set size of a process in bytes; None when nobody can tell. About 10 µs on Linux."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        if os.path.exists("/proc/self/statm"):
+            return None
+    return _ask_psutil(pid, lambda process: int(process.memory_info().rss))
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """CPU seconds that a process has used so far; None when nobody can tell. About 15 µs on Linux."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        if os.path.exists("/proc/self/stat"):
+            return None
+    return _ask_psutil(pid, lambda process: float(sum(process.cpu_times()[:2])))
+
+
+def _ask_psutil(pid: int, question: Callable[[Any], T]) -> T | None:
+    try:
+        import psutil
+
+        return question(psutil.Process(pid))
+    except Exception:  # noqa: BLE001  (it has gone, or is none of ours)
+        return None
 
 
 def forked_bytes() -> int:

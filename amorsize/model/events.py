@@ -62,13 +62,15 @@ class Lost:
     """A worker is gone.
 
     ``item``: what it was running; None: before its first item, or nobody knows. ``idle``: it was at no span, so that
-    those on their way to it are not to blame. ``oom``: the kernel ended it for want of memory.
+    those on their way to it are not to blame. ``oom``: the kernel ended it for want of memory. ``shed``: we did, before
+    the kernel would, and its item is not to blame either.
     """
 
     worker: int
     item: int | None = None
     idle: bool = False
     oom: bool = False
+    shed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

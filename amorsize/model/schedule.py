@@ -139,6 +139,7 @@ class Schedule:
         self.again: deque[Span] = deque()
         self.quiet: deque[Span] = deque()
         self.wanted = workers
+        self.ceiling: int | None = None  # workers that memory has room for, once that was short
         self.retries = retries
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
@@ -211,7 +212,8 @@ class Schedule:
                 self.ahead -= items
                 self.window = self.window if window is None else max(1, window)
             case Resize(workers):
-                self._want(max(1, workers))
+                self.ceiling = max(1, workers)
+                self._want(self.ceiling)
             case Recycle(worker):
                 if worker in self.workers:
                     self._leaving.add(worker)
@@ -308,7 +310,7 @@ class Schedule:
             if advice == 0:
                 self.retreats = True
             elif advice is not None:
-                self._want(advice)
+                self._want(advice if self.ceiling is None else min(advice, self.ceiling))
 
     def _new_period(self) -> None:
         if self.crew is not None:
@@ -358,7 +360,7 @@ class Schedule:
             return []
         # What the worker had already run of this span died with it.
         self._put_back(span, item)
-        self.deaths[item] = self.deaths.get(item, 0) + 1
+        self.deaths[item] = self.deaths.get(item, 0) + (not event.shed)
         if self.deaths[item] > 1:
             self.done += 1
             return [Fail(item, "lost")]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from amorsize.facts import Forecast, Sample
+from amorsize.facts import Forecast, ItemRecord, Sample
 from amorsize.model.cost import OWN_THREADS
 
 if TYPE_CHECKING:
@@ -138,9 +139,19 @@ def explain(plan: Plan) -> str:
     for other in best.values():
         why = f" ({other.refused})" if other.refused else ""
         lines.append(f"  rejected   {describe(other)}: {seconds(other.total_s)}{why}")
+    if plan.slowest:
+        lines.append(f"  slowest    {_items_line(plan.slowest, lambda r: seconds(r.wall_s))}")
+    if plan.hungriest:
+        lines.append(f"  hungriest  {_items_line(plan.hungriest, lambda r: f'+{size(r.growth_bytes)}')}")
     lines += [f"  warning    {text}" for text in plan.warnings]
     return "\n".join(lines)
 
+
+def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], str]) -> str:
+    return ", ".join(f"item {record.index} ({what(record)})" for record in records[:NAMED])
+
+
+NAMED = 3
 
 PARTS = ("start", "compute", "transfer", "dispatch", "tail")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker as child
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
@@ -21,6 +21,7 @@ from amorsize.model.events import (
     Kill,
     Lost,
     Ready,
+    Resize,
     Retire,
     Running,
     Send,
@@ -30,15 +31,22 @@ from amorsize.model.events import (
     Why,
 )
 from amorsize.model.schedule import Schedule
+from amorsize.records import Records
 from amorsize.run.handle import Handle
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome, failure_from
+from amorsize.run.recorded import items_of
 from amorsize.run.source import Indexable, Streamed
 from amorsize.run.team import Message, Team
 from amorsize.run.vigil import Vigil, drain
 
+if TYPE_CHECKING:
+    from amorsize.run.news import News
+    from amorsize.run.oom import OomCount
+
 LOOKS_PER_TIMEOUT: Final = 20  # an item that hangs is ended within 5 % of its time limit
 LONGEST_LOOK_S: Final = 0.1
+KILLED: Final = 9  # SIGKILL, which the kernel ends processes by when memory is short
 
 
 def look_every_s(timeout_s: float | None) -> float | None:
@@ -69,6 +77,10 @@ class ProcessDriver:
         outcome: Outcome,
         loop: Loop | None,
         vigil: Vigil | None = None,
+        *,
+        records: Records | None = None,
+        news: News | None = None,
+        oom: OomCount | None = None,
     ) -> None:
         self.schedule = schedule
         self.team = team
@@ -76,12 +88,16 @@ class ProcessDriver:
         self.outcome = outcome
         self.loop = loop
         self.vigil = vigil or Vigil()
+        self.records = Records() if records is None else records
+        self.news = news
+        self.oom = oom
         self.warnings: list[str] = []
         self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
         self._inherited = team.data is not None
         self._mine: Span | None = None  # what the caller itself is to run next
         self._finished = False
         self._last_loss: Handle | None = None
+        self._last_oom = False
         self._refused: OSError | None = None  # why the last worker could not be started
         self._ready_s: float | None = None
         self._work_s = self._work_cpu_s = 0.0
@@ -124,6 +140,8 @@ class ProcessDriver:
             items=self._items,
             chunks=self._chunks,
             lost=self._lost,
+            slowest=items_of(self.records.slowest),
+            hungriest=items_of(self.records.hungriest),
         )
 
     def _turn(self) -> None:
@@ -146,7 +164,16 @@ class ProcessDriver:
         """Have the schedule hear of something that happened outside."""
         for event in events:
             if not self._is_over():
+                if self.news is not None:
+                    self._tell_news(event)
                 self._carry_out(self._handle(event))
+
+    def _tell_news(self, event: Event) -> None:
+        assert self.news is not None
+        if isinstance(event, Resize):
+            self.news.resized(event.workers)
+        elif isinstance(event, Lost):
+            self.news.worker_lost(event.worker, event.item, None, event.oom)
 
     def _handle(self, event: Event) -> list[Any]:
         return self.schedule.handle(event, time.perf_counter())
@@ -171,8 +198,10 @@ class ProcessDriver:
                     todo.extend(self._send(number, span)[::-1])
                 case Retire(number):
                     self.team.retire(number)
+                    self._has_left(number)
                 case Kill(number):
                     self.team.end(number)
+                    self._has_left(number)
                 case Fail(index, why):
                     if self.outcome.fatal is None:  # else it is that item itself, of which the outcome knows
                         self.outcome.fail(self._failure(index, why))
@@ -192,7 +221,13 @@ class ProcessDriver:
             self._refused = exc
             self.warnings.append(f"a worker could not be started ({exc}); going on with fewer")
             return self._handle(Lost(number))
+        if self.news is not None:
+            self.news.worker_started(number, self.team.handles[number].pid)
         return []
+
+    def _has_left(self, number: int) -> None:
+        if self.news is not None:
+            self.news.worker_retired(number)
 
     def _send(self, number: int, span: Span) -> list[Any]:
         if number == CALLER:
@@ -258,13 +293,14 @@ class ProcessDriver:
 
     def _on_done(self, message: Message) -> Event:
         try:
-            first, (wall_s, cpu_s), results, errors = child.loads(message.parts)
+            first, (wall_s, cpu_s, rss_bytes, records), results, errors = child.loads(message.parts)
         except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
             return self._on_unreadable(message.worker, exc)
         self._chunks += 1
         self._items += len(results)
         self._work_s += wall_s
         self._work_cpu_s += cpu_s
+        self.records.take(records)
         failures, mended = [], []
         for error in errors:
             failure = failure_from(error)
@@ -277,6 +313,9 @@ class ProcessDriver:
         self.outcome.put(first, results, but=[*failed, *mended])
         if not self._inherited:
             self.source.release(first, first + len(results), but=failed)
+        if self.news is not None:
+            n_failed = len(failed) + len(mended)  # of those mended the loop has told
+            self.news.chunk(message.worker, first, len(results), n_failed, wall_s, cpu_s, rss_bytes)
         return Done(message.worker, wall_s, failed, len(results), cpu_s=cpu_s)
 
     def _on_unreadable(self, number: int, exc: Exception) -> Event:
@@ -306,8 +345,12 @@ class ProcessDriver:
         handle: Handle = message.parts[0]
         self._lost += 1
         self._last_loss = handle
-        at = handle.was_at
-        return self._handle(Lost(message.worker, at if at >= 0 else None, idle=at == child.IDLE))
+        at, code = handle.was_at, handle.exitcode
+        self._last_oom = oom = code in (None, -KILLED) and self.oom is not None and self.oom.struck()
+        item = at if at >= 0 else None
+        if self.news is not None:
+            self.news.worker_lost(message.worker, item, code, oom)
+        return self._handle(Lost(message.worker, item, idle=at == child.IDLE, oom=oom))
 
     def _failure(self, index: int, why: Why) -> Failure:
         if why == "lost":
@@ -320,5 +363,6 @@ class ProcessDriver:
     def _loss_of(self, index: int | None) -> Failure:
         code = self._last_loss.exitcode if self._last_loss is not None else None
         killed = code is not None and code < 0
-        error = WorkerLostError(index, None if killed else code, -code if killed and code is not None else None)
+        signal = -code if killed and code is not None else None
+        error = WorkerLostError(index, None if killed else code, signal, self._last_oom)
         return Failure(-1 if index is None else index, error, str(error))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Observation
 from amorsize.run.outcome import Outcome, failure_here
 from amorsize.run.source import Indexable, Streamed
+
+if TYPE_CHECKING:
+    from amorsize.records import Records
+    from amorsize.run.news import News
 
 STREAM_BATCH: Final = 1024  # items of an iterator at a time, where nobody looks at the clock
 
@@ -32,12 +36,17 @@ class Loop:
         outcome: Outcome,
         retries: int = 0,
         clock: Clock = REAL,
+        records: Records | None = None,
+        news: News | None = None,
     ) -> None:
         self.func = func
         self.source = source
         self.outcome = outcome
         self.retries = retries
         self.clock = clock
+        self.records = records
+        self.news = news
+        self._failed = 0
 
     def run(self, start: int, stop: int) -> Observation:
         """Run items ``start`` to ``stop`` and say what they took.
@@ -52,11 +61,15 @@ class Loop:
         self.outcome.put(start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
         self.source.release(start, start + done)
+        if done == 1 and self.records is not None:
+            self.records.saw(start, wall, cpu)
+        if self.news is not None:
+            self.news.chunk(None, start, done, self._failed, wall, cpu)
         return Observation(start, done, wall, cpu, process)
 
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """``into += map(func, items)`` at its own speed, yet it knows where an exception came from; says how many."""
-        first = len(into)
+        first, self._failed = len(into), 0
         todo = iter(items)  # type: ignore[call-overload]
         while True:
             try:
@@ -85,5 +98,6 @@ class Loop:
             except BaseException as again:  # noqa: BLE001
                 exc = again
         failure = failure_here(index, exc)
+        self._failed += 1
         self.outcome.note(failure)
         return failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Literal
 
 from amorsize.errors import RemoteError, RemoteTraceback
@@ -40,6 +40,7 @@ class Outcome:
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
         self.last_error: dict[int, Failure] = {}
+        self.on_failure: Callable[[Failure], object] | None = None  # told of each that fails for good
         self.fatal: Failure | None = None  # SystemExit, KeyboardInterrupt: neither collected nor repeated
 
     def place_for(self, start: int) -> list[Any]:
@@ -90,6 +91,8 @@ class Outcome:
         self.failures[failure.index] = failure
         if not isinstance(failure.exception, Exception):
             self.fatal = failure
+        if self.on_failure is not None:
+            self.on_failure(failure)
 
     @property
     def doomed(self) -> bool:

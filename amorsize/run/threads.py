@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.facts import Failure, Ran
 from amorsize.model.events import (
@@ -31,9 +31,14 @@ from amorsize.model.events import (
     Tick,
 )
 from amorsize.model.schedule import Schedule
+from amorsize.records import Meter, Record, Records
 from amorsize.run.outcome import Outcome, failure_here
+from amorsize.run.recorded import items_of
 from amorsize.run.source import Indexable, Streamed
 from amorsize.run.vigil import Vigil, drain
+
+if TYPE_CHECKING:
+    from amorsize.run.news import News
 
 
 class _Report(NamedTuple):
@@ -45,6 +50,7 @@ class _Report(NamedTuple):
     failed: list[Failure]
     wall_s: float
     cpu_s: float
+    records: list[Record]
 
 
 class ThreadDriver:
@@ -74,7 +80,12 @@ class ThreadDriver:
         vigil: Vigil | None = None,
         *,
         by_mail: bool = False,
+        records: Records | None = None,
+        news: News | None = None,
     ) -> None:
+        self.records = Records() if records is None else records
+        self.news = news  # then by mail: it is told in the calling thread
+        by_mail = by_mail or news is not None
         self.vigil = vigil or Vigil()
         self.schedule = schedule
         self.source = source
@@ -128,6 +139,8 @@ class ThreadDriver:
             work_cpu_s=self._work_cpu_s,
             items=self._items,
             chunks=self._chunks,
+            slowest=items_of(self.records.slowest),
+            hungriest=items_of(self.records.hungriest),
         )
 
     def _turn(self) -> None:
@@ -182,10 +195,13 @@ class ThreadDriver:
         self._work_cpu_s += report.cpu_s
         self._items += len(report.results)
         self._chunks += 1
+        self.records.take(report.records)
         start = report.start
         failed_at = self.outcome.take_errors(report.failed)
         self.outcome.put(start, report.results, but=failed_at)
         self.source.release(start, start + len(report.results), but=failed_at)
+        if self.news is not None:
+            self.news.chunk(report.worker, start, len(report.results), len(failed_at), report.wall_s, report.cpu_s)
         if self.outcome.doomed:
             self._end()
             return
@@ -206,6 +222,8 @@ class ThreadDriver:
                 case Retire(number):
                     if number in self._inboxes:
                         self._inboxes[number].put(None)
+                        if self.news is not None:
+                            self.news.worker_retired(number)
                 case Fail(index):
                     self.outcome.fail(self.outcome.last_error[index])
                     if self.outcome.doomed:
@@ -227,6 +245,8 @@ class ThreadDriver:
         except RuntimeError:  # no more threads to be had: ulimit -u, pids.max, memory
             return [Lost(number)]
         self._threads.append(thread)
+        if self.news is not None:
+            self.news.worker_started(number)
         return [Ready(number)]
 
     def _send(self, number: int, span: Span) -> list[Event]:
@@ -243,15 +263,17 @@ class ThreadDriver:
 
     def _work(self, number: int) -> None:
         inbox = self._inboxes[number]
+        meter = Meter(alone=False)
         try:
             if self.initializer is not None:
                 self.initializer()
             while (work := inbox.get()) is not None and not self._stop:
                 span, items = work
                 wall_s, cpu_s = time.perf_counter(), time.thread_time()
-                results, failed = self._run(items, span.start)
+                results, failed = self._run(meter.over(self.func, span.start), items, span.start)
                 wall_s, cpu_s = time.perf_counter() - wall_s, time.thread_time() - cpu_s
-                report = _Report(number, span.start, results, failed, wall_s, cpu_s)
+                _, records = meter.report(span.start, len(results), wall_s, cpu_s)
+                report = _Report(number, span.start, results, failed, wall_s, cpu_s, records)
                 if self._mail is not None:
                     self._mail.put(report)
                     continue
@@ -263,14 +285,14 @@ class ThreadDriver:
             self._broken = exc
             self._end()
 
-    def _run(self, items: Any, start: int) -> tuple[list[Any], list[Failure]]:
+    def _run(self, func: Callable[[Any], Any], items: Any, start: int) -> tuple[list[Any], list[Failure]]:
         results: list[Any] = []
         failed: list[Failure] = []
         for index, item in enumerate(items, start):
             if self._stop:
                 break
             try:
-                results.append(self.func(item))
+                results.append(func(item))
             except BaseException as exc:  # noqa: BLE001
                 results.append(None)
                 failed.append(failure_here(index, exc))

@@ -5,7 +5,7 @@ It is a part of that loop, since a thread of its own would make forking unsafe.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Final, Protocol
 
 from amorsize.facts import Ran
@@ -19,6 +19,26 @@ class Ticker(Protocol):
 
     def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
         """Look, and say what the schedule should hear. ``pids``: the worker processes. May raise, to end the run."""
+
+
+class Later:
+    """A ticker that is made only when a run has gone on for a while, so that a short one pays nothing for it."""
+
+    def __init__(self, make: Callable[[], Ticker], after_s: float = TICK_S) -> None:
+        self.make = make
+        self.after_s = after_s
+        self._since_s: float | None = None
+        self._ticker: Ticker | None = None
+
+    def tick(self, now_s: float, pids: Sequence[int] = ()) -> Iterable[Event]:
+        """Look, once it is there."""
+        if self._since_s is None:
+            self._since_s = now_s
+        if self._ticker is None:
+            if now_s - self._since_s < self.after_s:
+                return ()
+            self._ticker = self.make()
+        return self._ticker.tick(now_s, pids)
 
 
 class Vigil:

@@ -1,0 +1,106 @@
+"""What ``on_event=`` is told while a run goes on: small frozen records.
+
+``on_event`` is called in the thread that called `execute`, or that takes the results of `stream`, between two chunks:
+what it does holds up handing out work. What it raises ends the run and is raised to the caller. No record is made
+unless somebody listens.
+
+Each record has ``at_s``: seconds since the run began. ``worker`` is a number that is used once in a run; None stands
+for the caller itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something has happened. New kinds may come with any release: pass over those that you do not know."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The run begins with ``items`` items; None: nobody knows how many."""
+
+    items: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendChosen(Event):
+    """From here on this runs the items. ``"auto"`` begins with the loop (``"serial"``), and may choose again."""
+
+    backend: str
+    workers: int
+    start_method: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStarted(Event):
+    """A worker is on its way; ``pid``: None for a thread."""
+
+    worker: int
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRetired(Event):
+    """A worker was let go: there is nothing more to do, it is one too many, or its item ran too long."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost(Event):
+    """A worker process died, while it ran item ``index`` (None: at none, or nobody knows).
+
+    ``oom``: for want of memory. What it ran is repeated.
+    """
+
+    worker: int
+    index: int | None
+    exitcode: int | None
+    signal: int | None
+    oom: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkersResized(Event):
+    """So many workers are wanted from now on: memory got tight, or there is room again."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkDone(Event):
+    """``items`` items from ``start`` on have been run in ``wall_s`` seconds (``cpu_s`` of CPU time).
+
+    ``failed`` of them raised, and are repeated (``retries=``) or have failed. ``rss_bytes``: the most memory that the
+    worker has held so far; 0 where nobody looked. In the plain loop, chunks are what it runs between two looks at
+    the clock.
+    """
+
+    worker: int | None
+    start: int
+    items: int
+    failed: int
+    wall_s: float
+    cpu_s: float
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFailed(Event):
+    """An item has failed for good."""
+
+    index: int
+    exception: BaseException
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """Every item has been run, ``failed`` of them in vain. A run that ends by an exception sends none."""
+
+    items: int
+    failed: int

@@ -1,0 +1,53 @@
+"""What a run may use before it is stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import SupportsFloat, SupportsIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Stop a run in order when it uses more than this: `execute` and `stream` then raise `ResourceLimitError`.
+
+    The limits are looked at about four times a second, between items: an item that runs in the caller or in a thread
+    is waited for, worker processes are ended at once.
+
+    Attributes
+    ----------
+    max_memory_percent : float, optional
+        Memory in use, in percent of what this process may use: of the tightest control group's limit, or of the
+        machine's memory. Whoever uses it counts, since that is what the kernel ends processes by.
+    max_cpu_percent : float, optional
+        CPU time of this process and its workers, in percent of the usable cores, as the mean over the last 3 seconds
+        (a shorter burst is no offence).
+    max_seconds : float, optional
+        Seconds since the call, or since the first result of a stream was asked for.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no number, or out of range: percent are above 0 and at most 100, seconds above 0.
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> amorsize.execute(abs, [-1, 2], limits=amorsize.Limits(max_seconds=60))
+    [1, 2]
+    """
+
+    max_memory_percent: float | None = None
+    max_cpu_percent: float | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("max_memory_percent", 100.0), ("max_cpu_percent", 100.0), ("max_seconds", None)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool | str) or not isinstance(value, SupportsFloat | SupportsIndex):
+                raise TypeError(f"{name}: must be a number or None, not {type(value).__qualname__}")
+            number = float(value)
+            if not 0 < number < float("inf") or (most is not None and number > most):
+                raise ValueError(f"{name}: must be above 0{f' and at most {most:g}' if most else ''}, not {value!r}")
+            object.__setattr__(self, name, number)

@@ -1,0 +1,92 @@
+"""Who looks after a run, made from what can be measured here: the guard, the limits, and those that listen."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from amorsize.measure.cgroups import Groups, oom_kills, own_groups, read_text
+from amorsize.measure.memory import cpu_seconds, resident_bytes, resident_bytes_of
+from amorsize.run.limiter import Limiter
+from amorsize.run.oom import OomCount
+from amorsize.run.vigil import Later, Ticker
+
+if TYPE_CHECKING:
+    from amorsize.limits import Limits
+    from amorsize.model.schedule import Schedule
+    from amorsize.requests import Request
+    from amorsize.run.news import News
+    from amorsize.run.team import Team
+
+
+def news_for(request: Request) -> News:
+    """Who tells those that listen."""
+    from amorsize.run.news import News
+
+    theirs = [] if request.on_event is None else [request.on_event]
+    if not request.progress:
+        return News(theirs)
+    from amorsize.report.progress import Bar
+
+    bar = Bar()
+    return News([bar, *theirs], bar.close)
+
+
+def limiter_for(limits: Limits, began_s: float) -> Limiter:
+    """What stops a run that exceeds these."""
+    from amorsize.measure.machine import machine
+
+    cores = 1.0 if limits.max_cpu_percent is None else machine().usable_cores
+    return Limiter(limits, began_s, memory=memory_reader(own_groups()), cpu_s=tree_cpu_seconds, cores=cores)
+
+
+def guard_for(team: Team, schedule: Schedule, note: Callable[[str], object]) -> Ticker:
+    """What looks after the memory of a team; it is made only when the run has gone on for a while."""
+    return Later(partial(_guard_for, team, schedule, note))
+
+
+def _guard_for(team: Team, schedule: Schedule, note: Callable[[str], object]) -> Ticker:
+    from amorsize.run.guard import Guard
+
+    groups = own_groups()
+    return Guard(
+        team,
+        schedule,
+        memory=memory_reader(groups),
+        resident=resident_bytes_of,
+        kills=partial(oom_kills, read_text, groups),
+        shared_bytes=resident_bytes() if team.start_method == "fork" else 0,
+        note=note,
+    )
+
+
+def oom_count() -> OomCount:
+    """The kernel's count of its kills, from now on; 0.1 ms."""
+    return OomCount(partial(oom_kills, read_text, own_groups()))
+
+
+def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
+    """Reads the bytes that may still be used, and those that might be in all."""
+    from amorsize.measure.machine import memory_now
+
+    system = platform.system()
+
+    def read() -> tuple[int, int]:
+        now = memory_now(read_text, system, groups)
+        return now.available.value, now.limit.value or now.total.value
+
+    return read
+
+
+def tree_cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
+    """CPU seconds of this process and of these."""
+    used = {os.getpid(): time.process_time()}
+    for pid in pids:
+        seconds = cpu_seconds(pid)
+        if seconds is not None:
+            used[pid] = seconds
+    return used

@@ -1,0 +1,208 @@
+"""``on_event=`` and ``progress=``: what is told while a run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from functools import partial
+
+import engine_functions as ef
+import modes
+import pytest
+from modes import ROOT, over
+
+import amorsize
+from amorsize import events
+from amorsize.errors import WorkerLostError
+
+N = 200
+
+
+def of(seen, kind):
+    return [event for event in seen if isinstance(event, kind)]
+
+
+def spin(x):
+    return ef.spin(x, 1e-3)
+
+
+class TestEvents:
+    @pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
+    def test_a_whole_run(self, run, kind):
+        seen = []
+        assert run(spin, kind(range(N)), on_event=seen.append) == [x * x for x in range(N)]
+        assert isinstance(seen[0], events.RunStarted)
+        assert seen[0].items == (N if kind is list else None)
+        assert isinstance(seen[-1], events.RunFinished)
+        assert (seen[-1].items, seen[-1].failed) == (N, 0)
+        chunks = of(seen, events.ChunkDone)
+        assert sum(chunk.items - chunk.failed for chunk in chunks) == N
+        covered = sorted(i for chunk in chunks for i in range(chunk.start, chunk.start + chunk.items))
+        assert covered == list(range(N))
+        assert [event.at_s for event in seen] == sorted(event.at_s for event in seen)
+        assert of(seen, events.BackendChosen)
+
+    def test_in_the_calling_thread(self, run):
+        threads = set()
+        run(spin, range(N), on_event=lambda event: threads.add(threading.get_ident()))
+        assert threads == {threading.get_ident()}
+
+    @over(*modes.PROCESSES, modes.THREADS, modes.TO_THREADS, *modes.TO_PROCESSES)
+    def test_workers_come_and_go(self, run, mode):
+        seen = []
+        run(spin, range(N), on_event=seen.append)
+        started = [event.worker for event in of(seen, events.WorkerStarted)]
+        assert len(started) >= 2
+        assert sorted(event.worker for event in of(seen, events.WorkerRetired)) == sorted(started)
+        backend = mode.turns or mode.backend
+        assert backend in [chosen.backend for chosen in of(seen, events.BackendChosen)]
+        if backend == "processes":
+            assert all(event.pid != os.getpid() for event in of(seen, events.WorkerStarted))
+            assert all(chunk.rss_bytes > 0 for chunk in of(seen, events.ChunkDone) if chunk.worker is not None)
+
+    def test_items_that_fail(self, run):
+        seen = []
+        found = run(partial(ef.refuse, (3, 150)), range(N), on_error="collect", on_event=seen.append)
+        failed = of(seen, events.ItemFailed)
+        assert sorted(event.index for event in failed) == [3, 150]
+        assert all(event.exception is found[event.index].exception for event in failed)
+        assert (seen[-1].items, seen[-1].failed) == (N, 2)
+        done = sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone))
+        assert done + len(failed) == N
+
+    def test_repeats_are_counted_once(self, run, tmp_path):
+        seen = []
+        run(partial(ef.fail_first, str(tmp_path), 1), range(20), retries=2, on_event=seen.append)
+        assert sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone)) == 20
+        assert not of(seen, events.ItemFailed)
+
+    def test_a_run_that_raises_does_not_finish(self, run):
+        seen = []
+        with pytest.raises(ef.Refused):
+            run(partial(ef.refuse, (100,)), range(N), on_event=seen.append)
+        assert not of(seen, events.RunFinished)
+        assert [event.index for event in of(seen, events.ItemFailed)] == [100]
+
+    @over(*modes.PROCESSES)
+    def test_workers_that_die(self, run):
+        seen = []
+        with pytest.raises(WorkerLostError):
+            run(partial(ef.die_at, os.getpid(), "SIGKILL", (17,)), range(40), on_event=seen.append)
+        lost = of(seen, events.WorkerLost)
+        assert [(event.index, event.signal, event.exitcode, event.oom) for event in lost] == [(17, 9, None, False)] * 2
+
+    def test_what_it_raises_ends_the_run(self, run):
+        def listen(event):
+            if isinstance(event, events.ChunkDone) and event.start >= 20:
+                raise ZeroDivisionError("mine")
+
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            run(spin, range(10_000), on_event=listen)
+
+    def test_even_at_the_start_and_at_the_end(self, run):
+        for kind in (events.RunStarted, events.RunFinished, events.BackendChosen):
+
+            def listen(event, kind=kind):
+                if isinstance(event, kind):
+                    raise ZeroDivisionError
+
+            with pytest.raises(ZeroDivisionError):
+                run(spin, range(N), on_event=listen)
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_of_a_stream(self, mode, ordered):
+        seen = []
+        found = list(amorsize.stream(spin, range(N), ordered=ordered, on_event=seen.append, **mode.arguments))
+        assert sorted(found) == [x * x for x in range(N)]
+        assert sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone)) == N
+        assert (seen[-1].items, seen[-1].failed) == (N, 0)
+
+    def test_of_a_stream_that_is_closed(self, mode):
+        seen = []
+        results = amorsize.stream(spin, itertools.count(), on_event=seen.append, **mode.arguments)
+        assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+        results.close()
+        assert isinstance(seen[0], events.RunStarted)
+        assert not of(seen, events.RunFinished)
+
+    def test_of_nothing(self, run):
+        seen = []
+        assert run(spin, [], on_event=seen.append) == []
+        assert isinstance(seen[0], events.RunStarted)
+        assert seen[-1].items == 0
+
+
+class TestRecords:
+    def test_frozen(self):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            events.RunStarted(at_s=0.0, items=3).items = 4
+
+    @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
+    @pytest.mark.parametrize("bad", [3, "print", []])
+    def test_what_cannot_be_called_is_refused(self, call, bad):
+        with pytest.raises(TypeError, match=r"^on_event: "):
+            call(abs, [1], on_event=bad)
+
+
+class TestProgress:
+    @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
+    @pytest.mark.parametrize("bad", [3, "yes", None, print])
+    def test_something_else_is_refused(self, call, bad):
+        with pytest.raises(TypeError, match=r"^progress: "):
+            call(abs, [1], progress=bad)
+
+    @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
+    def test_without_tqdm_the_extra_is_named(self, call, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        with pytest.raises(ImportError, match=r"amorsize\[progress\]"):
+            call(abs, [1], progress=True)
+
+    def test_a_bar_counts_every_item_once(self, run, capsys):
+        pytest.importorskip("tqdm")
+        assert run(spin, range(N), progress=True) == [x * x for x in range(N)]
+        assert f"{N}/{N}" in capsys.readouterr().err
+
+    def test_of_an_iterator_and_with_failures(self, run, capsys):
+        pytest.importorskip("tqdm")
+        run(partial(ef.refuse, (3, 150)), iter(range(N)), on_error="collect", progress=True)
+        said = capsys.readouterr().err
+        assert f"{N}item" in said
+        assert "failed=2" in said
+
+    def test_a_bar_that_is_not_finished_is_closed(self, capsys):
+        pytest.importorskip("tqdm")
+        seen = []
+        results = amorsize.stream(spin, itertools.count(), progress=True, on_event=seen.append)
+        next(results)
+        results.close()
+        assert "item" in capsys.readouterr().err
+        assert seen
+
+    def test_no_thread_is_left_behind_and_workers_are_forked(self):
+        """A monitor thread, as tqdm starts one, would keep a later call from forking."""
+        pytest.importorskip("tqdm")
+        code = """
+import threading, amorsize
+def func(x):
+    return sum(range(20_000))
+if __name__ == "__main__":
+    for _ in range(2):
+        _, plan = amorsize.execute(func, range(300), backend="processes", max_workers=2, progress=True,
+                                   return_plan=True)
+        print(plan.start_method, threading.active_count())
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
+        assert done.stdout.split() == ["fork", "1"] * 2 if sys.platform == "linux" else done.returncode == 0
+
+    def test_tqdm_is_loaded_only_for_a_bar(self):
+        code = "import amorsize, sys; amorsize.execute(abs, range(9)); print('tqdm' in sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
+        assert done.stdout == "False\n"
