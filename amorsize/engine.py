@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from time import perf_counter, sleep
@@ -26,6 +27,7 @@ from amorsize.model.pace import Pace
 from amorsize.model.recorded import recorded
 from amorsize.model.schedule import Schedule
 from amorsize.requests import Request
+from amorsize.run.crowd import CROWD
 from amorsize.run.loop import STREAM_BATCH, Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import source_of
@@ -35,6 +37,7 @@ from amorsize.story import Story
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
     from amorsize.run.drive import ProcessDriver
+    from amorsize.run.stop import Stop
     from amorsize.run.threads import ThreadDriver
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
@@ -44,6 +47,7 @@ MOST_PROCESSES_PER_CORE: Final = 4
 ALIKE: Final = 0.5  # a larger spread between items, relative to their mean, says that they cannot be compared
 
 Steps = Generator[None, None, None]
+Options = dict[str, Any]
 
 
 class Execution:
@@ -58,6 +62,8 @@ class Execution:
         How many items may be ahead of whoever takes the results away.
     tickers : iterable of Ticker
         Who wants to look every now and then.
+    stop : Stop, optional
+        Who may end it from another thread.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Execution:
         *,
         window: int | None = None,
         tickers: Iterable[Ticker] = (),
+        stop: Stop | None = None,
     ) -> None:
         self.request = request
         self.window = window
@@ -76,7 +83,7 @@ class Execution:
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
         self.backends = request.backends
         self.pace = None if request.rate is None else Pace(request.rate)
-        self.vigil = Vigil(tickers)
+        self.vigil = Vigil(tickers, stop=stop)
         self.driver: ProcessDriver | ThreadDriver | None = None  # who runs what is left, once it goes parallel
         self.start_note: str | None = None  # why workers do not start by fork
         self.story = Story(
@@ -106,22 +113,26 @@ class Execution:
     def steps(self) -> Steps:
         """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
         began = perf_counter()
-        request = self.request
         try:
-            if request.backends == ("processes",):
-                yield from self._go_blind()
-            else:
-                if request.initializer is not None:
-                    request.initializer(*request.initargs)
-                if request.backends == ("serial",):
-                    yield from self._finish_loop()
-                else:
-                    yield from self._open()
-            if not self.outcome.doomed:
-                self.source.finish()
+            with CROWD:
+                yield from self._steps()
         finally:
             self.story.wall_s = perf_counter() - began
             self.story.n_items = len(self.outcome.results)
+
+    def _steps(self) -> Steps:
+        request = self.request
+        if request.backends == ("processes",):
+            yield from self._go_blind()
+        else:
+            if request.initializer is not None:
+                request.initializer(*request.initargs)
+            if request.backends == ("serial",):
+                yield from self._finish_loop()
+            else:
+                yield from self._open()
+        if not self.outcome.doomed:
+            self.source.finish()
 
     def tell(self, event: Event) -> None:
         """Have the schedule hear of something, if there is one."""
@@ -157,7 +168,7 @@ class Execution:
             items = self._paced(items)
         start, stop = self.todo[0]
         end = start + items if stop is None else min(start + items, stop)
-        seen = self.loop.run(start, end)
+        seen = self._run(start, end)
         end = start + seen.items
         over = self.source.length is not None and end >= self.source.length
         if end == stop or over:
@@ -167,11 +178,16 @@ class Execution:
         self.vigil.look(perf_counter())
         return seen
 
+    def _run(self, start: int, stop: int) -> Observation:
+        seen, slowdown = CROWD.observe(self.loop.run, start, stop)
+        self.story.opening.crowded(slowdown)
+        return seen
+
     def _paced(self, items: int) -> int:
         """How many of these items may begin now; waits until one may."""
         assert self.pace is not None
         while not (allowed := self.pace.allowed(perf_counter())):
-            sleep(self.pace.wait_s(perf_counter()))
+            (sleep if self.vigil.stop is None else self.vigil.stop.sleep)(self.pace.wait_s(perf_counter()))
             self.vigil.look(perf_counter())
         allowed = min(items, allowed)
         self.pace.spend(allowed, perf_counter())
@@ -179,7 +195,7 @@ class Execution:
 
     def _finish_loop(self) -> Steps:
         opening = self.story.opening
-        whole = self.window is None and not self.vigil.tickers
+        whole = self.window is None and not self.vigil.tickers and self.vigil.stop is None
         while self.todo and not self.outcome.doomed:
             start, stop = self.todo[0]
             left = STREAM_BATCH if stop is None else stop - start
@@ -197,7 +213,7 @@ class Execution:
         rest: list[tuple[int, int]] = []
         for k in range(1, step.positions + 1):
             end = round(start + k * stride)
-            seen.append(one := self.loop.run(end - step.items, end))
+            seen.append(one := self._run(end - step.items, end))
             rest.append((begin, end - step.items))
             begin, spent = end, spent + one.wall_s
             if spent > step.budget_s or self.outcome.doomed:
@@ -288,20 +304,18 @@ class Execution:
         threads = chosen.backend == "threads"
         may_help = "serial" in self.backends
         quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
-        schedule = self._schedule(
-            chosen,
-            item_s=opening.item_s,
-            evidence=max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
-            caller_helps=quick and may_help and not threads,
-            crew=self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
-        )
+        options: Options = {
+            "item_s": opening.item_s,
+            "evidence": max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
+            "caller_helps": quick and may_help and not threads,
+            "crew": self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
+        }
         try:
-            self.driver = (
-                self._thread_driver(schedule, self.outcome)
-                if threads
-                else self._process_driver(chosen, schedule, self.loop if may_help else None)
-            )
-            story.ran = yield from self._drive(self.driver)
+            if threads:
+                driver = self._thread_driver(self._schedule(chosen, **options), self.outcome)
+                story.ran = yield from self._drive(driver)
+            else:
+                yield from self._go_processes(chosen, self.loop if may_help else None, options)
         except NoTeam as exc:
             if not may_help:
                 raise exc.why from exc.why.__cause__
@@ -311,8 +325,28 @@ class Execution:
             self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
             opening.withdraw(chosen.backend)
 
+    def _go_processes(self, chosen: Forecast, loop: Loop | None, options: Options) -> Steps:
+        """Run what is left on workers, when it is this call's turn to have some."""
+        from amorsize.launch import a_team, a_turn
+        from amorsize.run.drive import ProcessDriver
+
+        if self.start_note:
+            self.story.warnings.append(self.start_note)
+        story, crew = self.story, options.get("crew")
+        assert story.machine is not None
+        most = max(chosen.workers, 0 if crew is None else crew.most)
+        with a_turn(chosen.workers, story.machine.usable_cores, self.vigil) as turn:
+            if turn.workers < chosen.workers:
+                chosen, options = replace(chosen, workers=turn.workers), {**options, "crew": None}
+            schedule = self._schedule(chosen, **options)
+            team = a_team(self.request, self.source, chosen, turn.cores, story.sample, most)
+            turn.serve(schedule, team)
+            driver = ProcessDriver(schedule, team, self.source, self.outcome, loop, self.vigil)
+            story.ran = yield from self._drive(driver)
+
     def _drive(self, driver: ProcessDriver | ThreadDriver) -> Generator[None, None, Ran]:
         """Let a driver run what is left; what it hands back stays to be done."""
+        self.driver = driver
         try:
             ran = yield from driver.steps()
         finally:
@@ -363,11 +397,9 @@ class Execution:
         crew = (
             None if self.request.max_workers else self._crew(chosen, terms.machine, self.story.opening.sample(), False)
         )
-        schedule = self._schedule(chosen, crew=crew)
         self.story.go, self.story.blind = chosen, True
         try:
-            self.driver = self._process_driver(chosen, schedule, None)
-            self.story.ran = yield from self._drive(self.driver)
+            yield from self._go_processes(chosen, None, {"crew": crew})
         except NoTeam as exc:
             raise exc.why from exc.why.__cause__
 
@@ -380,18 +412,6 @@ class Execution:
             initializer = partial(request.initializer, *request.initargs)
         by_mail = self.window is not None
         return ThreadDriver(schedule, self.source, outcome, request.func, initializer, self.vigil, by_mail=by_mail)
-
-    def _process_driver(self, chosen: Forecast, schedule: Schedule, loop: Loop | None) -> ProcessDriver:
-        from amorsize.launch import a_team
-        from amorsize.run.drive import ProcessDriver
-
-        if self.start_note:
-            self.story.warnings.append(self.start_note)
-        story = self.story
-        cores = story.machine.usable_cores if story.machine is not None else 1.0
-        most = schedule.crew.most if schedule.crew is not None else chosen.workers
-        team = a_team(self.request, self.source, chosen, cores, story.sample, most)
-        return ProcessDriver(schedule, team, self.source, self.outcome, loop, self.vigil)
 
 
 def known_cost(engine: str, start_method: str | None) -> Any:

@@ -20,7 +20,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +52,7 @@ class Handle:
         self.slot_at = slot_at
         self.process: Any = None  # a multiprocessing.Process, unless forked here
         self.pidfd: int | None = None
+        self.watched = False  # whether the team's selector looks at its pidfd
         self.outbox: deque[memoryview] = deque()
         self.pending = bytearray()
         self.target: bytearray | None = None  # a large frame being filled
@@ -172,6 +173,7 @@ class Team:
         self.start_method = start_method
         self.handles: dict[int, Handle] = {}
         self.leaving: list[Handle] = []
+        self.on_left: Callable[[], object] | None = None  # called when a worker that was let go has gone
         self._setup_frame: list[Any] | None = None
         if start_method != "fork":
             self._setup_frame = child.frame(child.READY, child.dumps(setup, setup.by_value))
@@ -219,6 +221,7 @@ class Team:
         handle.pidfd = _pidfd(handle.pid)
         if handle.pidfd is not None:
             self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
+            handle.watched = True
         if self._setup_frame is not None:
             self._post(handle, self._setup_frame)
 
@@ -246,7 +249,7 @@ class Team:
         process = multiprocessing.get_context(self.start_method).Process(  # type: ignore[attr-defined]
             target=child.serve_spawned, args=(theirs, self.setup.cores), daemon=True, name=f"amorsize-{number}"
         )
-        with _main_file_hidden() if self.setup.by_value else nullcontext():
+        with _starting, _main_file_hidden() if self.setup.by_value else nullcontext():
             process.start()
         handle = Handle(number, ours, process.pid, None, slot, at)
         handle.process = process
@@ -289,8 +292,15 @@ class Team:
         messages: list[Message] = []
         gone: dict[int, Handle] = {}
         for key, mask in self._selector.select(timeout_s):
-            handle: Handle = key.data
+            handle: Handle | None = key.data
+            if handle is None:
+                continue  # somebody wants the caller to look up
             if self.handles.get(handle.number) is not handle:
+                if handle in self.leaving:
+                    self.leaving.remove(handle)
+                    self._collect(handle, LEAVE_S)
+                    if self.on_left is not None:
+                        self.on_left()
                 continue
             if mask & selectors.EVENT_WRITE and not handle.write():
                 self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
@@ -304,6 +314,10 @@ class Team:
             messages.append(Message(handle.number, None, [handle]))
         return messages
 
+    def heed(self, fd: int) -> None:
+        """Come back from `wait` also when this descriptor can be read."""
+        self._selector.register(fd, selectors.EVENT_READ, None)
+
     # -- leaving -------------------------------------------------------------------------------------------------
 
     def retire(self, number: int) -> None:
@@ -311,7 +325,7 @@ class Team:
         handle = self.handles.get(number)
         if handle is None:
             return
-        self._remove(handle)
+        self._remove(handle, watch=True)
         self.leaving.append(handle)
 
     def end(self, number: int) -> None:
@@ -337,10 +351,11 @@ class Team:
                 _kill(handle.pid)
         self.close()
 
-    def _remove(self, handle: Handle) -> None:
+    def _remove(self, handle: Handle, *, watch: bool = False) -> None:
         self._selector.unregister(handle.sock)
-        if handle.pidfd is not None:
+        if handle.pidfd is not None and not watch:
             self._selector.unregister(handle.pidfd)
+            handle.watched = False
         handle.sock.close()
         del self.handles[handle.number]
 
@@ -355,9 +370,13 @@ class Team:
                 handle.exitcode = handle.process.exitcode
                 if handle.exitcode is None:  # SIGCHLD is ignored: the system has reaped it, and nobody can tell
                     handle.process._popen.returncode = 0
-                handle.process.close()
+                with _starting:
+                    handle.process.close()
             else:
                 handle.exitcode = _reap(handle.pid, handle.pidfd, patience_s)
+        if handle.watched and handle.pidfd is not None:
+            self._selector.unregister(handle.pidfd)
+            handle.watched = False
         for fd in (handle.pidfd, handle.lifeline):
             if fd is not None:
                 os.close(fd)
@@ -460,11 +479,17 @@ def _reap(pid: int, pidfd: int | None, patience_s: float) -> int | None:
         return None
 
 
+_starting = threading.Lock()
+"""multiprocessing looks after all its children whenever it starts one; closing one meanwhile would pull a descriptor
+away from under it."""
+
 _teams: weakref.WeakSet[Team] = weakref.WeakSet()
 
 
 def _close_inherited() -> None:
     """In a forked child, ours or a stranger's: close the caller's ends, or workers would outlive their caller."""
+    global _starting
+    _starting = threading.Lock()
     for team in list(_teams):
         for handle in [*team.handles.values(), *team.leaving]:
             handle.sock.close()
