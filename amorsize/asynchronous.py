@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextvars import copy_context
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, Literal
 
 from amorsize.engine import Execution
-from amorsize.requests import check
+from amorsize.learn.history import History
+from amorsize.model.concurrency import MOST, Concurrency
+from amorsize.model.pace import Pace
+from amorsize.requests import Request, check
+from amorsize.run.crowd import CROWD
+from amorsize.run.outcome import Outcome
 from amorsize.run.stop import Stop
+from amorsize.run.tasks import Tasks, call
 
 if TYPE_CHECKING:
-    from amorsize.learn.history import History
     from amorsize.plans import Plan
 
 
@@ -95,10 +102,15 @@ async def execute_async(
         timeout=timeout,
         rate=rate,
         max_failures=max_failures,
+        coroutines=True,
     )
+    if request.is_coroutine:
+        _refuse_plan(return_plan)
+        return await _run_tasks(request)
     stop = Stop()
     execution = Execution(request, stop=stop)
     results = await _in_a_thread(execution.run_and_record, stop)
+    _refuse_coroutines(results)
     if not return_plan:
         return results
     from amorsize.planning import plan_of
@@ -106,11 +118,78 @@ async def execute_async(
     return results, plan_of(execution)
 
 
+def in_a_new_loop(request: Request, return_plan: bool = False) -> list[Any]:
+    """``execute()`` of a coroutine function: a new event loop in this thread."""
+    _refuse_plan(return_plan)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_run_tasks(request))
+    raise RuntimeError(
+        "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
+        "use await amorsize.execute_async() there"
+    )
+
+
+def _refuse_plan(return_plan: bool) -> None:
+    if return_plan:
+        raise ValueError(
+            "return_plan: there is no plan for a coroutine function, since nothing is forecast for its tasks"
+        )
+
+
+async def _run_tasks(request: Request) -> list[Any]:
+    """Run a coroutine function over its data on this loop, and leave a row in the history whatever comes of it."""
+    tasks = Tasks(
+        request.func,
+        request.data,
+        Outcome(request.on_error, request.max_failures),
+        Concurrency(request.max_workers or MOST),
+        retries=request.retries,
+        timeout_s=request.timeout_s,
+        pace=None if request.rate is None else Pace(request.rate),
+    )
+    began, outcome = perf_counter(), "raised"
+    try:
+        with CROWD:
+            if request.initializer is not None:
+                await call(request.initializer, request.initargs)
+            results = await tasks.run()
+        outcome = "ok"
+        return results
+    finally:
+        history = History() if request.history is None else request.history
+        history.record(
+            {
+                "at_s": time(),
+                "function": request.func,
+                "n_items": tasks.length,
+                "backend": "tasks",
+                "n_jobs": max(1, tasks.most),
+                "clock_s": perf_counter() - began,
+                "outcome": outcome,
+            }
+        )
+
+
+def _refuse_coroutines(results: list[Any]) -> None:
+    """Nobody wants these as results: they came from a lambda, which does not show what it makes."""
+    if not (results and inspect.iscoroutine(results[0])):
+        return
+    for one in results:
+        if inspect.iscoroutine(one):
+            one.close()
+    raise TypeError(
+        "func: made coroutines, which nobody has awaited. Pass the coroutine function itself (async def), or "
+        "functools.partial of it; a lambda around it does not show what it makes"
+    )
+
+
 async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
     """Run ``work`` in a thread of its own; when this task is cancelled, stop it and wait until it has ended."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    results: list[Any] = []
+    results: list[list[Any]] = []
     errors: list[BaseException] = []
 
     def run() -> None:

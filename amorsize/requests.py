@@ -25,6 +25,8 @@ class Request:
     ----------
     backends : tuple of str
         Backends to choose from; ``auto`` tells whether that was left to amorsize.
+    is_coroutine : bool
+        Whether calling func only makes a coroutine, which an event loop must run.
     """
 
     func: Callable[[Any], Any]
@@ -43,6 +45,7 @@ class Request:
     timeout_s: float | None = None
     rate: float | None = None
     max_failures: int | None = None
+    is_coroutine: bool = False
 
 
 def check(
@@ -62,8 +65,9 @@ def check(
     timeout: Any = None,
     rate: Any = None,
     max_failures: Any = None,
+    coroutines: bool = False,
 ) -> Request:
-    """Check every argument of ``optimize``, ``execute`` and ``stream``.
+    """Check every argument of ``optimize``, ``execute`` and ``stream``. ``coroutines``: func may be one's function.
 
     Raises
     ------
@@ -72,9 +76,13 @@ def check(
     """
     if not callable(func):
         raise TypeError(f"func: must be callable, not {_kind(func)}")
-    if _is_coroutine_function(func):
-        raise TypeError("func: is a coroutine function; calling it runs nothing. Pass a plain function")
-    if not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
+    is_coroutine = is_coroutine_function(func)
+    if is_coroutine:
+        _check_tasks(coroutines, backend, start_method, memory_limit)
+    if hasattr(type(data), "__aiter__"):
+        if not is_coroutine:
+            raise TypeError("data: is an async iterable, which only a coroutine function can be run over")
+    elif not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
         raise TypeError(f"data: must be iterable, not {_kind(data)}")
     if getattr(data, "ndim", None) == 0:
         raise TypeError("data: a zero-dimensional array has no items to iterate over")
@@ -94,7 +102,7 @@ def check(
         func=func,
         data=data,
         auto=isinstance(backend, str) and backend == "auto",
-        backends=_backends(backend) if timeout_s is None else _can_time_out(backend),
+        backends=_backends(backend) if timeout_s is None or is_coroutine else _can_time_out(backend),
         max_workers=whole("max_workers", max_workers, least=1, optional=True),
         start_method=_start_method(start_method),
         memory_limit_bytes=whole("memory_limit", memory_limit, least=1, optional=True),
@@ -107,6 +115,7 @@ def check(
         timeout_s=timeout_s,
         rate=_positive("rate", rate, "items per second"),
         max_failures=failures,
+        is_coroutine=is_coroutine,
     )
 
 
@@ -133,9 +142,26 @@ def _kind(obj: object) -> str:
     return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
 
 
-def _is_coroutine_function(func: Any) -> bool:
-    code = getattr(func, "__code__", None)
+def is_coroutine_function(func: Any) -> bool:
+    """Whether calling it runs nothing, but makes a coroutine; also a method, a partial, or an object to be called."""
+    while hasattr(func, "func") and hasattr(func, "keywords"):  # functools.partial
+        func = func.func
+    code = getattr(func, "__code__", None) or getattr(type(func).__call__, "__code__", None)
     return bool(code is not None and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without importing inspect
+
+
+def _check_tasks(allowed: bool, backend: Any, start_method: Any, memory_limit: Any) -> None:
+    """What does not go with a coroutine function."""
+    if not allowed:
+        raise TypeError(
+            "func: is a coroutine function, which runs as tasks on an event loop: there is nothing to plan here, and "
+            "no pool can run it. Use execute(), or await execute_async(), which find out how many tasks at a time"
+        )
+    if backend != "auto":
+        raise ValueError(f"backend: a coroutine function runs on an event loop; leave it at 'auto', not {backend!r}")
+    for name, value in (("start_method", start_method), ("memory_limit", memory_limit)):
+        if value is not None:
+            raise ValueError(f"{name}: is for worker processes; a coroutine function has none")
 
 
 def _backends(backend: Any) -> tuple[Backend, ...]:

@@ -35,7 +35,7 @@ class Crowd:
             self.size -= 1
 
     def observe(self, run: Callable[[int, int], Observation], start: int, stop: int) -> tuple[Observation, float]:
-        """Run some items: what they would have taken had no other call been at work, and by how much they were slowed."""
+        """Run some items: what they would have taken with no other call at work, and by how much they were slowed."""
         if self.size < 2:
             return run(start, stop), 1.0
         queued_s = _queued_s()
