@@ -198,6 +198,7 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
         except BaseException as exc:  # noqa: BLE001  (it is raised in the task)
             errors.append(exc)
         finally:
+            stop.close()
             try:
                 loop.call_soon_threadsafe(ended.set)
             except RuntimeError:
@@ -221,6 +222,4 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
         return results[0]
     finally:
         stop.ask()  # also when the loop went away from under this task
-        if not thread.is_alive():
-            stop.close()
         errors.clear()  # they hold this frame

@@ -302,6 +302,8 @@ class Execution:
             _, story.alternatives = opening.candidates(opening.terms, story.sample)
             story.loop_s = opening.wall_s
         threads = chosen.backend == "threads"
+        if threads:
+            chosen = replace(chosen, workers=CROWD.threads(chosen.workers))
         may_help = "serial" in self.backends
         quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
         options: Options = {
@@ -336,6 +338,8 @@ class Execution:
         assert story.machine is not None
         most = max(chosen.workers, 0 if crew is None else crew.most)
         with a_turn(chosen.workers, story.machine.usable_cores, self.vigil) as turn:
+            if turn.is_nested and turn.workers == 1 < chosen.workers and loop is not None:
+                return  # one worker gets no more done than the caller, who would only wait for it
             if turn.workers < chosen.workers:
                 chosen, options = replace(chosen, workers=turn.workers), {**options, "crew": None}
             schedule = self._schedule(chosen, **options)

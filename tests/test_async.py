@@ -663,6 +663,15 @@ def test_a_call_within_a_call_of_the_same_thread_does_not_wait_for_it():
     assert amorsize.execute(ef.square, inner, **options) == [x**4 for x in range(50)]
 
 
+def test_a_call_between_two_results_of_a_stream_does_not_wait_for_it():
+    results = amorsize.stream(ef.square, range(500), backend="processes", max_workers=CORES, max_ahead=50)
+    assert next(results) == 0
+    with Census() as census:
+        assert amorsize.execute(busy, range(100)) == squares(0, 100)
+    assert census.most <= CORES + 1
+    assert list(results) == squares(1, 499)
+
+
 def wait_for(path, x):
     until(path.exists)
     return x

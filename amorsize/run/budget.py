@@ -45,6 +45,8 @@ class Lease:
         Workers that it may have now.
     cores : float
         What they may use together: all, if no other call has workers.
+    is_nested : bool
+        Whether another call in the same thread has workers, too: a stream whose results are the items of this one.
     """
 
     def __init__(self, wanted: int, cores: float, stop: Stop | None = None) -> None:
@@ -55,10 +57,10 @@ class Lease:
         self.schedule: Schedule | None = None
         self._called = threading.Event()
         with _lock:
-            nested = any(lease.thread == self.thread and lease.workers for lease in _leases.values())
+            self.is_nested = any(lease.thread == self.thread and lease.workers for lease in _leases.values())
             _leases[self.ticket] = self
             _serve(_budget.ask(self.ticket, wanted, max(1, ceil(cores))))
-            if nested and not self.workers:
+            if self.is_nested and not self.workers:
                 _tell(_budget.let_in(self.ticket))  # to wait for what this very thread holds would be for ever
         if not self.workers:
             self._wait(stop)
