@@ -340,7 +340,7 @@ class Execution:
         with a_turn(chosen.workers, story.machine.usable_cores, self.vigil) as turn:
             if turn.is_nested and turn.workers == 1 < chosen.workers and loop is not None:
                 return  # one worker gets no more done than the caller, who would only wait for it
-            if turn.workers < chosen.workers:
+            if turn.workers < chosen.workers or CROWD.size > 1:  # others have the cores that a crew would try out
                 chosen, options = replace(chosen, workers=turn.workers), {**options, "crew": None}
             schedule = self._schedule(chosen, **options)
             team = a_team(self.request, self.source, chosen, turn.cores, story.sample, most)

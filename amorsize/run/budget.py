@@ -105,14 +105,17 @@ class Lease:
     def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
         """See whether others wait, or have gone; see `amorsize.run.vigil.Ticker`."""
         schedule = self.schedule
-        if schedule is None or not _takes_long(schedule):
+        if schedule is None:
+            return ()
+        if len(_leases) > 1:
+            schedule.crew = None  # it would take what others do for its own workers' doing, and their cores for its own
+        if not _takes_long(schedule):
             return ()
         with _lock:
             share = _budget.share(self.ticket)
             before, self.workers = self.workers, max(share, self.workers)
         if share == before:
             return ()
-        schedule.crew = None  # who judges by what the workers get done must not take this for their own doing
         return (Resize(share),)
 
     def close(self) -> None:

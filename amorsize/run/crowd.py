@@ -12,7 +12,6 @@ from typing import Final
 from amorsize.facts import Observation
 from amorsize.model.contention import alone
 
-
 MOST_THREADS: Final = 128  # of all calls at first: starting one takes 0.1-0.2 ms beside many others
 
 
