@@ -258,9 +258,9 @@ def test_a_task_group_ends_its_other_calls(tmp_path):
 
 
 INTERRUPTED = """
-import asyncio, sys, time, amorsize
+import asyncio, os, time, amorsize
 def item(x):
-    print("begun", flush=True)
+    os.write(1, b"begun\\n")
     time.sleep(60)
 if __name__ == "__main__":
     try: asyncio.run(amorsize.execute_async(item, range(4), backend="processes", max_workers=2))
