@@ -383,6 +383,7 @@ class Opening:
             and self.worth_asking()
             and self.left > 4 * PROBES
             and not self._waits()
+            and self.slowdown < CROWDED  # then each item more holds up all the others' openings
         )
 
     def _choose(self, terms: Terms, sample: Sample) -> Forecast:
