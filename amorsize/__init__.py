@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from amorsize.api import execute, machine, optimize
+    from amorsize.asynchronous import execute_async
     from amorsize.errors import AmorsizeError
     from amorsize.facts import Failure, Machine
     from amorsize.learn.history import History
@@ -32,6 +33,7 @@ __all__ = [
     "OptimizationResult",
     "Plan",
     "execute",
+    "execute_async",
     "machine",
     "optimize",
     "stream",
@@ -46,6 +48,7 @@ _HOME = {
     "OptimizationResult": ("amorsize.plans", "Plan"),
     "Plan": ("amorsize.plans", "Plan"),
     "execute": ("amorsize.api", "execute"),
+    "execute_async": ("amorsize.asynchronous", "execute_async"),
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
     "stream": ("amorsize.api", "stream"),

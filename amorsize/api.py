@@ -221,6 +221,7 @@ def execute(
     timeout : float, optional
         Seconds that an item may run; then its worker is ended, and the item counts as one that raised
         `ItemTimeoutError`. Needs processes: ``"auto"`` then means them, and func is never called in this process.
+        Of a coroutine function the item's task is cancelled.
     rate : float, optional
         Items per second that may begin, all workers together (in any t seconds at most ``rate * t``, and 50 ms' worth
         more). Repeats count.
@@ -272,36 +273,42 @@ def execute(
     -----
     Items run at least once, not exactly once: an item whose worker died is repeated.
 
+    A coroutine function runs as tasks in a new event loop, as many at a time as prove to be good (`execute_async`).
+
     Examples
     --------
     >>> import amorsize
     >>> amorsize.execute(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    execution = Execution(
-        check(
-            func,
-            data,
-            backend=backend,
-            max_workers=max_workers,
-            start_method=start_method,
-            memory_limit=memory_limit,
-            sample=sample,
-            history=history,
-            retries=retries,
-            on_error=on_error,
-            initializer=initializer,
-            initargs=initargs,
-            timeout=timeout,
-            rate=rate,
-            max_failures=max_failures,
-            checkpoint=checkpoint,
-            checkpoint_key=checkpoint_key,
-            limits=limits,
-            progress=progress,
-            on_event=on_event,
-        )
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        sample=sample,
+        history=history,
+        retries=retries,
+        on_error=on_error,
+        initializer=initializer,
+        initargs=initargs,
+        timeout=timeout,
+        rate=rate,
+        max_failures=max_failures,
+        checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
+        limits=limits,
+        progress=progress,
+        on_event=on_event,
+        coroutines=True,
     )
+    if request.is_coroutine:
+        from amorsize.asynchronous import in_a_new_loop
+
+        return in_a_new_loop(request, return_plan)
+    execution = Execution(request)
     results = execution.run_and_record()
     if not return_plan:
         return results

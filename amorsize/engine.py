@@ -29,6 +29,7 @@ from amorsize.model.recorded import recorded
 from amorsize.model.schedule import Schedule
 from amorsize.records import MEASURE_S, Records
 from amorsize.requests import Request
+from amorsize.run.crowd import CROWD
 from amorsize.run.loop import STREAM_BATCH, Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import source_of
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from amorsize.run.executors import ExecutorDriver
     from amorsize.run.news import News
     from amorsize.run.resume import Checkpoint
+    from amorsize.run.stop import Stop
     from amorsize.run.threads import ThreadDriver
 
     Driver = ProcessDriver | ThreadDriver | ExecutorDriver
@@ -54,6 +56,7 @@ ALIKE: Final = 0.5  # a larger spread between items, relative to their mean, say
 WARM_START: Final = StartCost(base_s=0.5e-3, per_worker_s=0.4e-3)  # to find and greet workers that wait: 1-2 ms for two
 
 Steps = Generator[None, None, None]
+Options = dict[str, Any]
 
 
 class Execution:
@@ -68,6 +71,8 @@ class Execution:
         How many items may be ahead of whoever takes the results away.
     tickers : iterable of Ticker
         Who wants to look every now and then.
+    stop : Stop, optional
+        Who may end it from another thread.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class Execution:
         *,
         window: int | None = None,
         tickers: Iterable[Ticker] = (),
+        stop: Stop | None = None,
     ) -> None:
         self.request = request
         self.window = window
@@ -107,7 +113,7 @@ class Execution:
             from amorsize.lookout import limiter_for
 
             self.tickers += (limiter_for(request.limits, perf_counter()),)
-        self.vigil = Vigil(self.tickers)
+        self.vigil = Vigil(self.tickers, stop=stop)
         self.driver: Driver | None = None  # who runs what is left, once it goes parallel
         self.start_note: str | None = None  # why workers do not start by fork
         self.story = Story(
@@ -137,27 +143,11 @@ class Execution:
     def steps(self) -> Steps:
         """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
         began = perf_counter()
-        request = self.request
         if self.news is not None:
             self.news.started(self.source.length)
         try:
-            if self.checkpoint is not None:
-                self._resume(self.checkpoint)
-            if request.backends == ("executor",) or (request.backends == ("processes",) and not request.executor):
-                yield from self._go_blind()
-            else:
-                if request.initializer is not None:
-                    request.initializer(*request.initargs)
-                if self.news is not None:
-                    self.news.chose("serial")
-                if request.backends == ("serial",):
-                    yield from self._finish_loop()
-                else:
-                    yield from self._open()
-            if not self.outcome.doomed:
-                self.source.finish()
-                if self.news is not None:
-                    self.news.finished(self.source.length or 0)
+            with CROWD:
+                yield from self._steps()
         finally:
             if self.news is not None:
                 self.news.close()
@@ -181,6 +171,26 @@ class Execution:
         if self.todo and self.todo[-1][1] is None:
             return None
         return sum((stop or 0) - start for start, stop in self.todo)
+
+    def _steps(self) -> Steps:
+        request = self.request
+        if self.checkpoint is not None:
+            self._resume(self.checkpoint)
+        if request.backends == ("executor",) or (request.backends == ("processes",) and not request.executor):
+            yield from self._go_blind()
+        else:
+            if request.initializer is not None:
+                request.initializer(*request.initargs)
+            if self.news is not None:
+                self.news.chose("serial")
+            if request.backends == ("serial",):
+                yield from self._finish_loop()
+            else:
+                yield from self._open()
+        if not self.outcome.doomed:
+            self.source.finish()
+            if self.news is not None:
+                self.news.finished(self.source.length or 0)
 
     def tell(self, event: Event) -> None:
         """Have the schedule hear of something, if there is one."""
@@ -217,7 +227,7 @@ class Execution:
             items = self._paced(items)
         start, stop = self.todo[0]
         end = start + items if stop is None else min(start + items, stop)
-        seen = self.loop.run(start, end)
+        seen = self._run(start, end)
         end = start + seen.items
         over = self.source.length is not None and end >= self.source.length
         if end == stop or over:
@@ -227,12 +237,18 @@ class Execution:
         self.vigil.look(perf_counter())
         return seen
 
+    def _run(self, start: int, stop: int) -> Observation:
+        seen, slowdown = CROWD.observe(self.loop.run, start, stop)
+        self.story.opening.crowded(slowdown)
+        return seen
+
     def _paced(self, items: int) -> int:
         """How many of these items may begin now; waits until one may."""
         assert self.pace is not None
         while not (allowed := self.pace.allowed(perf_counter())):
             now = perf_counter()
-            sleep(self.vigil.wait_s(now, self.pace.wait_s(now)) or 0.0)
+            wait_s = self.vigil.wait_s(now, self.pace.wait_s(now)) or 0.0
+            (sleep if self.vigil.stop is None else self.vigil.stop.sleep)(wait_s)
             self.vigil.look(perf_counter())
         allowed = min(items, allowed)
         self.pace.spend(allowed, perf_counter())
@@ -240,7 +256,8 @@ class Execution:
 
     def _finish_loop(self) -> Steps:
         opening = self.story.opening
-        whole = self.window is None and not self.vigil.tickers and self.news is None
+        watched = self.vigil.tickers or self.vigil.stop is not None or self.news is not None
+        whole = self.window is None and not watched
         while self.todo and not self.outcome.doomed:
             start, stop = self.todo[0]
             left = STREAM_BATCH if stop is None else stop - start
@@ -259,7 +276,7 @@ class Execution:
         rest: list[tuple[int, int]] = []
         for k in range(1, step.positions + 1):
             end = round(start + k * stride)
-            seen.append(one := self.loop.run(end - step.items, end))
+            seen.append(one := self._run(end - step.items, end))
             rest.append((begin, end - step.items))
             begin, spent = end, spent + one.wall_s
             self.vigil.look(perf_counter())
@@ -361,25 +378,25 @@ class Execution:
         theirs = chosen.backend == self.request.executor_as
         if theirs:
             story.go = as_executor(chosen)
+        if threads:
+            chosen = replace(chosen, workers=CROWD.threads(chosen.workers))
         may_help = "serial" in self.backends
         quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
-        schedule = self._schedule(
-            chosen,
-            item_s=opening.item_s,
-            evidence=max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
-            caller_helps=quick and may_help and not threads and not theirs,
-            crew=self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
-        )
+        options: Options = {
+            "item_s": opening.item_s,
+            "evidence": max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
+            "caller_helps": quick and may_help and not threads and not theirs,
+            "crew": self._crew(chosen, opening.terms.machine, opening.sample(), may_help),
+        }
         self._say_chosen(chosen)
         try:
-            self.driver = (
-                self._executor_driver(schedule)
-                if theirs
-                else self._thread_driver(schedule, self.outcome)
-                if threads
-                else self._process_driver(chosen, schedule, self.loop if may_help else None)
-            )
-            story.ran = yield from self._drive(self.driver)
+            if theirs:
+                story.ran = yield from self._drive(self._executor_driver(self._schedule(chosen, **options)))
+            elif threads:
+                driver = self._thread_driver(self._schedule(chosen, **options), self.outcome)
+                story.ran = yield from self._drive(driver)
+            else:
+                yield from self._go_processes(chosen, self.loop if may_help else None, options)
         except NoTeam as exc:
             if not may_help:
                 raise exc.why from exc.why.__cause__
@@ -391,8 +408,41 @@ class Execution:
                 self.news.chose("serial")
             opening.withdraw(chosen.backend)
 
+    def _go_processes(self, chosen: Forecast, loop: Loop | None, options: Options) -> Steps:
+        """Run what is left on workers, when it is this call's turn to have some."""
+        from amorsize.launch import a_team, a_turn
+        from amorsize.lookout import guard_for, oom_count
+        from amorsize.run.drive import ProcessDriver
+
+        if self.start_note:
+            self.story.warnings.append(self.start_note)
+        story = self.story
+        assert story.machine is not None
+        with a_turn(chosen.workers, story.machine.usable_cores, self.vigil) as turn:
+            if turn.is_nested and turn.workers == 1 < chosen.workers and loop is not None:
+                return  # one worker gets no more done than the caller, who would only wait for it
+            if turn.workers < chosen.workers or CROWD.size > 1:  # others have the cores that a crew would try out
+                chosen, options = replace(chosen, workers=turn.workers), {**options, "crew": None}
+            schedule = self._schedule(chosen, **options)
+            team = a_team(self.request, self.source, chosen, turn.cores, story.sample)
+            turn.serve(schedule, team)
+            self.vigil.tickers.append(guard_for(team, schedule, story.warnings.append))
+            driver = ProcessDriver(
+                schedule,
+                team,
+                self.source,
+                self.outcome,
+                loop,
+                self.vigil,
+                records=self.records,
+                news=self.news,
+                oom=oom_count(),
+            )
+            story.ran = yield from self._drive(driver)
+
     def _drive(self, driver: Driver) -> Generator[None, None, Ran]:
         """Let a driver run what is left; what it hands back stays to be done."""
+        self.driver = driver
         try:
             ran = yield from driver.steps()
         finally:
@@ -455,12 +505,14 @@ class Execution:
         crew = (
             None if self.request.max_workers else self._crew(chosen, terms.machine, self.story.opening.sample(), False)
         )
-        schedule = self._schedule(chosen, crew=crew)
         self.story.go, self.story.blind = chosen, True
         self._say_chosen(chosen)
         try:
-            self.driver = self._executor_driver(schedule) if theirs else self._process_driver(chosen, schedule, None)
-            self.story.ran = yield from self._drive(self.driver)
+            if theirs:
+                schedule = self._schedule(chosen, crew=crew)
+                self.story.ran = yield from self._drive(self._executor_driver(schedule))
+            else:
+                yield from self._go_processes(chosen, None, {"crew": crew})
         except NoTeam as exc:
             raise exc.why from exc.why.__cause__
 
@@ -489,29 +541,6 @@ class Execution:
 
         request = self.request
         return ExecutorDriver(schedule, request.executor, self.source, self.outcome, request.func, self.vigil)
-
-    def _process_driver(self, chosen: Forecast, schedule: Schedule, loop: Loop | None) -> ProcessDriver:
-        from amorsize.launch import a_team
-        from amorsize.lookout import guard_for, oom_count
-        from amorsize.run.drive import ProcessDriver
-
-        if self.start_note:
-            self.story.warnings.append(self.start_note)
-        story = self.story
-        cores = story.machine.usable_cores if story.machine is not None else 1.0
-        team = a_team(self.request, self.source, chosen, cores, story.sample)
-        self.vigil.tickers.append(guard_for(team, schedule, story.warnings.append))
-        return ProcessDriver(
-            schedule,
-            team,
-            self.source,
-            self.outcome,
-            loop,
-            self.vigil,
-            records=self.records,
-            news=self.news,
-            oom=oom_count(),
-        )
 
 
 def known_cost(engine: str, start_method: str | None) -> Any:

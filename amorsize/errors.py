@@ -94,7 +94,7 @@ class ItemTimeoutError(AmorsizeError, TimeoutError):
 
     def __str__(self) -> str:
         return (
-            f"item {self.index} ran longer than timeout={self.timeout_s:g} s, and its worker process was ended. It may "
+            f"item {self.index} ran longer than timeout={self.timeout_s:g} s, and was ended. It may "
             "wait for something that never comes: run func on that item alone. Give it more time (timeout=), repeat it "
             "(retries=), or keep all other results with on_error='collect'."
         )

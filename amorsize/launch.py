@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from amorsize import worker
@@ -11,11 +13,26 @@ from amorsize.facts import Breakdown, Forecast, Sample
 from amorsize.here import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 from amorsize.model.cost import OWN_THREADS
 from amorsize.requests import Request
+from amorsize.run.budget import Lease
 from amorsize.run.source import Indexable, Streamed
 from amorsize.run.team import Team
+from amorsize.run.vigil import Vigil
 
 if TYPE_CHECKING:
     pass
+
+
+@contextmanager
+def a_turn(workers: int, cores: float, vigil: Vigil) -> Iterator[Lease]:
+    """Wait until this call may have workers, since others of this process may have all cores now."""
+    lease = Lease(workers, cores, vigil.stop)
+    vigil.tickers.append(lease)
+    try:
+        yield lease
+    finally:
+        if lease in vigil.tickers:
+            vigil.tickers.remove(lease)
+        lease.close()
 
 
 class NoTeam(Exception):  # noqa: N818

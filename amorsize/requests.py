@@ -32,6 +32,8 @@ class Request:
         The user's own.
     executor_as : str or None
         Which of ``backends`` it takes the place of; "executor" when there is nothing else to choose from.
+    is_coroutine : bool
+        Whether calling func only makes a coroutine, which an event loop must run.
     """
 
     func: Callable[[Any], Any]
@@ -57,6 +59,7 @@ class Request:
     limits: Limits | None = None
     progress: bool = False
     on_event: Callable[[Any], object] | None = None
+    is_coroutine: bool = False
 
 
 def check(
@@ -81,8 +84,9 @@ def check(
     limits: Any = None,
     progress: Any = False,
     on_event: Any = None,
+    coroutines: bool = False,
 ) -> Request:
-    """Check every argument of ``optimize``, ``execute`` and ``stream``.
+    """Check every argument of ``optimize``, ``execute`` and ``stream``. ``coroutines``: func may be one's function.
 
     Raises
     ------
@@ -91,9 +95,13 @@ def check(
     """
     if not callable(func):
         raise TypeError(f"func: must be callable, not {_kind(func)}")
-    if _is_coroutine_function(func):
-        raise TypeError("func: is a coroutine function; calling it runs nothing. Pass a plain function")
-    if not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
+    is_coroutine = is_coroutine_function(func)
+    if is_coroutine:
+        _check_tasks(coroutines, backend, start_method, memory_limit)
+    if hasattr(type(data), "__aiter__"):
+        if not is_coroutine:
+            raise TypeError("data: is an async iterable, which only a coroutine function can be run over")
+    elif not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
         raise TypeError(f"data: must be iterable, not {_kind(data)}")
     if getattr(data, "ndim", None) == 0:
         raise TypeError("data: a zero-dimensional array has no items to iterate over")
@@ -114,7 +122,7 @@ def check(
         func=func,
         data=data,
         auto=isinstance(backend, str) and backend == "auto",
-        backends=_candidates(names, place, timeout_s),
+        backends=_candidates(names, place, None if is_coroutine else timeout_s),
         executor=executor,
         executor_as=place,
         max_workers=whole("max_workers", max_workers, least=1, optional=True),
@@ -134,6 +142,7 @@ def check(
         limits=_limits(limits),
         progress=_progress(progress),
         on_event=_on_event(on_event),
+        is_coroutine=is_coroutine,
     )
 
 
@@ -212,8 +221,11 @@ def _kind(obj: object) -> str:
     return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
 
 
-def _is_coroutine_function(func: Any) -> bool:
-    code = getattr(func, "__code__", None)
+def is_coroutine_function(func: Any) -> bool:
+    """Whether calling it runs nothing, but makes a coroutine; also a method, a partial, or an object to be called."""
+    while hasattr(func, "func") and hasattr(func, "keywords"):  # functools.partial
+        func = func.func
+    code = getattr(func, "__code__", None) or getattr(type(func).__call__, "__code__", None)
     return bool(code is not None and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without importing inspect
 
 
@@ -240,6 +252,20 @@ def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
 def _has_threads(executor: Any) -> bool:
     futures = sys.modules.get("concurrent.futures.thread")
     return futures is not None and isinstance(executor, futures.ThreadPoolExecutor)
+
+
+def _check_tasks(allowed: bool, backend: Any, start_method: Any, memory_limit: Any) -> None:
+    """What does not go with a coroutine function."""
+    if not allowed:
+        raise TypeError(
+            "func: is a coroutine function, which runs as tasks on an event loop: there is nothing to plan here, and "
+            "no pool can run it. Use execute(), or await execute_async(), which find out how many tasks at a time"
+        )
+    if backend != "auto":
+        raise ValueError(f"backend: a coroutine function runs on an event loop; leave it at 'auto', not {backend!r}")
+    for name, value in (("start_method", start_method), ("memory_limit", memory_limit)):
+        if value is not None:
+            raise ValueError(f"{name}: is for worker processes; a coroutine function has none")
 
 
 def _backends(backend: Any) -> tuple[Backend, ...]:

@@ -26,7 +26,6 @@ class Whole:
 BAD_FOR_BOTH = [
     ("func", TypeError, {"func": None}),
     ("func", TypeError, {"func": "never"}),
-    ("func", TypeError, {"func": coroutine}),
     ("data", TypeError, {"data": 3}),
     ("data", TypeError, {"data": None}),
     ("data", TypeError, {"data": np.array(3.0)}),
@@ -66,7 +65,9 @@ BAD_FOR_EXECUTE = [
     ("initargs", TypeError, {"initargs": None}),
 ]
 
-ALL = [(amorsize.optimize, *bad) for bad in BAD_FOR_BOTH] + [
+BAD_FOR_OPTIMIZE = [("func", TypeError, {"func": coroutine})]
+
+ALL = [(amorsize.optimize, *bad) for bad in BAD_FOR_BOTH + BAD_FOR_OPTIMIZE] + [
     (amorsize.execute, *bad) for bad in BAD_FOR_BOTH + BAD_FOR_EXECUTE
 ]
 

@@ -46,6 +46,7 @@ RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one o
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
 KEEPS_UP: Final = 0.7  # a loop that is busy for less of the time keeps up with the rate that items may begin at
 RATE_WEIGHT: Final = 0.3
+CROWDED: Final = 1.2  # a loop that others slow down by more cannot tell by whom the lock is held
 UNSURE: Final = 0.3  # relative standard error of the mean, from one item
 
 
@@ -163,6 +164,7 @@ class Opening:
         self.look_at_s = 0.0
         self._item_s: float | None = None
         self.looked_left_s = 0.0
+        self.slowdown = 1.0  # of the loop, by other calls that want the interpreter's lock at the same time
 
     # -- what the driver reports ---------------------------------------------------------------------------------
 
@@ -188,6 +190,10 @@ class Opening:
         for one in set(seen) - set(self.probes):
             self._add(one)
         self.probes = list(seen)
+
+    def crowded(self, slowdown: float) -> None:
+        """Take in by how much other calls have just slowed the loop down (1: not at all)."""
+        self.slowdown += RATE_WEIGHT * (slowdown - self.slowdown)
 
     def weighed(self, transfer: Sample) -> None:
         """Take in pickling costs: a `Sample` of which only those fields count."""
@@ -377,6 +383,7 @@ class Opening:
             and self.worth_asking()
             and self.left > 4 * PROBES
             and not self._waits()
+            and self.slowdown < CROWDED  # then each item more holds up all the others' openings
         )
 
     def _choose(self, terms: Terms, sample: Sample) -> Forecast:
@@ -398,6 +405,7 @@ class Opening:
             memory_limit_bytes=terms.memory_limit_bytes,
             caller_rss_bytes=terms.caller_rss_bytes,
             shrinking=True,
+            loop_slowdown=self.slowdown,
         )
 
     def _doubt(self, terms: Terms, best: Forecast) -> Step | None:
@@ -407,6 +415,8 @@ class Opening:
             return None
         if sample.waits > WAITS or sample.own_threads > OWN_THREADS or not terms.machine.gil_enabled:
             return None
+        if self.slowdown > CROWDED:
+            return None  # others hold the lock, whatever these items do
         left_s = self.left * sample.item_s
         if self.gil_held is None:
             if left_s < WATCH_MIN_S or (terms.machine.usable_cores <= 1 and sample.waits < 0.1):

@@ -28,11 +28,12 @@ def choose(
     memory_limit_bytes: int | None = None,
     caller_rss_bytes: int = 0,
     shrinking: bool = False,
+    loop_slowdown: float = 1.0,
 ) -> tuple[Forecast, list[Forecast]]:
     """The candidate with the least forecast time, and the best of every other backend and number of workers.
 
     Serial is taken whenever nothing beats it by `MARGIN`. When it is not among ``backends``, the best of the others
-    is taken, refused or not.
+    is taken, refused or not. ``loop_slowdown``: how much longer an item takes in the loop than it would alone.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def choose(
         for workers in worker_counts(sample, machine, backend, n_items, max_workers):
             row = [
                 forecast(
-                    sample,
+                    replace(sample, item_s=sample.item_s * loop_slowdown) if backend == "serial" else sample,
                     costs,
                     machine,
                     backend,

@@ -117,6 +117,8 @@ class ProcessDriver:
         """The same, step by step: whoever goes through them may look at the results between two of them."""
         self._began = time.perf_counter()
         try:
+            if self.vigil.stop is not None:
+                self.team.heed(self.vigil.stop.fileno())
             self._carry_out(self.schedule.begin(self._began))
             while not self._is_over():
                 if self._mine is not None:

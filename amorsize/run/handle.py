@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import mmap
 import os
 import selectors
@@ -18,6 +19,13 @@ from amorsize import worker as child
 BLOCK: Final = 65536
 LEAVE_S: Final = 1.0  # an idle worker leaves in about 1 ms; one that hangs on its way out is killed after this
 SLOT_BYTES: Final = 16
+
+STARTING = _thread.RLock()
+"""multiprocessing looks after all its children whenever it starts one; closing one meanwhile, in another thread, would
+pull a descriptor away from under it."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=STARTING._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Slot:
@@ -164,7 +172,8 @@ class Handle:
         self.exitcode = self.process.exitcode
         if self.exitcode is None:  # SIGCHLD is ignored: the system has reaped it, and nobody can tell
             self.process._popen.returncode = 0
-        self.process.close()
+        with STARTING:
+            self.process.close()
 
     def abandon(self) -> None:
         """Close all that is held here for it."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from amorsize import worker as child
-from amorsize.run.handle import Handle, Slot, pidfd_of
+from amorsize.run.handle import STARTING, Handle, Slot, pidfd_of
 
 
 def start_worker(setup: child.Setup, data: Any, start_method: str) -> Handle:
@@ -67,7 +67,7 @@ def _spawn(setup: child.Setup, ours: socket.socket, theirs: socket.socket, slot:
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
         target=child.serve_spawned, args=(theirs,), daemon=True, name="amorsize"
     )
-    with _main_file_hidden() if setup.by_value else nullcontext():
+    with STARTING, _main_file_hidden() if setup.by_value else nullcontext():
         process.start()
     handle = Handle(ours, process.pid, None, slot)
     handle.process, handle.start_method = process, start_method

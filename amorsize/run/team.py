@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import selectors
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from amorsize import worker as child
@@ -53,6 +53,7 @@ class Team:
         self.start_method = start_method
         self.handles: dict[int, Handle] = {}
         self.leaving: list[Handle] = []
+        self.on_left: Callable[[], object] | None = None  # called when a worker that was let go has gone
         self._setup_frame: list[Any] | None = None
         if start_method != "fork":
             self._setup_frame = child.frame(child.READY, child.dumps(setup, setup.by_value))
@@ -114,8 +115,11 @@ class Team:
         messages: list[Message] = []
         gone: dict[int, Handle] = {}
         for key, mask in self._selector.select(timeout_s):
-            handle: Handle = key.data
+            handle: Handle | None = key.data
+            if handle is None:
+                continue  # somebody wants the caller to look up
             if self.handles.get(handle.number) is not handle:
+                self._see_off(handle)
                 continue
             if mask & selectors.EVENT_WRITE and not handle.write():
                 self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
@@ -134,6 +138,20 @@ class Team:
             messages.append(Message(handle.number, None, [handle]))
         return messages
 
+    def heed(self, fd: int) -> None:
+        """Come back from `wait` also when this descriptor can be read."""
+        self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def _see_off(self, handle: Handle) -> None:
+        """One that was let go has gone."""
+        if handle in self.leaving:
+            self.leaving.remove(handle)
+            if handle.pidfd is not None:
+                self._selector.unregister(handle.pidfd)
+            handle.reap()
+            if self.on_left is not None:
+                self.on_left()
+
     def _replace(self, number: int) -> bool:
         """Start a new worker in the place of one that has died while it waited for this map, which is nobody's news."""
         try:
@@ -151,11 +169,15 @@ class Team:
             return
         self._forget(handle)
         if self._warm and warm.keep(handle, self.setup):
+            if self.on_left is not None:
+                self.on_left()
             return
         if handle.process is not None and not handle.ready:
             handle.kill()  # it is still at its imports, which nobody need wait for
         handle.sock.close()
         self.leaving.append(handle)
+        if handle.pidfd is not None:
+            self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
 
     def end(self, number: int) -> None:
         """End one worker at once, whatever it is at; nothing more is heard of it."""

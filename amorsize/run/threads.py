@@ -10,6 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
+from contextvars import copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,6 +97,7 @@ class ThreadDriver:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._stop = False
+        self._context = copy_context()  # in which the caller's context variables can be seen
         self._broken: BaseException | None = None
         self._mail: SimpleQueue[_Report | None] | None = SimpleQueue() if by_mail or not source.indexable else None
         self._inboxes: dict[int, SimpleQueue[tuple[Span, Any] | None]] = {}
@@ -112,6 +115,8 @@ class ThreadDriver:
     def steps(self) -> Generator[None, None, Ran]:
         """The same, step by step: whoever goes through them may look at the results between two of them."""
         began = time.perf_counter()
+        if self.vigil.stop is not None:
+            self.vigil.stop.wake(self._end)
         try:
             for instruction in self.schedule.begin(began):
                 # One at a time: starting a thread takes 50-200 µs, and those that have begun want the lock meanwhile.
@@ -121,6 +126,8 @@ class ThreadDriver:
             while not self._ended.is_set():
                 self._turn()
                 yield
+            if self.vigil.stop is not None:
+                self.vigil.stop.check()
         except (Exception, GeneratorExit):
             self._dismiss()
             self._join()
@@ -239,7 +246,8 @@ class ThreadDriver:
 
     def _start(self, number: int) -> list[Event]:
         self._inboxes[number] = SimpleQueue()
-        thread = threading.Thread(target=self._work, args=(number,), daemon=True, name=f"amorsize-{number}")
+        work = partial(self._context.copy().run, self._work, number)
+        thread = threading.Thread(target=work, daemon=True, name=f"amorsize-{number}")
         try:
             thread.start()
         except RuntimeError:  # no more threads to be had: ulimit -u, pids.max, memory

@@ -6,10 +6,13 @@ It is a part of that loop, since a thread of its own would make forking unsafe.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from amorsize.facts import Ran
 from amorsize.model.events import Event
+
+if TYPE_CHECKING:
+    from amorsize.run.stop import Stop
 
 TICK_S: Final = 0.25
 
@@ -48,10 +51,13 @@ class Vigil:
     ----------
     poll : bool
         Whether the loop is only to do what can be done now: somebody else has something to do in its thread.
+    stop : Stop or None
+        Who may end the run from another thread.
     """
 
-    def __init__(self, tickers: Iterable[Ticker] = (), every_s: float = TICK_S) -> None:
+    def __init__(self, tickers: Iterable[Ticker] = (), every_s: float = TICK_S, stop: Stop | None = None) -> None:
         self.tickers = list(tickers)
+        self.stop = stop
         self.every_s = every_s
         self.poll = False
         self._next_s = 0.0
@@ -66,7 +72,9 @@ class Vigil:
         return min(waits, default=None)
 
     def look(self, now_s: float, pids: Sequence[int] = ()) -> list[Event]:
-        """Call the tickers, if it is time."""
+        """Call the tickers, if it is time. Raises `Stopped` when the run is to end."""
+        if self.stop is not None:
+            self.stop.check()
         if not self.tickers or now_s < self._next_s:
             return []
         self._next_s = now_s + self.every_s
