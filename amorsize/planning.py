@@ -199,7 +199,7 @@ def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
 
 def plan_of(execution: Execution) -> Plan:
     """The plan that a run of ``execute`` carried out."""
-    story = execution.story
+    request, story = execution.job.request, execution.job.story
     here = story.machine or share_of(machine())
     sample = story.sample or story.opening.sample()
     n = story.n_items
@@ -208,9 +208,9 @@ def plan_of(execution: Execution) -> Plan:
     before = story.loop_s if story.go is not None else 0.0
     best = _later(story.go, before) if story.go is not None else serial
     others = [_later(f, before) for f in story.alternatives if f.backend != "serial"]
-    if story.go is not None and not story.blind and "serial" in execution.request.backends:
+    if story.go is not None and not story.blind and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
-    asked = "an executor was" if execution.request.executor is not None else "processes were"
+    asked = "an executor was" if request.executor is not None else "processes were"
     why = f"{asked} asked for, and func may not run here: nothing was sampled"
     return Plan(
         backend=best.backend,
@@ -225,11 +225,11 @@ def plan_of(execution: Execution) -> Plan:
         warnings=tuple(story.warnings),
         alternatives=tuple(others),
         breakdown=best.breakdown,
-        data=execution.request.data,
+        data=request.data,
         sample=None if story.blind else sample,
         machine=here,
-        slowest=items_of(execution.records.slowest),
-        hungriest=items_of(execution.records.hungriest),
+        slowest=items_of(execution.job.records.slowest),
+        hungriest=items_of(execution.job.records.hungriest),
     )
 
 

@@ -32,6 +32,7 @@ class Story:
     sample: Sample | None = None
     machine: Machine | None = None
     warnings: list[str] = field(default_factory=list)
+    start_note: str | None = None  # why workers do not start by fork
 
     @property
     def loop_only_s(self) -> float:

@@ -30,16 +30,17 @@ def stream_results(
     flow = Flow(request.on_error, request.max_failures, ordered=ordered)
     window = _Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
     execution = Execution(request, flow, window=window.items, tickers=tickers)
+    job = execution.job
     steps = execution.steps()
     error: BaseException | None = None
     goes_on = True
     try:
         while goes_on:
-            execution.vigil.poll = False
+            job.vigil.poll = False
             goes_on, error = _step(steps)
             while ready := flow.take():
-                execution.window = window.weigh(ready)
-                if execution.driver is None:
+                job.window = window.weigh(ready)
+                if job.driver is None:
                     yield from ready
                     continue
                 taken, since = 0, perf_counter()
@@ -47,15 +48,15 @@ def stream_results(
                     yield value
                     taken += 1
                     if goes_on and perf_counter() - since > LOOK_S:
-                        execution.tell(Taken(taken, window.items))
-                        execution.vigil.poll = True
+                        job.tell(Taken(taken, window.items))
+                        job.vigil.poll = True
                         goes_on, error = _step(steps)
                         taken, since = 0, perf_counter()
                 if goes_on:
-                    execution.tell(Taken(taken, window.items))
+                    job.tell(Taken(taken, window.items))
         if error is not None:
             raise error
-        flow.finish(execution.source.item)
+        flow.finish(job.source.item)
     finally:
         steps.close()
 

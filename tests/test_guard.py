@@ -250,7 +250,7 @@ def test_the_guard_is_gone_with_its_team():
 
     execution = Execution(check(ef.square, range(50), backend="processes", start_method="fork", max_workers=2))
     assert execution.run_and_record() == [x * x for x in range(50)]
-    assert execution.vigil.tickers == []
+    assert execution.job.vigil.tickers == []
 
 
 def test_an_ordinary_death_is_not_called_want_of_memory():
