@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from amorsize.api import execute, machine, optimize
     from amorsize.errors import AmorsizeError
+    from amorsize.executor import Executor
     from amorsize.facts import Failure, Machine
     from amorsize.learn.history import History
     from amorsize.plans import Plan
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AmorsizeError",
+    "Executor",
     "Failure",
     "History",
     "Machine",
@@ -37,6 +39,7 @@ __all__ = [
 
 _HOME = {
     "AmorsizeError": ("amorsize.errors", "AmorsizeError"),
+    "Executor": ("amorsize.executor", "Executor"),
     "Failure": ("amorsize.facts", "Failure"),
     "History": ("amorsize.learn.history", "History"),
     "Machine": ("amorsize.facts", "Machine"),

@@ -39,6 +39,11 @@ def resolve_start_method(asked: str | None) -> tuple[str, str | None]:
     return _default_without_fork(), reason
 
 
+def start_method_beside_threads() -> str:
+    """The start method where the caller is going to have threads: as above, though never fork."""
+    return _default_without_fork() if sys.platform == "linux" else "spawn"
+
+
 def _unsafe_to_fork() -> str | None:
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:

@@ -274,8 +274,17 @@ class Team:
             kind = child.RUN_MARKED
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
             pickled, *buffers = child.dumps(marked, by_value)
+        self.send_pickled(number, kind, start, stop, [pickled, *buffers])
+
+    def send_pickled(self, number: int, kind: int, start: int, stop: int, dumped: Sequence[Any]) -> None:
+        """Have a worker run items that `worker.dumps` has pickled already."""
+        pickled, *buffers = dumped
         payload = child.SPAN.pack(start, stop) + pickled
         self._post(self.handles.get(number), child.frame(kind, [payload, *buffers]))
+
+    def listen(self, sock: socket.socket) -> None:
+        """Have `wait` return early when something arrives at this socket, which is for the caller to read."""
+        self._selector.register(sock, selectors.EVENT_READ, None)
 
     def _post(self, handle: Handle | None, parts: Sequence[Any]) -> None:
         if handle is None:
@@ -289,7 +298,9 @@ class Team:
         messages: list[Message] = []
         gone: dict[int, Handle] = {}
         for key, mask in self._selector.select(timeout_s):
-            handle: Handle = key.data
+            handle: Handle | None = key.data
+            if handle is None:
+                continue
             if self.handles.get(handle.number) is not handle:
                 continue
             if mask & selectors.EVENT_WRITE and not handle.write():
