@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future
-from functools import partial
 from math import ceil
 from typing import Any, ParamSpec, TypeVar
 
@@ -129,7 +128,11 @@ class Executor(StandardExecutor):
         return submitted.future
 
     def map(
-        self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int | None = None
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
     ) -> Generator[T, None, None]:
         """Have ``fn`` run on the items of ``iterables``, which are read at once; give the results in order.
 
@@ -195,25 +198,39 @@ class Executor(StandardExecutor):
         if is_being_imported_by_a_child():
             raise RuntimeError(UNGUARDED)
         request, share = self._request, max(1.0, self._cores / self._max_workers)
-        initializer = None
-        if request.initializer is not None:
-            initializer = partial(calls.initialize, request.initializer, request.initargs)
+        initializer = request.initializer
+        method = self._start_method or start_method_beside_threads()
+        by_value = main_is_interactive()
+        # Locks and queues of multiprocessing go to no process but one that is being started.
+        passed = (request.initargs,) if method != "fork" and _refuses_to_travel(request.initargs, by_value) else ()
         setup = worker.Setup(
             calls.run,
             keep_going=True,
-            initializer=initializer,
+            initializer=initializer and calls.initialize,
+            initargs=(initializer, *((request.initargs,) if not passed else ())),
             cores=share,
             native_threads=int(share) if self._max_workers > 1 and "numpy" in sys.modules else None,
-            by_value=main_is_interactive(),
+            by_value=by_value,
             timed=request.timeout_s is not None,
         )
-        method = self._start_method or start_method_beside_threads()
         try:
-            return Team(setup, None, method, self._max_workers + MAX_RESTARTS + 1)
+            team = Team(setup, None, method, self._max_workers + MAX_RESTARTS + 1)
         except OSError:
             raise
         except Exception as exc:
-            raise TransferError("initializer", None, worker.describe(request.initializer, exc)) from exc
+            raise TransferError("initializer", None, worker.describe((initializer, request.initargs), exc)) from exc
+        team.passed = passed
+        return team
+
+
+def _refuses_to_travel(initargs: tuple[Any, ...], by_value: bool) -> bool:
+    try:
+        worker.dumps(initargs, by_value)
+    except RuntimeError:
+        return True
+    except Exception:  # noqa: BLE001  (what else may be wrong with them will be said in its place)
+        return False
+    return False
 
 
 def _usable_cores() -> float:

@@ -316,14 +316,18 @@ def serve_forked(
         os._exit(code)
 
 
-def serve_spawned(sock: socket.socket, cores: float) -> None:
-    """Become a worker in a process that was started anew: the first frame brings the function."""
+def serve_spawned(sock: socket.socket, cores: float, passed: tuple[Any, ...] = ()) -> None:
+    """Become a worker in a process that was started anew: the first frame brings the function.
+
+    ``passed`` are initargs that multiprocessing hands over to none but a process that it starts: its locks and queues.
+    """
     _settle(cores)
     _join_family()
     try:
         slot = _receive_slot(sock)
         _, parts = receive(sock)
         setup = _load_setup(parts)
+        setup.initargs += passed
         serve(sock, setup, None, slot)
     except (EOFError, ConnectionError):
         return

@@ -1,7 +1,8 @@
 """CPython's own tests of executors, with `amorsize.Executor` in the place of ``ProcessPoolExecutor``.
 
     python tests/cpython_executors.py                         # executor, wait, as_completed
-    python tests/cpython_executors.py test_shutdown …         # other modules (from 3.12 on), to see what they say
+    python tests/cpython_executors.py test_shutdown …         # other modules (from 3.12 on), with strict=True, for
+                                                              # information: they look into private attributes
 
 Needs an interpreter that ships ``test.test_concurrent_futures``: a package from 3.12 on, one file before.
 """
@@ -23,6 +24,11 @@ def module(name):
     return import_module(f"{HOME}.{name}") if hasattr(home, "__path__") else home
 
 
+class Strict(amorsize.Executor):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, strict=True, **kwargs)
+
+
 def asked_for(names):
     """Those test classes of whole modules that are for worker processes."""
     mixins = tuple(getattr(module("util"), mixin) for mixin in MIXINS)
@@ -40,8 +46,9 @@ def usual():
 
 
 if __name__ == "__main__":
-    concurrent.futures.ProcessPoolExecutor = amorsize.Executor  # before the tests look for it
+    names = sys.argv[1:]
+    concurrent.futures.ProcessPoolExecutor = Strict if names else amorsize.Executor  # before the tests look for it
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    suite = unittest.TestSuite(map(load, asked_for(sys.argv[1:]) if sys.argv[1:] else usual()))
+    suite = unittest.TestSuite(map(load, asked_for(names) if names else usual()))
     result = unittest.TextTestRunner(verbosity=2).run(suite)
     sys.exit(not result.wasSuccessful() or not result.testsRun)

@@ -244,6 +244,8 @@ class Manager:
         except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
             self._cannot_start = exc
             return self._handle(Lost(number))
+        except Exception as exc:  # noqa: BLE001  (multiprocessing pickles what it passes on, and that may raise)
+            self._break(f"a worker process could not be started ({type(exc).__name__}: {exc})", exc)
         return []
 
     def _send(self, number: int, span: Span) -> list[Instruction]:
@@ -377,7 +379,7 @@ def is_exiting() -> bool:
 
 
 def _at_exit() -> None:
-    """Finish what is pending, as the standard library's executors do, before threads and children are done away with."""
+    """Finish what is pending, as the standard library's executors do, before threads and children go."""
     global _exiting
     _exiting = True
     managers = list(_running)
@@ -396,8 +398,8 @@ def _forget_the_callers() -> None:
     _running.clear()
 
 
-try:
-    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]  (earlier than atexit, as concurrent.futures)
+try:  # comes before atexit, and before the interpreter waits for threads
+    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
 except RuntimeError:  # it is on its way out already
     _exiting = True
 if hasattr(os, "register_at_fork"):

@@ -170,6 +170,7 @@ class Team:
         self.setup = setup
         self.data = data
         self.start_method = start_method
+        self.passed: tuple[Any, ...] = ()  # see worker.serve_spawned
         self.handles: dict[int, Handle] = {}
         self.leaving: list[Handle] = []
         self._setup_frame: list[Any] | None = None
@@ -244,7 +245,10 @@ class Team:
 
         self._send_slot(ours, at)
         process = multiprocessing.get_context(self.start_method).Process(  # type: ignore[attr-defined]
-            target=child.serve_spawned, args=(theirs, self.setup.cores), daemon=True, name=f"amorsize-{number}"
+            target=child.serve_spawned,
+            args=(theirs, self.setup.cores, self.passed),
+            daemon=True,
+            name=f"amorsize-{number}",
         )
         with _main_file_hidden() if self.setup.by_value else nullcontext():
             process.start()
