@@ -333,6 +333,8 @@ def serve_spawned(sock: socket.socket, cores: float, passed: tuple[Any, ...] = (
         return
     except BaseException:  # noqa: BLE001
         _report(sock)
+    finally:
+        sock.close()
 
 
 def _join_family() -> None:

@@ -235,8 +235,9 @@ class Manager:
                 case Finish():
                     self._finished = True
                 case Abandon():
-                    cause = loss(self._last_loss, None)
-                    self._break(f"no worker process could be kept alive: {cause}", self._cannot_start or cause)
+                    cause = self._cannot_start or loss(self._last_loss, None)
+                    how = f"could not be started ({cause})" if self._cannot_start else _how(self._last_loss)
+                    self._break(f"no worker process could be kept alive; the last {how}", cause)
 
     def _start(self, number: int) -> list[Instruction]:
         try:
@@ -334,9 +335,7 @@ class Manager:
         handle: Handle = message.parts[0]
         self._last_loss = handle
         if self.strict and message.worker in self.schedule.workers:
-            ended = loss(handle, None)
-            how = f"signal {ended.signal}" if ended.signal is not None else f"exit code {ended.exitcode}"
-            self._break(f"a worker process ended abruptly ({how}), and strict=True lets nothing go on after that", None)
+            self._break(f"a worker process {_how(handle)}, and strict=True lets nothing go on after that", None)
             return []
         at = handle.was_at
         return self._handle(Lost(message.worker, at if at >= 0 else None, idle=at == child.IDLE))
@@ -364,6 +363,13 @@ class Manager:
                 news.abort(error)
         for lot in self._lots.values():
             lot.abort(error)
+
+
+def _how(handle: Handle | None) -> str:
+    ended = loss(handle, None)
+    if ended.signal is not None:
+        return f"was ended by signal {ended.signal}"
+    return f"exited with code {ended.exitcode}" if ended.exitcode is not None else "has gone, nobody can tell how"
 
 
 AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
