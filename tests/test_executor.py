@@ -222,9 +222,8 @@ def test_an_item_of_a_map_that_ends_its_worker(executor, tmp_path, chunksize):
 def test_idle_workers_that_are_killed_are_replaced_when_there_is_work(executor):
     for _ in range(6):
         pid = executor.submit(xf.pid).result()
-        process = psutil.Process(pid)
-        process.kill()
-        until(lambda process=process: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: not runs(pid))
     assert executor.submit(xf.square, 2).result() == 4
 
 
@@ -234,9 +233,7 @@ def test_strict_breaks_as_the_standard_library_does(context):
         results = executor.map(xf.square, range(5))
         executor.submit(xf.square, 1)
         until(lambda: pending[0].running())
-        process = psutil.Process().children(recursive=True)
-        workers = [p for p in process if p.pid in worker_pids(executor)]
-        workers[0].kill()
+        os.kill(min(worker_pids(executor)), signal.SIGKILL)
         for future in pending:
             with pytest.raises(BrokenProcessPool, match="signal 9.*strict"):
                 future.result()
@@ -406,7 +403,7 @@ def test_an_idle_executor_does_nothing(executor):
     executor.submit(xf.square, 2).result()
     until(lambda: executor._manager._asleep)
     before = turns
-    psutil.Process(executor.submit(xf.pid).result()).cpu_times()
+    executor.submit(xf.square, 2).result()
     until(lambda: executor._manager._asleep)
     assert turns - before <= 4
     assert executor._manager._wait_s() is None
@@ -615,14 +612,14 @@ def test_in_a_forked_child_it_says_whose_it_is(tmp_path):
     try:
         executor.submit(id, 42)
     except RuntimeError as exc:
-        if "forked from" in str(exc):
-            return
+        os._exit("forked from" not in str(exc))
+    os._exit(2)
 
 if __name__ == "__main__":
     main("forkserver")
 """
     command, env = script(tmp_path, text)
-    command[1:3] = []  # the program forks beside the executor's thread, of which 3.12 warns
+    command[2] = "ignore"  # the program forks beside the executor's thread, of which 3.12 warns
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
