@@ -41,11 +41,12 @@ class Executor(StandardExecutor):
     Workers start when there is work for them, beside a thread of this process that looks after them; to fork there
     could deadlock the child (CPython gh-84559) and prints a warning from 3.12 on. So by default they start as the
     interpreter would start them, and by forkserver where that is fork: what is the default from 3.14 on holds on any
-    version. The first result then comes after about 60 ms (2 cores, CPython 3.11), and programs must guard their main
-    module with ``if __name__ == "__main__":``. An ``mp_context`` that says fork is obeyed: all workers are forked at
-    the first call, in the calling thread and before there is another (first result after 5 ms), and hold what the
-    caller held then. Only those that replace a lost one are forked beside the executor's own thread, as
-    `multiprocessing.Pool` does; by another method they would not hold what the others hold.
+    version. The first result then comes after 60 ms and as long as the main module takes to be imported once more (2
+    cores, CPython 3.11), and programs must guard that module with ``if __name__ == "__main__":``. An ``mp_context``
+    that says fork is obeyed: all workers are forked at the first call, in the calling thread and before there is the
+    other (first result after 10 ms), and hold what the caller held then. Only those that replace a lost one are forked
+    beside the executor's own thread, as `multiprocessing.Pool` does; by another method they would not hold what the
+    others hold.
 
     Parameters
     ----------

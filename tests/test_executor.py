@@ -144,7 +144,7 @@ def test_in_a_worker_it_keeps_to_the_workers_share(context):
 
 def test_exceptions_keep_their_type_and_show_where_they_come_from(executor):
     future = executor.submit(xf.raise_value_error, "text")
-    with pytest.raises(ValueError, match="^text$") as caught:
+    with pytest.raises(ValueError, match=r"^text$") as caught:
         future.result()
     assert "executor_functions.py" in str(caught.value.__cause__)
     assert isinstance(executor.submit(xf.raise_system_exit).exception(), SystemExit)
@@ -179,7 +179,7 @@ def test_what_cannot_be_pickled_fails_alone(executor, function):
 
 def test_results_that_cannot_travel_fail_alone(executor):
     locks, broken, good = executor.submit(xf.a_lock), executor.submit(xf.unloadable), executor.submit(xf.square, 2)
-    with pytest.raises(TransferError, match="the result cannot be pickled.*lock"):
+    with pytest.raises(TransferError, match=r"the result cannot be pickled.*lock"):
         locks.result()
     with pytest.raises(TransferError, match="cannot be rebuilt in the caller"):
         broken.result()
@@ -196,7 +196,7 @@ def test_a_call_that_kills_its_worker_is_repeated_once_and_others_are_untouched(
     others = [executor.submit(xf.square, i) for i in range(20)]
     lost = executor.submit(xf.kill_self, log)
     others += [executor.submit(xf.square, i) for i in range(20)]
-    with pytest.raises(WorkerLostError, match="a call of kill_self.*SIGKILL") as caught:
+    with pytest.raises(WorkerLostError, match=r"a call of kill_self.*SIGKILL") as caught:
         lost.result()
     assert (caught.value.signal, caught.value.exitcode, caught.value.index) == (9, None, None)
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -213,7 +213,7 @@ def test_an_item_of_a_map_that_ends_its_worker(executor, tmp_path, chunksize):
     log = str(tmp_path / "log")
     results = executor.map(xf.exit_at, [log] * 40, [25] * 40, range(40), chunksize=chunksize)
     assert [next(results) for _ in range(25)] == list(range(25))
-    with pytest.raises(WorkerLostError, match="item 25 of a map of exit_at.*code 7") as caught:
+    with pytest.raises(WorkerLostError, match=r"item 25 of a map of exit_at.*code 7") as caught:
         next(results)
     assert (caught.value.index, caught.value.exitcode) == (25, 7)
     assert xf.notes(log).count("25") == 2
@@ -235,7 +235,7 @@ def test_strict_breaks_as_the_standard_library_does(context):
         until(lambda: pending[0].running())
         os.kill(min(worker_pids(executor)), signal.SIGKILL)
         for future in pending:
-            with pytest.raises(BrokenProcessPool, match="signal 9.*strict"):
+            with pytest.raises(BrokenProcessPool, match=r"signal 9.*strict"):
                 future.result()
         with pytest.raises(BrokenProcessPool):
             next(results)
@@ -254,7 +254,7 @@ def test_a_call_that_runs_too_long_is_ended_alone(context):
     with Executor(2, mp_context=context, timeout=0.3) as executor:
         late = executor.submit(xf.sleep)
         good = [executor.submit(xf.square, i) for i in range(10)]
-        with pytest.raises(ItemTimeoutError, match="a call of sleep.*timeout=0.3") as caught:
+        with pytest.raises(ItemTimeoutError, match=r"a call of sleep.*timeout=0.3") as caught:
             late.result()
         assert isinstance(caught.value, TimeoutError)
         assert [f.result() for f in good] == [i * i for i in range(10)]
@@ -443,7 +443,7 @@ def test_an_initializer_that_raises_breaks_the_executor(context):
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_an_initializer_that_cannot_be_pickled_is_refused_at_once(method):
     executor = Executor(1, mp_context=multiprocessing.get_context(method), initializer=xf.set_state, initargs=(gen(),))
-    with pytest.raises(TransferError, match="initializer.*generator"):
+    with pytest.raises(TransferError, match=r"initializer.*generator"):
         executor.submit(xf.square, 2)
     executor.shutdown()
 

@@ -249,8 +249,6 @@ class Schedule:
         elif fixed is not None:
             self.lots[lot].fixed = fixed
         self._append(start, stop, lot)
-        if self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
-            self.wanted = self.asked
 
     def _on_dropped(self, lot: int | None) -> None:
         kept: deque[tuple[int, int | None, int]] = deque()
@@ -296,6 +294,8 @@ class Schedule:
         staying = len(self._alive()) - len(self._leaving)
         if not self.is_open:
             return [] if self._alive() else [self._start()]  # all had left already when this item came back
+        if self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
+            self.wanted = self.asked
         work = self.fresh + len(self.again) + len(self.quiet)
         return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
 
@@ -366,8 +366,8 @@ class Schedule:
             out = self._blame(spans.pop(0), event)
         elif spans or not worker.ready or (self._left() and not self.is_open):
             self.restarts += 1
-            if not worker.ready:
-                self.wanted -= 1  # fewer workers: one that cannot even begin is not replaced
+            if not worker.ready:  # fewer workers: one that cannot even begin is not replaced
+                self.wanted = max(self.wanted - 1, int(self.serves))
                 self._refused_s = self.now_s
         self.again.extend(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:

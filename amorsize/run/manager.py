@@ -10,8 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amorsize import worker as child
 from amorsize.calls import Call, culprit
@@ -40,6 +39,9 @@ from amorsize.run.drive import look_every_s, loss, who_is_at_what
 from amorsize.run.outcome import failure_from
 from amorsize.run.pending import Batch, Lot, Singles, Submitted, Unwanted
 from amorsize.run.team import Handle, Message, Team
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
 
 
 class Manager:
@@ -70,6 +72,7 @@ class Manager:
         self._lots: dict[int, Lot] = {0: self._singles}
         self._next_lot, self._next_index = 1, 0
         self._refused: dict[int, TransferError] = {}  # calls that cannot be pickled
+        self._look_s, self._next_look_s = look_every_s(timeout_s), 0.0
         self._asleep = False
         self._closing = self._cancels = self._finished = False
         self._last_loss: Handle | None = None
@@ -100,7 +103,7 @@ class Manager:
         """
         with self.lock:
             if self.broken is not None:
-                raise BrokenProcessPool(self.broken)
+                raise _broken(self.broken)
             if self._closing:
                 raise RuntimeError(AFTER_EXIT if is_exiting() else AFTER_SHUTDOWN)
             self._inbox.append(news)
@@ -151,11 +154,14 @@ class Manager:
         for message in messages:
             self._carry_out(self._on_message(message))
         self._take_news()
-        if self.schedule.timeout_s is not None and self.schedule.in_flight:
+        if self._look_s is not None and self.schedule.in_flight and time.perf_counter() >= self._next_look_s:
             self._tell(Tick(who_is_at_what(self.team)))
+            self._next_look_s = time.perf_counter() + self._look_s
 
     def _wait_s(self) -> float | None:
-        return look_every_s(self.schedule.timeout_s) if self.schedule.in_flight else None
+        if self._look_s is None or not self.schedule.in_flight:
+            return None
+        return max(0.0, self._next_look_s - time.perf_counter())
 
     def _take_news(self) -> None:
         closing = self._closing  # first, so that whatever was submitted before is in the inbox by now
@@ -348,7 +354,7 @@ class Manager:
             self.broken = f"{why}. Make a new Executor; this one takes no more calls."
 
         def error() -> BrokenProcessPool:
-            broken = BrokenProcessPool(self.broken)
+            broken = _broken(self.broken or why)
             broken.__cause__ = cause
             return broken
 
@@ -363,6 +369,12 @@ class Manager:
                 news.abort(error)
         for lot in self._lots.values():
             lot.abort(error)
+
+
+def _broken(why: str) -> BrokenProcessPool:
+    from concurrent.futures.process import BrokenProcessPool  # 20 ms, and hardly ever needed
+
+    return BrokenProcessPool(why)
 
 
 def _how(handle: Handle | None) -> str:
