@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from amorsize.api import execute, machine, optimize
     from amorsize.asynchronous import execute_async
     from amorsize.errors import AmorsizeError
+    from amorsize.executor import Executor
     from amorsize.facts import Failure, Machine
     from amorsize.learn.history import History
     from amorsize.limits import Limits
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AmorsizeError",
+    "Executor",
     "Failure",
     "History",
     "Limits",
@@ -41,6 +43,7 @@ __all__ = [
 
 _HOME = {
     "AmorsizeError": ("amorsize.errors", "AmorsizeError"),
+    "Executor": ("amorsize.executor", "Executor"),
     "Failure": ("amorsize.facts", "Failure"),
     "History": ("amorsize.learn.history", "History"),
     "Limits": ("amorsize.limits", "Limits"),

@@ -38,17 +38,25 @@ class WorkerLostError(AmorsizeError):
         The number of the signal that ended it (9 is SIGKILL).
     oom : bool
         Whether the kernel's out-of-memory killer is known to have been at work.
+    call : str or None
+        Of an `Executor`: the name of the function that was called; ``index`` is then None unless it was a ``map``.
     """
 
     def __init__(
-        self, index: int | None, exitcode: int | None = None, signal: int | None = None, oom: bool = False
+        self,
+        index: int | None,
+        exitcode: int | None = None,
+        signal: int | None = None,
+        oom: bool = False,
+        call: str | None = None,
     ) -> None:
-        self.index, self.exitcode, self.signal, self.oom = index, exitcode, signal, oom
-        super().__init__(index, exitcode, signal, oom)
+        self.index, self.exitcode, self.signal, self.oom, self.call = index, exitcode, signal, oom, call
+        super().__init__(index, exitcode, signal, oom, call)
 
     def __str__(self) -> str:
-        where = "before its first item" if self.index is None else f"at item {self.index}, also when repeated alone"
-        keep = " on_error='collect' keeps all other results." if self.index is not None else ""
+        at_item = self.index is not None or self.call is not None
+        where = f"at {_place(self.index, self.call)}, also when repeated alone" if at_item else "before its first item"
+        keep = " on_error='collect' keeps all other results." if at_item and self.call is None else ""
         if self.oom:
             why = "the kernel ended it for want of memory"
             advice = "Use fewer workers (max_workers=), smaller items, or set memory_limit=."
@@ -56,9 +64,9 @@ class WorkerLostError(AmorsizeError):
             why = f"it was ended by {_signal_name(self.signal)}"
             advice = _SIGNAL_ADVICE.get(self.signal, _CRASH_ADVICE)
         elif self.exitcode is None:
-            why = "nobody can tell how it ended" if self.index is not None else "it could not be started"
+            why = "nobody can tell how it ended" if at_item else "it could not be started"
             advice = "Look for limits on processes and memory (ulimit -u, pids.max), or use backend='auto'."
-        elif self.index is None:
+        elif not at_item:
             why = f"it exited with code {self.exitcode}"
             advice = (
                 "What it printed may say why. Workers that are not forked import the program's main module again: "
@@ -82,21 +90,24 @@ class ItemTimeoutError(AmorsizeError, TimeoutError):
 
     Attributes
     ----------
-    index : int
+    index : int or None
         Position in ``data`` of the item.
     timeout_s : float
         How long it was allowed to run, in seconds.
+    call : str or None
+        Of an `Executor`: the name of the function that was called; ``index`` is then None unless it was a ``map``.
     """
 
-    def __init__(self, index: int, timeout_s: float) -> None:
-        self.index, self.timeout_s = index, timeout_s
-        super().__init__(index, timeout_s)
+    def __init__(self, index: int | None, timeout_s: float, call: str | None = None) -> None:
+        self.index, self.timeout_s, self.call = index, timeout_s, call
+        super().__init__(index, timeout_s, call)
 
     def __str__(self) -> str:
+        others = ", repeat it (retries=), or keep all other results with on_error='collect'" if not self.call else ""
         return (
-            f"item {self.index} ran longer than timeout={self.timeout_s:g} s, and was ended. It may "
-            "wait for something that never comes: run func on that item alone. Give it more time (timeout=), repeat it "
-            "(retries=), or keep all other results with on_error='collect'."
+            f"{_place(self.index, self.call)} ran longer than timeout={self.timeout_s:g} s, and was ended. "
+            "It may wait for something that never comes: run func on that item alone. Give it more time "
+            f"(timeout=){others}."
         )
 
 
@@ -106,7 +117,7 @@ class TransferError(AmorsizeError, pickle.PicklingError):
     Attributes
     ----------
     what : str
-        Which object it was: ``"func"``, ``"item"``, ``"result"`` or ``"initializer"``.
+        Which object it was: ``"func"``, ``"item"``, ``"result"`` or ``"initializer"``; of an `Executor` ``"call"``.
     index : int or None
         Position in ``data`` of the item concerned, if one is.
     detail : str
@@ -118,7 +129,9 @@ class TransferError(AmorsizeError, pickle.PicklingError):
         super().__init__(what, index, detail)
 
     def __str__(self) -> str:
-        named = {"item": f"item {self.index}", "func": "func", "result": f"the result of item {self.index}"}
+        named = {"func": "func"}
+        if self.index is not None:
+            named |= {"item": f"item {self.index}", "result": f"the result of item {self.index}"}
         return (
             f"{named.get(self.what, f'the {self.what}')} cannot be pickled to cross between processes: {self.detail}. "
             "Open files, locks, sockets and generators cannot: pass what is needed to build them (a path, say) and "
@@ -229,6 +242,11 @@ class RemoteTraceback(Exception):  # noqa: N818  (it is never raised: it only sh
 
     def __str__(self) -> str:
         return f"in the worker:\n{self.text}"
+
+
+def _place(index: int | None, call: str | None) -> str:
+    item = "" if index is None else f"item {index}"
+    return item if call is None else f"{item} of a map of {call}" if item else f"a call of {call}"
 
 
 def _signal_name(number: int) -> str:

@@ -39,6 +39,11 @@ def resolve_start_method(asked: str | None) -> tuple[str, str | None]:
     return _default_without_fork(), reason
 
 
+def start_method_beside_threads() -> str:
+    """The start method where the caller is going to have threads: as above, though never fork."""
+    return _default_without_fork() if sys.platform == "linux" else "spawn"
+
+
 def _unsafe_to_fork() -> str | None:
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
@@ -63,8 +68,22 @@ def _default_without_fork() -> str:
     if context is not None:
         chosen = context._default_context.get_start_method(allow_none=True)
     if chosen is None or chosen == "fork":
-        return "forkserver"
+        return "forkserver" if not _server_is_the_parents else "spawn"
     return str(chosen)
+
+
+_server_is_the_parents = False
+"""Whether this process was forked from one that may have had a fork server: multiprocessing would wait for that here,
+find that it is no child of this process, and raise ChildProcessError (up to CPython 3.13 at least)."""
+
+
+def _note_fork() -> None:
+    global _server_is_the_parents
+    _server_is_the_parents = _server_is_the_parents or "multiprocessing.forkserver" in sys.modules
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def main_is_interactive() -> bool:

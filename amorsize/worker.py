@@ -330,8 +330,11 @@ def serve_forked(
         os._exit(code)
 
 
-def serve_spawned(sock: socket.socket) -> None:
-    """Become a worker in a process that was started anew: frames bring the function, and when it is parked, another."""
+def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
+    """Become a worker in a process that was started anew: frames bring the function, and when it is parked, another.
+
+    ``passed`` are initargs that multiprocessing hands over to none but a process that it starts: its locks and queues.
+    """
     _settle()
     _join_family()
     try:
@@ -340,6 +343,7 @@ def serve_spawned(sock: socket.socket) -> None:
             _, parts = receive(sock)
             sock.settimeout(None)
             setup = _load_setup(parts)
+            setup.initargs += passed
             del parts
             sock.settimeout(serve(sock, setup, None, slot))
             del setup  # nothing of that map need be kept in memory while nobody knows what comes next
@@ -348,6 +352,8 @@ def serve_spawned(sock: socket.socket) -> None:
         return
     except BaseException:  # noqa: BLE001
         _report(sock)
+    finally:
+        sock.close()
 
 
 def _collect_garbage() -> None:

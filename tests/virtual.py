@@ -2,16 +2,19 @@
 
 import heapq
 import random
+from dataclasses import replace
 
 from amorsize.model.events import (
     CALLER,
     Abandon,
+    Closed,
     Done,
     Ended,
     Fail,
     Finish,
     Kill,
     Lost,
+    More,
     Ready,
     Retire,
     Running,
@@ -99,7 +102,7 @@ class Run:
         flying = self.sent[number]
         assert not (span.alone and flying), "an item to be alone was sent behind others"
         assert not any(other.alone for other in flying), "something was sent behind an item to be alone"
-        flying.append(type(span)(span.start, min(span.stop, self.n), span.alone))
+        flying.append(replace(span, stop=min(span.stop, self.n)))
         if span.stop > self.n:
             self.tell(Ended(self.n))
         if len(flying) == 1:
@@ -158,6 +161,30 @@ class Run:
             assert queued + flying + done == self.n
         mine = sum(len(span) for spans in self.sent.values() for span in spans)
         assert flying == mine
+
+
+class OpenRun(Run):
+    """Lots of items that come one after the other: ``lots`` holds how many items, and how many of them per chunk."""
+
+    def __init__(self, lots, workers, seed, **options):
+        super().__init__(0, workers, seed, is_open=True, **options)
+        self.coming = list(lots)
+        self.sizes = {}  # lot -> sizes of the chunks sent
+
+    def go(self):
+        for number, (items, fixed) in enumerate(self.coming):
+            self.later(self.random.random() * len(self.coming) * 0.02, self.on_more, number, items, fixed)
+        self.later(0.03 * len(self.coming), self.tell, Closed())
+        return super().go()
+
+    def on_more(self, number, items, fixed):
+        first, self.n = self.n, self.n + items
+        self.tell(More(first, self.n, number, fixed))
+
+    def on_send(self, number, span):
+        assert all(other.lot == span.lot for other in self.sent[number])
+        self.sizes.setdefault(span.lot, []).append(len(span))
+        super().on_send(number, span)
 
 
 def is_whole(run):

@@ -100,6 +100,13 @@ class More:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Items that were never handed out are no longer wanted: those of one lot, or (None) of every lot."""
+
+    lot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """No more items will come to a schedule that was ``open``."""
 
@@ -142,7 +149,7 @@ class Tick:
     running: tuple[Running, ...] = ()
 
 
-Event = Ready | Done | Lost | Ended | Fell | More | Closed | Taken | Resize | Recycle | Tick
+Event = Ready | Done | Lost | Ended | Fell | More | Dropped | Closed | Taken | Resize | Recycle | Tick
 
 # --- instructions -----------------------------------------------------------------------------------------------
 
@@ -182,6 +189,7 @@ class Fail:
 
     index: int
     why: Why = "raised"
+    lot: int = 0
 
 
 @dataclass(frozen=True, slots=True)

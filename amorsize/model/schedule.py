@@ -26,6 +26,7 @@ from amorsize.model.events import (
     Abandon,
     Closed,
     Done,
+    Dropped,
     Ended,
     Event,
     Fail,
@@ -58,6 +59,9 @@ CALLER_SPAN_S: Final = 1e-3
 RATE_WEIGHT: Final = 0.3
 """Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
+ASK_AGAIN_S: Final = 1.0
+"""How long an open schedule does with fewer workers after one could not begin, before it tries to have them all."""
+
 READ_AHEAD_DEPTH: Final = 3
 """Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
 
@@ -70,6 +74,7 @@ class Lot:
     evidence: int = 1
     fixed: int | None = None
     fresh: int = 0  # items never handed out, as far as their number is known
+    left: int = 0  # items not done, where lots come and go
 
 
 @dataclass(slots=True)
@@ -113,7 +118,7 @@ class Schedule:
         Whether a worker ends its spans in the order in which it was sent them; else it is sent one at a time.
     is_open : bool
         Whether more items may come (`More`) until it is `Closed`; workers are then started as they are needed, and
-        wait when there is nothing to do.
+        wait when there is nothing to do. Lots are forgotten when they are done.
     """
 
     def __init__(
@@ -138,7 +143,7 @@ class Schedule:
         self.lots: dict[int, Lot] = {0: Lot(item_s, max(1, evidence), fixed)}
         self.again: deque[Span] = deque()
         self.quiet: deque[Span] = deque()
-        self.wanted = workers
+        self.wanted = self.asked = workers
         self.ceiling: int | None = None  # workers that memory has room for, once that was short
         self.retries = retries
         self.per_chunk_s = per_chunk_s
@@ -149,10 +154,12 @@ class Schedule:
         self.crew = crew
         self.in_order = in_order
         self.is_open = is_open
+        self.serves = is_open  # calls of all kinds, from many callers, whether or not more may still come
         self.workers: dict[int, _Worker] = {}
         self.tries: dict[int, int] = {}
         self.deaths: dict[int, int] = {}
         self.done = 0
+        self.fresh = 0  # items never handed out, of all lots
         self.ahead = 0  # items handed out whose results nobody has taken, where that is limited
         self.in_flight = 0  # spans
         self.restarts = 0
@@ -161,6 +168,7 @@ class Schedule:
         self.abandoned = False
         self.finished = False
         self.now_s = 0.0
+        self._refused_s = 0.0  # when a worker last could not begin
         self._next_worker = 0
         self._coming: set[int] = set()  # workers that are not ready yet
         self._leaving: set[int] = set()
@@ -170,10 +178,13 @@ class Schedule:
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
-    def begin(self, now_s: float = 0.0) -> list[Instruction]:
-        """First instructions: start the workers; the caller may take a span at once."""
+    def begin(self, now_s: float = 0.0, *, eager: bool = False) -> list[Instruction]:
+        """First instructions: start the workers; the caller may take a span at once.
+
+        ``eager``: all workers now, even if it is open; else they start there as they are needed.
+        """
         self.now_s = now_s
-        out: list[Instruction] = [] if self.is_open else [self._start() for _ in range(self.wanted)]
+        out: list[Instruction] = [self._start() for _ in range(self.wanted)] if eager or not self.is_open else []
         if self.caller_helps:
             self.workers[CALLER] = _Worker(ready=True)
         return out + self._assign(list(self.workers))
@@ -204,8 +215,9 @@ class Schedule:
             case Fell():
                 self._on_fell(event)
             case More(start, stop, lot, fixed):
-                self.lots.setdefault(lot, Lot(fixed=fixed))
-                self._append(start, stop, lot)
+                self._on_more(start, stop, lot, fixed)
+            case Dropped(lot_or_all):
+                self._on_dropped(lot_or_all)
             case Closed():
                 self.is_open = False
             case Taken(items, window):
@@ -231,9 +243,40 @@ class Schedule:
             return
         if stop is not None:
             self.lots[lot].fresh += stop - start
+            self.lots[lot].left += stop - start
+            self.fresh += stop - start
         if self.segments and self.segments[-1][1:] == (start, lot):
             start = self.segments.pop()[0]
         self.segments.append((start, stop, lot))
+
+    def _on_more(self, start: int, stop: int, lot: int, fixed: int | None) -> None:
+        if lot not in self.lots:
+            self.lots[lot] = Lot(fixed=fixed)
+        elif fixed is not None:
+            self.lots[lot].fixed = fixed
+        self._append(start, stop, lot)
+
+    def _on_dropped(self, lot: int | None) -> None:
+        kept: deque[tuple[int, int | None, int]] = deque()
+        for segment in self.segments:
+            start, stop, number = segment
+            if stop is None or lot not in (None, number):
+                kept.append(segment)
+                continue
+            self.lots[number].fresh -= stop - start
+            self.fresh -= stop - start
+            self._count(number, stop - start)
+        self.segments = kept
+
+    def _count(self, number: int, items: int) -> None:
+        """So many items of a lot are done. A lot that is done is forgotten where lots come and go."""
+        self.done += items
+        lot = self.lots.get(number)
+        if not self.serves or lot is None:
+            return
+        lot.left -= items
+        if lot.left <= 0 and number:
+            del self.lots[number]
 
     def _start(self) -> Start:
         number = self._next_worker
@@ -259,10 +302,12 @@ class Schedule:
             return []
         if not self.is_open and self.wanted > 0:
             return [self._start()]  # all had left already when this item came back
+        if self.is_open and self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
+            self.wanted = self.asked
         if self.wanted <= 0:
             self._abandon()
             return self._assign([])
-        work = sum(lot.fresh for lot in self.lots.values()) + len(self.again) + len(self.quiet)
+        work = self.fresh + len(self.again) + len(self.quiet)
         return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
 
     def _on_done(self, event: Done) -> list[Instruction]:
@@ -277,22 +322,27 @@ class Schedule:
             self._return([Span(span.start + ran, span.stop, span.alone, span.quiet, span.lot)])
         if ran:
             self._learn(span.lot, ran, event)
-        self.done += ran
+        if self.deaths and span.alone and not event.failed:
+            self.deaths.pop(span.start, None)
         out: list[Instruction] = []
         for index in event.failed:
+            ran -= 1
             out += self._failed(index, span.lot)
+        self._count(span.lot, ran)
         if event.worker == CALLER:
             self._dismiss_caller()
         return out
 
     def _failed(self, index: int, lot: int, why: Why = "raised") -> list[Instruction]:
-        """This item, counted as done, raised or ran too long: repeat it, or it has failed for good."""
-        self.tries[index] = tries = self.tries.get(index, 0) + 1
+        """This item raised or ran too long: repeat it, or it has failed for good."""
+        tries = self.tries.pop(index, 0) + 1
         if tries <= self.retries:
-            self.done -= 1
+            self.tries[index] = tries
             self.again.append(Span(index, index + 1, lot=lot))
             return []
-        return [Fail(index, why)]
+        self.deaths.pop(index, None)
+        self._count(lot, 1)
+        return [Fail(index, why, lot)]
 
     def _learn(self, number: int, items: int, event: Done) -> None:
         lot = self.lots.get(number)
@@ -325,9 +375,11 @@ class Schedule:
         self.in_flight -= len(spans)
         if spans and worker.ready and not event.idle:
             out = self._blame(spans.pop(0), event)
-        elif spans or not worker.ready or self._left():
+        elif spans or not worker.ready or (self._left() and not self.is_open):
             self.restarts += 1
-            self.wanted -= not worker.ready  # fewer workers: one that cannot even begin is not replaced
+            if not worker.ready:  # fewer workers: one that cannot even begin is not replaced
+                self.wanted = max(self.wanted - 1, int(self.serves))
+                self._refused_s = self.now_s
         self._return(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
             self._abandon()
@@ -360,10 +412,12 @@ class Schedule:
             return []
         # What the worker had already run of this span died with it.
         self._put_back(span, item)
-        self.deaths[item] = self.deaths.get(item, 0) + (not event.shed)
-        if self.deaths[item] > 1:
-            self.done += 1
-            return [Fail(item, "lost")]
+        deaths = self.deaths.pop(item, 0) + (not event.shed)
+        if deaths > 1:
+            self._count(span.lot, 1)
+            return [Fail(item, "lost", span.lot)]
+        if deaths:
+            self.deaths[item] = deaths
         self._repeat(item, item + 1, span.lot, event.oom)
         return []
 
@@ -396,7 +450,6 @@ class Schedule:
             worker.flying.popleft()
             self._put_back(span, one.item)
             self._return(worker.flying)
-            self.done += 1
             out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
             if self._may_replace():
                 out.append(self._start())
@@ -408,6 +461,7 @@ class Schedule:
         )
         for number, known in self.lots.items():
             known.fresh = sum((b or 0) - a for a, b, lot in self.segments if lot == number)
+        self.fresh = sum(known.fresh for known in self.lots.values())
         for worker in self.workers.values():
             for place, span in enumerate(worker.flying):
                 if span.stop > length:
@@ -499,7 +553,10 @@ class Schedule:
         if not self.segments:
             self._starve()
             return None
-        lot = self.lots[self.segments[0][2]]
+        number_of_lot = self.segments[0][2]
+        if self.serves and worker.flying and worker.flying[-1].lot != number_of_lot:
+            return None  # it may be long before that ends, and it may even wait for this
+        lot = self.lots[number_of_lot]
         size = lot.fixed or next_chunk(
             self._fresh(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
         )
@@ -513,7 +570,7 @@ class Schedule:
         return self._cut(min(size, allowed))
 
     def _depth(self, lot: Lot, size: int) -> int:
-        if not self.in_order or (self.is_open and lot.fixed == 1):
+        if not self.in_order or (self.serves and lot.fixed == 1):
             return 1  # calls that may wait for each other must not queue behind each other
         if self.window is not None:
             return READ_AHEAD_DEPTH
@@ -558,6 +615,7 @@ class Schedule:
         end = start + size if stop is None else min(start + size, stop)
         if stop is not None:
             self.lots[lot].fresh -= end - start
+            self.fresh -= end - start
         if stop is not None and end >= stop:
             self.segments.popleft()
         else:
@@ -591,7 +649,7 @@ class Schedule:
         """Items never handed out so far; None when the source's end is unknown."""
         if self.segments and self.segments[-1][1] is None:
             return None
-        return sum(lot.fresh for lot in self.lots.values())
+        return self.fresh
 
     def _left(self) -> bool:
         return bool(self.segments or self.again or self.quiet)
@@ -618,6 +676,10 @@ class Schedule:
         """Everything that is neither done nor in flight, in order: what a caller that takes over must run."""
         spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in (*self.again, *self.quiet)]
         return sorted([*spans, *((start, stop) for start, stop, _ in self.segments)], key=lambda s: s[0])
+
+    def never_sent(self, lot: int | None = None) -> list[tuple[int, int, int]]:
+        """Ranges that were never handed out, with their lot: what `Dropped` would drop."""
+        return [(a, b, number) for a, b, number in self.segments if b is not None and lot in (None, number)]
 
     def counts(self) -> tuple[int | None, int, int]:
         """Items queued (None: unknown), in flight, and done; their sum is the number of items taken on."""

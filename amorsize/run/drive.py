@@ -54,6 +54,21 @@ def look_every_s(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else max(1e-3, min(LONGEST_LOOK_S, timeout_s / LOOKS_PER_TIMEOUT))
 
 
+def who_is_at_what(team: Team) -> tuple[Running, ...]:
+    """Which worker is at which item, and for how long."""
+    now_ns = time.monotonic_ns()
+    seen = ((number, handle.item_and_start()) for number, handle in team.handles.items())
+    return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
+
+
+def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
+    """How a worker ended, as an error."""
+    code = handle.exitcode if handle is not None else None
+    killed = code is not None and code < 0
+    signal = -code if killed and code is not None else None
+    return WorkerLostError(index, None if killed else code, signal, oom, call=call)
+
+
 class ProcessDriver:
     """Runs what a schedule says on a team of processes.
 
@@ -181,9 +196,7 @@ class ProcessDriver:
         return self.schedule.handle(event, time.perf_counter())
 
     def _running(self) -> tuple[Running, ...]:
-        now_ns = time.monotonic_ns()
-        seen = ((number, handle.item_and_start()) for number, handle in self.team.handles.items())
-        return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
+        return who_is_at_what(self.team)
 
     def _is_over(self) -> bool:
         return self._finished or self.outcome.doomed
@@ -363,8 +376,5 @@ class ProcessDriver:
         return self.outcome.last_error[index]
 
     def _loss_of(self, index: int | None) -> Failure:
-        code = self._last_loss.exitcode if self._last_loss is not None else None
-        killed = code is not None and code < 0
-        signal = -code if killed and code is not None else None
-        error = WorkerLostError(index, None if killed else code, signal, self._last_oom)
+        error = loss(self._last_loss, index, oom=self._last_oom)
         return Failure(-1 if index is None else index, error, str(error))

@@ -16,8 +16,11 @@ from amorsize import worker as child
 from amorsize.run.handle import STARTING, Handle, Slot, pidfd_of
 
 
-def start_worker(setup: child.Setup, data: Any, start_method: str) -> Handle:
-    """Start one; a forked one holds function and items already. Raises OSError if it cannot."""
+def start_worker(setup: child.Setup, data: Any, start_method: str, passed: tuple[Any, ...] = ()) -> Handle:
+    """Start one; a forked one holds function and items already. Raises OSError if it cannot.
+
+    ``passed``: see `amorsize.worker.serve_spawned`.
+    """
     forks = start_method == "fork"
     with _signals_held() if forks else nullcontext() as mask:
         ours, theirs = socket.socketpair()
@@ -26,7 +29,7 @@ def start_worker(setup: child.Setup, data: Any, start_method: str) -> Handle:
             if forks:
                 handle = _fork(setup, data, ours, theirs, slot, mask)
             else:
-                handle = _spawn(setup, ours, theirs, slot, start_method)
+                handle = _spawn(setup, ours, theirs, slot, start_method, passed)
         except BaseException:
             ours.close()
             slot.close()
@@ -57,7 +60,14 @@ def _fork(setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.soc
     return Handle(ours, pid, write_end, slot)
 
 
-def _spawn(setup: child.Setup, ours: socket.socket, theirs: socket.socket, slot: Slot, start_method: str) -> Handle:
+def _spawn(
+    setup: child.Setup,
+    ours: socket.socket,
+    theirs: socket.socket,
+    slot: Slot,
+    start_method: str,
+    passed: tuple[Any, ...],
+) -> Handle:
     import multiprocessing
 
     if slot.fd is None:
@@ -65,7 +75,7 @@ def _spawn(setup: child.Setup, ours: socket.socket, theirs: socket.socket, slot:
     else:
         socket.send_fds(ours, [child.HELLO], [slot.fd])
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
-        target=child.serve_spawned, args=(theirs,), daemon=True, name="amorsize"
+        target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
     )
     with STARTING, _main_file_hidden() if setup.by_value else nullcontext():
         process.start()

@@ -51,6 +51,7 @@ class Team:
         self.setup = setup
         self.data = data
         self.start_method = start_method
+        self.passed: tuple[Any, ...] = ()  # see worker.serve_spawned
         self.handles: dict[int, Handle] = {}
         self.leaving: list[Handle] = []
         self.on_left: Callable[[], object] | None = None  # called when a worker that was let go has gone
@@ -67,7 +68,7 @@ class Team:
         """Start a worker under this number; it answers READY when it can take items. Raises OSError if it cannot."""
         handle = warm.take(self.setup, self.start_method) if self._warm else None
         if handle is None:
-            handle = start_worker(self.setup, self.data, self.start_method)
+            handle = start_worker(self.setup, self.data, self.start_method, self.passed)
         else:
             handle.untried = True
         self._welcome(number, handle)
@@ -96,6 +97,11 @@ class Team:
             kind = child.RUN_MARKED
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
             pickled, *buffers = child.dumps(marked, by_value)
+        self.send_pickled(number, kind, start, stop, [pickled, *buffers])
+
+    def send_pickled(self, number: int, kind: int, start: int, stop: int, dumped: Sequence[Any]) -> None:
+        """Have a worker run items that `worker.dumps` has pickled already."""
+        pickled, *buffers = dumped
         payload = child.SPAN.pack(start, stop) + pickled
         self._post_span(number, child.frame(kind, [payload, *buffers]))
 
@@ -155,7 +161,7 @@ class Team:
     def _replace(self, number: int) -> bool:
         """Start a new worker in the place of one that has died while it waited for this map, which is nobody's news."""
         try:
-            self._welcome(number, start_worker(self.setup, self.data, self.start_method))
+            self._welcome(number, start_worker(self.setup, self.data, self.start_method, self.passed))
         except OSError:
             return False
         return True

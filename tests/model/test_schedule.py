@@ -5,17 +5,20 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual import Run, is_whole
+from virtual import OpenRun, Run, is_whole
 
 from amorsize.model.crew import Crew
 from amorsize.model.events import (
     CALLER,
     Abandon,
+    Closed,
     Done,
+    Dropped,
     Fail,
     Finish,
     Kill,
     Lost,
+    More,
     Ready,
     Retire,
     Running,
@@ -25,7 +28,7 @@ from amorsize.model.events import (
     Tick,
 )
 from amorsize.model.pace import Pace
-from amorsize.model.schedule import Schedule
+from amorsize.model.schedule import ASK_AGAIN_S, MAX_RESTARTS, Schedule
 
 RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long lane
 
@@ -258,3 +261,144 @@ def test_a_schedule_retreats_when_workers_only_lose_time():
     assert schedule.counts()[1] == 0
     assert schedule.done < 20_000
     assert sum(b - a for a, b in schedule.left_over()) + schedule.done == 100_000
+
+
+# --- while more may come ----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lots=st.lists(st.tuples(st.integers(1, 60), st.sampled_from([None, None, 1, 5])), max_size=8),
+    workers=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+    death=st.sampled_from([0.0, 0.05, 0.3]),
+    error=st.sampled_from([0.0, 0.1]),
+    unready=st.sampled_from([0.0, 0.2, 1.0]),
+)
+def test_lots_that_come_and_go_are_run_whole(lots, workers, seed, death, error, unready):
+    run = OpenRun(lots, workers, seed, death=death, error=error, unready=unready).go()
+    if run.finished:
+        is_whole(run)
+        assert set(run.schedule.lots) == {0}
+        for lot, (_, fixed) in enumerate(lots):
+            assert fixed is None or max(run.sizes[lot]) <= fixed
+    else:
+        assert unready, "workers that come to work are never too few"
+
+
+def served(workers=2):
+    schedule = Schedule([], workers, is_open=True)
+    for start in schedule.begin(eager=True):
+        schedule.handle(Ready(start.worker))
+    return schedule
+
+
+def test_workers_start_as_they_are_needed():
+    schedule = Schedule([], 3, is_open=True)
+    assert schedule.begin() == []
+    assert schedule.handle(More(0, 1, 0, 1)) == [Start(0)]
+    assert schedule.handle(More(1, 2, 0, 1)) == [Start(1)]
+    assert schedule.handle(Ready(0)) == [Send(0, Span(0, 1))]
+    assert schedule.handle(Ready(1)) == [Send(1, Span(1, 2))]
+    assert schedule.handle(Done(0, 1.0)) == []
+    assert schedule.handle(More(2, 3, 0, 1)) == [Send(0, Span(2, 3))]
+    assert schedule.handle(More(3, 9, 0, 1)) == [Start(2)]
+
+
+def test_single_calls_do_not_queue_behind_anything_even_after_the_end_was_announced():
+    schedule = served(1)
+    assert schedule.handle(More(0, 2, 0, 1)) == [Send(0, Span(0, 1))]
+    assert schedule.handle(Closed()) == []
+    assert schedule.handle(Done(0, 1e-6)) == [Send(0, Span(1, 2))]
+    assert schedule.handle(Done(0, 1e-6)) == [Retire(0), Finish()]
+
+
+def test_a_map_does_not_queue_behind_a_call_that_may_wait_for_it():
+    schedule = served(1)
+    schedule.handle(More(0, 1, 0, 1))
+    assert schedule.handle(More(1, 1000, 1)) == []
+    assert schedule.handle(Done(0, 60.0)) == [Send(0, Span(1, 2, lot=1))]
+
+
+def test_each_lot_learns_its_own_chunks():
+    schedule = served(1)
+    schedule.handle(More(0, 1000, 1))
+    schedule.handle(More(1000, 1003, 2))
+    sizes = {1: [], 2: []}
+    while schedule.workers[0].flying:
+        span = schedule.oldest(0)
+        sizes[span.lot].append(len(span))
+        schedule.handle(Done(0, 1e-6 if span.lot == 1 else 9.0))
+    assert len(sizes[1]) < 50
+    assert sizes[2] == [1, 1, 1]
+    assert schedule.lots.keys() == {0}
+
+
+def test_what_was_dropped_is_not_sent_and_what_was_sent_is_finished():
+    schedule = served(1)
+    schedule.handle(More(0, 10, 1, 1))
+    schedule.handle(More(10, 12, 0, 1))
+    assert schedule.never_sent(1) == [(1, 10, 1)]
+    assert schedule.handle(Dropped(1)) == []
+    assert schedule.handle(Done(0, 1.0)) == [Send(0, Span(10, 11))]
+    assert schedule.handle(Dropped()) == []
+    assert schedule.handle(Closed()) == []
+    assert schedule.handle(Done(0, 1.0)) == [Retire(0), Finish()]
+    assert schedule.counts() == (0, 0, 12)
+
+
+def test_idle_workers_may_leave_as_often_as_they_like():
+    schedule = served(2)
+    for round_ in range(3 * MAX_RESTARTS):
+        for number in list(schedule.workers):
+            assert schedule.handle(Lost(number, idle=True)) == []
+        out = schedule.handle(More(round_, round_ + 1, 0, 1))
+        (start,) = out
+        (send,) = schedule.handle(Ready(start.worker))
+        schedule.handle(Done(send.worker, 1.0))
+
+
+def test_after_a_while_it_asks_for_all_workers_again():
+    schedule = Schedule([], 2, is_open=True)
+    schedule.handle(More(0, 2, 0, 1), 0.0)
+    schedule.handle(Lost(1), 0.0)
+    schedule.handle(Ready(0), 0.0)
+    assert schedule.handle(More(2, 3, 0, 1), ASK_AGAIN_S / 2) == []
+    assert schedule.handle(More(3, 4, 0, 1), 2 * ASK_AGAIN_S) == [Start(2)]
+
+
+def test_when_no_worker_can_begin_it_gives_up():
+    schedule = Schedule([], 2, is_open=True)
+    todo, started = schedule.handle(More(0, 9, 0, 1)), 0
+    while isinstance(todo[0], Start):
+        started += 1
+        todo += schedule.handle(Lost(todo.pop(0).worker))
+    assert todo == [Abandon()]
+    assert started == MAX_RESTARTS + 1
+
+
+def test_an_events_cost_does_not_grow_with_what_is_queued():
+    """Counted in steps of the interpreter, not in seconds."""
+
+    def steps(queued):
+        import sys
+
+        schedule = served(2)
+        for lot in range(1, queued):
+            schedule.handle(More(10 * lot, 10 * lot + 10, lot))
+        seen = 0
+
+        def count(*_):
+            nonlocal seen
+            seen += 1
+            return count
+
+        sys.settrace(count)
+        try:
+            schedule.handle(Done(0, 1.0))
+            schedule.handle(More(10**6, 10**6 + 1, 0, 1))
+        finally:
+            sys.settrace(None)
+        return seen
+
+    assert steps(2000) <= 2 * steps(20)

@@ -12,7 +12,9 @@ from amorsize.model.crew import Crew
 from amorsize.model.events import (
     CALLER,
     Abandon,
+    Closed,
     Done,
+    Dropped,
     Ended,
     Event,
     Fail,
@@ -20,6 +22,7 @@ from amorsize.model.events import (
     Instruction,
     Kill,
     Lost,
+    More,
     Ready,
     Recycle,
     Resize,
@@ -359,6 +362,91 @@ class Machine(RuleBasedStateMachine):
 
 Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestScheduleMachine = Machine.TestCase
+
+
+class OpenMachine(Machine):
+    """Items come in lots, some are dropped before they are sent, and at some time no more will come."""
+
+    @initialize(workers=st.integers(1, 5), retries=st.integers(0, 2), eager=st.booleans())
+    def begin(self, workers, retries, eager):
+        self.n, self.retries, self.asked, self.taken_on = 0, retries, workers, 0
+        self.left: set[int] = set()
+        self.fresh: set[int] = set()
+        self.lot_of: dict[int, int] = {}
+        self.fixed = {0: 1}
+        self.closed = False
+        self.flying, self.ready = {}, set()
+        self.done, self.failed, self.raised, self.blamed = set(), set(), Counter(), Counter()
+        self.ends, self.started, self.losses = [], 0, 0
+        self.now, self.most, self.untaken, self.window = 0.0, workers, 0, None
+        self.handed, self.resized = set(), False
+        self.schedule = Schedule([], workers, retries=retries, is_open=True, timeout_s=1.0)
+        self.obey(self.schedule.begin(self.now, eager=eager))
+        assert self.started == (workers if eager else 0)
+
+    def take(self, number: int, span: Span) -> None:
+        assert {self.lot_of[i] for i in range(span.start, span.stop)} == {span.lot}
+        assert {other.lot for other in self.flying[number]} <= {span.lot}, "sent behind what may wait for it"
+        assert self.fixed[span.lot] != 1 or not self.flying[number], "single calls must not queue"
+        self.fresh -= set(range(span.start, span.stop))
+        super().take(number, span)
+
+    def is_on(self) -> bool:
+        return not self.ends
+
+    @precondition(lambda self: self.is_on() and not self.closed)
+    @rule(items=st.integers(1, 20), single=st.booleans(), fixed=st.sampled_from([None, 1, 4]))
+    def more_items_come(self, items, single, fixed):
+        lot = 0 if single else len(self.fixed)
+        self.fixed.setdefault(lot, fixed)
+        fresh = range(self.n, self.n + items)
+        self.lot_of.update(dict.fromkeys(fresh, lot))
+        self.left.update(fresh)
+        self.fresh.update(fresh)
+        self.n = self.taken_on = self.n + items
+        self.tell(More(fresh.start, fresh.stop, lot, self.fixed[lot]))
+
+    @precondition(lambda self: self.is_on())
+    @rule(data=st.data())
+    def items_are_dropped(self, data):
+        lot = data.draw(st.sampled_from([None, *self.fixed]))
+        gone = {i for i in self.fresh if lot in (None, self.lot_of[i])}
+        assert {i for a, b, _ in self.schedule.never_sent(lot) for i in range(a, b)} == gone
+        self.fresh -= gone
+        self.left -= gone
+        self.done |= gone
+        self.tell(Dropped(lot))
+
+    @precondition(lambda self: self.is_on() and not self.closed)
+    @rule()
+    def it_is_closed(self):
+        self.closed = True
+        self.tell(Closed())
+
+    @invariant()
+    def lots_that_are_done_are_forgotten(self):
+        if hasattr(self, "schedule") and not self.ends:
+            undone = {lot for i, lot in self.lot_of.items() if i not in self.done | self.failed}
+            assert set(self.schedule.lots) == {0} | undone
+            assert set(self.schedule.deaths) <= set(self.lot_of) - self.failed
+
+    @invariant()
+    def there_is_always_somebody_to_wait_for(self):
+        if hasattr(self, "schedule") and not self.ends and (self.left or self.closed):
+            assert self.flying, "nothing is to come, and neither Finish nor Abandon was said"
+
+    def all_items(self) -> set[int]:
+        return {*range(self.n)}
+
+    def teardown(self):
+        if hasattr(self, "schedule") and not self.ends and not self.closed:
+            self.closed = True
+            self.tell(Closed())
+        super().teardown()
+
+
+OpenMachine.TestCase.settings = Machine.TestCase.settings
+TestOpenScheduleMachine = OpenMachine.TestCase
 
 
 def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
