@@ -23,7 +23,8 @@ from amorsize.here import (
 )
 from amorsize.model.schedule import MAX_RESTARTS
 from amorsize.requests import check, whole
-from amorsize.run.manager import AFTER_EXIT, AFTER_SHUTDOWN, Manager, is_exiting
+from amorsize.run import lifetime
+from amorsize.run.manager import Manager
 from amorsize.run.pending import Batch, Submitted
 from amorsize.run.team import Team
 
@@ -183,10 +184,8 @@ class Executor(StandardExecutor):
         if manager is not None:
             return manager
         with self._lock:
-            if self._shut:
-                raise RuntimeError(AFTER_SHUTDOWN)
-            if is_exiting():
-                raise RuntimeError(AFTER_EXIT)
+            if self._shut or lifetime.is_exiting():
+                raise RuntimeError(lifetime.refusal())
             if self._manager is None:
                 manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
                 manager.start()
