@@ -22,7 +22,8 @@ from amorsize.here import (
     start_method_beside_threads,
 )
 from amorsize.requests import check, whole
-from amorsize.run.manager import AFTER_EXIT, AFTER_SHUTDOWN, Manager, is_exiting
+from amorsize.run import lifetime
+from amorsize.run.manager import Manager
 from amorsize.run.pending import Batch, Submitted
 from amorsize.run.team import Team
 
@@ -73,7 +74,8 @@ class Executor(StandardExecutor):
     ran too long, `~amorsize.errors.TransferError` when it or its result cannot be pickled, and
     `concurrent.futures.process.BrokenProcessPool` when no worker can begin: ``submit`` then raises that, too.
 
-    A round trip costs about 0.1 ms, of which the executor's own thread has 40 µs. An idle executor costs no time.
+    A round trip takes 0.1 to 0.2 ms; when many calls are queued, each costs the executor's own thread 40 µs (2 cores,
+    CPython 3.11). An idle executor costs no time.
 
     Examples
     --------
@@ -182,10 +184,8 @@ class Executor(StandardExecutor):
         if manager is not None:
             return manager
         with self._lock:
-            if self._shut:
-                raise RuntimeError(AFTER_SHUTDOWN)
-            if is_exiting():
-                raise RuntimeError(AFTER_EXIT)
+            if self._shut or lifetime.is_exiting():
+                raise RuntimeError(lifetime.refusal())
             if self._manager is None:
                 manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
                 manager.start()

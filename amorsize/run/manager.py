@@ -6,7 +6,6 @@ callbacks may submit more), and none is taken by what may run while garbage is c
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -34,6 +33,7 @@ from amorsize.model.events import (
     Tick,
 )
 from amorsize.model.schedule import Schedule
+from amorsize.run import lifetime
 from amorsize.run.bell import Bell
 from amorsize.run.drive import look_every_s, loss, who_is_at_what
 from amorsize.run.handle import Handle
@@ -83,11 +83,11 @@ class Manager:
     def start(self) -> None:
         """Begin. Workers to be forked are all forked here and now, before there is a thread."""
         self._carry_out(self.schedule.begin(eager=self.team.start_method == "fork"))
-        _running.add(self)
+        lifetime.watch(self)
         try:
             self._thread.start()
         except BaseException:
-            _running.discard(self)
+            lifetime.forget(self)
             self.team.kill()
             self.bell.close()
             raise
@@ -106,7 +106,7 @@ class Manager:
             if self.broken is not None:
                 raise _broken(self.broken)
             if self._closing:
-                raise RuntimeError(AFTER_EXIT if is_exiting() else AFTER_SHUTDOWN)
+                raise RuntimeError(lifetime.refusal())
             self._inbox.append(news)
         if self._asleep:
             self.bell.ring()
@@ -134,6 +134,12 @@ class Manager:
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
+    def strand(self) -> None:
+        """This is a forked copy of it: its thread is not here, and its lock may be held for ever."""
+        self.lock = threading.RLock()
+        self.broken = "this executor belongs to the process that this one was forked from"
+        self.bell.close()
+
     # -- in its own thread ---------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -145,7 +151,7 @@ class Manager:
         finally:
             self.team.close()
             self.bell.close()
-            _running.discard(self)
+            lifetime.forget(self)
 
     def _turn(self) -> None:
         self._asleep = True
@@ -383,43 +389,3 @@ def _how(handle: Handle | None) -> str:
     if ended.signal is not None:
         return f"was ended by signal {ended.signal}"
     return f"exited with code {ended.exitcode}" if ended.exitcode is not None else "has gone, nobody can tell how"
-
-
-AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"
-AFTER_EXIT = "cannot schedule new futures after interpreter shutdown"
-
-_running: set[Manager] = set()
-_exiting = False
-
-
-def is_exiting() -> bool:
-    """Whether the interpreter is on its way out."""
-    return _exiting
-
-
-def _at_exit() -> None:
-    """Finish what is pending, as the standard library's executors do, before threads and children go."""
-    global _exiting
-    _exiting = True
-    managers = list(_running)
-    for manager in managers:
-        manager.close()
-    for manager in managers:
-        manager.join()
-
-
-def _forget_the_callers() -> None:
-    """In a forked child, ours or a stranger's: the threads are not here, and the locks may be held for ever."""
-    for manager in list(_running):
-        manager.lock = threading.RLock()
-        manager.broken = "this executor belongs to the process that this one was forked from"
-        manager.bell.close()
-    _running.clear()
-
-
-try:  # comes before atexit, and before the interpreter waits for threads
-    threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
-except RuntimeError:  # it is on its way out already
-    _exiting = True
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_the_callers)
