@@ -304,7 +304,7 @@ class Manager:
         number = message.worker
         span = self.schedule.oldest(number)
         try:
-            first, (wall_s, cpu_s), results, errors = child.loads(message.parts)
+            first, (wall_s, cpu_s, *_), results, errors = child.loads(message.parts)
         except BaseException as exc:  # noqa: BLE001  (the user's objects rebuild themselves here)
             return self._on_unreadable(number, span, exc)
         self._put(span.lot, first, results, {error.index: self._error(error, span.lot) for error in errors})
