@@ -10,6 +10,7 @@ One that nobody needs for `IDLE_S` ends by itself; at exit all do.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import sys
@@ -31,6 +32,7 @@ class _Kept(NamedTuple):
 
 
 _kept: list[_Kept] = []
+_lock = _thread.allocate_lock()  # calls in many threads come and go
 
 
 def keep(handle: Handle, setup: child.Setup) -> bool:
@@ -41,9 +43,11 @@ def keep(handle: Handle, setup: child.Setup) -> bool:
     handle.outbox.extend(memoryview(part) for part in child.frame(child.PARK, [child.SECONDS.pack(IDLE_S)]))
     if handle.write() or not _is_well(handle):
         return False
-    if not _kept:
-        atexit.register(dismiss)
-    _kept.append(_Kept(handle, _key(handle.start_method), _specs(setup.func), time.monotonic()))
+    kept = _Kept(handle, _key(handle.start_method), _specs(setup.func), time.monotonic())
+    with _lock:
+        if not _kept:
+            atexit.register(dismiss)
+        _kept.append(kept)
     return True
 
 
@@ -51,17 +55,21 @@ def take(setup: child.Setup, start_method: str) -> Handle | None:
     """One that can serve, or None."""
     if not _kept:
         return None
-    key, now = _key(start_method), time.monotonic()
-    for kept in _kept[::-1]:
-        handle: Handle = kept.handle
-        stale = now - kept.since_s > SAFE_S or not _is_well(handle)
-        if not stale and kept.key[0] != start_method:
-            continue
-        _kept.remove(kept)
-        if stale or kept.key != key or not _same(kept.specs):
-            _let_go(handle)
-            continue
-        return handle
+    key = _key(start_method)
+    while (kept := _pop(start_method)) is not None:
+        young = time.monotonic() - kept.since_s < SAFE_S
+        if young and kept.key == key and _same(kept.specs) and _is_well(kept.handle):
+            return kept.handle
+        _let_go(kept.handle)
+    return None
+
+
+def _pop(start_method: str) -> _Kept | None:
+    """The one that was kept last, of those that were started so: from now on it is the caller's alone."""
+    with _lock:
+        for place in reversed(range(len(_kept))):
+            if _kept[place].handle.start_method == start_method:
+                return _kept.pop(place)
     return None
 
 
@@ -74,14 +82,15 @@ def _is_well(handle: Handle) -> bool:
 
 def count(start_method: str) -> int:
     """How many wait that were started so."""
-    return sum(kept.handle.start_method == start_method for kept in _kept)
+    return sum(kept.handle.start_method == start_method for kept in list(_kept))
 
 
 def dismiss() -> None:
     """Let all of them leave, and reap them."""
-    atexit.unregister(dismiss)
-    handles = [kept.handle for kept in _kept]
-    _kept.clear()
+    with _lock:
+        atexit.unregister(dismiss)
+        handles = [kept.handle for kept in _kept]
+        _kept.clear()
     for handle in handles:
         handle.sock.close()
     for handle in handles:
@@ -125,6 +134,8 @@ def _same(specs: dict[str, Any]) -> bool:
 
 def _forget_inherited() -> None:
     """In a forked child: they are the caller's, not ours."""
+    global _lock
+    _lock = _thread.allocate_lock()
     for kept in _kept:
         kept.handle.abandon()
     _kept.clear()
