@@ -58,7 +58,7 @@ def on_processes(job: Job, chosen: Forecast, loop: Loop | None, options: Options
             job.vigil,
             records=job.records,
             news=job.news,
-            oom=oom_count(),
+            count_oom=oom_count,
         )
         story.ran = yield from drive(job, driver)
 

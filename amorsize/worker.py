@@ -347,19 +347,12 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
             del parts
             sock.settimeout(serve(sock, setup, None, slot))
             del setup  # nothing of that map need be kept in memory while nobody knows what comes next
-            _collect_garbage()
     except (EOFError, ConnectionError, TimeoutError):
         return
     except BaseException:  # noqa: BLE001
         _report(sock)
     finally:
         sock.close()
-
-
-def _collect_garbage() -> None:
-    import gc
-
-    gc.collect()
 
 
 def _join_family() -> None:

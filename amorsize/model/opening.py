@@ -28,6 +28,7 @@ from amorsize.model.cost import OWN_THREADS, forecast
 from amorsize.model.search import MARGIN, choose
 
 BATCH_S: Final = 1e-3  # the clock is read about once per millisecond
+LONG_BATCH_S: Final = 10e-3  # once it is known that nothing beats the loop: somebody may still want to end it
 EVIDENCE_ITEMS: Final = 3
 SURE_SHARE: Final = 0.05  # what starting in vain may cost, of what was spent already (the project's own promise:
 SURE_S: Final = 2e-3  # never slower than the loop by more than 5 % and 2 ms); below it no more evidence is asked for
@@ -43,6 +44,7 @@ WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does n
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
+NEWS: Final = 0.2  # relative change of the estimate that makes an answered question worth asking again
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
 KEEPS_UP: Final = 0.7  # a loop that is busy for less of the time keeps up with the rate that items may begin at
 RATE_WEIGHT: Final = 0.3
@@ -163,7 +165,7 @@ class Opening:
         self.threads_gain: float | None = None
         self.look_at_s = 0.0
         self._item_s: float | None = None
-        self.looked_left_s = 0.0
+        self.looked_left_s = self.looked_item_s = 0.0
         self.slowdown = 1.0  # of the loop, by other calls that want the interpreter's lock at the same time
 
     # -- what the driver reports ---------------------------------------------------------------------------------
@@ -324,6 +326,9 @@ class Opening:
             return False
         if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
             return False
+        known = self.n_items is not None and self.looked_item_s > 0
+        if known and abs(self.item_s - self.looked_item_s) < NEWS * self.looked_item_s:
+            return False  # what did not pay for more items will not pay for fewer
         return self._is_sure(start_s) or (self.items >= EVIDENCE_ITEMS and self.wall_s >= BATCH_S)
 
     def _is_sure(self, start_s: float) -> bool:
@@ -348,11 +353,12 @@ class Opening:
         self.terms = replace(self.terms, backends=rest or ("serial",))
 
     def batch(self) -> RunMore:
-        """The next batch of the loop: doubling, until it takes about `BATCH_S`."""
+        """The next batch of the loop: doubling, until it takes about `BATCH_S`, or a tenth of what has been spent."""
         if self.items < 2:
             return RunMore(1)
         rate = max(self.rate_s, 1e-9)
-        return RunMore(max(1, min(2 * self.items, int(BATCH_S / rate))))
+        limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.terms is not None else BATCH_S
+        return RunMore(max(1, min(2 * self.items, int(limit_s / rate))))
 
     def next(self) -> Step:
         """What to do now. Without `terms` (nobody has looked at the machine yet) the loop goes on."""
@@ -372,6 +378,7 @@ class Opening:
         if best.backend == "serial":
             self.look_at_s = LOOK_AGAIN * self.wall_s
             self.looked_left_s = self.left * self.item_s
+            self.looked_item_s = self.item_s
             return self.batch()
         return Go(best)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker as child
@@ -95,7 +95,7 @@ class ProcessDriver:
         *,
         records: Records | None = None,
         news: News | None = None,
-        oom: OomCount | None = None,
+        count_oom: Callable[[], OomCount] | None = None,
     ) -> None:
         self.schedule = schedule
         self.team = team
@@ -105,7 +105,8 @@ class ProcessDriver:
         self.vigil = vigil or Vigil()
         self.records = Records() if records is None else records
         self.news = news
-        self.oom = oom
+        self.oom: OomCount | None = None
+        self._count_oom = count_oom
         self.warnings: list[str] = []
         self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
         self._inherited = team.data is not None
@@ -135,6 +136,8 @@ class ProcessDriver:
             if self.vigil.stop is not None:
                 self.team.heed(self.vigil.stop.fileno())
             self._carry_out(self.schedule.begin(self._began))
+            if self._count_oom is not None:
+                self.oom = self._count_oom()  # while the workers are on their way
             while not self._is_over():
                 if self._mine is not None:
                     self._run_mine()

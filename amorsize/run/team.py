@@ -47,7 +47,8 @@ class Team:
     """
 
     def __init__(self, setup: child.Setup, data: Any, start_method: str, *, keep_warm: bool = True) -> None:
-        self._warm = keep_warm and start_method != "fork" and setup.initializer is None
+        may_wait = keep_warm and start_method != "fork" and setup.initializer is None
+        self._key = warm.key_of(start_method) if may_wait else None
         self.setup = setup
         self.data = data
         self.start_method = start_method
@@ -66,7 +67,7 @@ class Team:
 
     def start(self, number: int) -> None:
         """Start a worker under this number; it answers READY when it can take items. Raises OSError if it cannot."""
-        handle = warm.take(self.setup, self.start_method) if self._warm else None
+        handle = warm.take(self._key) if self._key is not None else None
         if handle is None:
             handle = start_worker(self.setup, self.data, self.start_method, self.passed)
         else:
@@ -174,7 +175,7 @@ class Team:
         if handle is None:
             return
         self._forget(handle)
-        if self._warm and warm.keep(handle, self.setup):
+        if self._key is not None and warm.keep(handle, self.setup, self._key):
             if self.on_left is not None:
                 self.on_left()
             return
