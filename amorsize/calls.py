@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from amorsize.worker import describe, dumps
+from amorsize.frames import dumps
+from amorsize.worker import describe
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 """Function, positional and keyword arguments."""

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from math import ceil
 from typing import Any, ParamSpec, TypeVar
 
-from amorsize import calls, worker
+from amorsize import calls, frames, worker
 from amorsize.errors import TransferError
 from amorsize.here import (
     UNGUARDED,
@@ -225,7 +225,7 @@ class Executor(StandardExecutor):
 
 def _refuses_to_travel(initargs: tuple[Any, ...], by_value: bool) -> bool:
     try:
-        worker.dumps(initargs, by_value)
+        frames.dumps(initargs, by_value)
     except RuntimeError:
         return True
     except Exception:  # noqa: BLE001  (what else may be wrong with them will be said in its place)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from amorsize import worker
+from amorsize import frames, worker
 from amorsize.errors import AmorsizeError, TransferError, WorkerLostError
 from amorsize.facts import Breakdown, Forecast, Sample
 from amorsize.here import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
@@ -100,7 +100,7 @@ def _culprit(setup: worker.Setup) -> tuple[str, None, str]:
     parts: list[tuple[str, object]] = [("func", setup.func), ("initializer", (setup.initializer, setup.initargs))]
     for what, part in parts:
         try:
-            worker.dumps(part, setup.by_value)
+            frames.dumps(part, setup.by_value)
         except Exception as exc:  # noqa: BLE001
             return what, None, worker.describe(part, exc)
     return "func", None, "nobody knows why"

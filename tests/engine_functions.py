@@ -273,13 +273,13 @@ def die(how: str) -> None:
 
 def _send_half_a_frame() -> None:
     """Announce 100 MB to the caller, and send some 100 kB of them."""
-    from amorsize import worker
+    from amorsize import frames, worker
 
     frame = sys._getframe()
     while frame.f_code is not worker.serve.__code__:
         assert frame.f_back is not None
         frame = frame.f_back
-    frame.f_locals["sock"].sendall(worker.HEADER.pack(worker.DONE, 0, 100 << 20) + bytes(100_000))
+    frame.f_locals["sock"].sendall(frames.HEADER.pack(frames.DONE, 0, 100 << 20) + bytes(100_000))
 
 
 def die_at(caller: int, how: str, bad: Sequence[int], x: int) -> int:

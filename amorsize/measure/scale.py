@@ -165,7 +165,7 @@ def measure_scaling(
     start_method: str, cores: float, physical_cores: int, budget_s: float, clock: Clock = REAL
 ) -> Curve:
     """Measure the curve of this machine with workers that start in this way."""
-    from amorsize import worker
+    from amorsize import frames, worker
     from amorsize.run.team import Team
 
     counts = busy_counts(cores, physical_cores)
@@ -177,7 +177,7 @@ def measure_scaling(
     try:
         for number in range(counts[-1]):
             team.start(number)
-        _answers(team, counts[-1], worker.READY, clock)
+        _answers(team, counts[-1], frames.READY, clock)
 
         def burn_out(workers: int) -> list[tuple[float, float]]:
             sent_s = []
@@ -185,8 +185,8 @@ def measure_scaling(
                 sent_s.append(clock.wall())
                 team.send_items(number, number, number + 1, [loops])
             return [
-                (got_s - sent_s[message.worker], worker.loads(message.parts)[1][1])
-                for message, got_s in _answers(team, workers, worker.DONE, clock)
+                (got_s - sent_s[message.worker], frames.loads(message.parts)[1][1])
+                for message, got_s in _answers(team, workers, frames.DONE, clock)
             ]
 
         return curve(burn_out, counts, budget_s - (clock.wall() - began), clock)

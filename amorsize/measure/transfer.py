@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from amorsize import worker
+from amorsize import frames, worker
 from amorsize.facts import Sample
 
 BUDGET_S: Final = 0.3e-3  # for all objects of one kind, beyond the first
@@ -81,7 +81,7 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
         began = time.perf_counter()
         parts = _dump(some, in_band)
         dumped = time.perf_counter()
-        worker.loads(parts)
+        frames.loads(parts)
         loaded = time.perf_counter()
         if count >= min(MOST, len(objects)) or loaded - began > BUDGET_S:
             break
@@ -104,7 +104,7 @@ def _dump(objects: list[Any], in_band: bool) -> list[Any]:
         from multiprocessing.reduction import ForkingPickler
 
         return [bytes(ForkingPickler.dumps(objects))]
-    return worker.dumps(objects)
+    return frames.dumps(objects)
 
 
 def _first_bad(objects: Sequence[Any], exc: BaseException) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize import frames
 from amorsize import worker as child
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure, Ran
@@ -295,23 +296,23 @@ class ProcessDriver:
 
     def _on_message(self, message: Message) -> list[Any]:
         match message.kind:
-            case child.READY:
+            case frames.READY:
                 if self._ready_s is None:
                     self._ready_s = time.perf_counter() - self._began
                 return self._handle(Ready(message.worker))
-            case child.DONE:
+            case frames.DONE:
                 return self._handle(self._on_done(message))
-            case child.APART:
+            case frames.APART:
                 return self._handle(Done(message.worker, 0.0, apart=True))
-            case child.BROKEN:
-                return self._on_broken(child.loads(message.parts))
+            case frames.BROKEN:
+                return self._on_broken(frames.loads(message.parts))
             case None:
                 return self._on_lost(message)
         raise AssertionError(f"unknown frame {message.kind}")
 
     def _on_done(self, message: Message) -> Event:
         try:
-            first, (wall_s, cpu_s, rss_bytes, records), results, errors = child.loads(message.parts)
+            first, (wall_s, cpu_s, rss_bytes, records), results, errors = frames.loads(message.parts)
         except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
             return self._on_unreadable(message.worker, exc)
         self._chunks += 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from amorsize import worker
+from amorsize import frames, worker
 from amorsize.errors import TransferError
 from amorsize.facts import Failure, Ran
 from amorsize.model.events import (
@@ -57,11 +57,11 @@ class Portable:
         self.func = func
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (worker.dumps(self.func)[0],)
+        return _rebuilt, (frames.dumps(self.func)[0],)
 
 
 def _rebuilt(pickled: bytes) -> Portable:
-    return Portable(worker.loads([pickled]))
+    return Portable(frames.loads([pickled]))
 
 
 def run_span(func: Portable, start: int, items: Any, keep_going: bool) -> tuple[list[Any], list[Any], float, float]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from amorsize import frames
 from amorsize import worker as child
 
 BLOCK: Final = 65536
@@ -89,8 +90,8 @@ class Handle:
         return int(words[0]), int(words[1])
 
     def read(self, block: bytearray) -> tuple[list[tuple[int, list[Any]]], bool]:
-        """All frames that have arrived, and whether the other end is closed."""
-        frames: list[tuple[int, list[Any]]] = []
+        """All heard that have arrived, and whether the other end is closed."""
+        heard: list[tuple[int, list[Any]]] = []
         view = memoryview(block)
         while True:
             try:
@@ -99,26 +100,26 @@ class Handle:
                 else:
                     n = self.sock.recv_into(block)
             except BlockingIOError:
-                return frames, False
+                return heard, False
             except ConnectionError:
-                return frames, True
+                return heard, True
             if not n:
-                return frames, True
+                return heard, True
             if self.target is not None:
                 self.filled += n
                 if self.filled == len(self.target):
-                    frames.append(_split(self.target))
+                    heard.append(_split(self.target))
                     self.target = None
                 continue
             self.pending += view[:n]
-            self._cut(frames)
+            self._cut(heard)
             if n < len(block) and self.target is None:
-                return frames, False
+                return heard, False
 
-    def _cut(self, frames: list[tuple[int, list[Any]]]) -> None:
+    def _cut(self, heard: list[tuple[int, list[Any]]]) -> None:
         while (size := _frame_size(self.pending)) is not None:
             if len(self.pending) >= size:
-                frames.append(_split(self.pending[:size]))
+                heard.append(_split(self.pending[:size]))
                 del self.pending[:size]
                 continue
             if size > BLOCK:  # fill it in place: no growing buffer, no second copy
@@ -186,24 +187,24 @@ class Handle:
 
 def _frame_size(data: bytearray) -> int | None:
     """Bytes of the frame that ``data`` begins with; None while too little of it is here to tell."""
-    head = child.HEADER.size
+    head = frames.HEADER.size
     if len(data) < head:
         return None
-    _, n_buffers, n_pickle = child.HEADER.unpack_from(data)
-    sizes_end = head + n_buffers * child.SIZE.size
+    _, n_buffers, n_pickle = frames.HEADER.unpack_from(data)
+    sizes_end = head + n_buffers * frames.SIZE.size
     if len(data) < sizes_end:
         return None
-    sizes = (child.SIZE.unpack_from(data, at)[0] for at in range(head, sizes_end, child.SIZE.size))
+    sizes = (frames.SIZE.unpack_from(data, at)[0] for at in range(head, sizes_end, frames.SIZE.size))
     return int(sizes_end + n_pickle + sum(sizes))
 
 
 def _split(data: bytearray) -> tuple[int, list[Any]]:
-    kind, n_buffers, n_pickle = child.HEADER.unpack_from(data)
-    at = child.HEADER.size
+    kind, n_buffers, n_pickle = frames.HEADER.unpack_from(data)
+    at = frames.HEADER.size
     sizes = [n_pickle]
     for _ in range(n_buffers):
-        sizes.append(child.SIZE.unpack_from(data, at)[0])
-        at += child.SIZE.size
+        sizes.append(frames.SIZE.unpack_from(data, at)[0])
+        at += frames.SIZE.size
     parts = []
     view = memoryview(data)
     for size in sizes:

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from amorsize import frames
 from amorsize import worker as child
 from amorsize.calls import Call, culprit
 from amorsize.errors import ItemTimeoutError, TransferError
@@ -266,12 +267,12 @@ class Manager:
         calls = self._lots[span.lot].take(span.start, span.stop)
         if not calls:  # it has been cancelled; a single call is never sent behind another span
             return self._handle(Done(number, 0.0))
-        kind, by_value = child.RUN_ITEMS, self.team.setup.by_value
+        kind, by_value = frames.RUN_ITEMS, self.team.setup.by_value
         try:
-            dumped = child.dumps(calls, by_value)
+            dumped = frames.dumps(calls, by_value)
         except BaseException:  # noqa: BLE001  (the user's __reduce__ may raise anything)
-            kind = child.RUN_MARKED
-            dumped = child.dumps([self._sendable(i, c) for i, c in enumerate(calls, span.start)], by_value)
+            kind = frames.RUN_MARKED
+            dumped = frames.dumps([self._sendable(i, c) for i, c in enumerate(calls, span.start)], by_value)
         self.team.send_pickled(number, kind, span.start, span.stop, dumped)
         return []
 
@@ -289,13 +290,13 @@ class Manager:
         if self._finished:
             return []
         match message.kind:
-            case child.READY:
+            case frames.READY:
                 return self._handle(Ready(message.worker))
-            case child.DONE:
+            case frames.DONE:
                 return self._handle(self._on_done(message))
-            case child.APART:
+            case frames.APART:
                 return self._handle(Done(message.worker, 0.0, apart=True))
-            case child.BROKEN:
+            case frames.BROKEN:
                 self._on_broken(message)
                 return []
         return self._on_lost(message)
@@ -304,7 +305,7 @@ class Manager:
         number = message.worker
         span = self.schedule.oldest(number)
         try:
-            first, (wall_s, cpu_s, *_), results, errors = child.loads(message.parts)
+            first, (wall_s, cpu_s, *_), results, errors = frames.loads(message.parts)
         except BaseException as exc:  # noqa: BLE001  (the user's objects rebuild themselves here)
             return self._on_unreadable(number, span, exc)
         self._put(span.lot, first, results, {error.index: self._error(error, span.lot) for error in errors})
@@ -338,7 +339,7 @@ class Manager:
         worker = self.schedule.workers.get(message.worker)
         if worker is None or worker.ready:
             return
-        error: child.ItemError = child.loads(message.parts)
+        error: child.ItemError = frames.loads(message.parts)
         exc = failure_from(error).exception
         blamed = self.team.setup.initializer is not None and not isinstance(exc, TransferError)
         what = "the initializer raised" if blamed else "a worker process could not take its setup:"

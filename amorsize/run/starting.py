@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from amorsize import frames
 from amorsize import worker as child
 from amorsize.run.handle import STARTING, Handle, Slot, pidfd_of
 
@@ -71,9 +72,9 @@ def _spawn(
     import multiprocessing
 
     if slot.fd is None:
-        ours.sendall(child.HELLO)
+        ours.sendall(frames.HELLO)
     else:
-        socket.send_fds(ours, [child.HELLO], [slot.fd])
+        socket.send_fds(ours, [frames.HELLO], [slot.fd])
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
         target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
     )

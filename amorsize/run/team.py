@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from amorsize import frames
 from amorsize import worker as child
 from amorsize.run import warm
 from amorsize.run.handle import BLOCK, Handle
@@ -58,7 +59,7 @@ class Team:
         self.on_left: Callable[[], object] | None = None  # called when a worker that was let go has gone
         self._setup_frame: list[Any] | None = None
         if start_method != "fork":
-            self._setup_frame = child.frame(child.READY, child.dumps(setup, setup.by_value))
+            self._setup_frame = frames.frame(frames.READY, frames.dumps(setup, setup.by_value))
         self._selector = selectors.DefaultSelector()
         self._block = bytearray(BLOCK)
         _teams.add(self)
@@ -87,24 +88,24 @@ class Team:
 
     def send_range(self, number: int, start: int, stop: int) -> None:
         """Have a worker run items that it inherited."""
-        self._post_span(number, child.frame(child.RUN_RANGE, [child.SPAN.pack(start, stop)]))
+        self._post_span(number, frames.frame(frames.RUN_RANGE, [frames.SPAN.pack(start, stop)]))
 
     def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
         """Have a worker run these items; in the place of one that cannot be pickled goes the reason, which fails it."""
-        kind, by_value = child.RUN_ITEMS, self.setup.by_value
+        kind, by_value = frames.RUN_ITEMS, self.setup.by_value
         try:
-            pickled, *buffers = child.dumps(items, by_value)
+            pickled, *buffers = frames.dumps(items, by_value)
         except Exception:  # noqa: BLE001  (pickle raises anything)
-            kind = child.RUN_MARKED
+            kind = frames.RUN_MARKED
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
-            pickled, *buffers = child.dumps(marked, by_value)
+            pickled, *buffers = frames.dumps(marked, by_value)
         self.send_pickled(number, kind, start, stop, [pickled, *buffers])
 
     def send_pickled(self, number: int, kind: int, start: int, stop: int, dumped: Sequence[Any]) -> None:
-        """Have a worker run items that `worker.dumps` has pickled already."""
+        """Have a worker run items that `frames.dumps` has pickled already."""
         pickled, *buffers = dumped
-        payload = child.SPAN.pack(start, stop) + pickled
-        self._post_span(number, child.frame(kind, [payload, *buffers]))
+        payload = frames.SPAN.pack(start, stop) + pickled
+        self._post_span(number, frames.frame(kind, [payload, *buffers]))
 
     def _post_span(self, number: int, parts: Sequence[Any]) -> None:
         handle = self.handles.get(number)
@@ -130,10 +131,10 @@ class Team:
                 continue
             if mask & selectors.EVENT_WRITE and not handle.write():
                 self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
-            frames, closed = handle.read(self._block)
-            messages += [Message(handle.number, kind, parts) for kind, parts in frames]
-            handle.owes -= sum(kind in (child.DONE, child.APART) for kind, _ in frames)
-            if frames:
+            heard, closed = handle.read(self._block)
+            messages += [Message(handle.number, kind, parts) for kind, parts in heard]
+            handle.owes -= sum(kind in (frames.DONE, frames.APART) for kind, _ in heard)
+            if heard:
                 handle.ready, handle.untried = True, False
             if closed or key.fd == handle.pidfd:
                 gone[handle.number] = handle

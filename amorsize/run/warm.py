@@ -17,6 +17,7 @@ import sys
 import time
 from typing import Any, Final, NamedTuple
 
+from amorsize import frames
 from amorsize import worker as child
 from amorsize.run.handle import BLOCK, Handle
 
@@ -43,7 +44,7 @@ def keep(handle: Handle, setup: child.Setup, key: Key) -> bool:
     # One that is still at its imports may be kept too.
     if handle.process is None or handle.owes or count(handle.start_method) >= (os.cpu_count() or 1):
         return False
-    handle.outbox.extend(memoryview(part) for part in child.frame(child.PARK, [child.SECONDS.pack(IDLE_S)]))
+    handle.outbox.extend(memoryview(part) for part in frames.frame(frames.PARK, [frames.SECONDS.pack(IDLE_S)]))
     if handle.write() or not _is_well(handle):
         return False
     kept = _Kept(handle, key, _specs(setup.func), time.monotonic())
@@ -75,9 +76,9 @@ def _pop(start_method: str) -> _Kept | None:
 
 def _is_well(handle: Handle) -> bool:
     """Whether it is alive, and has nothing to say but that it is ready."""
-    frames, closed = handle.read(bytearray(BLOCK))
-    handle.ready = handle.ready or bool(frames)
-    return not closed and all(kind == child.READY for kind, _ in frames)
+    heard, closed = handle.read(bytearray(BLOCK))
+    handle.ready = handle.ready or bool(heard)
+    return not closed and all(kind == frames.READY for kind, _ in heard)
 
 
 def count(start_method: str) -> int:

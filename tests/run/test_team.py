@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import engine_functions as ef
 import pytest
 
-from amorsize import worker
+from amorsize import frames, worker
 from amorsize.run.team import Handle, Message, Team
 
 METHODS = ["fork", "forkserver", "spawn"]
@@ -35,7 +35,7 @@ def team(request) -> Iterator[Team]:
 def start(team: Team, number: int) -> Handle:
     team.start(number)
     (ready,) = hear(team, 1)
-    assert (ready.worker, ready.kind) == (number, worker.READY)
+    assert (ready.worker, ready.kind) == (number, frames.READY)
     return team.handles[number]
 
 
@@ -87,8 +87,8 @@ def test_results_sent_before_death_are_heard_first_and_what_is_sent_after_it_is_
     until(lambda: handle.slot.words[0] == worker.IDLE)
     kill(handle)
     done, gone = hear(team, 2)
-    assert (done.kind, gone.kind) == (worker.DONE, None)
-    assert worker.loads(done.parts)[2] == [16]
+    assert (done.kind, gone.kind) == (frames.DONE, None)
+    assert frames.loads(done.parts)[2] == [16]
     assert gone.parts[0].was_at == worker.IDLE
     send(team, 0, 6)  # whoever heard of the results may have sent more before he heard of the death
     team.retire(0)

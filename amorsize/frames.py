@@ -1,0 +1,90 @@
+"""What the caller and a worker say to each other: frames on a socket.
+
+A frame is a header (kind, number of buffers, bytes of the pickle), the sizes of the buffers, the pickle, and the
+buffers: large arrays travel beside their pickle (PEP 574), so that neither side copies them into it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
+HELLO = b"amorsize"  # comes with the descriptor of a worker's slot
+
+HEADER = struct.Struct("<BIQ")  # kind, number of buffers, bytes of the pickle
+SIZE = struct.Struct("<Q")
+SPAN = struct.Struct("<qq")
+SECONDS = struct.Struct("<d")
+
+
+def dumps(obj: object, by_value: bool = False) -> list[Any]:
+    """Pickle ``obj`` into a list of buffers ready to send: the pickle, then its out-of-band buffers.
+
+    cloudpickle is the fallback; with ``by_value`` also for what names ``__main__`` (functions and classes of a prompt
+    pickle by name, but no other process could find them). Raises what pickle raises when both fail.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pickled = pickle.dumps(obj, protocol=5, buffer_callback=buffers.append)
+        if not (by_value and b"__main__" in pickled):
+            return [pickled, *_raw(buffers)]
+    except Exception:  # noqa: BLE001  (pickle raises anything: PicklingError, TypeError, AttributeError, …)
+        pass
+    buffers.clear()
+    import cloudpickle
+
+    return [cloudpickle.dumps(obj, protocol=5, buffer_callback=buffers.append), *_raw(buffers)]
+
+
+def _raw(buffers: Iterable[pickle.PickleBuffer]) -> list[memoryview]:
+    return [buffer.raw() for buffer in buffers]
+
+
+def frame(kind: int, parts: Sequence[Any] = ()) -> list[Any]:
+    """Header and parts of one frame; ``parts`` is what `dumps` returned (or a single raw payload)."""
+    head = HEADER.pack(kind, max(0, len(parts) - 1), len(parts[0]) if parts else 0)
+    sizes = b"".join(SIZE.pack(memoryview(part).nbytes) for part in parts[1:])
+    return [head + sizes, *parts]
+
+
+def send(sock: socket.socket, parts: Sequence[Any]) -> None:
+    """Send a frame on a blocking socket, without joining its parts."""
+    views = [memoryview(part).cast("B") for part in parts if len(part)]
+    while views:
+        sent = sock.sendmsg(views[:64])
+        while sent and views:
+            if sent >= len(views[0]):
+                sent -= len(views.pop(0))
+            else:
+                views[0] = views[0][sent:]
+                sent = 0
+
+
+def receive(sock: socket.socket) -> tuple[int, list[Any]]:
+    """Read one frame from a blocking socket: its kind and parts. Raises EOFError when the other side is gone."""
+    kind, n_buffers, n_pickle = HEADER.unpack(exactly(sock, HEADER.size))
+    sizes = [SIZE.unpack_from(exactly(sock, SIZE.size))[0] for _ in range(n_buffers)]
+    return kind, [exactly(sock, size) for size in (n_pickle, *sizes)]
+
+
+def exactly(sock: socket.socket, size: int) -> bytearray:
+    """Read so many bytes. Raises EOFError when the other side is gone."""
+    data = bytearray(size)
+    view, got = memoryview(data), 0
+    while got < size:
+        n = sock.recv_into(view[got:])
+        if not n:
+            raise EOFError
+        got += n
+    return data
+
+
+def loads(parts: Sequence[Any]) -> Any:
+    """Undo `dumps`."""
+    return pickle.loads(parts[0], buffers=parts[1:])
