@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from amorsize.model.backlog import Backlog, Lot, part
 from amorsize.model.chunks import depth, next_chunk
 from amorsize.model.crew import Crew
 from amorsize.model.events import (
@@ -64,17 +65,6 @@ ASK_AGAIN_S: Final = 1.0
 
 READ_AHEAD_DEPTH: Final = 3
 """Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
-
-
-@dataclass(slots=True)
-class Lot:
-    """Items that are alike, for all that is known, and what is known of them."""
-
-    item_s: float = 0.0
-    evidence: int = 1
-    fixed: int | None = None
-    fresh: int = 0  # items never handed out, as far as their number is known
-    left: int = 0  # items not done, where lots come and go
 
 
 @dataclass(slots=True)
@@ -139,10 +129,7 @@ class Schedule:
         in_order: bool = True,
         is_open: bool = False,
     ) -> None:
-        self.segments: deque[tuple[int, int | None, int]] = deque()
-        self.lots: dict[int, Lot] = {0: Lot(item_s, max(1, evidence), fixed)}
-        self.again: deque[Span] = deque()
-        self.quiet: deque[Span] = deque()
+        self.backlog = Backlog(Lot(item_s, max(1, evidence), fixed), forgets=is_open)
         self.wanted = self.asked = workers
         self.ceiling: int | None = None  # workers that memory has room for, once that was short
         self.retries = retries
@@ -158,8 +145,6 @@ class Schedule:
         self.workers: dict[int, _Worker] = {}
         self.tries: dict[int, int] = {}
         self.deaths: dict[int, int] = {}
-        self.done = 0
-        self.fresh = 0  # items never handed out, of all lots
         self.ahead = 0  # items handed out whose results nobody has taken, where that is limited
         self.in_flight = 0  # spans
         self.restarts = 0
@@ -174,7 +159,7 @@ class Schedule:
         self._leaving: set[int] = set()
         self._lacking = 0  # workers to be started when there is something for them to do
         for start, stop in segments:
-            self._append(start, stop, 0)
+            self.backlog.append(start, stop)
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
@@ -205,9 +190,11 @@ class Schedule:
                 hungry = [worker]
                 self._new_period()
             case Done():
-                blocked = bool(self.again or self.quiet) or any(s.quiet for s in self.workers[event.worker].flying)
+                blocked = bool(self.backlog.again or self.backlog.quiet) or any(
+                    s.quiet for s in self.workers[event.worker].flying
+                )
                 out = self._on_done(event)
-                hungry = None if blocked or self.again else [event.worker]
+                hungry = None if blocked or self.backlog.again else [event.worker]
             case Lost():
                 out = self._on_lost(event)
             case Ended(length):
@@ -215,9 +202,9 @@ class Schedule:
             case Fell():
                 self._on_fell(event)
             case More(start, stop, lot, fixed):
-                self._on_more(start, stop, lot, fixed)
+                self.backlog.append(start, stop, lot, fixed)
             case Dropped(lot_or_all):
-                self._on_dropped(lot_or_all)
+                self.backlog.drop(lot_or_all)
             case Closed():
                 self.is_open = False
             case Taken(items, window):
@@ -234,49 +221,9 @@ class Schedule:
                 self.dry = False
                 out = self._on_tick(running)
         out += self._assign(list(self.workers) if hungry is None else hungry)
-        if self._left() and not self.abandoned and not self.retreats:
+        if self.backlog and not self.abandoned and not self.retreats:
             out += self._reinforce()
         return out
-
-    def _append(self, start: int, stop: int | None, lot: int) -> None:
-        if stop is not None and stop <= start:
-            return
-        if stop is not None:
-            self.lots[lot].fresh += stop - start
-            self.lots[lot].left += stop - start
-            self.fresh += stop - start
-        if self.segments and self.segments[-1][1:] == (start, lot):
-            start = self.segments.pop()[0]
-        self.segments.append((start, stop, lot))
-
-    def _on_more(self, start: int, stop: int, lot: int, fixed: int | None) -> None:
-        if lot not in self.lots:
-            self.lots[lot] = Lot(fixed=fixed)
-        elif fixed is not None:
-            self.lots[lot].fixed = fixed
-        self._append(start, stop, lot)
-
-    def _on_dropped(self, lot: int | None) -> None:
-        kept: deque[tuple[int, int | None, int]] = deque()
-        for segment in self.segments:
-            start, stop, number = segment
-            if stop is None or lot not in (None, number):
-                kept.append(segment)
-                continue
-            self.lots[number].fresh -= stop - start
-            self.fresh -= stop - start
-            self._count(number, stop - start)
-        self.segments = kept
-
-    def _count(self, number: int, items: int) -> None:
-        """So many items of a lot are done. A lot that is done is forgotten where lots come and go."""
-        self.done += items
-        lot = self.lots.get(number)
-        if not self.serves or lot is None:
-            return
-        lot.left -= items
-        if lot.left <= 0 and number:
-            del self.lots[number]
 
     def _start(self) -> Start:
         number = self._next_worker
@@ -307,7 +254,7 @@ class Schedule:
         if self.wanted <= 0:
             self._abandon()
             return self._assign([])
-        work = self.fresh + len(self.again) + len(self.quiet)
+        work = self.backlog.fresh + len(self.backlog.again) + len(self.backlog.quiet)
         return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
 
     def _on_done(self, event: Done) -> list[Instruction]:
@@ -317,9 +264,9 @@ class Schedule:
         self.restarts = 0
         ran = 0 if event.apart else len(span) if event.ran is None else event.ran
         if event.apart:
-            self._return(Span(i, i + 1, span.alone, span.quiet, span.lot) for i in range(span.start, span.stop))
+            self.backlog.give_back(part(span, i, i + 1) for i in range(span.start, span.stop))
         elif ran < len(span):
-            self._return([Span(span.start + ran, span.stop, span.alone, span.quiet, span.lot)])
+            self.backlog.give_back([part(span, span.start + ran, span.stop)])
         if ran:
             self._learn(span.lot, ran, event)
         if self.deaths and span.alone and not event.failed:
@@ -328,7 +275,7 @@ class Schedule:
         for index in event.failed:
             ran -= 1
             out += self._failed(index, span.lot)
-        self._count(span.lot, ran)
+        self.backlog.count(span.lot, ran)
         if event.worker == CALLER:
             self._dismiss_caller()
         return out
@@ -338,14 +285,14 @@ class Schedule:
         tries = self.tries.pop(index, 0) + 1
         if tries <= self.retries:
             self.tries[index] = tries
-            self.again.append(Span(index, index + 1, lot=lot))
+            self.backlog.again.append(Span(index, index + 1, lot=lot))
             return []
         self.deaths.pop(index, None)
-        self._count(lot, 1)
+        self.backlog.count(lot, 1)
         return [Fail(index, why, lot)]
 
     def _learn(self, number: int, items: int, event: Done) -> None:
-        lot = self.lots.get(number)
+        lot = self.backlog.lots.get(number)
         if lot is None:
             return
         rate = event.wall_s / items
@@ -355,7 +302,7 @@ class Schedule:
             return
         self.crew.saw(items, event.wall_s, event.wall_s if event.cpu_s is None else event.cpu_s)
         workers = len(self.workers) - (CALLER in self.workers)
-        if workers == self.wanted and not self._coming and self.segments:
+        if workers == self.wanted and not self._coming and self.backlog.segments:
             advice = self.crew.advice(workers, self.now_s)
             if advice == 0:
                 self.retreats = True
@@ -375,12 +322,12 @@ class Schedule:
         self.in_flight -= len(spans)
         if spans and worker.ready and not event.idle:
             out = self._blame(spans.pop(0), event)
-        elif spans or not worker.ready or (self._left() and not self.is_open):
+        elif spans or not worker.ready or (self.backlog and not self.is_open):
             self.restarts += 1
             if not worker.ready:  # fewer workers: one that cannot even begin is not replaced
                 self.wanted = max(self.wanted - 1, int(self.serves))
                 self._refused_s = self.now_s
-        self._return(spans)
+        self.backlog.give_back(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
             self._abandon()
         elif self._may_replace():
@@ -389,17 +336,17 @@ class Schedule:
         return out
 
     def _may_replace(self) -> bool:
-        return self._left() and len(self._alive()) < self.wanted and not self.is_open and not self.retreats
+        return bool(self.backlog) and len(self._alive()) < self.wanted and not self.is_open and not self.retreats
 
     def _abandon(self) -> None:
         """Give up if nobody is alive. What the caller was at goes back: it will run everything, and each item once."""
         caller = self.workers.get(CALLER)
-        if self._alive() or not (self.is_open or self._left() or (caller is not None and caller.flying)):
+        if self._alive() or not (self.is_open or self.backlog or (caller is not None and caller.flying)):
             return
         self.abandoned = True
         if caller is not None:
             self.in_flight -= len(caller.flying)
-            self._return(caller.flying)
+            self.backlog.give_back(caller.flying)
             caller.flying.clear()
 
     def _blame(self, span: Span, event: Lost) -> list[Instruction]:
@@ -408,32 +355,18 @@ class Schedule:
         if item is None and len(span) == 1:
             item = span.start
         if item is None or not span.start <= item < span.stop:
-            self._repeat(span.start, span.stop, span.lot, event.oom)
+            self.backlog.repeat_alone(span.start, span.stop, span.lot, event.oom)
             return []
         # What the worker had already run of this span died with it.
-        self._put_back(span, item)
+        self.backlog.give_back_but(span, item)
         deaths = self.deaths.pop(item, 0) + (not event.shed)
         if deaths > 1:
-            self._count(span.lot, 1)
+            self.backlog.count(span.lot, 1)
             return [Fail(item, "lost", span.lot)]
         if deaths:
             self.deaths[item] = deaths
-        self._repeat(item, item + 1, span.lot, event.oom)
+        self.backlog.repeat_alone(item, item + 1, span.lot, event.oom)
         return []
-
-    def _repeat(self, start: int, stop: int, lot: int, quiet: bool) -> None:
-        self._return(Span(i, i + 1, True, quiet, lot) for i in range(start, stop))
-
-    def _return(self, spans: Iterable[Span]) -> None:
-        """These are to be sent again."""
-        for span in spans:
-            (self.quiet if span.quiet else self.again).append(span)
-
-    def _put_back(self, span: Span, item: int) -> None:
-        """All of a span but one item goes back."""
-        for start, stop in ((span.start, item), (item + 1, span.stop)):
-            if start < stop:
-                self._return([Span(start, stop, span.alone, span.quiet, span.lot)])
 
     def _on_tick(self, running: Sequence[Running]) -> list[Instruction]:
         """End the workers whose item has run too long."""
@@ -448,20 +381,15 @@ class Schedule:
             self._remove(one.worker)
             self.in_flight -= len(worker.flying)
             worker.flying.popleft()
-            self._put_back(span, one.item)
-            self._return(worker.flying)
+            self.backlog.give_back_but(span, one.item)
+            self.backlog.give_back(worker.flying)
             out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
             if self._may_replace():
                 out.append(self._start())
         return out
 
     def _on_ended(self, length: int) -> None:
-        self.segments = deque(
-            (a, length if b is None else min(b, length), lot) for a, b, lot in self.segments if a < length
-        )
-        for number, known in self.lots.items():
-            known.fresh = sum((b or 0) - a for a, b, lot in self.segments if lot == number)
-        self.fresh = sum(known.fresh for known in self.lots.values())
+        self.backlog.end_at(length)
         for worker in self.workers.values():
             for place, span in enumerate(worker.flying):
                 if span.stop > length:
@@ -474,17 +402,17 @@ class Schedule:
         worker = self.workers[event.worker]
         place = next(i for i, span in enumerate(worker.flying) if span.start == event.start)
         span = worker.flying[place]
-        worker.flying[place] = Span(span.start, event.stop, span.alone, span.quiet, span.lot)
+        worker.flying[place] = part(span, span.start, event.stop)
         if event.stop == event.start:
             del worker.flying[place]
             self.in_flight -= 1
-        self._return([Span(event.stop, span.stop, span.alone, span.quiet, span.lot)])
+        self.backlog.give_back([part(span, event.stop, span.stop)])
         self.dry = True
         self._starve()
 
     def _shorten(self, worker: _Worker, place: int, stop: int) -> None:
         span = worker.flying[place]
-        worker.flying[place] = Span(span.start, stop, span.alone, span.quiet, span.lot)
+        worker.flying[place] = part(span, span.start, stop)
         if self.window is not None:
             self.ahead -= span.stop - stop
 
@@ -495,7 +423,7 @@ class Schedule:
         out: list[Instruction] = []
         if self.retreats and not self.in_flight and not self.abandoned and not self.finished:
             out += self._retire(self._alive())
-            if self._left():
+            if self.backlog:
                 self.abandoned = self.finished = True
                 return [*out, Abandon(slow=True)]
             self.finished = True
@@ -506,7 +434,7 @@ class Schedule:
         if self._lacking or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
             out += self._fit()
         progress = not self.retreats
-        while progress and self._left():  # breadth first: nobody gets a second chunk before each has one
+        while progress and self.backlog:  # breadth first: nobody gets a second chunk before each has one
             progress = False
             for number in hungry:
                 worker = self.workers.get(number)
@@ -516,7 +444,7 @@ class Schedule:
                     self.in_flight += 1
                     out.append(Send(number, span))
                     progress = True
-        if not self._left() and not self.is_open:
+        if not self.backlog and not self.is_open:
             # Those that found nothing at an earlier event are still here: look at all when the last span has gone.
             out += self._retire(self._idle(list(self.workers) if out else hungry))
             if not self.in_flight and not self.finished:
@@ -529,7 +457,7 @@ class Schedule:
         staying = [n for n in self._alive() if n not in self._leaving]
         self._leaving.update(n for n in staying[max(0, self.wanted) :] if self.workers[n].ready)
         out = self._retire(self._idle(list(self._leaving)))
-        if not self.is_open and self._left() and not self.retreats:
+        if not self.is_open and self.backlog and not self.retreats:
             room = self.wanted - len(self._alive()) + len(self._leaving)
             out += [self._start() for _ in range(min(self._lacking, room))]
         self._lacking = 0
@@ -540,25 +468,27 @@ class Schedule:
             return None
         if number == CALLER:
             return None if worker.flying or self._others_ready() else self._cut(self._caller_size())
-        if self.quiet or (self.in_flight == 1 and any(s.quiet for w in self.workers.values() for s in w.flying)):
-            return self.quiet.popleft() if self.quiet and not self.in_flight else None
+        if self.backlog.quiet or (
+            self.in_flight == 1 and any(s.quiet for w in self.workers.values() for s in w.flying)
+        ):
+            return self.backlog.quiet.popleft() if self.backlog.quiet and not self.in_flight else None
         allowed = self._allowed()
         if allowed < 1:
             return None
-        if self.again:
-            if self.again[0].alone and worker.flying:
+        if self.backlog.again:
+            if self.backlog.again[0].alone and worker.flying:
                 return None
             if not worker.flying:
-                return self._again(allowed)
-        if not self.segments:
+                return self._sent(self.backlog.take_again(allowed))
+        if not self.backlog.segments:
             self._starve()
             return None
-        number_of_lot = self.segments[0][2]
+        number_of_lot = self.backlog.segments[0][2]
         if self.serves and worker.flying and worker.flying[-1].lot != number_of_lot:
             return None  # it may be long before that ends, and it may even wait for this
-        lot = self.lots[number_of_lot]
+        lot = self.backlog.lots[number_of_lot]
         size = lot.fixed or next_chunk(
-            self._fresh(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
+            self.backlog.fresh_of(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
         )
         if self.window is not None:
             size = min(size, max(1, self.window // (2 * max(1, self.wanted))), self.window - self.ahead)
@@ -590,41 +520,24 @@ class Schedule:
         if self.crew is not None:
             self.crew.starved = True
 
-    def _again(self, allowed: int) -> Span:
-        span = self.again.popleft()
-        if len(span) > allowed:
-            self.again.appendleft(Span(span.start + allowed, span.stop, span.alone, span.quiet, span.lot))
-            span = Span(span.start, span.start + allowed, span.alone, span.quiet, span.lot)
-        if self.pace is not None:
-            self.pace.spend(len(span), self.now_s)
-        return span
-
     def _caller_size(self) -> int:
-        if not self.segments:
+        if not self.backlog.segments:
             return 0
-        lot = self.lots[self.segments[0][2]]
+        lot = self.backlog.lots[self.backlog.segments[0][2]]
         size = 1 if lot.item_s <= 0 else max(1, min(int(CALLER_SPAN_S / lot.item_s), 2 * lot.evidence))
         if self.window is not None:
             size = min(size, self.window - self.ahead)
         return min(size, self._allowed())
 
     def _cut(self, size: int) -> Span | None:
-        if not self.segments or size < 1:
-            return None
-        start, stop, lot = self.segments[0]
-        end = start + size if stop is None else min(start + size, stop)
-        if stop is not None:
-            self.lots[lot].fresh -= end - start
-            self.fresh -= end - start
-        if stop is not None and end >= stop:
-            self.segments.popleft()
-        else:
-            self.segments[0] = (end, stop, lot)
-        if self.window is not None:
-            self.ahead += end - start
+        return self._sent(self.backlog.cut(size), fresh=True) if self.backlog.segments and size > 0 else None
+
+    def _sent(self, span: Span, *, fresh: bool = False) -> Span:
+        if fresh and self.window is not None:
+            self.ahead += len(span)
         if self.pace is not None:
-            self.pace.spend(end - start, self.now_s)
-        return Span(start, end, lot=lot)
+            self.pace.spend(len(span), self.now_s)
+        return span
 
     def _idle(self, numbers: list[int]) -> list[int]:
         return [n for n in numbers if n != CALLER and n in self.workers and not self.workers[n].flying]
@@ -641,19 +554,6 @@ class Schedule:
 
     # -- what the state says -------------------------------------------------------------------------------------
 
-    def _fresh(self, lot: Lot) -> int | None:
-        return None if self.segments and self.segments[-1][1] is None else lot.fresh
-
-    @property
-    def remaining(self) -> int | None:
-        """Items never handed out so far; None when the source's end is unknown."""
-        if self.segments and self.segments[-1][1] is None:
-            return None
-        return self.fresh
-
-    def _left(self) -> bool:
-        return bool(self.segments or self.again or self.quiet)
-
     def _alive(self) -> list[int]:
         return [number for number in self.workers if number != CALLER]
 
@@ -664,7 +564,7 @@ class Schedule:
         """Seconds until it wants to hear a `Tick` though nothing else happens; None: never."""
         if self.dry:
             return 0.0
-        if self.pace is None or not self._left():
+        if self.pace is None or not self.backlog:
             return None
         return self.pace.wait_s(now_s)
 
@@ -674,15 +574,9 @@ class Schedule:
 
     def left_over(self) -> list[tuple[int, int | None]]:
         """Everything that is neither done nor in flight, in order: what a caller that takes over must run."""
-        spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in (*self.again, *self.quiet)]
-        return sorted([*spans, *((start, stop) for start, stop, _ in self.segments)], key=lambda s: s[0])
-
-    def never_sent(self, lot: int | None = None) -> list[tuple[int, int, int]]:
-        """Ranges that were never handed out, with their lot: what `Dropped` would drop."""
-        return [(a, b, number) for a, b, number in self.segments if b is not None and lot in (None, number)]
+        return self.backlog.left_over()
 
     def counts(self) -> tuple[int | None, int, int]:
         """Items queued (None: unknown), in flight, and done; their sum is the number of items taken on."""
-        fresh = self.remaining
-        queued = None if fresh is None else fresh + sum(len(s) for s in (*self.again, *self.quiet))
-        return queued, sum(len(s) for w in self.workers.values() for s in w.flying), self.done
+        flying = sum(len(s) for w in self.workers.values() for s in w.flying)
+        return self.backlog.queued(), flying, self.backlog.done

@@ -128,7 +128,7 @@ class Lease:
 
 def _takes_long(schedule: Schedule) -> bool:
     """Whether so much is left to do that it is worth a worker's start."""
-    left, lot = schedule.remaining, schedule.lots.get(0)
+    left, lot = schedule.backlog.remaining, schedule.backlog.lots.get(0)
     return left is None or (lot is not None and left * lot.item_s > CHANGE_S * max(1, schedule.wanted))
 
 

@@ -205,7 +205,7 @@ class Manager:
         self._tell(More(batch.first, self._next_index, batch.lot, batch.fixed))
 
     def _drop(self, lot: int | None) -> None:
-        for start, stop, number in self.schedule.never_sent(lot):
+        for start, stop, number in self.schedule.backlog.never_sent(lot):
             self._lots[number].cancel(start, stop)
             self._forget(number)
         self._tell(Dropped(lot))

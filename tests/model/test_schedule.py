@@ -150,7 +150,11 @@ def test_a_lost_worker_leaves_other_spans_untouched():
     out = schedule.handle(Lost(0, item=1))
     assert list(schedule.workers[1].flying) == [Span(4, 8)]
     assert Start(2) in out
-    assert sorted((s.start, s.stop, s.alone) for s in schedule.again) == [(0, 1, False), (1, 2, True), (2, 4, False)]
+    assert sorted((s.start, s.stop, s.alone) for s in schedule.backlog.again) == [
+        (0, 1, False),
+        (1, 2, True),
+        (2, 4, False),
+    ]
 
 
 class TestTimeOuts:
@@ -162,7 +166,7 @@ class TestTimeOuts:
         assert schedule.handle(Tick((Running(0, 1, 0.9),))) == []
         out = schedule.handle(Tick((Running(0, 1, 1.1), Running(1, 4, 0.2))))
         assert out == [Kill(0), Fail(1, "late"), Start(2)]
-        assert [(s.start, s.stop) for s in schedule.again] == [(0, 1), (2, 4)]
+        assert [(s.start, s.stop) for s in schedule.backlog.again] == [(0, 1), (2, 4)]
         assert list(schedule.workers[1].flying) == [Span(4, 8)]
 
     def test_it_is_repeated_as_often_as_allowed(self):
@@ -259,8 +263,8 @@ def test_a_schedule_retreats_when_workers_only_lose_time():
     assert out[-1] == Abandon(slow=True)
     assert {type(i) for i in out[:-1]} == {Retire}
     assert schedule.counts()[1] == 0
-    assert schedule.done < 20_000
-    assert sum(b - a for a, b in schedule.left_over()) + schedule.done == 100_000
+    assert schedule.backlog.done < 20_000
+    assert sum(b - a for a, b in schedule.left_over()) + schedule.backlog.done == 100_000
 
 
 # --- while more may come ----------------------------------------------------------------------------------------
@@ -279,7 +283,7 @@ def test_lots_that_come_and_go_are_run_whole(lots, workers, seed, death, error, 
     run = OpenRun(lots, workers, seed, death=death, error=error, unready=unready).go()
     if run.finished:
         is_whole(run)
-        assert set(run.schedule.lots) == {0}
+        assert set(run.schedule.backlog.lots) == {0}
         for lot, (_, fixed) in enumerate(lots):
             assert fixed is None or max(run.sizes[lot]) <= fixed
     else:
@@ -331,14 +335,14 @@ def test_each_lot_learns_its_own_chunks():
         schedule.handle(Done(0, 1e-6 if span.lot == 1 else 9.0))
     assert len(sizes[1]) < 50
     assert sizes[2] == [1, 1, 1]
-    assert schedule.lots.keys() == {0}
+    assert schedule.backlog.lots.keys() == {0}
 
 
 def test_what_was_dropped_is_not_sent_and_what_was_sent_is_finished():
     schedule = served(1)
     schedule.handle(More(0, 10, 1, 1))
     schedule.handle(More(10, 12, 0, 1))
-    assert schedule.never_sent(1) == [(1, 10, 1)]
+    assert schedule.backlog.never_sent(1) == [(1, 10, 1)]
     assert schedule.handle(Dropped(1)) == []
     assert schedule.handle(Done(0, 1.0)) == [Send(0, Span(10, 11))]
     assert schedule.handle(Dropped()) == []

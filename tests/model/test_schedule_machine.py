@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         span = self.flying[number].pop(0)
         self.left |= set(range(span.start, span.stop))
         self.tell(Done(number, 0.0, apart=True))
-        assert not any(span.start <= s.start < span.stop and len(s) > 1 for s in self.schedule.again)
+        assert not any(span.start <= s.start < span.stop and len(s) > 1 for s in self.schedule.backlog.again)
 
     @precondition(lambda self: self.is_on() and set(self.flying) - {CALLER})
     @rule(
@@ -411,7 +411,7 @@ class OpenMachine(Machine):
     def items_are_dropped(self, data):
         lot = data.draw(st.sampled_from([None, *self.fixed]))
         gone = {i for i in self.fresh if lot in (None, self.lot_of[i])}
-        assert {i for a, b, _ in self.schedule.never_sent(lot) for i in range(a, b)} == gone
+        assert {i for a, b, _ in self.schedule.backlog.never_sent(lot) for i in range(a, b)} == gone
         self.fresh -= gone
         self.left -= gone
         self.done |= gone
@@ -427,7 +427,7 @@ class OpenMachine(Machine):
     def lots_that_are_done_are_forgotten(self):
         if hasattr(self, "schedule") and not self.ends:
             undone = {lot for i, lot in self.lot_of.items() if i not in self.done | self.failed}
-            assert set(self.schedule.lots) == {0} | undone
+            assert set(self.schedule.backlog.lots) == {0} | undone
             assert set(self.schedule.deaths) <= set(self.lot_of) - self.failed
 
     @invariant()
