@@ -34,7 +34,7 @@ from amorsize.run.crowd import CROWD
 from amorsize.run.loop import STREAM_BATCH
 from amorsize.run.outcome import Outcome
 from amorsize.run.vigil import Ticker, drain
-from amorsize.terms import most_workers, terms_for
+from amorsize.terms import NoTeam, most_workers, terms_for
 
 if TYPE_CHECKING:
     from amorsize.facts import Sample
@@ -201,8 +201,6 @@ class Execution:
 
     def _go(self, chosen: Forecast) -> Steps:
         """Run everything left as ``chosen``; when that cannot start or does not pay, the loop goes on without it."""
-        from amorsize.launch import NoTeam
-
         job = self.job
         story, opening = job.story, job.story.opening
         assert opening.terms is not None
@@ -251,7 +249,7 @@ class Execution:
 
     def _go_blind(self) -> Steps:
         """Nothing may run here: workers start at once, and the schedule learns from them."""
-        from amorsize.launch import NoTeam, no_forecast
+        from amorsize.launch import no_forecast
 
         job = self.job
         theirs = job.request.executor is not None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from amorsize import frames, worker
-from amorsize.errors import AmorsizeError, TransferError, WorkerLostError
+from amorsize.errors import TransferError, WorkerLostError
 from amorsize.facts import Breakdown, Forecast, Sample
 from amorsize.here import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 from amorsize.model.cost import OWN_THREADS
@@ -17,6 +17,7 @@ from amorsize.run.budget import Lease
 from amorsize.run.source import Indexable, Streamed
 from amorsize.run.team import Team
 from amorsize.run.vigil import Vigil
+from amorsize.terms import NoTeam
 
 if TYPE_CHECKING:
     pass
@@ -33,14 +34,6 @@ def a_turn(workers: int, cores: float, vigil: Vigil) -> Iterator[Lease]:
         if lease in vigil.tickers:
             vigil.tickers.remove(lease)
         lease.close()
-
-
-class NoTeam(Exception):  # noqa: N818
-    """Worker processes cannot even be tried: the function cannot be sent to any, or no descriptor is to be had."""
-
-    def __init__(self, why: AmorsizeError) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 def a_team(

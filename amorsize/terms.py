@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.errors import AmorsizeError
 from amorsize.facts import Backend, BackendCost, Costs, StartCost
 from amorsize.here import resolve_start_method, share_of
 from amorsize.model.opening import Terms
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 WARM_START: Final = StartCost(base_s=0.5e-3, per_worker_s=0.4e-3)  # to find and greet workers that wait: 1-2 ms for two
 MOST_THREADS: Final = 256  # that a run may grow to by itself
+
+
+class NoTeam(Exception):  # noqa: N818
+    """Worker processes cannot even be tried: the function cannot be sent to any, or no descriptor is to be had."""
+
+    def __init__(self, why: AmorsizeError) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def terms_for(request: Request, backends: tuple[Backend, ...], story: Story) -> Terms:
