@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-cpython lint bench clean
+.PHONY: help demo test test-all test-long test-cpython lint bench clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -13,6 +13,7 @@ help:
 	@echo "make demo      tokenise the standard library with and without amorsize"
 	@echo "make test      everything that gates: ruff, mypy, import-linter, pytest"
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
+	@echo "make test-long 1,000 simulated runs of the schedule (a minute)"
 	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
 	@echo "make bench     the benchmark of the table in README.md (minutes; nothing else may run beside it)"
 	@echo "make clean     remove .venv and caches"
@@ -43,8 +44,11 @@ test-all: lint
 	@for p in $(PYTHONS); do \
 		v=.venvs/$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
 		test -x $$v/bin/python || $$p -m venv $$v || exit 1; \
-		$$v/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,plot]' || exit 1; \
+		$$v/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,plot,progress]' || exit 1; \
 		echo "== $$($$v/bin/python -VV)"; $$v/bin/python -m pytest || exit 1; done
+
+test-long: $(VENV)/.dev
+	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/model/test_schedule.py -k long_runs
 
 test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/test_executor.py -k cpython
