@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from amorsize import frames, worker
 from amorsize.errors import TransferError, WorkerLostError
@@ -18,9 +17,6 @@ from amorsize.run.source import Indexable, Streamed
 from amorsize.run.team import Team
 from amorsize.run.vigil import Vigil
 from amorsize.terms import NoTeam
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
