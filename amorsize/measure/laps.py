@@ -195,8 +195,6 @@ def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]
 
 
 def _own(start_method: str | None, workers: int, cores: float, chunks: int, payloads: int, clock: Clock) -> Lap:
-    from dataclasses import replace
-
     from amorsize.model.events import Done, Lost, Ready
     from amorsize.model.schedule import Schedule
     from amorsize.run.drive import ProcessDriver
@@ -219,7 +217,7 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
             match event:
                 case Done():
                     marks.append((clock.wall(), clock.process_cpu()))
-                    return super().handle(replace(event, wall_s=told_s), now_s)
+                    return super().handle(event._replace(wall_s=told_s), now_s)
                 case Ready():
                     arrivals.append(clock.wall())
                     if len(arrivals) < workers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 CALLER: Final = -1
 """The caller's own number among the workers: it takes small spans while no other is ready."""
@@ -33,15 +33,13 @@ class Span:
 # --- events -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A worker can take items."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A worker has ended its oldest span in ``wall_s`` seconds, ``cpu_s`` of them on a core.
 
     The items ``failed`` raised. ``ran`` counts the items that were run, if the worker stopped early. ``apart``: the
@@ -57,8 +55,7 @@ class Done:
     cpu_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(NamedTuple):
     """A worker is gone.
 
     ``item``: what it was running; None: before its first item, or nobody knows. ``idle``: it was at no span, so that
@@ -73,15 +70,13 @@ class Lost:
     shed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The source of items turned out to hold ``length`` items in all."""
 
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fell:
+class Fell(NamedTuple):
     """The span from ``start`` on went to ``worker`` only as far as ``stop``: the source has no more at the moment."""
 
     worker: int
@@ -89,8 +84,7 @@ class Fell:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class More:
+class More(NamedTuple):
     """New items have come: ``start`` to ``stop``, of one lot. ``fixed``: items per chunk, if they are settled."""
 
     start: int
@@ -99,8 +93,7 @@ class More:
     fixed: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(NamedTuple):
     """Items that were never handed out are no longer wanted: those of one lot, or (None) of every lot."""
 
     lot: int | None = None
@@ -111,30 +104,26 @@ class Closed:
     """No more items will come to a schedule that was ``open``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """So many results were taken away by whoever reads them; ``window`` items may be ahead of him from now on."""
 
     items: int
     window: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Resize:
+class Resize(NamedTuple):
     """So many workers are wanted from now on (memory is tight, or there is room again)."""
 
     workers: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recycle:
+class Recycle(NamedTuple):
     """This worker is to leave after its spans, and another is to come in its place."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A worker has been at this item for ``for_s`` seconds."""
 
     worker: int
@@ -142,8 +131,7 @@ class Running:
     for_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """Time has passed; ``running``: who is at what, as far as that can be seen."""
 
     running: tuple[Running, ...] = ()
@@ -154,30 +142,26 @@ Event = Ready | Done | Lost | Ended | Fell | More | Dropped | Closed | Taken | R
 # --- instructions -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     """Give this span to this worker."""
 
     worker: int
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """Start a worker under this number."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(NamedTuple):
     """This worker has nothing more to do: let it leave."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(NamedTuple):
     """End this worker at once, whatever it is at; nothing it says counts any more."""
 
     worker: int
@@ -197,8 +181,7 @@ class Finish:
     """Every item is done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(NamedTuple):
     """The caller must run what is left, or give up: workers cannot be kept alive here, or they only lose time.
 
     ``slow``: they are alive, and slower than the caller alone would be.

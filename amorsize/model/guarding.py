@@ -16,7 +16,7 @@ that each worker has. It leaves after its spans and a fresh one takes its place;
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from amorsize.model.events import Recycle, Resize
 
@@ -38,8 +38,7 @@ LEAK_BYTES: Final = 64 << 20
 LEAK_SHARE: Final = 0.1  # of the room that each worker has
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A worker's own memory, beyond what it shares with the caller, and the item it is at (None: nobody knows)."""
 
     worker: int
@@ -47,8 +46,7 @@ class Held:
     item: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What was seen at one look.
 
     Attributes
@@ -73,8 +71,7 @@ class Look:
     kills: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Shed:
+class Shed(NamedTuple):
     """End this worker at once, before the kernel ends one of its own choice."""
 
     worker: int

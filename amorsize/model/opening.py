@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 from amorsize.facts import Backend, Costs, Forecast, Machine, Observation, Sample
 from amorsize.model.cost import OWN_THREADS, forecast
@@ -52,15 +52,13 @@ CROWDED: Final = 1.2  # a loop that others slow down by more cannot tell by whom
 UNSURE: Final = 0.3  # relative standard error of the mean, from one item
 
 
-@dataclass(frozen=True, slots=True)
-class RunMore:
+class RunMore(NamedTuple):
     """Run so many further items in the loop."""
 
     items: int
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """Run ``items`` neighbours at each of so many positions spread over what is left, until ``budget_s`` is spent."""
 
     positions: int
@@ -73,22 +71,19 @@ class Weigh:
     """Measure what it costs to pickle a few items and results."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchLock:
+class WatchLock(NamedTuple):
     """Run so many further items in the loop while a canary thread looks how often the GIL is free."""
 
     items: int
 
 
-@dataclass(frozen=True, slots=True)
-class TryThreads:
+class TryThreads(NamedTuple):
     """Run so many further items on two threads."""
 
     items: int
 
 
-@dataclass(frozen=True, slots=True)
-class Go:
+class Go(NamedTuple):
     """Run what is left as forecast."""
 
     forecast: Forecast
