@@ -124,7 +124,7 @@ class Execution:
             if isinstance(step, RunMore):
                 opening.saw(job.advance(step.items))
             elif isinstance(step, Probe):
-                opening.probed(job.probe(step))
+                self._probe(step)
             elif isinstance(step, Weigh):
                 opening.weighed(self._weigh())
             elif isinstance(step, WatchLock):
@@ -162,37 +162,49 @@ class Execution:
         items: Any = [] if inherits and job.source.indexable else job.next_items()
         return weigh(items, results, func=None if inherits else job.request.func)
 
+    def _probe(self, step: Probe) -> None:
+        job = self.job
+        if not step.watch:
+            job.story.opening.probed(job.probe(step))
+            return
+        from amorsize.measure.lock import Canary
+
+        with Canary() as canary:
+            seen = job.probe(step)
+        job.story.opening.probed(seen, canary.gil_held)
+
     def _watch(self, items: int) -> None:
         from amorsize.measure.lock import Canary
 
-        job = self.job
+        job, seen = self.job, []
         with Canary() as canary:
-            seen = job.advance(items)
+            while items > 0 and job.todo and not job.outcome.doomed:
+                seen.append(job.advance(items))
+                items -= max(1, seen[-1].items)
         job.story.opening.watched(canary.gil_held, seen)
 
     def _try_threads(self, items: int) -> None:
         """Run the next items on two threads; what fails there is run again by the loop."""
-        job = self.job
-        items = min(items, job.window or items)
-        start, stop = job.todo.popleft()
-        end = start + items if stop is None else min(start + items, stop)
-        opening = job.story.opening
+        job, opening = self.job, self.job.story.opening
+        spans = job.take(min(items, job.window or items))
+        evidence = max(1, sum(stop - start for start, stop in spans) // 4)
         schedule = Schedule(
-            [(start, end)], 2, item_s=opening.item_s, evidence=max(1, (end - start) // 4), pace=job.pace
+            spans, 2, item_s=opening.item_s, evidence=evidence, pace=job.pace, prefetch=job.window is not None
         )
         trial = Outcome("collect")
         ran = drain(thread_driver(job, schedule, trial).steps())
         if trial.fatal is not None:
             trial.finish(job.source.item)
         length = job.source.length
-        if length is None or length > end:
-            if end != stop:
-                job.todo.appendleft((end, stop))
-        else:  # the source ended
+        if job.todo and length is not None and job.todo[0][0] >= length:  # the source has ended meanwhile
             job.todo.clear()
-        job.outcome.put(start, trial.results[start:], but=trial.failures)
-        if job.news is not None:
-            job.news.chunk(None, start, ran.items, len(trial.failures), ran.wall_s, ran.work_cpu_s)
+        for start, stop in spans:
+            results = trial.results[start:stop]
+            job.outcome.put(start, results, but=trial.failures)
+            if job.news is not None and results:
+                share = len(results) / ran.items
+                failed = sum(start <= index < stop for index in trial.failures)
+                job.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
         for index in sorted(trial.failures):
             job.loop.run(index, index + 1)
         opening.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)

@@ -342,7 +342,7 @@ class ItemRecord:
     wall_s, cpu_s : float
         Seconds by the clock, and of CPU of the thread that ran it.
     rss_bytes : int
-        The most memory that its process had held when it ended; 0 where nobody can tell.
+        The most memory that its process had held when it ended; 0 in threads, and where nobody can tell.
     growth_bytes : int
         By how much the item raised that; 0 in threads, which share their memory.
     """

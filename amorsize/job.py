@@ -172,6 +172,18 @@ class Job:
         self.vigil.look(perf_counter())
         return seen
 
+    def take(self, items: int) -> list[tuple[int, int]]:
+        """Take so many of the next items off what is to be done: somebody else runs them."""
+        taken: list[tuple[int, int]] = []
+        while items > 0 and self.todo:
+            start, stop = self.todo.popleft()
+            end = start + items if stop is None else min(start + items, stop)
+            if end != stop:
+                self.todo.appendleft((end, stop))
+            taken.append((start, end))
+            items -= end - start
+        return taken
+
     def run(self, start: int, stop: int) -> Observation:
         """Run these items in the loop."""
         seen, slowdown = CROWD.observe(self.loop.run, start, stop)

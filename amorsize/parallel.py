@@ -91,8 +91,10 @@ def crew_for(job: Job, chosen: Forecast, here: Machine, sample: Sample, may_lose
 def schedule_for(job: Job, chosen: Forecast, **options: Any) -> Schedule:
     workers = chosen.workers
     if job.request.executor_as in (chosen.backend, "executor"):
-        options |= {"crew": None, "in_order": False}
+        options |= {"crew": None, "prefetch": False}
         workers *= 1 if job.request.max_workers else 2  # one waits in the executor's queue for each that runs
+    if chosen.backend == "threads" and job.source.indexable and job.window is None and job.news is None:
+        options["prefetch"] = False  # the thread that ends a span cuts its next one itself: nothing to wait for
     return Schedule(
         list(job.todo),
         workers,

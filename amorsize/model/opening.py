@@ -35,14 +35,22 @@ SURE_S: Final = 2e-3  # never slower than the loop by more than 5 % and 2 ms); b
 PROBES: Final = 8  # spread positions
 PROBE_EACH_S: Final = 0.1e-3  # of quick items at each position, so that the clock does not measure itself
 PROBE_S: Final = 5e-3  # beyond it, probing ends (or at 1 % of the forecast, if that is more)
-WATCH_S: Final = 10e-3  # the canary wants two switch intervals of 5 ms (DESIGN §4)
-WATCH_MIN_S: Final = 30e-3  # less work left is not worth watching the lock for
+WATCH_S: Final = 2.5e-3  # beside the canary: on a quiet machine it has come round 8 times by then, or not once
+WATCH_LONGEST_S: Final = 5e-3  # until a lock that looks held is believed to be: a canary can oversleep
+WATCH_GAIN_S: Final = (
+    4e-3  # that threads must promise before it is worth watching: it takes 0.3 ms, and its items' time
+)
+SURELY_FREE: Final = 0.25  # held less than this: a failed trial is worth a second one
+LOCK_FREE: Final = 0.5  # a smaller share of the time in which the lock is held is believed at once
 TRY_S: Final = 8e-3  # of items, run on two threads
 TRY_ITEM_S: Final = 5e-3  # longer items are not tried: their own watch is evidence enough
 TRY_GAIN: Final = 1.25  # two threads must be this much faster than one to be believed
 WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
+FIRST_CPU: Final = (
+    0.5  # of what a first call that waits takes of the CPU, later ones take: 0.1 ms fell to 0.05 with warm caches
+)
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 NEWS: Final = 0.2  # relative change of the estimate that makes an answered question worth asking again
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
@@ -59,11 +67,15 @@ class RunMore(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Run ``items`` neighbours at each of so many positions spread over what is left, until ``budget_s`` is spent."""
+    """Run ``items`` neighbours at each of so many positions spread over what is left, until ``budget_s`` is spent.
+
+    ``watch``: with a canary beside them.
+    """
 
     positions: int
     items: int
     budget_s: float
+    watch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,8 @@ class Opening:
         self.may_probe = indexable and spread
         self.transfer: Sample | None = None
         self.gil_held: float | None = None
+        self.watched_s = 0.0
+        self.trials = 0
         self.threads_gain: float | None = None
         self.look_at_s = 0.0
         self._item_s: float | None = None
@@ -181,9 +195,14 @@ class Opening:
         if len(self.batches) < 64:
             self.batches.append((seen.items, seen.wall_s))
 
-    def probed(self, seen: Sequence[Observation]) -> None:
-        """Take in a few items from each of some spread positions; also those taken in before, if it is called again."""
+    def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
+        """Take in a few items from each of some spread positions, and what a canary said beside them.
+
+        When it is called again, also those taken in before.
+        """
         self.may_probe = False
+        if gil_held is not None:
+            self._heard(gil_held, seen)
         for one in set(seen) - set(self.probes):
             self._add(one)
         self.probes = list(seen)
@@ -196,10 +215,16 @@ class Opening:
         """Take in pickling costs: a `Sample` of which only those fields count."""
         self.transfer = transfer
 
-    def watched(self, gil_held: float, seen: Observation) -> None:
+    def watched(self, gil_held: float, seen: Sequence[Observation]) -> None:
         """Take in the canary's answer; the items that ran beside it count as any others."""
-        self.saw(seen)
-        self.gil_held = gil_held
+        for one in seen:
+            self.saw(one)
+        self._heard(gil_held, seen)
+
+    def _heard(self, gil_held: float, seen: Sequence[Observation]) -> None:
+        """The canary's answer. It can oversleep, and then a free lock looks held, but never the other way round."""
+        self.watched_s += sum(one.wall_s for one in seen)
+        self.gil_held = gil_held if self.gil_held is None else min(self.gil_held, gil_held)
 
     def tried(self, items: int, wall_s: float, work_cpu_s: float) -> None:
         """Take in a trial on two threads; its items count as done, not as a measure of the loop.
@@ -211,7 +236,8 @@ class Opening:
         sample = self.sample()
         if sample.item_std_s > 0.5 * sample.item_s:
             expected_s = work_cpu_s * self.wall_s / self.cpu_s if self.cpu_s > 0 else expected_s
-        self.threads_gain = expected_s / wall_s if wall_s > 0 else 1.0
+        self.trials += 1
+        self.threads_gain = max(self.threads_gain or 0.0, expected_s / wall_s if wall_s > 0 else 1.0)
         if self.n_items is not None:
             self.n_items -= items
 
@@ -281,6 +307,8 @@ class Opening:
         between = _std(singles) if len(singles) > 1 else 0.0
         std = between * sqrt(sorted(n for n, _ in groups)[len(groups) // 2]) if groups else 0.0
         share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
+        if self.items == 1 and self._waits():
+            share *= FIRST_CPU
         base = self.transfer or Sample(n_sampled=0, item_s=0.0)
         return replace(
             base,
@@ -330,7 +358,7 @@ class Opening:
         """Whether starting in vain would be within the promise; a single item may have been a dear first call."""
         if self.terms is not None and self.terms.costs.processes is not None and not self._waits():
             start_s = self.terms.costs.processes.start.total_s(2)
-        if self.items == 1:
+        if self.items == 1 and not self._waits():
             return self.wall_s * SURE_SHARE / 2 > start_s
         return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
 
@@ -358,14 +386,16 @@ class Opening:
     def next(self) -> Step:
         """What to do now. Without `terms` (nobody has looked at the machine yet) the loop goes on."""
         terms = self.terms
-        if self._should_probe():
-            each = max(1, round(PROBE_EACH_S / max(self.rate_s, 1e-9)))
-            return Probe(PROBES, min(each, self.left // (2 * PROBES)), max(PROBE_S, 0.01 * self.left * self.item_s))
         must_go = terms is not None and "serial" not in terms.backends and self.items > 0
         if terms is None or not (must_go or self.worth_asking()):
             return self.batch()
         if self.transfer is None and "processes" in terms.backends:
             return Weigh()
+        if self._should_probe():
+            each = max(1, round(PROBE_EACH_S / max(self.rate_s, 1e-9)))
+            watch = self._lock_matters(terms, self._choose(terms, self.sample()))
+            budget_s = max(PROBE_S, 0.01 * self.left * self.item_s)
+            return Probe(PROBES, min(each, self.left // (2 * PROBES)), budget_s, watch)
         best = self._choose(terms, self.sample())
         step = self._doubt(terms, best)
         if step is not None:
@@ -395,7 +425,7 @@ class Opening:
     def candidates(self, terms: Terms, sample: Sample) -> tuple[Forecast, list[Forecast]]:
         """The best candidate for what is left, and the others."""
         backends = terms.backends
-        if self.threads_gain is not None and self.threads_gain < TRY_GAIN and len(backends) > 1:
+        if len(backends) > 1 and self._tried_in_vain():
             backends = tuple(b for b in backends if b != "threads")
         return choose(
             sample,
@@ -410,26 +440,42 @@ class Opening:
             loop_slowdown=self.slowdown,
         )
 
+    def _tried_in_vain(self) -> bool:
+        """Whether two threads were no faster. Where the lock is free one trial is not believed: both may have had to
+        share a core for the few milliseconds that it took.
+        """
+        if self.threads_gain is None or self.threads_gain >= TRY_GAIN:
+            return False
+        return self.trials > 1 or self.gil_held is None or self.gil_held > SURELY_FREE
+
+    def _lock_matters(self, terms: Terms, best: Forecast) -> bool:
+        """Whether threads could beat ``best`` by far if the function released the lock, and whether it does is open."""
+        if "threads" not in terms.backends or terms.backends == ("threads",) or terms.costs.threads is None:
+            return False
+        known = self.gil_held is not None and (self.gil_held < LOCK_FREE or self.watched_s > WATCH_LONGEST_S)
+        sample = self.sample()
+        if known or sample.waits > WAITS or sample.own_threads > OWN_THREADS or not terms.machine.gil_enabled:
+            return False
+        if self.slowdown > CROWDED:
+            return False  # others hold the lock, whatever these items do
+        if terms.machine.usable_cores <= 1 and sample.waits < 0.1:
+            return False
+        free = self._choose(replace(terms, backends=("threads",)), replace(sample, gil_held=0.0))
+        # While it is watched nobody else works: an item as long as what there is to be gained is too long for that.
+        return free.total_s < best.total_s - max(WATCH_GAIN_S, sample.item_s)
+
     def _doubt(self, terms: Terms, best: Forecast) -> Step | None:
         """A question worth asking about threads before ``best`` is taken."""
-        sample = self.sample()
-        if "threads" not in terms.backends or terms.backends == ("threads",) or terms.costs.threads is None:
-            return None
-        if sample.waits > WAITS or sample.own_threads > OWN_THREADS or not terms.machine.gil_enabled:
-            return None
-        if self.slowdown > CROWDED:
-            return None  # others hold the lock, whatever these items do
-        left_s = self.left * sample.item_s
-        if self.gil_held is None:
-            if left_s < WATCH_MIN_S or (terms.machine.usable_cores <= 1 and sample.waits < 0.1):
-                return None
-            free = self._choose(replace(terms, backends=("threads",)), replace(sample, gil_held=0.0))
-            if free.total_s < best.total_s * (1 - MARGIN):
-                return WatchLock(max(1, min(self.left // 4, round(WATCH_S / max(sample.item_s, 1e-9)))))
-            return None
-        if best.backend == "threads" and self.threads_gain is None and sample.item_s < TRY_ITEM_S:
-            return TryThreads(max(2, min(self.left // 4, round(TRY_S / max(sample.item_s, 1e-9)))))
+        if self._lock_matters(terms, best):
+            return WatchLock(self._share(WATCH_S))
+        untried = self.threads_gain is None or self.threads_gain < TRY_GAIN
+        if best.backend == "threads" and self.gil_held is not None and untried and self.item_s < TRY_ITEM_S:
+            return TryThreads(max(2, self._share(TRY_S))) if len(terms.backends) > 1 else None
         return None
+
+    def _share(self, seconds: float) -> int:
+        """Items that take so long, and no more than a quarter of what is left."""
+        return max(1, min(self.left // 4, round(seconds / max(self.item_s, 1e-9))))
 
 
 def _std(values: Sequence[float]) -> float:

@@ -104,8 +104,8 @@ class Schedule:
         How many items may be under way or waiting to be `Taken`; None: any number.
     crew : Crew, optional
         Judges whether there are too many workers or too few; without it their number stays.
-    in_order : bool
-        Whether a worker ends its spans in the order in which it was sent them; else it is sent one at a time.
+    prefetch : bool
+        Whether a worker is sent its next span while it is at a short one; else one at a time.
     is_open : bool
         Whether more items may come (`More`) until it is `Closed`; workers are then started as they are needed, and
         wait when there is nothing to do. Lots are forgotten when they are done.
@@ -126,7 +126,7 @@ class Schedule:
         pace: Pace | None = None,
         window: int | None = None,
         crew: Crew | None = None,
-        in_order: bool = True,
+        prefetch: bool = True,
         is_open: bool = False,
     ) -> None:
         self.backlog = Backlog(Lot(item_s, max(1, evidence), fixed), forgets=is_open)
@@ -139,7 +139,7 @@ class Schedule:
         self.pace = pace
         self.window = window
         self.crew = crew
-        self.in_order = in_order
+        self.prefetch = prefetch
         self.is_open = is_open
         self.serves = is_open  # calls of all kinds, from many callers, whether or not more may still come
         self.workers: dict[int, _Worker] = {}
@@ -244,9 +244,10 @@ class Schedule:
 
     def _reinforce(self) -> list[Instruction]:
         """Start workers where there are too few for what is left."""
-        staying = len(self._alive()) - len(self._leaving)
-        if not self.is_open and self._alive():
+        alive = len(self.workers) - (CALLER in self.workers)
+        if not self.is_open and alive:
             return []
+        staying = alive - len(self._leaving)
         if not self.is_open and self.wanted > 0:
             return [self._start()]  # all had left already when this item came back
         if self.is_open and self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
@@ -500,7 +501,7 @@ class Schedule:
         return self._cut(min(size, allowed))
 
     def _depth(self, lot: Lot, size: int) -> int:
-        if not self.in_order or (self.serves and lot.fixed == 1):
+        if not self.prefetch or (self.serves and lot.fixed == 1):
             return 1  # calls that may wait for each other must not queue behind each other
         if self.window is not None:
             return READ_AHEAD_DEPTH
