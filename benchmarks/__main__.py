@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--rounds", type=int, help="rounds per workload (default 5, quick 2)")
     run.add_argument("--quick", action="store_true", help="an eighth of the items: only shows that it works")
     run.add_argument(
-        "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: table)"
+        "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: all)"
     )
     run.add_argument("--contenders", metavar="REGEX", help="those that match, also beyond the default ones")
     run.add_argument("--without", metavar="REGEX", help="leave out those that match")
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
     """Rows by name or tag."""
     if patterns is None:
-        patterns = [r"^table$"]
+        return list(REGISTRY.values())
     return [
         workload
         for workload in REGISTRY.values()

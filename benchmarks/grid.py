@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.rivals import Facts, Func, Rival
@@ -42,7 +43,7 @@ def chunksizes(n_items: int, workers: int) -> list[int]:
 
 
 def pool_setting(workers: int, chunksize: int) -> Rival:
-    def run(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    def run(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
         import multiprocessing
 
         with multiprocessing.Pool(workers) as pool:
@@ -52,7 +53,7 @@ def pool_setting(workers: int, chunksize: int) -> Rival:
 
 
 def thread_setting(workers: int, chunksize: int) -> Rival:
-    def run(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+    def run(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
         from multiprocessing.pool import ThreadPool
 
         with ThreadPool(workers) as pool:

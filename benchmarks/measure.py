@@ -10,7 +10,7 @@ import gc
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psutil
@@ -18,6 +18,7 @@ import psutil
 from benchmarks import rivals, verify
 from benchmarks.plan_facts import plan_facts
 from benchmarks.rivals import Facts, Func, Rival
+from benchmarks.workloads import Data, fresh
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -47,10 +48,9 @@ def hopeless(times: dict[str, list[float]], rounds_run: int) -> list[str]:
     ]
 
 
-def timed(rival: Rival, func: Func, data: list[Any]) -> tuple[float, list[Any], Facts]:
+def timed(rival: Rival, func: Func, data: Iterable[Any]) -> tuple[float, list[Any], Facts]:
     """Run once; seconds as a user waits."""
     facts: Facts = {}
-    gc.collect()
     start = time.perf_counter()
     results = rival.run(func, data, facts)
     return time.perf_counter() - start, results, facts
@@ -93,26 +93,45 @@ def name_of(process: psutil.Process) -> str:
 class Race:
     """The rounds of one workload. ``emit`` takes each event; ``thrifty`` lets losers sit out."""
 
-    def __init__(self, func: Func, data: list[Any], contenders: Sequence[Rival], emit: Emit, *, thrifty: bool = True):
+    def __init__(
+        self,
+        func: Func,
+        data: Data,
+        contenders: Sequence[Rival],
+        emit: Emit,
+        *,
+        thrifty: bool = True,
+        before_turn: Callable[[], None] | None = None,
+    ):
         self.func, self.data, self.emit, self.thrifty = func, data, emit, thrifty
+        self.before_turn = before_turn
         self.running = list(contenders)
         self.times: dict[str, list[float]] = {rival.name: [] for rival in contenders}
         self.reference: list[Any] = []
         self.known = {thread.ident or 0 for thread in threading.enumerate()}
+        self.known |= {child.pid for child in psutil.Process().children(recursive=True)}  # a workload's own server
 
     def run(self, rounds: int) -> None:
-        self.reference = verify.essences(rivals.loop(self.func, self.data, {}))  # also warms caches; not counted
+        self.make_ready()
+        self.reference = verify.essences(rivals.loop(self.func, fresh(self.data), {}))  # warms caches; not counted
         for round_ in range(rounds):
             for rival in in_turn(self.running, round_):
                 self.turn(rival, round_)
             if self.thrifty and round_ + 1 < rounds:
                 self.send_out(hopeless(self.times, round_ + 1), round_)
 
+    def make_ready(self) -> None:
+        """As it is before every turn: no garbage, and what the workload wants forgotten is forgotten."""
+        if self.before_turn is not None:
+            self.before_turn()
+        gc.collect()
+
     def turn(self, rival: Rival, round_: int) -> None:
         """One contender's turn: time it, check it, tell of it."""
         self.emit({"event": "begin", "contender": rival.name, "round": round_})
+        self.make_ready()
         try:
-            seconds, results, facts = timed(rival, self.func, self.data)
+            seconds, results, facts = timed(rival, self.func, fresh(self.data))
             wrong = verify.difference(results, self.reference) if not self.times[rival.name] else None
             del results
         except Exception as error:  # noqa: BLE001  a contender's failure is a finding, not ours to handle

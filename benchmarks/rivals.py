@@ -1,8 +1,9 @@
 """The ways to run a map that compete, each as its documentation says to use it, with the defaults it has.
 
-``run(func, data, facts) -> list``. Starting and ending workers is part of the time, since a user waits for both:
-joblib's reusable workers are therefore ended too. ``facts`` is an empty dict in which a contender may leave what
-the clock cannot see (amorsize: its plan); it is read after the clock has stopped.
+``run(func, data, facts) -> list``; data is any iterable, and each of them takes a generator as it is. Starting and
+ending workers is part of the time, since a user waits for both: joblib's reusable workers are therefore ended too.
+``facts`` is an empty dict in which a contender may leave what the clock cannot see (amorsize: its plan); it is read
+after the clock has stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class Rival:
     """
 
     name: str
-    run: Callable[[Func, list[Any], Facts], list[Any]]
+    run: Callable[[Func, Iterable[Any], Facts], list[Any]]
     needs: str = ""
     default: bool = True
 
@@ -56,39 +57,39 @@ class Rival:
         return None if not attribute or hasattr(imported, attribute) else f"{module} has no {attribute} yet"
 
 
-def loop(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def loop(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     return list(map(func, data))
 
 
-def pool(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def pool(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     import multiprocessing
 
     with multiprocessing.Pool() as workers:
         return workers.map(func, data)
 
 
-def process_executor(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def process_executor(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor() as workers:
         return list(workers.map(func, data))
 
 
-def threads(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def threads(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor() as workers:
         return list(workers.map(func, data))
 
 
-def threads_64(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def threads_64(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(64) as workers:
         return list(workers.map(func, data))
 
 
-def joblib_loky(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def joblib_loky(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
@@ -99,13 +100,13 @@ def joblib_loky(func: Func, data: list[Any], facts: Facts) -> list[Any]:
         get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
-def joblib_threading(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def joblib_threading(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from joblib import Parallel, delayed
 
     return list(Parallel(n_jobs=-1, backend="threading")(delayed(func)(item) for item in data))
 
 
-def mpire(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def mpire(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from mpire import WorkerPool
     from tqdm import tqdm
 
@@ -117,13 +118,13 @@ def mpire(func: Func, data: list[Any], facts: Facts) -> list[Any]:
         return list(workers.map(func, data, concatenate_numpy_output=False))
 
 
-def amorsize_execute(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def amorsize_execute(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     import amorsize
 
     return amorsize.execute(func, data)
 
 
-def amorsize_optimize(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def amorsize_optimize(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     """Choose, then do as the plan says. ``map_s`` is what the plan forecasts: from entering its pool to leaving it."""
     import amorsize
 

@@ -53,33 +53,37 @@ def run(job: Job) -> None:
     from benchmarks import calibration, grid, rivals
     from benchmarks.measure import Race
     from benchmarks.plan_facts import plan_facts
-    from benchmarks.workloads import REGISTRY
+    from benchmarks.workloads import AT_END, REGISTRY, fresh, thinned
 
     calibration.adopt(job.iterations_per_s)
-    func, data = REGISTRY[job.workload].make()
-    data = data[:: job.stride]
+    workload = REGISTRY[job.workload]
+    func, data = workload.make()
+    data = thinned(data, job.stride)
     known = rivals.by_name()
     contenders = [known[name] for name in job.contenders]
     contenders = [rival for rival in contenders if rival.missing() is None]
     if job.grid:
-        contenders += grid.grid(len(data))
+        contenders += grid.grid(sum(1 for _ in fresh(data)))
 
-    with open(job.log, "w", encoding="utf-8") as log:
+    with open(job.log, "w", encoding="utf-8") as log, AT_END:
 
         def emit(event: dict[str, Any]) -> None:
             log.write(json.dumps(event, default=str) + "\n")
             log.flush()
 
-        emit({"event": "ready", "items": len(data), "contenders": [rival.name for rival in contenders]})
-        race = Race(func, data, contenders, emit, thrifty=job.thrifty)
+        emit(
+            {"event": "ready", "items": sum(1 for _ in fresh(data)), "contenders": [rival.name for rival in contenders]}
+        )
+        race = Race(func, data, contenders, emit, thrifty=job.thrifty, before_turn=workload.before_turn)
         race.run(job.rounds)
         if any(rival.name == rivals.EXECUTE for rival in race.running):
             emit({"event": "begin", "contender": rivals.EXECUTE, "round": None})
-            emit({"event": "plan", "plan": plan_facts(execute_plan(func, data))})
+            race.make_ready()
+            emit({"event": "plan", "plan": plan_facts(execute_plan(func, fresh(data)))})
         emit({"event": "done"})
 
 
-def execute_plan(func: Any, data: list[Any]) -> Any:
+def execute_plan(func: Any, data: Any) -> Any:
     """The plan of one extra run, untimed, since handing the plan back is not what the timed runs ask for."""
     import amorsize
 
