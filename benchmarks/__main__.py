@@ -1,4 +1,4 @@
-"""``python -m benchmarks run`` measures, ``python -m benchmarks table`` shows."""
+"""``python -m benchmarks run`` measures; ``table``, ``targets`` and ``plots`` show what a result file says."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from benchmarks.summary import summarise, summarise_row
 from benchmarks.workloads import REGISTRY, Workload
 
 FORMAT = 1
+DRAWINGS = Path(__file__).parent.parent / "docs" / "why"
 QUICK_ROUNDS = 2
 QUICK_STRIDE = 8
 
@@ -32,13 +33,18 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: all)"
     )
-    run.add_argument("--contenders", metavar="REGEX", help="those that match, also beyond the default ones")
+    run.add_argument("--contenders", metavar="REGEX", help="only those that match")
     run.add_argument("--without", metavar="REGEX", help="leave out those that match")
-    run.add_argument("--grid", action="store_true", help="also a grid of fixed settings, as the oracle (slow)")
-    run.add_argument("--all-rounds", action="store_true", help="nobody sits out, however far behind")
+    run.add_argument("--grid", action="store_true", help="also fixed settings, the best of them as the oracle")
+    run.add_argument("--all-rounds", action="store_true", help="nobody sits out or is left out, however far behind")
     run.add_argument("--out", type=Path, help="the result file (default: a new one in benchmarks/results)")
     show = commands.add_parser("table", help="print a result file as Markdown")
     show.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    goals = commands.add_parser("targets", help="print what was promised, and whether a result file shows it")
+    goals.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    draw = commands.add_parser("plots", help="draw a result file")
+    draw.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    draw.add_argument("--out", type=Path, default=DRAWINGS, help="folder (default: docs/why)")
     return top
 
 
@@ -57,7 +63,7 @@ def chosen_contenders(pattern: str | None, without: str | None) -> tuple[list[st
     """Names to run, the loop always and first; and who is missing here, with the reason."""
     names, skipped = [], {}
     for rival in rivals.ALL:
-        wanted = rival.default if pattern is None else re.search(pattern, rival.name) is not None
+        wanted = pattern is None or re.search(pattern, rival.name) is not None
         if without is not None and re.search(without, rival.name):
             wanted = False
         if rival.name == rivals.LOOP:
@@ -148,7 +154,16 @@ def show(arguments: argparse.Namespace) -> int:
     if path is None:
         print("there is no result file yet: python -m benchmarks run", file=sys.stderr)
         return 1
-    print(table.render(results_files.read(path)))
+    result = results_files.read(path)
+    # Made anew, so that an older file is judged by today's rules.
+    result["summary"] = summarise(result["rows"])
+    if arguments.command == "plots":
+        from benchmarks import plots
+
+        for drawn in plots.draw(result, arguments.out):
+            print(drawn)
+    else:
+        print((table.render if arguments.command == "table" else table.target_table)(result))
     return 0
 
 

@@ -21,7 +21,9 @@ Facts = dict[str, Any]
 LOOP = "loop"
 EXECUTE = "amorsize.execute"
 OPTIMIZE = "amorsize.optimize"
-AMORSIZE = (EXECUTE, OPTIMIZE)
+OPTIMIZE_POOL = "optimize + Pool"
+AMORSIZE = (EXECUTE, OPTIMIZE, OPTIMIZE_POOL)
+MOST_ITEMS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,14 @@ class Rival:
         ``run(func, data, facts) -> list`` of results in the order of data.
     needs : str
         ``"module"`` or ``"module:attribute"`` without which it cannot run; imported before any clock starts.
-    default : bool
-        Runs unless asked otherwise.
+    most_items : int or None
+        Does not run on more items than these, where it takes minutes: each costs it 0.1 ms and more.
     """
 
     name: str
     run: Callable[[Func, Iterable[Any], Facts], list[Any]]
     needs: str = ""
-    default: bool = True
+    most_items: int | None = None
 
     def missing(self) -> str | None:
         """Why it cannot run here; None: it can. Imports what it needs."""
@@ -137,6 +139,24 @@ def amorsize_optimize(func: Func, data: Iterable[Any], facts: Facts) -> list[Any
     return results
 
 
+def optimize_pool(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
+    """For who uses ``multiprocessing.Pool`` whatever comes: the choice is between that and the loop."""
+    import multiprocessing
+
+    import amorsize
+
+    start = time.perf_counter()
+    plan = amorsize.optimize(func, data, backend=("serial", "processes"))
+    chosen = time.perf_counter()
+    if plan.backend == "serial":
+        results = list(map(func, plan.data))
+    else:
+        with multiprocessing.get_context(plan.start_method).Pool(plan.n_jobs) as workers:
+            results = workers.map(func, plan.data, chunksize=plan.chunksize)
+    facts.update(plan=plan, optimize_s=chosen - start, map_s=time.perf_counter() - chosen)
+    return results
+
+
 ALL: tuple[Rival, ...] = (
     Rival(LOOP, loop),
     Rival("Pool", pool),
@@ -144,10 +164,11 @@ ALL: tuple[Rival, ...] = (
     Rival("mpire", mpire, "mpire:WorkerPool"),
     Rival("threads", threads),
     Rival("64 threads", threads_64),
-    Rival("ProcessPoolExecutor", process_executor, default=False),
-    Rival("joblib threading", joblib_threading, "joblib", default=False),
+    Rival("ProcessPoolExecutor", process_executor, most_items=MOST_ITEMS),
+    Rival("joblib threading", joblib_threading, "joblib", most_items=MOST_ITEMS),
     Rival(EXECUTE, amorsize_execute, "amorsize:execute"),
     Rival(OPTIMIZE, amorsize_optimize, "amorsize:optimize"),
+    Rival(OPTIMIZE_POOL, optimize_pool, "amorsize:optimize"),
 )
 
 

@@ -29,9 +29,9 @@ class Job:
     stride : int
         Take every so many-th item only (quick runs); 1: all.
     grid : bool
-        Add a grid of fixed settings.
+        Find the best of a grid of fixed settings, and let it compete.
     thrifty : bool
-        Let contenders that are far behind sit out.
+        Let contenders that are far behind sit out, and leave out those that would take minutes.
     log : str
         File that takes the events, one JSON line each.
     """
@@ -62,8 +62,6 @@ def run(job: Job) -> None:
     known = rivals.by_name()
     contenders = [known[name] for name in job.contenders]
     contenders = [rival for rival in contenders if rival.missing() is None]
-    if job.grid:
-        contenders += grid.grid(sum(1 for _ in fresh(data)))
 
     with open(job.log, "w", encoding="utf-8") as log, AT_END:
 
@@ -71,10 +69,17 @@ def run(job: Job) -> None:
             log.write(json.dumps(event, default=str) + "\n")
             log.flush()
 
-        emit(
-            {"event": "ready", "items": sum(1 for _ in fresh(data)), "contenders": [rival.name for rival in contenders]}
+        n_items = None if callable(data) else len(data)
+        emit({"event": "ready", "items": n_items, "contenders": [rival.name for rival in contenders]})
+        race = Race(
+            func,
+            data,
+            contenders,
+            emit,
+            thrifty=job.thrifty,
+            settings=grid.settings if job.grid else None,
+            before_turn=workload.before_turn,
         )
-        race = Race(func, data, contenders, emit, thrifty=job.thrifty, before_turn=workload.before_turn)
         race.run(job.rounds)
         if any(rival.name == rivals.EXECUTE for rival in race.running):
             emit({"event": "begin", "contender": rivals.EXECUTE, "round": None})

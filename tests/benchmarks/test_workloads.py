@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from benchmarks import calibration, functions, grid, server, verify, workloads
+from benchmarks import calibration, functions, server, verify, workloads
 from benchmarks.workloads import REGISTRY, fresh, register, scaled_to, tagged, thinned
 
 FEW = 3
@@ -108,10 +108,3 @@ def test_a_name_is_taken_once():
 
 def test_durations_add_up():
     assert sum(scaled_to(2.0, [1.0, 5.0, 0.1])) == pytest.approx(2.0)
-
-
-def test_the_grid_has_one_of_each_setting():
-    names = [rival.name for rival in grid.grid(200_000)]
-    assert len(names) == len(set(names))
-    assert not any(name.split(", ")[1] == "chunks of 1" for name in names)
-    assert any(each.name.split(", ")[1] == "chunks of 1" for each in grid.grid(50))
