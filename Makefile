@@ -15,7 +15,7 @@ help:
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
 	@echo "make test-long 1,000 simulated runs of the schedule (a minute)"
 	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
-	@echo "make bench     the benchmark: every workload, three rounds (ten minutes; nothing else may run beside it)"
+	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
 	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
 	@echo "make clean     remove .venv and caches"
 
@@ -55,11 +55,11 @@ test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/test_executor.py -k cpython
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks run --rounds 3
+	$(BIN)/python -m benchmarks run --brief
 	$(BIN)/python -m benchmarks table
 
 bench-full: $(VENV)/.dev
-	$(BIN)/python -m benchmarks run --grid --rounds 5
+	$(BIN)/python -m benchmarks run --grid
 	$(BIN)/python -m benchmarks table
 
 clean:

@@ -20,6 +20,9 @@ from benchmarks.workloads import REGISTRY, Workload
 
 FORMAT = 1
 DRAWINGS = Path(__file__).parent.parent / "docs" / "why"
+ROUNDS = 5
+BRIEF_ROUNDS = 3
+BRIEF_LIMIT_S = 8.0  # of a row's rounds: after this no third one begins
 QUICK_ROUNDS = 2
 QUICK_STRIDE = 8
 
@@ -28,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, and write a result file")
-    run.add_argument("--rounds", type=int, help="rounds per workload (default 5, quick 2)")
+    run.add_argument("--rounds", type=int, help="rounds per workload (default 5, brief 3, quick 2)")
+    run.add_argument(
+        "--brief", action="store_true", help="2 or 3 rounds, without the contenders that take longest and lose"
+    )
     run.add_argument("--quick", action="store_true", help="an eighth of the items: only shows that it works")
     run.add_argument(
         "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: all)"
@@ -59,11 +65,15 @@ def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
     ]
 
 
-def chosen_contenders(pattern: str | None, without: str | None) -> tuple[list[str], dict[str, str]]:
+def chosen_contenders(
+    pattern: str | None, without: str | None, *, brief: bool = False
+) -> tuple[list[str], dict[str, str]]:
     """Names to run, the loop always and first; and who is missing here, with the reason."""
     names, skipped = [], {}
     for rival in rivals.ALL:
         wanted = pattern is None or re.search(pattern, rival.name) is not None
+        if brief and rival.most_items is not None:
+            wanted = False
         if without is not None and re.search(without, rival.name):
             wanted = False
         if rival.name == rivals.LOOP:
@@ -106,13 +116,13 @@ def out_path(arguments: argparse.Namespace, date: str) -> Path:
 
 def run(arguments: argparse.Namespace) -> int:
     workloads = chosen_workloads(arguments.only)
-    names, skipped = chosen_contenders(arguments.contenders, arguments.without)
+    names, skipped = chosen_contenders(arguments.contenders, arguments.without, brief=arguments.brief)
     if not workloads:
         print("no workload matches", file=sys.stderr)
         return 2
     for name, why in skipped.items():
         print(f"not run: {name} ({why})")
-    rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else 5)
+    rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else BRIEF_ROUNDS if arguments.brief else ROUNDS)
     started = datetime.datetime.now(datetime.UTC)
     rate = calibration.measure()
 
@@ -125,6 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
             stride=QUICK_STRIDE if arguments.quick else 1,
             grid=arguments.grid,
             thrifty=not arguments.all_rounds,
+            limit_s=BRIEF_LIMIT_S if arguments.brief and not arguments.rounds else None,
         )
 
     rows = measure_all(workloads, job_for, tell)
@@ -133,6 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
         "quick": arguments.quick,
+        "brief": arguments.brief,
         "rounds": rounds,
         "iterations_per_s": rate,
         "history": os.environ.get("AMORSIZE_HISTORY", "off"),

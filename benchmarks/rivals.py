@@ -1,9 +1,9 @@
 """The ways to run a map that compete, each as its documentation says to use it, with the defaults it has.
 
-``run(func, data, facts) -> list``; data is any iterable, and each of them takes a generator as it is. Starting and
-ending workers is part of the time, since a user waits for both: joblib's reusable workers are therefore ended too.
-``facts`` is an empty dict in which a contender may leave what the clock cannot see (amorsize: its plan); it is read
-after the clock has stopped.
+``run(func, data, facts) -> list``; data is any iterable, of which whoever needs one makes a list on the clock.
+Starting and ending workers is part of the time, since a user waits for both: joblib's reusable workers are therefore
+ended too. ``facts`` is an empty dict in which a contender may leave what the clock cannot see (amorsize: its plan); it
+is read after the clock has stopped.
 """
 
 from __future__ import annotations
@@ -115,9 +115,10 @@ def mpire(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     # Even without a progress bar it starts tqdm's monitor thread, which then stays: a caller with a second thread is
     # one in which fork is no longer safe, and the contenders after it would choose for that caller.
     tqdm.monitor_interval = 0
+    items = data if isinstance(data, list) else list(data)  # of unknown length it would make chunks of 4
     with WorkerPool() as workers:
         # Its default glues arrays together into one, which is another result than the loop's.
-        return list(workers.map(func, data, concatenate_numpy_output=False))
+        return list(workers.map(func, items, concatenate_numpy_output=False))
 
 
 def amorsize_execute(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:

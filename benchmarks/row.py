@@ -32,6 +32,8 @@ class Job:
         Find the best of a grid of fixed settings, and let it compete.
     thrifty : bool
         Let contenders that are far behind sit out, and leave out those that would take minutes.
+    limit_s : float or None
+        Seconds of rounds after which no third one begins.
     log : str
         File that takes the events, one JSON line each.
     """
@@ -43,6 +45,7 @@ class Job:
     stride: int = 1
     grid: bool = False
     thrifty: bool = True
+    limit_s: float | None = None
     log: str = ""
 
     def to_json(self) -> str:
@@ -80,7 +83,7 @@ def run(job: Job) -> None:
             settings=grid.settings if job.grid else None,
             before_turn=workload.before_turn,
         )
-        race.run(job.rounds)
+        race.run(job.rounds, job.limit_s)
         if any(rival.name == rivals.EXECUTE for rival in race.running):
             emit({"event": "begin", "contender": rivals.EXECUTE, "round": None})
             race.make_ready()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.grid import GRID
-from benchmarks.rivals import EXECUTE, LOOP, OPTIMIZE_POOL
+from benchmarks.rivals import EXECUTE, LOOP, MOST_ITEMS, OPTIMIZE_POOL
 from benchmarks.summary import PLAN_MAP, POOL_MAP
 from benchmarks.targets import targets
 
@@ -206,7 +206,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     if any(each["sat_out_after_round"] is not None for row in result["rows"] for each in row["contenders"].values()):
         lines.append("° Far behind after the first one or two rounds, and not run again.")
     if any(each.get("left_out") for row in result["rows"] for each in row["contenders"].values()):
-        lines.append("† Left out: more than 10,000 items, each of which costs it 0.1 ms and more.")
+        lines.append(f"† Left out: more than {MOST_ITEMS:,} items, each of which costs it 0.1 ms and more.")
     for row in result["rows"]:
         if row["wrong"]:
             lines.append(f"{row['workload']}: {row['wrong']}")
@@ -230,11 +230,12 @@ def render(result: dict[str, Any]) -> str:
     """The whole page."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    rounds = f"{result['rounds']}, at least 2," if result.get("brief") else result["rounds"]
     head = (
         f"{result['started'][:10]}, {machine['system']}, {machine['usable_cores']} cores "
         f"({machine['cpu'] or 'unknown'}), {machine['python']}; {versions}. "
         "Seconds as a user waits, start and end of workers included; "
-        f"medians of {result['rounds']} interleaved rounds; bold: nobody was faster."
+        f"medians of {rounds} interleaved rounds; bold: nobody was faster."
     )
     if any(PLAN_MAP in row["medians"] for row in result["summary"]["rows"].values()):
         head += f" `{LOOP}` is `list(map(func, data))`; “{PLAN_MAP}” leaves out what `optimize` took to choose."

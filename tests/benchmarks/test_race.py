@@ -86,6 +86,13 @@ def test_who_takes_minutes_over_many_items_is_left_out_and_the_record_says_so():
     assert None not in record["seconds"]
 
 
+def test_two_rounds_are_the_least_and_a_limit_ends_the_rest():
+    events: list[dict] = [{"event": "ready", "items": None, "contenders": ["loop"]}]
+    measure.Race(functions.square, SQUARES, only("loop"), events.append).run(5, limit_s=0.0)
+    seconds = fold(events, rounds=5)["contenders"]["loop"]["seconds"]
+    assert [each is not None for each in seconds] == [True, True, False, False, False]
+
+
 def test_the_grids_winners_compete_in_the_rounds():
     settings = [Setting("Pool", 2, 25, 1), Setting("ThreadPool", 2, 1, 0)]
     row = fold(race(only("loop"), rounds=2, settings=lambda n: settings), rounds=2)
