@@ -230,7 +230,7 @@ def render(result: dict[str, Any]) -> str:
     """The whole page."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    rounds = f"{result['rounds']}, at least 2," if result.get("brief") else result["rounds"]
+    rounds = f"2 to {result['rounds']}" if result.get("brief") else result["rounds"]
     head = (
         f"{result['started'][:10]}, {machine['system']}, {machine['usable_cores']} cores "
         f"({machine['cpu'] or 'unknown'}), {machine['python']}; {versions}. "
