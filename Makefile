@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-long test-cpython lint bench clean
+.PHONY: help demo test test-all test-long test-cpython lint bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -15,7 +15,8 @@ help:
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
 	@echo "make test-long 1,000 simulated runs of the schedule (a minute)"
 	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
-	@echo "make bench     the benchmark of the table in README.md (minutes; nothing else may run beside it)"
+	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
+	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
 	@echo "make clean     remove .venv and caches"
 
 $(VENV)/.run: pyproject.toml
@@ -54,7 +55,11 @@ test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/test_executor.py -k cpython
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks run
+	$(BIN)/python -m benchmarks run --brief
+	$(BIN)/python -m benchmarks table
+
+bench-full: $(VENV)/.dev
+	$(BIN)/python -m benchmarks run --grid
 	$(BIN)/python -m benchmarks table
 
 clean:

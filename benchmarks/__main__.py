@@ -1,4 +1,4 @@
-"""``python -m benchmarks run`` measures, ``python -m benchmarks table`` shows."""
+"""``python -m benchmarks run`` measures; ``table``, ``targets`` and ``plots`` show what a result file says."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from benchmarks.summary import summarise, summarise_row
 from benchmarks.workloads import REGISTRY, Workload
 
 FORMAT = 1
+DRAWINGS = Path(__file__).parent.parent / "docs" / "why"
+ROUNDS = 5
+BRIEF_ROUNDS = 3
+BRIEF_LIMIT_S = 8.0  # of a row's rounds: after this no third one begins
 QUICK_ROUNDS = 2
 QUICK_STRIDE = 8
 
@@ -27,25 +31,33 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, and write a result file")
-    run.add_argument("--rounds", type=int, help="rounds per workload (default 5, quick 2)")
+    run.add_argument("--rounds", type=int, help="rounds per workload (default 5, brief 3, quick 2)")
+    run.add_argument(
+        "--brief", action="store_true", help="2 or 3 rounds, without the contenders that take longest and lose"
+    )
     run.add_argument("--quick", action="store_true", help="an eighth of the items: only shows that it works")
     run.add_argument(
-        "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: table)"
+        "--only", "--workloads", nargs="+", metavar="REGEX", help="rows whose name or tag matches any (default: all)"
     )
-    run.add_argument("--contenders", metavar="REGEX", help="those that match, also beyond the default ones")
+    run.add_argument("--contenders", metavar="REGEX", help="only those that match")
     run.add_argument("--without", metavar="REGEX", help="leave out those that match")
-    run.add_argument("--grid", action="store_true", help="also a grid of fixed settings, as the oracle (slow)")
-    run.add_argument("--all-rounds", action="store_true", help="nobody sits out, however far behind")
+    run.add_argument("--grid", action="store_true", help="also fixed settings, the best of them as the oracle")
+    run.add_argument("--all-rounds", action="store_true", help="nobody sits out or is left out, however far behind")
     run.add_argument("--out", type=Path, help="the result file (default: a new one in benchmarks/results)")
     show = commands.add_parser("table", help="print a result file as Markdown")
     show.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    goals = commands.add_parser("targets", help="print what was promised, and whether a result file shows it")
+    goals.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    draw = commands.add_parser("plots", help="draw a result file")
+    draw.add_argument("path", nargs="?", type=Path, help="default: the newest")
+    draw.add_argument("--out", type=Path, default=DRAWINGS, help="folder (default: docs/why)")
     return top
 
 
 def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
     """Rows by name or tag."""
     if patterns is None:
-        patterns = [r"^table$"]
+        return list(REGISTRY.values())
     return [
         workload
         for workload in REGISTRY.values()
@@ -53,11 +65,15 @@ def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
     ]
 
 
-def chosen_contenders(pattern: str | None, without: str | None) -> tuple[list[str], dict[str, str]]:
+def chosen_contenders(
+    pattern: str | None, without: str | None, *, brief: bool = False
+) -> tuple[list[str], dict[str, str]]:
     """Names to run, the loop always and first; and who is missing here, with the reason."""
     names, skipped = [], {}
     for rival in rivals.ALL:
-        wanted = rival.default if pattern is None else re.search(pattern, rival.name) is not None
+        wanted = pattern is None or re.search(pattern, rival.name) is not None
+        if brief and rival.most_items is not None:
+            wanted = False
         if without is not None and re.search(without, rival.name):
             wanted = False
         if rival.name == rivals.LOOP:
@@ -100,13 +116,13 @@ def out_path(arguments: argparse.Namespace, date: str) -> Path:
 
 def run(arguments: argparse.Namespace) -> int:
     workloads = chosen_workloads(arguments.only)
-    names, skipped = chosen_contenders(arguments.contenders, arguments.without)
+    names, skipped = chosen_contenders(arguments.contenders, arguments.without, brief=arguments.brief)
     if not workloads:
         print("no workload matches", file=sys.stderr)
         return 2
     for name, why in skipped.items():
         print(f"not run: {name} ({why})")
-    rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else 5)
+    rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else BRIEF_ROUNDS if arguments.brief else ROUNDS)
     started = datetime.datetime.now(datetime.UTC)
     rate = calibration.measure()
 
@@ -119,6 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
             stride=QUICK_STRIDE if arguments.quick else 1,
             grid=arguments.grid,
             thrifty=not arguments.all_rounds,
+            limit_s=BRIEF_LIMIT_S if arguments.brief and not arguments.rounds else None,
         )
 
     rows = measure_all(workloads, job_for, tell)
@@ -127,6 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((datetime.datetime.now(datetime.UTC) - started).total_seconds(), 1),
         "quick": arguments.quick,
+        "brief": arguments.brief,
         "rounds": rounds,
         "iterations_per_s": rate,
         "history": os.environ.get("AMORSIZE_HISTORY", "off"),
@@ -148,7 +166,16 @@ def show(arguments: argparse.Namespace) -> int:
     if path is None:
         print("there is no result file yet: python -m benchmarks run", file=sys.stderr)
         return 1
-    print(table.render(results_files.read(path)))
+    result = results_files.read(path)
+    # Made anew, so that an older file is judged by today's rules.
+    result["summary"] = summarise(result["rows"])
+    if arguments.command == "plots":
+        from benchmarks import plots
+
+        for drawn in plots.draw(result, arguments.out):
+            print(drawn)
+    else:
+        print((table.render if arguments.command == "table" else table.target_table)(result))
     return 0
 
 

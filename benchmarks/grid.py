@@ -1,15 +1,47 @@
-"""The oracle: fixed settings that somebody could have picked by hand, as many as one has patience for."""
+"""The oracle's settings: what somebody could have picked by hand, as many as one has patience for."""
 
 from __future__ import annotations
 
+import itertools
 import os
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from benchmarks.rivals import Facts, Func, Rival
 
+GRID = "grid: "
 MAX_CHUNKS = 20_000  # A Pool needs about 40 µs for each: more than this is never the best, and takes a second
-CHUNKS_PER_WORKER = (1, 2, 4, 16, 64)
-MAX_THREADS = 64
+ONE_EACH = 0  # "chunks per worker" of chunks of one item
+# Likely ones first, since a row's time for the grid is limited.
+POOL_CHUNKS = (4, 16, 1, 64, 2, ONE_EACH)
+THREAD_CHUNKS = (ONE_EACH, 4)
+THREADS = (64, 8, 32, 16, 4)
+MOST_SETTINGS = 24  # and the loop
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One fixed setting; ``chunks`` is the rule that its chunk size follows (chunks per worker)."""
+
+    backend: Literal["Pool", "ThreadPool"]
+    workers: int
+    chunksize: int
+    chunks: int
+
+    @property
+    def name(self) -> str:
+        return f"{GRID}{self.backend}({self.workers}), chunks of {self.chunksize}"
+
+    def rival(self) -> Rival:
+        def run(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
+            import multiprocessing.pool
+
+            opened: Any = multiprocessing.Pool if self.backend == "Pool" else multiprocessing.pool.ThreadPool
+            with opened(self.workers) as workers:
+                return list(workers.map(func, data, chunksize=self.chunksize))
+
+        return Rival(self.name, run)
 
 
 def usable_cores() -> int:
@@ -17,55 +49,35 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def powers_of_two(limit: int) -> list[int]:
-    """2, 4, 8, … and the limit itself.
+def chunksize(n_items: int, workers: int, chunks: int) -> int:
+    return 1 if chunks == ONE_EACH else max(1, n_items // (workers * chunks))
+
+
+def of_backend(
+    backend: Literal["Pool", "ThreadPool"], workers: Iterable[int], chunks: Iterable[int], n_items: int
+) -> list[Setting]:
+    """One backend's settings without repeats, likely ones first: by what both rules' ranks add up to."""
+    ranked = sorted(
+        itertools.product(enumerate(dict.fromkeys(workers)), enumerate(chunks)), key=lambda c: c[0][0] + c[1][0]
+    )
+    found: dict[tuple[int, int], Setting] = {}
+    for (_, p), (_, rule) in ranked:
+        size = chunksize(n_items, p, rule)
+        if n_items / size <= MAX_CHUNKS:
+            found.setdefault((p, size), Setting(backend, p, size, rule))
+    return list(found.values())
+
+
+def settings(n_items: int, cores: int | None = None) -> list[Setting]:
+    """Fixed settings for data of that length on so many cores, likely ones first.
 
     Examples
     --------
-    >>> powers_of_two(12)
-    [2, 4, 8, 12]
+    >>> [setting.name for setting in settings(100, cores=2)[:3]]
+    ['grid: Pool(2), chunks of 12', 'grid: ThreadPool(2), chunks of 1', 'grid: Pool(2), chunks of 3']
     """
-    below = [2**k for k in range(1, limit.bit_length()) if 2**k < limit]
-    return [*below, limit] if limit > 1 else below
-
-
-def chunksizes(n_items: int, workers: int) -> list[int]:
-    """A few chunk sizes from one item each to one chunk per worker.
-
-    Examples
-    --------
-    >>> chunksizes(100, 2)
-    [1, 3, 12, 25, 50]
-    """
-    sizes = {max(1, n_items // (workers * chunks)) for chunks in CHUNKS_PER_WORKER} | {1}
-    return sorted(size for size in sizes if n_items / size <= MAX_CHUNKS)
-
-
-def pool_setting(workers: int, chunksize: int) -> Rival:
-    def run(func: Func, data: list[Any], facts: Facts) -> list[Any]:
-        import multiprocessing
-
-        with multiprocessing.Pool(workers) as pool:
-            return pool.map(func, data, chunksize=chunksize)
-
-    return Rival(f"grid: Pool({workers}), chunks of {chunksize}", run)
-
-
-def thread_setting(workers: int, chunksize: int) -> Rival:
-    def run(func: Func, data: list[Any], facts: Facts) -> list[Any]:
-        from multiprocessing.pool import ThreadPool
-
-        with ThreadPool(workers) as pool:
-            return pool.map(func, data, chunksize=chunksize)
-
-    return Rival(f"grid: ThreadPool({workers}), chunks of {chunksize}", run)
-
-
-def grid(n_items: int) -> list[Rival]:
-    """All fixed settings for data of that length on this machine."""
-    cores = usable_cores()
-    processes = [
-        pool_setting(p, c) for p in sorted({1, *powers_of_two(cores), 2 * cores}) for c in chunksizes(n_items, p)
-    ]
-    thread_counts = sorted({*powers_of_two(MAX_THREADS), cores} - {1})
-    return processes + [thread_setting(p, c) for p in thread_counts for c in chunksizes(n_items, p)[:2]]
+    cores = cores or usable_cores()
+    processes = of_backend("Pool", [max(2, cores), 2 * cores], POOL_CHUNKS, n_items)
+    threads = of_backend("ThreadPool", [max(2, cores), *THREADS], THREAD_CHUNKS, n_items)
+    both = itertools.chain.from_iterable(itertools.zip_longest(processes, threads))
+    return [setting for setting in both if setting is not None][:MOST_SETTINGS]

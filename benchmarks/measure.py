@@ -1,5 +1,7 @@
 """One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike.
 
+Before the rounds, and off the record: the plain loop twice, each item timed; then the grid's first pass, if asked for.
+
 What happens is told as it happens, as events (plain dicts), so that a contender that never comes back does not take
 the others' times with it. `benchmarks.record` makes a row of them.
 """
@@ -10,22 +12,25 @@ import gc
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psutil
 
-from benchmarks import rivals, verify
+from benchmarks import oracle, rivals, verify
+from benchmarks.grid import GRID, Setting
+from benchmarks.items import item_facts, timed_items
 from benchmarks.plan_facts import plan_facts
 from benchmarks.rivals import Facts, Func, Rival
+from benchmarks.workloads import Data, fresh
 
 Emit = Callable[[dict[str, Any]], None]
 
 SETTLE_S = 2.0
 # A contender that cannot win any more sits out, else most of the time would go into measuring losers precisely:
 # after how many rounds, at how many times the best, and from how many seconds on.
-SIT_OUT = ((1, 1.9, 1.0), (2, 1.5, 0.5))
-NEVER_OUT = frozenset({rivals.LOOP, *rivals.AMORSIZE})
+SIT_OUT = ((1, 3.0, 0.3), (1, 1.7, 0.6), (2, 1.4, 0.4))
+NEVER_OUT = frozenset({rivals.LOOP, *rivals.AMORSIZE})  # nor the oracle
 
 
 def in_turn(contenders: Sequence[Rival], round_: int) -> list[Rival]:
@@ -43,14 +48,14 @@ def hopeless(times: dict[str, list[float]], rounds_run: int) -> list[str]:
         name
         for name, median in medians.items()
         if name not in NEVER_OUT
+        and not name.startswith(GRID)
         and any(rounds_run >= after and median > factor * best and median > s for after, factor, s in SIT_OUT)
     ]
 
 
-def timed(rival: Rival, func: Func, data: list[Any]) -> tuple[float, list[Any], Facts]:
+def timed(rival: Rival, func: Func, data: Iterable[Any]) -> tuple[float, list[Any], Facts]:
     """Run once; seconds as a user waits."""
     facts: Facts = {}
-    gc.collect()
     start = time.perf_counter()
     results = rival.run(func, data, facts)
     return time.perf_counter() - start, results, facts
@@ -91,28 +96,107 @@ def name_of(process: psutil.Process) -> str:
 
 
 class Race:
-    """The rounds of one workload. ``emit`` takes each event; ``thrifty`` lets losers sit out."""
+    """The rounds of one workload.
 
-    def __init__(self, func: Func, data: list[Any], contenders: Sequence[Rival], emit: Emit, *, thrifty: bool = True):
+    ``emit`` takes each event; ``thrifty`` lets losers sit out; ``settings`` gives the oracle's for a number of items;
+    ``before_turn`` is the workload's own preparation.
+    """
+
+    def __init__(
+        self,
+        func: Func,
+        data: Data,
+        contenders: Sequence[Rival],
+        emit: Emit,
+        *,
+        thrifty: bool = True,
+        settings: Callable[[int], Sequence[Setting]] | None = None,
+        before_turn: Callable[[], None] | None = None,
+    ):
         self.func, self.data, self.emit, self.thrifty = func, data, emit, thrifty
+        self.settings, self.before_turn = settings, before_turn
         self.running = list(contenders)
         self.times: dict[str, list[float]] = {rival.name: [] for rival in contenders}
         self.reference: list[Any] = []
         self.known = {thread.ident or 0 for thread in threading.enumerate()}
+        self.known |= {child.pid for child in psutil.Process().children(recursive=True)}  # a workload's own server
 
-    def run(self, rounds: int) -> None:
-        self.reference = verify.essences(rivals.loop(self.func, self.data, {}))  # also warms caches; not counted
+    def run(self, rounds: int, limit_s: float | None = None) -> None:
+        """All rounds; after the second one none begins once ``limit_s`` seconds have passed in them."""
+        n_items = self.look_at_items()
+        if self.thrifty:
+            self.leave_out(n_items)
+        if self.settings is not None:
+            self.find_oracle(self.settings(n_items))
+        began = time.monotonic()
         for round_ in range(rounds):
+            if limit_s is not None and round_ >= 2 and time.monotonic() - began > limit_s:
+                break
             for rival in in_turn(self.running, round_):
                 self.turn(rival, round_)
             if self.thrifty and round_ + 1 < rounds:
                 self.send_out(hopeless(self.times, round_ + 1), round_)
 
+    def look_at_items(self) -> int:
+        """The loop twice, off the record: it warms caches, gives the right results, and tells of the items."""
+        self.make_ready()
+        results: list[Any] = []
+        first = timed_items(self.func, fresh(self.data), results)
+        self.reference = verify.essences(results)
+        results.clear()
+        gc.collect()
+        gc.disable()  # the collector's pauses grow with the heap, whichever item they hit
+        try:
+            second = timed_items(self.func, fresh(self.data), results)
+        finally:
+            gc.enable()
+        del results
+        facts = item_facts(first, second, forgets=self.before_turn is not None)
+        self.emit({"event": "items", "items": len(first), "item": facts})
+        return len(first)
+
+    def leave_out(self, n_items: int) -> None:
+        for rival in self.running:
+            if rival.most_items is not None and n_items > rival.most_items:
+                self.emit({"event": "left_out", "contender": rival.name, "why": f"more than {rival.most_items} items"})
+        self.running = [rival for rival in self.running if rival.most_items is None or n_items <= rival.most_items]
+
+    def find_oracle(self, candidates: Sequence[Setting]) -> None:
+        """Run each setting once; the winners then compete with everybody else."""
+
+        def once(rival: Rival) -> float | None:
+            self.emit({"event": "trying", "setting": rival.name})
+            self.make_ready()
+            try:
+                return timed(rival, self.func, fresh(self.data))[0]
+            except Exception:  # noqa: BLE001  a setting that fails is no candidate
+                return None
+            finally:
+                settle(self.known)
+
+        loop_s = once(Rival(rivals.LOOP, rivals.loop))
+        if loop_s is None:
+            return
+        found = oracle.first_pass(candidates, loop_s, lambda setting: once(setting.rival()))
+        self.emit({"event": "grid", "grid": found._asdict()})
+        for setting in candidates:
+            if setting.name in (found.best, found.best_pool):
+                self.emit({"event": "retimed", "contender": setting.name})
+                self.running.append(setting.rival())
+                self.times[setting.name] = []
+
+    def make_ready(self) -> None:
+        """As it is before every turn: no garbage, and what the workload wants forgotten is forgotten."""
+        if self.before_turn is not None:
+            self.before_turn()
+        gc.collect()
+
     def turn(self, rival: Rival, round_: int) -> None:
         """One contender's turn: time it, check it, tell of it."""
         self.emit({"event": "begin", "contender": rival.name, "round": round_})
+        self.make_ready()
         try:
-            seconds, results, facts = timed(rival, self.func, self.data)
+            seconds, results, facts = timed(rival, self.func, fresh(self.data))
             wrong = verify.difference(results, self.reference) if not self.times[rival.name] else None
             del results
         except Exception as error:  # noqa: BLE001  a contender's failure is a finding, not ours to handle

@@ -9,6 +9,7 @@ FIELDS = (
     "backend", "n_jobs", "chunksize", "start_method", "serial_s", "predicted_s", "predicted_interval_s",
     "estimated_speedup", "reason", "warnings",
 )  # fmt: skip
+SAMPLE_FIELDS = ("n_sampled", "item_s", "item_std_s", "item_max_s", "first_call_s", "gil_held")
 
 
 def plain(value: Any) -> Any:
@@ -25,4 +26,7 @@ def plain(value: Any) -> Any:
 
 
 def plan_facts(plan: Any) -> dict[str, Any]:
-    return {name: plain(getattr(plan, name)) for name in FIELDS if hasattr(plan, name)}
+    facts = {name: plain(getattr(plan, name)) for name in FIELDS if hasattr(plan, name)}
+    if (sample := getattr(plan, "sample", None)) is not None:
+        facts["sample"] = {name: plain(getattr(sample, name)) for name in SAMPLE_FIELDS if hasattr(sample, name)}
+    return facts

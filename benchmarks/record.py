@@ -16,13 +16,18 @@ def contender_record(rounds: int) -> dict[str, Any]:
         "facts": [None] * rounds,
         "failed": None,
         "sat_out_after_round": None,
+        "left_out": None,
         "left_behind": [],
     }
 
 
 def fold(events: Iterable[Event], rounds: int) -> Row:
-    """Raw record of one row: ``items``, ``contenders`` by name, ``plan`` of execute, whether it came to its end."""
-    row: Row = {"items": None, "contenders": {}, "plan": None, "done": False}
+    """Raw record of one row.
+
+    ``items``: how many, ``item``: what is known of them (`benchmarks.items`), ``grid``: the oracle's first pass,
+    ``contenders`` by name, ``plan`` of execute, whether it came to its end.
+    """
+    row: Row = {"items": None, "item": None, "grid": None, "contenders": {}, "plan": None, "done": False}
 
     for event in events:
         name = event.get("contender")
@@ -32,6 +37,14 @@ def fold(events: Iterable[Event], rounds: int) -> Row:
             case "ready":
                 row["items"] = event["items"]
                 row["contenders"] = {each: contender_record(rounds) for each in event["contenders"]}
+            case "items":
+                row["items"], row["item"] = event["items"], event["item"]
+            case "grid":
+                row["grid"] = event["grid"]
+            case "retimed":
+                pass  # its record is made above: the winner of the grid is a contender from now on
+            case "left_out":
+                record["left_out"] = event["why"]
             case "time":
                 record["seconds"][event["round"]] = event["seconds"]
                 record["facts"][event["round"]] = event["facts"] or None

@@ -32,5 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def newest(folder: Path = FOLDER) -> Path | None:
     """The file with the latest start, going by what it says itself (a checkout changes the file system's dates)."""
-    files = {path: read(path).get("started", "") for path in folder.glob("*.json")}
-    return max(files, key=lambda path: files[path]) if files else None
+    found = {path: read(path) for path in folder.glob("*.json")}
+    # What other instruments have written has no rows.
+    started = {path: result.get("started", "") for path, result in found.items() if "rows" in result}
+    return max(started, key=lambda path: started[path]) if started else None

@@ -1,8 +1,9 @@
 """The ways to run a map that compete, each as its documentation says to use it, with the defaults it has.
 
-``run(func, data, facts) -> list``. Starting and ending workers is part of the time, since a user waits for both:
-joblib's reusable workers are therefore ended too. ``facts`` is an empty dict in which a contender may leave what
-the clock cannot see (amorsize: its plan); it is read after the clock has stopped.
+``run(func, data, facts) -> list``; data is any iterable, of which whoever needs one makes a list on the clock.
+Starting and ending workers is part of the time, since a user waits for both: joblib's reusable workers are therefore
+ended too. ``facts`` is an empty dict in which a contender may leave what the clock cannot see (amorsize: its plan); it
+is read after the clock has stopped.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ Facts = dict[str, Any]
 LOOP = "loop"
 EXECUTE = "amorsize.execute"
 OPTIMIZE = "amorsize.optimize"
-AMORSIZE = (EXECUTE, OPTIMIZE)
+OPTIMIZE_POOL = "optimize + Pool"
+AMORSIZE = (EXECUTE, OPTIMIZE, OPTIMIZE_POOL)
+MOST_ITEMS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +38,14 @@ class Rival:
         ``run(func, data, facts) -> list`` of results in the order of data.
     needs : str
         ``"module"`` or ``"module:attribute"`` without which it cannot run; imported before any clock starts.
-    default : bool
-        Runs unless asked otherwise.
+    most_items : int or None
+        Does not run on more items than these, where it takes minutes: each costs it 0.1 ms and more.
     """
 
     name: str
-    run: Callable[[Func, list[Any], Facts], list[Any]]
+    run: Callable[[Func, Iterable[Any], Facts], list[Any]]
     needs: str = ""
-    default: bool = True
+    most_items: int | None = None
 
     def missing(self) -> str | None:
         """Why it cannot run here; None: it can. Imports what it needs."""
@@ -56,39 +59,39 @@ class Rival:
         return None if not attribute or hasattr(imported, attribute) else f"{module} has no {attribute} yet"
 
 
-def loop(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def loop(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     return list(map(func, data))
 
 
-def pool(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def pool(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     import multiprocessing
 
     with multiprocessing.Pool() as workers:
         return workers.map(func, data)
 
 
-def process_executor(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def process_executor(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor() as workers:
         return list(workers.map(func, data))
 
 
-def threads(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def threads(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor() as workers:
         return list(workers.map(func, data))
 
 
-def threads_64(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def threads_64(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(64) as workers:
         return list(workers.map(func, data))
 
 
-def joblib_loky(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def joblib_loky(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
@@ -99,31 +102,32 @@ def joblib_loky(func: Func, data: list[Any], facts: Facts) -> list[Any]:
         get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
-def joblib_threading(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def joblib_threading(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from joblib import Parallel, delayed
 
     return list(Parallel(n_jobs=-1, backend="threading")(delayed(func)(item) for item in data))
 
 
-def mpire(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def mpire(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     from mpire import WorkerPool
     from tqdm import tqdm
 
     # Even without a progress bar it starts tqdm's monitor thread, which then stays: a caller with a second thread is
     # one in which fork is no longer safe, and the contenders after it would choose for that caller.
     tqdm.monitor_interval = 0
+    items = data if isinstance(data, list) else list(data)  # of unknown length it would make chunks of 4
     with WorkerPool() as workers:
         # Its default glues arrays together into one, which is another result than the loop's.
-        return list(workers.map(func, data, concatenate_numpy_output=False))
+        return list(workers.map(func, items, concatenate_numpy_output=False))
 
 
-def amorsize_execute(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def amorsize_execute(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     import amorsize
 
     return amorsize.execute(func, data)
 
 
-def amorsize_optimize(func: Func, data: list[Any], facts: Facts) -> list[Any]:
+def amorsize_optimize(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     """Choose, then do as the plan says. ``map_s`` is what the plan forecasts: from entering its pool to leaving it."""
     import amorsize
 
@@ -136,6 +140,24 @@ def amorsize_optimize(func: Func, data: list[Any], facts: Facts) -> list[Any]:
     return results
 
 
+def optimize_pool(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
+    """For who uses ``multiprocessing.Pool`` whatever comes: the choice is between that and the loop."""
+    import multiprocessing
+
+    import amorsize
+
+    start = time.perf_counter()
+    plan = amorsize.optimize(func, data, backend=("serial", "processes"))
+    chosen = time.perf_counter()
+    if plan.backend == "serial":
+        results = list(map(func, plan.data))
+    else:
+        with multiprocessing.get_context(plan.start_method).Pool(plan.n_jobs) as workers:
+            results = workers.map(func, plan.data, chunksize=plan.chunksize)
+    facts.update(plan=plan, optimize_s=chosen - start, map_s=time.perf_counter() - chosen)
+    return results
+
+
 ALL: tuple[Rival, ...] = (
     Rival(LOOP, loop),
     Rival("Pool", pool),
@@ -143,10 +165,11 @@ ALL: tuple[Rival, ...] = (
     Rival("mpire", mpire, "mpire:WorkerPool"),
     Rival("threads", threads),
     Rival("64 threads", threads_64),
-    Rival("ProcessPoolExecutor", process_executor, default=False),
-    Rival("joblib threading", joblib_threading, "joblib", default=False),
+    Rival("ProcessPoolExecutor", process_executor, most_items=MOST_ITEMS),
+    Rival("joblib threading", joblib_threading, "joblib", most_items=MOST_ITEMS),
     Rival(EXECUTE, amorsize_execute, "amorsize:execute"),
     Rival(OPTIMIZE, amorsize_optimize, "amorsize:optimize"),
+    Rival(OPTIMIZE_POOL, optimize_pool, "amorsize:optimize"),
 )
 
 

@@ -29,9 +29,11 @@ class Job:
     stride : int
         Take every so many-th item only (quick runs); 1: all.
     grid : bool
-        Add a grid of fixed settings.
+        Find the best of a grid of fixed settings, and let it compete.
     thrifty : bool
-        Let contenders that are far behind sit out.
+        Let contenders that are far behind sit out, and leave out those that would take minutes.
+    limit_s : float or None
+        Seconds of rounds after which no third one begins.
     log : str
         File that takes the events, one JSON line each.
     """
@@ -43,6 +45,7 @@ class Job:
     stride: int = 1
     grid: bool = False
     thrifty: bool = True
+    limit_s: float | None = None
     log: str = ""
 
     def to_json(self) -> str:
@@ -53,33 +56,42 @@ def run(job: Job) -> None:
     from benchmarks import calibration, grid, rivals
     from benchmarks.measure import Race
     from benchmarks.plan_facts import plan_facts
-    from benchmarks.workloads import REGISTRY
+    from benchmarks.workloads import AT_END, REGISTRY, fresh, thinned
 
     calibration.adopt(job.iterations_per_s)
-    func, data = REGISTRY[job.workload].make()
-    data = data[:: job.stride]
+    workload = REGISTRY[job.workload]
+    func, data = workload.make()
+    data = thinned(data, job.stride)
     known = rivals.by_name()
     contenders = [known[name] for name in job.contenders]
     contenders = [rival for rival in contenders if rival.missing() is None]
-    if job.grid:
-        contenders += grid.grid(len(data))
 
-    with open(job.log, "w", encoding="utf-8") as log:
+    with open(job.log, "w", encoding="utf-8") as log, AT_END:
 
         def emit(event: dict[str, Any]) -> None:
             log.write(json.dumps(event, default=str) + "\n")
             log.flush()
 
-        emit({"event": "ready", "items": len(data), "contenders": [rival.name for rival in contenders]})
-        race = Race(func, data, contenders, emit, thrifty=job.thrifty)
-        race.run(job.rounds)
+        n_items = None if callable(data) else len(data)
+        emit({"event": "ready", "items": n_items, "contenders": [rival.name for rival in contenders]})
+        race = Race(
+            func,
+            data,
+            contenders,
+            emit,
+            thrifty=job.thrifty,
+            settings=grid.settings if job.grid else None,
+            before_turn=workload.before_turn,
+        )
+        race.run(job.rounds, job.limit_s)
         if any(rival.name == rivals.EXECUTE for rival in race.running):
             emit({"event": "begin", "contender": rivals.EXECUTE, "round": None})
-            emit({"event": "plan", "plan": plan_facts(execute_plan(func, data))})
+            race.make_ready()
+            emit({"event": "plan", "plan": plan_facts(execute_plan(func, fresh(data)))})
         emit({"event": "done"})
 
 
-def execute_plan(func: Any, data: list[Any]) -> Any:
+def execute_plan(func: Any, data: Any) -> Any:
     """The plan of one extra run, untimed, since handing the plan back is not what the timed runs ask for."""
     import amorsize
 

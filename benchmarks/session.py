@@ -96,6 +96,7 @@ def measure_row(workload: Workload, job: Job, silence_s: float = SILENCE_S) -> R
     failures: dict[str, str] = {}
     before = busy.probe()
     load_before = busy.load()
+    began = time.monotonic()
     while True:
         start = busy.read()
         events, wrong = attempt(job, silence_s)
@@ -115,6 +116,7 @@ def measure_row(workload: Workload, job: Job, silence_s: float = SILENCE_S) -> R
         "tags": list(workload.tags),
         **row,
         "wrong": wrong,
+        "seconds": round(time.monotonic() - began, 1),
         "busy": {
             "before": before._asdict(),
             "during": during._asdict(),

@@ -1,32 +1,60 @@
-"""From raw rows to what they say: medians, who was best, amorsize's regret, its forecast's error. Pure functions."""
+"""From raw rows to what they say: medians, who was best, amorsize's regret. Pure functions.
+
+Result files of earlier formats lack some fields; what cannot be said of them is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import statistics
+from benchmarks import forecasts, statistics
+from benchmarks.grid import GRID
 from benchmarks.record import Row
-from benchmarks.rivals import AMORSIZE, EXECUTE, LOOP, OPTIMIZE
+from benchmarks.rivals import AMORSIZE, EXECUTE, LOOP, OPTIMIZE, OPTIMIZE_POOL
 
 PLAN_MAP = "optimize, its map alone"  # optimize() costs time too; this is what its choice is worth without that
-GRID = "grid: "
+POOL_MAP = "optimize + Pool, its map alone"
+MAPS = {OPTIMIZE: PLAN_MAP, OPTIMIZE_POOL: POOL_MAP}
 NEAR = 1.2
 Times = list[float | None]
+Summary = dict[str, Any]
+
+
+def is_contender(name: str) -> bool:
+    """A map alone is a part of a contender, not one."""
+    return name not in MAPS.values()
+
+
+def by_hand(name: str) -> bool:
+    """What a user could have picked without amorsize: a rival, or a setting of the grid."""
+    return is_contender(name) and name not in AMORSIZE
 
 
 def is_rival(name: str) -> bool:
-    return name not in (*AMORSIZE, PLAN_MAP)
+    return by_hand(name) and not name.startswith(GRID)
+
+
+def fixed_pool(name: str) -> bool:
+    """A setting of Pool, or the loop: what the choice of `optimize` + Pool is measured against."""
+    return name in (LOOP, "Pool") or name.startswith(f"{GRID}Pool(")
+
+
+TO: dict[str, Callable[[str], bool]] = {
+    "best_rival": is_rival,
+    "best_by_hand": by_hand,
+    "best_pool": fixed_pool,
+}
 
 
 def times_of(row: Row) -> dict[str, Times]:
-    """Seconds by round of every contender that ran, the plan's own map included."""
+    """Seconds by round of every contender that ran, the maps alone included."""
     times: dict[str, Times] = {}
     for name, record in row["contenders"].items():
         if record["failed"] is None and any(seconds is not None for seconds in record["seconds"]):
             times[name] = record["seconds"]
-        if name == OPTIMIZE and name in times:
-            times[PLAN_MAP] = [facts["map_s"] if facts else None for facts in record["facts"]]
+            if name in MAPS:
+                times[MAPS[name]] = [facts["map_s"] if facts else None for facts in record["facts"]]
     return times
 
 
@@ -35,33 +63,42 @@ def ran(times: Times) -> list[float]:
 
 
 def ratio(times: dict[str, Times], name: str, to: str) -> dict[str, Any] | None:
-    """Median of the ratios within rounds, with its interval; None when they share no round."""
+    """Median of the ratios within rounds, with its interval, and of the differences; None: they share no round."""
     values = statistics.paired_ratios(times[name], times[to])
-    return statistics.estimate(values)._asdict() if values else None
+    if not values:
+        return None
+    extra = statistics.estimate(statistics.paired_differences(times[name], times[to]))
+    return {**statistics.estimate(values)._asdict(), "extra_s": extra._asdict()}
 
 
-def summarise_row(row: Row) -> dict[str, Any]:
-    """Medians, the best of all, the best rival, and amorsize's ratios to it and to the loop."""
+def summarise_row(row: Row) -> Summary:
+    """Medians, the best of all and of each sort, amorsize's ratios to these, and its forecast's error."""
     times = times_of(row)
     if LOOP not in times:
-        return {"medians": {}, "best": None, "best_rival": None, "regret": {}}
+        return {"medians": {}, "best": None, "regret": {}, **dict.fromkeys(TO)}
     estimates = {name: statistics.estimate(ran(values)) for name, values in times.items()}
     medians = {name: each.median for name, each in estimates.items()}
-    best_rival = statistics.best(medians, is_rival)
+    best = {key: statistics.best(medians, among) for key, among in TO.items()}
     return {
         "medians": medians,
         "spread": {
             name: {**each._asdict(), "iqr": statistics.iqr(ran(times[name]))} for name, each in estimates.items()
         },
-        # The plan's map alone is a part of a contender, not one: it cannot be the best.
-        "best": statistics.best(medians, lambda name: name != PLAN_MAP),
-        "best_rival": best_rival,
+        "best": statistics.best(medians, is_contender),
+        **best,
+        "has_grid": row.get("grid") is not None or any(name.startswith(GRID) for name in medians),
         "regret": {
-            name: {"to_best_rival": ratio(times, name, best_rival), "to_loop": ratio(times, name, LOOP)}
-            for name in (*AMORSIZE, PLAN_MAP)
+            name: {
+                **{f"to_{key}": ratio(times, name, to) for key, to in best.items()},
+                "to_loop": ratio(times, name, LOOP),
+            }
+            for name in (*AMORSIZE, *MAPS.values())
             if name in times
         },
         "first_call_extra_s": first_call_extra(times.get(EXECUTE)),
+        "variation": (row.get("item") or {}).get("variation"),
+        "forecast": forecasts.of_row(row),
+        "optimize_cost": forecasts.own_cost(row, medians[LOOP]),
     }
 
 
@@ -72,7 +109,7 @@ def first_call_extra(times: Times | None) -> float | None:
     return times[0] - statistics.median(ran(times)[1:])
 
 
-def summarise_contender(name: str, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarise_contender(name: str, summaries: Sequence[Summary]) -> Summary:
     """One contender over all the rows that it finished."""
     rows = [row for row in summaries if name in row["medians"]]
     ratios = [row["medians"][name] / row["medians"][row["best"]] for row in rows]
@@ -86,49 +123,14 @@ def summarise_contender(name: str, summaries: Sequence[dict[str, Any]]) -> dict[
     }
 
 
-def forecasts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each forecast that has a clock to compare with: the plan's map, round by round."""
-    records = [row["contenders"][OPTIMIZE] for row in rows if OPTIMIZE in row["contenders"]]
-    by_round = [facts for record in records for facts in record["facts"] if facts]
-    return [facts for facts in by_round if facts.get("predicted_s") and facts.get("map_s")]
-
-
-def summarise_forecasts(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Error of ``predicted_s`` as a factor (1.1: 10 % off either way), and how often the interval held the clock."""
-    if not found:
-        return None
-    errors = [statistics.log_error(each["predicted_s"], each["map_s"]) for each in found]
-    with_interval = [each for each in found if each.get("predicted_interval_s")]
-    intervals = [tuple(each["predicted_interval_s"]) for each in with_interval]
-    return {
-        "n": len(found),
-        "median_log_error": statistics.median(errors),
-        "p90_log_error": statistics.percentile(errors, 90),
-        "coverage": statistics.coverage(intervals, [e["map_s"] for e in with_interval]) if intervals else None,
-        "optimize_s": statistics.median([each["optimize_s"] for each in found]),
-    }
-
-
-def serial_errors(rows: Sequence[Row]) -> list[float]:
-    """|log(serial_s / loop)| of each round: how wrong the plan was about the plain loop."""
-    errors = []
-    for row in rows:
-        optimize, loop = row["contenders"].get(OPTIMIZE), row["contenders"].get(LOOP)
-        if optimize and loop:
-            for facts, loop_s in zip(optimize["facts"], loop["seconds"], strict=True):
-                if facts and facts.get("serial_s") and loop_s:
-                    errors.append(statistics.log_error(facts["serial_s"], loop_s))
-    return errors
-
-
-def summarise(rows: Sequence[Row]) -> dict[str, Any]:
+def summarise(rows: Sequence[Row]) -> Summary:
     """All of the above for a whole comparison."""
     summaries = [summarise_row(row) for row in rows]
     names = list(dict.fromkeys(name for row in summaries for name in row["medians"] if not name.startswith(GRID)))
-    serial = serial_errors(rows)
+    serial = forecasts.serial_errors(rows)
     return {
         "rows": {row["workload"]: summary for row, summary in zip(rows, summaries, strict=True)},
         "contenders": {name: summarise_contender(name, summaries) for name in names},
-        "forecast": summarise_forecasts(forecasts(rows)),
+        "forecast": forecasts.over_all(rows),
         "serial_median_log_error": statistics.median(serial) if serial else None,
     }

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.rivals import EXECUTE, LOOP
-from benchmarks.summary import GRID, PLAN_MAP
+from benchmarks.grid import GRID
+from benchmarks.rivals import EXECUTE, LOOP, MOST_ITEMS, OPTIMIZE_POOL
+from benchmarks.summary import PLAN_MAP, POOL_MAP
+from benchmarks.targets import targets
 
 BEST_OF_GRID = "best of grid"
 
@@ -38,8 +40,11 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
-def grid_best(medians: dict[str, float]) -> tuple[str, float] | None:
+def grid_best(row: dict[str, Any], medians: dict[str, float]) -> tuple[str, float] | None:
+    """The winner of the grid, by what it took in the rounds; the loop counts as a setting."""
     settings = {name: value for name, value in medians.items() if name.startswith(GRID)}
+    if row.get("grid") and LOOP in medians:
+        settings[LOOP] = medians[LOOP]
     return min(settings.items(), key=lambda item: item[1]) if settings else None
 
 
@@ -49,7 +54,7 @@ def columns(result: dict[str, Any]) -> list[str]:
     has_grid = False
     for row in result["rows"]:
         names += [name for name in row["contenders"] if name not in names and not name.startswith(GRID)]
-        has_grid = has_grid or any(name.startswith(GRID) for name in row["contenders"])
+        has_grid = has_grid or bool(row.get("grid")) or any(name.startswith(GRID) for name in row["contenders"])
     return names + [BEST_OF_GRID] * has_grid
 
 
@@ -57,14 +62,16 @@ def cell(name: str, row: dict[str, Any], summary: dict[str, Any]) -> str:
     """A contender's median, bold where nobody was faster; why there is none, or none from every round."""
     medians = summary["medians"]
     if name == BEST_OF_GRID:
-        found = grid_best(medians)
+        found = grid_best(row, medians)
         if found is None:
             return "–"
         setting, value = found
         return f"**{seconds(value)}**" if setting == summary["best"] else seconds(value)
     record = row["contenders"].get(name)
     if name not in medians:
-        return "failed" if record and record["failed"] else "–"
+        if record and record["failed"]:
+            return "failed"
+        return "–†" if record and record.get("left_out") else "–"
     text = seconds(medians[name])
     if name == summary["best"]:
         return f"**{text}**"
@@ -73,16 +80,76 @@ def cell(name: str, row: dict[str, Any], summary: dict[str, Any]) -> str:
 
 def row_table(result: dict[str, Any]) -> str:
     names = columns(result)
-    with_execute = EXECUTE in names
-    header = ["workload", *names] + ["execute / best rival (95 %)"] * with_execute
     lines = []
     for row in result["rows"]:
         summary = result["summary"]["rows"][row["workload"]]
-        line = [row["workload"] + " ⚠" * row["busy"]["too_busy"], *(cell(name, row, summary) for name in names)]
-        if with_execute:
-            line.append(ratio(summary["regret"].get(EXECUTE, {}).get("to_best_rival")))
-        lines.append(line)
+        lines.append([row["workload"] + " ⚠" * row["busy"]["too_busy"], *(cell(name, row, summary) for name in names)])
+    return markdown(["workload", *names], lines)
+
+
+def against(summary: dict[str, Any], name: str, to: str) -> str:
+    """A ratio, and to whom."""
+    found = summary["regret"].get(name, {}).get(f"to_{to}")
+    return "–" if found is None else f"{ratio(found)} {summary[to].removeprefix(GRID)}"
+
+
+def own_cost(cost: dict[str, float] | None) -> str:
+    if cost is None:
+        return "–"
+    text = f"{1e3 * cost['beyond_s']:.1f} ms of {1e3 * cost['allowed_s']:.1f}"
+    return f"**{text}**" if cost["beyond_s"] > cost["allowed_s"] else text
+
+
+def regret_table(result: dict[str, Any]) -> str:
+    """What amorsize promises, row by row."""
+    header = [
+        "workload",
+        "execute / best rival (95 %)",
+        "execute / best of rivals and grid",
+        "execute / loop",
+        "optimize + Pool / best Pool or loop: choice alone",
+        "with what optimize took",
+        "items vary by",
+        "forecast off by",
+        "interval held",
+        "optimize's own cost",
+    ]
+    lines = []
+    for name, summary in result["summary"]["rows"].items():
+        if EXECUTE not in summary["medians"]:
+            continue
+        forecast = summary.get("forecast")
+        variation = summary["variation"]
+        lines.append(
+            [
+                name,
+                against(summary, EXECUTE, "best_rival"),
+                against(summary, EXECUTE, "best_by_hand") if summary["has_grid"] else "–",
+                ratio(summary["regret"][EXECUTE].get("to_loop")),
+                against(summary, POOL_MAP, "best_pool"),
+                ratio(summary["regret"].get(OPTIMIZE_POOL, {}).get("to_best_pool")),
+                "–" if variation is None else f"{variation:.2f}",
+                "–" if forecast is None else f"{100 * forecast['log_error']:.0f} %",
+                "–" if forecast is None else f"{forecast['held']} of {forecast['rounds']}",
+                own_cost(summary["optimize_cost"]),
+            ]
+        )
     return markdown(header, lines)
+
+
+def target_table(result: dict[str, Any]) -> str:
+    """What was promised, what this run shows, and which rows break it."""
+    verdict = {True: "met", False: "**missed**", None: "not measured"}
+    lines = [
+        [each.what, each.goal, each.figure, verdict[each.met], shortened(each.rows)]
+        for each in targets(result["summary"])
+    ]
+    return markdown(["target", "goal", "this run", "", "rows that break it, worst first"], lines)
+
+
+def shortened(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def contender_table(result: dict[str, Any]) -> str:
@@ -138,6 +205,8 @@ def notes(result: dict[str, Any]) -> list[str]:
         lines.append(f"⚠ The machine was more than 10 % busy with other things: {', '.join(busy)}.")
     if any(each["sat_out_after_round"] is not None for row in result["rows"] for each in row["contenders"].values()):
         lines.append("° Far behind after the first one or two rounds, and not run again.")
+    if any(each.get("left_out") for row in result["rows"] for each in row["contenders"].values()):
+        lines.append(f"† Left out: more than {MOST_ITEMS:,} items, each of which costs it 0.1 ms and more.")
     for row in result["rows"]:
         if row["wrong"]:
             lines.append(f"{row['workload']}: {row['wrong']}")
@@ -161,13 +230,22 @@ def render(result: dict[str, Any]) -> str:
     """The whole page."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    rounds = f"2 to {result['rounds']}" if result.get("brief") else result["rounds"]
     head = (
         f"{result['started'][:10]}, {machine['system']}, {machine['usable_cores']} cores "
         f"({machine['cpu'] or 'unknown'}), {machine['python']}; {versions}. "
         "Seconds as a user waits, start and end of workers included; "
-        f"medians of {result['rounds']} interleaved rounds; bold: nobody was faster."
+        f"medians of {rounds} interleaved rounds; bold: nobody was faster."
     )
     if any(PLAN_MAP in row["medians"] for row in result["summary"]["rows"].values()):
         head += f" `{LOOP}` is `list(map(func, data))`; “{PLAN_MAP}” leaves out what `optimize` took to choose."
-    parts = [head, row_table(result), contender_table(result), *forecast_lines(result), *notes(result)]
+    parts = [
+        head,
+        row_table(result),
+        contender_table(result),
+        *forecast_lines(result),
+        regret_table(result),
+        target_table(result),
+        *notes(result),
+    ]
     return "\n\n".join(parts)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import functions, measure, rivals, verify
+from benchmarks.grid import Setting
 from benchmarks.record import fold, in_flight
 from benchmarks.rivals import Rival
 
@@ -12,7 +13,7 @@ SQUARES = list(range(50))
 
 
 def race(contenders, rounds=2, func=functions.square, data=SQUARES, **options):
-    events: list[dict] = [{"event": "ready", "items": len(data), "contenders": [each.name for each in contenders]}]
+    events: list[dict] = [{"event": "ready", "items": None, "contenders": [each.name for each in contenders]}]
     measure.Race(func, data, contenders, events.append, **options).run(rounds)
     return events
 
@@ -54,6 +55,57 @@ def test_a_contender_that_fails_is_recorded_and_runs_no_more(run, message):
     assert message in record["failed"]
     assert record["seconds"] == [None] * 3
     assert sum(event["event"] == "begin" and event["contender"] == "bad" for event in events) == 1
+
+
+def test_the_items_are_looked_at_before_the_rounds():
+    row = fold(race(only("loop")), rounds=2)
+    assert row["item"]["mean_s"] > 0
+    assert row["item"]["first_call_s"] == 0.0
+
+
+def test_data_that_is_a_generator_is_new_for_each_turn():
+    row = fold(race(only("loop", "Pool", "threads"), data=lambda: iter(SQUARES)), rounds=2)
+    assert row["items"] == 50
+    assert all(each["failed"] is None and None not in each["seconds"] for each in row["contenders"].values())
+
+
+def test_before_each_turn_the_workload_forgets():
+    forgot = []
+    row = fold(race(only("loop", "threads"), 3, before_turn=lambda: forgot.append(1)), rounds=3)
+    assert len(forgot) == 1 + 2 * 3  # before the items are looked at, and before every turn
+    assert row["item"]["first_call_s"] >= 0.0
+
+
+def test_who_takes_minutes_over_many_items_is_left_out_and_the_record_says_so():
+    few = Rival("few", rivals.loop, most_items=49)
+    record = fold(race([*only("loop"), few]), rounds=2)["contenders"]["few"]
+    assert record["left_out"] == "more than 49 items"
+    assert record["seconds"] == [None, None]
+    record = fold(race([*only("loop"), few], thrifty=False), rounds=2)["contenders"]["few"]
+    assert record["left_out"] is None
+    assert None not in record["seconds"]
+
+
+def test_two_rounds_are_the_least_and_a_limit_ends_the_rest():
+    events: list[dict] = [{"event": "ready", "items": None, "contenders": ["loop"]}]
+    measure.Race(functions.square, SQUARES, only("loop"), events.append).run(5, limit_s=0.0)
+    seconds = fold(events, rounds=5)["contenders"]["loop"]["seconds"]
+    assert [each is not None for each in seconds] == [True, True, False, False, False]
+
+
+def test_the_grids_winners_compete_in_the_rounds():
+    settings = [Setting("Pool", 2, 25, 1), Setting("ThreadPool", 2, 1, 0)]
+    row = fold(race(only("loop"), rounds=2, settings=lambda n: settings), rounds=2)
+    assert set(row["grid"]["seconds"]) == {"loop", *(each.name for each in settings)}
+    winners = {row["grid"]["best"], row["grid"]["best_pool"]}
+    assert set(row["contenders"]) == {"loop"} | winners
+    assert all(None not in row["contenders"][name]["seconds"] for name in winners)
+
+
+def test_a_choice_between_pool_and_loop_does_as_it_says():
+    record = fold(race(only("loop", "optimize + Pool")), rounds=2)["contenders"]["optimize + Pool"]
+    assert record["failed"] is None
+    assert {"optimize_s", "map_s", "backend", "sample"} <= set(record["facts"][0])
 
 
 def test_what_a_plan_said_is_kept_with_its_round():

@@ -86,6 +86,34 @@ def test_the_table_marks_best_failed_and_resting_contenders():
     assert "held 100 %" in page
 
 
+def test_rivals_grid_and_pool_have_a_best_of_their_own():
+    contenders = {"loop": record(2.0), "Pool": record(1.5), "threads": record(1.2), "amorsize.execute": record(0.1)}
+    settings = {"grid: Pool(2), chunks of 9": record(1.3), "grid: ThreadPool(8), chunks of 1": record(1.1)}
+    summary = summarise_row(row(**contenders, **settings))
+    assert summary["best_rival"] == "threads"
+    assert summary["best_by_hand"] == "grid: ThreadPool(8), chunks of 1"
+    assert summary["best_pool"] == "grid: Pool(2), chunks of 9"
+    assert summary["best"] == "amorsize.execute"
+    assert summary["regret"]["amorsize.execute"]["to_best_pool"]["extra_s"]["median"] == pytest.approx(-1.2)
+
+
+def test_the_loop_counts_as_a_setting_of_the_grid():
+    grid = {"seconds": {}, "skipped": {}, "best": "loop", "best_pool": "loop"}
+    page = table.render(result([{**row(loop=record(2.0), Pool=record(3.0)), "grid": grid}]))
+    assert "| w | **2.00** | 3.00 | **2.00** |" in page
+
+
+def test_who_is_left_out_is_marked():
+    page = table.render(result([row(loop=record(2.0), slow=record(None, left_out="more than 10 items"))]))
+    assert "| w | **2.00** | –† |" in page
+    assert "† Left out" in page
+
+
+def test_the_table_ends_with_the_targets():
+    page = table.render(result([measured()]))
+    assert "| rows where execute is slower than the loop by more than 3 % + 2 ms | 0 | 0 | met |" in page
+
+
 def test_the_grid_is_one_column():
     rows = [row(**{"loop": record(2.0), "grid: Pool(2), chunks of 1": record(1.0), "grid: x": record(3.0)})]
     line = next(line for line in table.render(result(rows)).splitlines() if line.startswith("| w |"))

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import pytest
 
-from benchmarks import calibration, grid
-from benchmarks.workloads import REGISTRY, register, scaled_to, tagged
+from benchmarks import calibration, functions, server, verify, workloads
+from benchmarks.workloads import REGISTRY, fresh, register, scaled_to, tagged, thinned
+
+FEW = 3
+LARGE = {"sum of 120 arrays of 4 MB", "array to array, 4 MB each", "sines of 100 kB arrays"}  # hundreds of megabytes
+NEW_EACH_TIME = {"server, 8 callers at a time"}  # the port differs
 
 
 @pytest.fixture(autouse=True)
@@ -13,16 +18,81 @@ def calibrated(monkeypatch):
     monkeypatch.setattr(calibration, "_adopted", 1_000_000.0)
 
 
-def test_the_table_has_its_fourteen_rows():
+@pytest.fixture
+def make():
+    """A workload's task; what it has started besides is ended with the test."""
+    with workloads.AT_END:
+        yield lambda name: REGISTRY[name].make()
+
+
+def test_at_least_thirty_rows_and_the_first_fourteen_among_them():
+    assert len(REGISTRY) >= 30
     assert len(tagged("table")) == 14
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if "arrays" not in name])
-def test_functions_and_data_pickle_and_are_the_same_each_time(name):
-    func, data = REGISTRY[name].make()
-    assert isinstance(data, list)
-    assert pickle.loads(pickle.dumps(func)) is func
-    assert pickle.loads(pickle.dumps(data)) == data == REGISTRY[name].make()[1]
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in LARGE])
+def test_a_workload_makes_its_data_and_its_function_returns_the_same_each_time(name, make):
+    func, data = make(name)
+    items = list(itertools.islice(fresh(data), FEW))
+    assert len(items) == FEW
+    again = pickle.loads(pickle.dumps(func))
+    assert again is func or again.func is func.func
+    assert pickle.loads(pickle.dumps(items)) == items
+    if REGISTRY[name].before_turn is not None:
+        REGISTRY[name].before_turn()
+    results = [func(item) for item in items]
+    assert verify.difference([again(item) for item in items], verify.essences(results)) is None
+    if name not in NEW_EACH_TIME:
+        assert list(itertools.islice(fresh(make(name)[1]), FEW)) == items
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in LARGE])
+def test_neighbours_differ_so_that_a_wrong_order_shows(name, make):
+    first, second = itertools.islice(fresh(make(name)[1]), 2)
+    assert first != second
+
+
+def test_functions_return_what_they_say(tmp_path):
+    import numpy as np
+
+    path = tmp_path / "x.py"
+    path.write_text("a = 1\n")
+    assert functions.burn_silently(10) is None
+    assert functions.look_up(5, 7) == (functions.burn(5) & 0xFF) + functions.burn(7)
+    assert functions.wait_and_burn(0.0, 7) == functions.burn(7)
+    assert functions.records("7,a b,1.5,x|y") == {"7": {"name": "A B", "price": 1.5, "tags": ["x", "y"]}}
+    assert functions.count_matches("h INFO path=/items/1?x took=250ms\nh DEBUG path=/items/1?x took=250ms") == 250
+    assert functions.count_words(b"a b a") == 2
+    assert functions.parse(str(path)) == 5
+    assert functions.digest_file(str(path)) != functions.digest_file(__file__)
+    assert functions.touch(3) == 3 + -(-80_000_000 // 4096)
+    assert functions.roots(np.array([4.0, 9.0])).tolist() == [2.0, 3.0]
+    assert functions.sines(np.zeros(3)) == 0.0
+
+
+def test_the_server_answers_and_is_ended(make):
+    func, data = make("server, 8 callers at a time")
+    assert [func(item) for item in data[:5]] == [server.answer(item) for item in data[:5]]
+
+
+def test_a_generator_is_new_for_each_turn(make):
+    _, data = make("generator, 20,000 × 20 µs")
+    assert len(list(fresh(data))) == 20_000
+    assert next(iter(fresh(data))) == next(iter(fresh(data)))
+    assert len(list(fresh(thinned(data, 1000)))) == 20
+
+
+def test_the_first_call_is_dear_before_each_turn_and_only_then(make):
+    func, data = make("dear first call")
+    REGISTRY["dear first call"].before_turn()
+    func(data[0])
+    func(data[1])
+    assert functions.table.cache_info().misses == 1
+
+
+def test_the_giant_is_15_percent(make):
+    _, data = make("one giant at 70 %")
+    assert data[210] / sum(data) == pytest.approx(0.15, abs=0.001)
 
 
 def test_work_follows_the_calibration_of_whoever_leads():
@@ -38,10 +108,3 @@ def test_a_name_is_taken_once():
 
 def test_durations_add_up():
     assert sum(scaled_to(2.0, [1.0, 5.0, 0.1])) == pytest.approx(2.0)
-
-
-def test_the_grid_has_one_of_each_setting():
-    names = [rival.name for rival in grid.grid(200_000)]
-    assert len(names) == len(set(names))
-    assert not any(name.split(", ")[1] == "chunks of 1" for name in names)
-    assert any(each.name.split(", ")[1] == "chunks of 1" for each in grid.grid(50))

@@ -1,79 +1,14 @@
-"""The rows of the comparison: functions and data as people map them.
-
-A workload's data is made in the process that measures it, by ``make()``. CPU work of t seconds is a number of loop
-steps, carried by the item itself (`benchmarks.calibration`). Items differ a little from one to the next even where
-their cost does not, so that results in a wrong order cannot pass for right ones.
-"""
+"""The fourteen rows of the first comparison. Their names and their work stay, so that result files can be compared."""
 
 from __future__ import annotations
 
 import random
-import sysconfig
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from benchmarks import functions
-from benchmarks.calibration import iterations
-
-Task = tuple[Callable[[Any], Any], list[Any]]
+from benchmarks.workloads.files import longest_sources
+from benchmarks.workloads.registry import Task, burn_for, register, scaled_to
 
 N_ARRAYS = 120
-NOT_PLAIN_SOURCE = {"test", "tests", "site-packages", "lib2to3", "idlelib", "__pycache__"}
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """One row: what is mapped over what.
-
-    Attributes
-    ----------
-    name : str
-        Unique; the row's name in tables and result files.
-    make : callable
-        Returns ``(func, data)``; data is a list.
-    note : str
-        What the row stands for, and why it is hard.
-    tags : tuple of str
-        ``"table"``: the rows every result file has.
-    """
-
-    name: str
-    make: Callable[[], Task]
-    note: str
-    tags: tuple[str, ...] = ("table",)
-
-
-REGISTRY: dict[str, Workload] = {}
-
-
-def register(name: str, note: str, *tags: str) -> Callable[[Callable[[], Task]], Callable[[], Task]]:
-    """Add a row to the registry; the decorated function makes its task."""
-
-    def add(make: Callable[[], Task]) -> Callable[[], Task]:
-        if name in REGISTRY:
-            raise ValueError(f"two workloads are named {name!r}")
-        REGISTRY[name] = Workload(name, make, note, tags or ("table",))
-        return make
-
-    return add
-
-
-def tagged(tag: str) -> list[Workload]:
-    """All rows with that tag, in the order in which they were registered."""
-    return [workload for workload in REGISTRY.values() if tag in workload.tags]
-
-
-def burn_for(seconds: Iterable[float]) -> Task:
-    """CPU work of these durations; up to two steps more tell neighbours apart."""
-    return functions.burn, [iterations(s) + i % 3 for i, s in enumerate(seconds)]
-
-
-def scaled_to(total_s: float, weights: list[float]) -> list[float]:
-    """Durations in proportion to the weights that add up to ``total_s``."""
-    factor = total_s / sum(weights)
-    return [weight * factor for weight in weights]
 
 
 @register("200,000 × x*x", "nothing to gain: any worker costs more than the whole loop")
@@ -155,9 +90,4 @@ def matmuls() -> Task:
 
 @register("tokenise 150 files", "the longest files of the standard library: real work, real spread")
 def tokenise_files() -> Task:
-    library = Path(sysconfig.get_path("stdlib"))
-    files = [
-        path for path in library.rglob("*.py") if not NOT_PLAIN_SOURCE.intersection(path.relative_to(library).parts)
-    ]
-    longest = sorted(files, key=lambda path: (-path.stat().st_size, str(path)))[:150]
-    return functions.tokenise, sorted(str(path) for path in longest)
+    return functions.tokenise, longest_sources(150)

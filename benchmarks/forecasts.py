@@ -1,0 +1,92 @@
+"""What `optimize` forecast against what the clock showed, and what it cost to ask. Pure functions.
+
+A forecast is held against the plan's own map, pool opened and closed: that is what it forecasts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import statistics
+from benchmarks.record import Row
+from benchmarks.rivals import LOOP, OPTIMIZE
+
+COST_S = 5e-3  # what asking may cost beyond one item and a dear first call: the larger of this …
+COST_SHARE = 0.01  # … and this share of the serial time
+
+
+def known(row: Row) -> list[dict[str, Any]]:
+    """Each round's facts that hold a forecast and a clock to compare it with."""
+    facts = row["contenders"].get(OPTIMIZE, {}).get("facts", [])
+    return [each for each in facts if each and each.get("predicted_s") and each.get("map_s")]
+
+
+def errors(found: Sequence[dict[str, Any]]) -> list[float]:
+    return [statistics.log_error(each["predicted_s"], each["map_s"]) for each in found]
+
+
+def held(found: Sequence[dict[str, Any]]) -> list[bool]:
+    """Whether the stated interval held the clock, of those that have stated one."""
+    return [
+        each["predicted_interval_s"][0] <= each["map_s"] <= each["predicted_interval_s"][1]
+        for each in found
+        if each.get("predicted_interval_s")
+    ]
+
+
+def of_row(row: Row) -> dict[str, Any] | None:
+    """One row's forecasts: the error of its median round, and in how many rounds the interval held."""
+    found = known(row)
+    if not found:
+        return None
+    inside = held(found)
+    return {"log_error": statistics.median(errors(found)), "held": sum(inside), "rounds": len(inside)}
+
+
+def over_all(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """All forecasts together, round by round: error as |log|, coverage of the intervals."""
+    found = [each for row in rows for each in known(row)]
+    if not found:
+        return None
+    inside = held(found)
+    return {
+        "n": len(found),
+        "median_log_error": statistics.median(errors(found)),
+        "p90_log_error": statistics.percentile(errors(found), 90),
+        "coverage": sum(inside) / len(inside) if inside else None,
+        "optimize_s": statistics.median([each["optimize_s"] for each in found]),
+    }
+
+
+def own_cost(row: Row, loop_s: float) -> dict[str, float] | None:
+    """What `optimize` took beyond one item and a dear first call, and what it may take.
+
+    The first round is left out: the machine is not known before it. "One item" is the first one or a mean one,
+    whichever is longer; the first call is dear in later rounds only where the workload makes it so each time.
+    """
+    facts = row["contenders"].get(OPTIMIZE, {}).get("facts", [])
+    took = [each["optimize_s"] for each in facts[1:] if each]
+    if not took:
+        return None
+    item = row.get("item") or {"mean_s": loop_s / max(1, row.get("items") or 1), "first_s": 0.0, "first_call_s": 0.0}
+    one_item_s = max(item["mean_s"], item["first_s"]) + item["first_call_s"]
+    return {
+        "beyond_s": max(0.0, statistics.median(took) - one_item_s),
+        "allowed_s": max(COST_S, COST_SHARE * loop_s),
+    }
+
+
+def serial_errors(rows: Sequence[Row]) -> list[float]:
+    """|log(serial_s / loop)| of each round: how wrong the plan was about the plain loop."""
+    found = []
+    for row in rows:
+        facts = row["contenders"].get(OPTIMIZE, {}).get("facts", [])
+        loop = row["contenders"].get(LOOP, {}).get("seconds", [])
+        found += [
+            statistics.log_error(each["serial_s"], loop_s)
+            for each, loop_s in itertools.zip_longest(facts, loop)
+            if each and each.get("serial_s") and loop_s
+        ]
+    return found

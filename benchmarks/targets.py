@@ -1,0 +1,188 @@
+"""What the project promises, against what a run has shown. Pure functions of a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks import statistics
+from benchmarks.rivals import EXECUTE, LOOP, OPTIMIZE_POOL
+from benchmarks.summary import POOL_MAP, Summary
+
+RIVALS_MEAN = 0.90
+RIVALS_WORST, RIVALS_WORST_S = 1.10, 2e-3
+ORACLE_MEAN, ORACLE_WORST = 1.00, 1.20
+POOL_MEAN, POOL_WORST = 1.10, 1.35
+ERROR_MEDIAN, ERROR_P90 = 0.10, 0.25
+COVERAGE = (0.75, 0.90)
+STEADY = 1.0  # items that vary by less than their mean
+
+
+class Target(NamedTuple):
+    """One promise. ``met`` is None where the run cannot tell; ``rows`` names those that break it, worst first."""
+
+    what: str
+    goal: str
+    figure: str
+    met: bool | None
+    rows: tuple[str, ...] = ()
+
+
+Rows = Mapping[str, Summary]
+
+
+def regrets(rows: Rows, name: str, to: str) -> dict[str, dict[str, Any]]:
+    """A contender's ratio to the best of a sort, by row; rows where there is none are left out."""
+    found = {row: summary["regret"].get(name, {}).get(f"to_{to}") for row, summary in rows.items()}
+    return {row: each for row, each in found.items() if each is not None}
+
+
+def worst_first(found: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(sorted(found, key=lambda row: -found[row]))
+
+
+def breaks_worst(found: dict[str, Any]) -> bool:
+    """More than 1.10 times the best rival and 2 ms more than it, both by the lower end of the interval."""
+    return statistics.lower(found) > RIVALS_WORST and statistics.lower(found["extra_s"]) > RIVALS_WORST_S
+
+
+def mean_target(what: str, found: Mapping[str, dict[str, Any]], goal: float) -> Target:
+    if not found:
+        return Target(what, f"≤ {goal:.2f}", "–", None)
+    mean = statistics.geometric_mean([each["median"] for each in found.values()])
+    return Target(what, f"≤ {goal:.2f}", f"{mean:.3f} over {len(found)} rows", mean <= goal)
+
+
+def worst_target(what: str, found: Mapping[str, dict[str, Any]], goal: float) -> Target:
+    if not found:
+        return Target(what, f"≤ {goal:.2f}", "–", None)
+    medians = {row: each["median"] for row, each in found.items()}
+    over = {row: median for row, median in medians.items() if median > goal}
+    figure = f"{max(medians.values()):.2f} ({worst_first(medians)[0]})"
+    return Target(what, f"≤ {goal:.2f}", figure, not over, worst_first(over))
+
+
+def against_rivals(rows: Rows) -> list[Target]:
+    found = regrets(rows, EXECUTE, "best_rival")
+    over = {row: statistics.lower(each) for row, each in found.items() if breaks_worst(each)}
+    lowest = {row: statistics.lower(each) for row, each in found.items()}
+    figure = f"{len(over)} of {len(found)} rows break it" if found else "–"
+    if over:
+        figure += f", at worst {max(over.values()):.2f}"
+    elif lowest:
+        figure += f"; highest lower end {max(lowest.values()):.2f}"
+    return [
+        mean_target("execute / best rival, geometric mean", found, RIVALS_MEAN),
+        Target(
+            "the same, worst row",
+            f"≤ {RIVALS_WORST:.2f} or + {RIVALS_WORST_S * 1e3:.0f} ms, by the lower end of its 95 % interval",
+            figure,
+            not over if found else None,
+            worst_first(over),
+        ),
+    ]
+
+
+def against_oracle(rows: Rows) -> list[Target]:
+    found = regrets({row: each for row, each in rows.items() if each.get("has_grid")}, EXECUTE, "best_by_hand")
+    return [
+        mean_target("execute / best of rivals and grid, geometric mean", found, ORACLE_MEAN),
+        worst_target("the same, worst row", found, ORACLE_WORST),
+    ]
+
+
+def against_loop(rows: Rows) -> Target:
+    medians = {row: each["medians"] for row, each in rows.items() if EXECUTE in each["medians"]}
+    slower = {
+        row: each[EXECUTE] / each[LOOP]
+        for row, each in medians.items()
+        if statistics.slower_than_loop(each[EXECUTE], each[LOOP])
+    }
+    what = "rows where execute is slower than the loop by more than 3 % + 2 ms"
+    return Target(what, "0", str(len(slower)) if medians else "–", not slower if medians else None, worst_first(slower))
+
+
+def pool_choice(rows: Rows) -> list[Target]:
+    """What `optimize` chooses for a Pool, without and with what choosing took."""
+    found = []
+    for name, how in ((POOL_MAP, "choice alone"), (OPTIMIZE_POOL, "with what optimize took")):
+        ratios = regrets(rows, name, "best_pool")
+        found.append(mean_target(f"optimize + Pool / best Pool or loop, {how}, geometric mean", ratios, POOL_MEAN))
+        found.append(worst_target(f"the same, {how}, worst row", ratios, POOL_WORST))
+    return found
+
+
+def forecast_error(rows: Rows) -> list[Target]:
+    """Median and 90th percentile over the rows whose items are alike enough; coverage over all rows."""
+    stated = {row: each for row, each in rows.items() if each.get("forecast")}
+    steady = {
+        row: each["forecast"]["log_error"]
+        for row, each in stated.items()
+        if each["variation"] is not None and each["variation"] < STEADY
+    }
+    found = [
+        quantile_target("forecast error, median", steady, 50, ERROR_MEDIAN),
+        quantile_target("forecast error, 90th percentile", steady, 90, ERROR_P90),
+    ]
+    rounds = sum(each["forecast"]["rounds"] for each in stated.values())
+    share = sum(each["forecast"]["held"] for each in stated.values()) / rounds if rounds else None
+    low, high = COVERAGE
+    missed = {
+        row: 1 - each["forecast"]["held"] / each["forecast"]["rounds"]
+        for row, each in stated.items()
+        if each["forecast"]["rounds"]
+    }
+    found.append(
+        Target(
+            "coverage of the 80 % interval, all rows",
+            f"{100 * low:.0f}–{100 * high:.0f} %",
+            "–" if share is None else f"{100 * share:.0f} % of {rounds} maps",
+            None if share is None else low <= share <= high,
+            worst_first({row: each for row, each in missed.items() if each > 0.5})
+            if share is not None and share < low
+            else (),
+        )
+    )
+    return found
+
+
+def quantile_target(what: str, found: Mapping[str, float], share: float, goal: float) -> Target:
+    if not found:
+        return Target(what, f"≤ {100 * goal:.0f} %", "–", None)
+    value = statistics.percentile(list(found.values()), share)
+    over = {row: error for row, error in found.items() if error > goal} if value > goal else {}
+    figure = f"{100 * value:.0f} % over {len(found)} rows"
+    return Target(
+        f"{what}, items varying by less than their mean",
+        f"≤ {100 * goal:.0f} %",
+        figure,
+        value <= goal,
+        worst_first(over),
+    )
+
+
+def asking(rows: Rows) -> Target:
+    costs = {row: each["optimize_cost"] for row, each in rows.items() if each.get("optimize_cost")}
+    over = {
+        row: cost["beyond_s"] - cost["allowed_s"] for row, cost in costs.items() if cost["beyond_s"] > cost["allowed_s"]
+    }
+    what = "optimize's own cost beyond one item and a dear first call"
+    goal = "≤ the larger of 5 ms and 1 % of the serial time"
+    if not costs:
+        return Target(what, goal, "–", None)
+    middle = statistics.median([cost["beyond_s"] for cost in costs.values()])
+    figure = f"{1e3 * middle:.1f} ms at the median; {len(over)} of {len(costs)} rows break it"
+    return Target(what, goal, figure, not over, worst_first(over))
+
+
+def targets(summary: Summary) -> list[Target]:
+    """Every target that a run can show, in the order in which they are promised."""
+    rows = {name: each for name, each in summary["rows"].items() if each["medians"]}
+    parts: Sequence[Callable[[Rows], Target | list[Target]]] = (
+        against_rivals, against_oracle, against_loop, pool_choice, forecast_error, asking,
+    )  # fmt: skip
+    found: list[Target] = []
+    for part in parts:
+        answer = part(rows)
+        found += [answer] if isinstance(answer, Target) else answer
+    return found

@@ -1,0 +1,31 @@
+"""The rows of the comparison: functions and data as people map them."""
+
+from benchmarks.workloads.registry import (
+    AT_END,
+    REGISTRY,
+    Data,
+    Task,
+    Workload,
+    burn_for,
+    fresh,
+    register,
+    scaled_to,
+    tagged,
+    thinned,
+)
+
+from benchmarks.workloads import fourteen, short, costs, waiting, arrays, text, blocks, generators  # noqa: F401  # isort: skip
+
+__all__ = [
+    "AT_END",
+    "REGISTRY",
+    "Data",
+    "Task",
+    "Workload",
+    "burn_for",
+    "fresh",
+    "register",
+    "scaled_to",
+    "tagged",
+    "thinned",
+]
