@@ -17,6 +17,7 @@ from amorsize import worker
 from amorsize.facts import Forecast
 from amorsize.job import Job
 from amorsize.learn.history import History
+from amorsize.learn.memory import MEMORY
 from amorsize.model.opening import Go, Opening, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.model.schedule import Schedule
 from amorsize.parallel import (
@@ -82,6 +83,7 @@ class Execution:
                 pass
             results = job.outcome.finish(job.source.item)
             outcome = "ok"
+            self._remember()
             return results
         finally:
             # Buffered; it is written when the program ends, or somebody asks.
@@ -117,6 +119,7 @@ class Execution:
         """The opening's loop; ends when everything is done."""
         job = self.job
         opening = job.story.opening
+        self._recall()
         while job.todo and not job.outcome.doomed:
             if opening.terms is None and opening.wants_terms(self.backends):
                 opening.terms = terms_for(job.request, self.backends, job.story)
@@ -134,6 +137,24 @@ class Execution:
             elif isinstance(step, Go):
                 yield from self._go(step.forecast)
             yield
+
+    def _recall(self) -> None:
+        """Begin with what earlier maps of this function have shown, if there were any."""
+        known = MEMORY.recall(self.job.request.func, self.job.request.data)
+        if known is not None:
+            self.job.story.opening.recall(known.sample, known.threads_gain)
+
+    def _remember(self) -> None:
+        """Keep what this map has shown for the next one; or forget what was kept, if it misled this one."""
+        story, request = self.job.story, self.job.request
+        if story.blind or story.opening.terms is None:
+            return
+        if story.withdrew or story.slowed:
+            MEMORY.forget(request.func)
+            return
+        found = story.found()
+        if found is not None:
+            MEMORY.keep(request.func, request.data, found, story.opening.threads_gain)
 
     def _finish_loop(self) -> Steps:
         job = self.job
@@ -230,7 +251,7 @@ class Execution:
         quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
         options: Options = {
             "item_s": opening.item_s,
-            "evidence": max(1, min(opening.items, int(10e-3 / max(opening.item_s, 1e-9)))),
+            "evidence": max(1, min(opening.sample().n_sampled, int(10e-3 / max(opening.item_s, 1e-9)))),
             "caller_helps": quick and may_help and not threads and not theirs,
             "crew": crew_for(job, chosen, opening.terms.machine, opening.sample(), may_help),
         }
@@ -248,6 +269,7 @@ class Execution:
                 raise exc.why from exc.why.__cause__
             story.warnings.append(str(exc.why))
         if job.todo:
+            story.withdrew = True
             # The caller's own thread is always to be had.
             self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
             if job.news is not None:

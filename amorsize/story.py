@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import sqrt
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.facts import Forecast, Ran
-from amorsize.model.opening import Opening, loop_forecast
+from amorsize.model.opening import WAITS, Opening, loop_forecast
 
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample
     from amorsize.requests import Request
 
 RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
+
+
+SLOWED: Final = 2.0  # times the forecast: what such a run showed of its items is not to be relied upon
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class Story:
     sample: Sample | None = None
     machine: Machine | None = None
     warnings: list[str] = field(default_factory=list)
+    withdrew: bool = False  # workers could not be had, or did not pay
     start_note: str | None = None  # why workers do not start by fork
 
     @property
@@ -41,6 +46,30 @@ class Story:
         if opening.terms is None or not opening.items:
             return opening.wall_s
         return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+
+    def found(self) -> Sample | None:
+        """What the items of this run took, all of them together; None where that has not become known."""
+        opening, ran = self.opening, self.ran
+        if self.go is None or ran is None or self.sample is None:
+            return opening.sample() if opening.prior is None and opening.items else None
+        sample = self.sample if self.go.start_method not in (None, "fork") else replace(self.sample, first_call_s=0.0)
+        shares_lock = self.go.backend == "threads" and sample.waits < WAITS  # then items take longer than alone
+        if shares_lock or not ran.items or self.slowed:
+            return sample
+        items = opening.items + ran.items
+        mean_s = (opening.wall_s - sample.first_call_s + ran.work_s) / items
+        return replace(
+            sample,
+            n_sampled=items,
+            item_s=mean_s,
+            item_cpu_s=(opening.cpu_s + ran.work_cpu_s) / items,
+            error_s=sample.item_std_s / sqrt(items),
+        )
+
+    @property
+    def slowed(self) -> bool:
+        """Whether the parallel part took far longer than was forecast."""
+        return self.go is not None and self.ran is not None and self.ran.wall_s > SLOWED * self.go.total_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
         """The run as history keeps it."""

@@ -57,6 +57,9 @@ LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before 
 KEEPS_UP: Final = 0.7  # a loop that is busy for less of the time keeps up with the rate that items may begin at
 RATE_WEIGHT: Final = 0.3
 CROWDED: Final = 1.2  # a loop that others slow down by more cannot tell by whom the lock is held
+PRIOR_RANGE: Final = 3.0  # items that take so many times more or less than what is recalled are other items
+PRIOR_CHECK_S: Final = 2e-3  # items that should be shorter are looked at before what is recalled is acted upon
+PRIOR_S: Final = 20e-3  # of the loop: after that the items speak for themselves
 UNSURE: Final = 0.3  # relative standard error of the mean, from one item
 
 
@@ -175,9 +178,16 @@ class Opening:
         self.look_at_s = 0.0
         self._item_s: float | None = None
         self.looked_left_s = self.looked_item_s = 0.0
+        self.prior: Sample | None = None  # what earlier maps of the same function over such data have shown
         self.slowdown = 1.0  # of the loop, by other calls that want the interpreter's lock at the same time
 
     # -- what the driver reports ---------------------------------------------------------------------------------
+
+    def recall(self, prior: Sample, threads_gain: float | None = None) -> None:
+        """Take in, before the first item, what earlier maps have shown; it counts until an item speaks against it."""
+        self.prior = self.transfer = prior
+        self.gil_held, self.watched_s = prior.gil_held, WATCH_LONGEST_S
+        self.threads_gain, self.trials = threads_gain, 2
 
     def saw(self, seen: Observation) -> None:
         """Take in a batch of head items."""
@@ -188,6 +198,7 @@ class Opening:
         self._add(seen)
         self.head_items += seen.items
         self.head_s += seen.wall_s
+        self._check_prior()
         rate = seen.wall_s / seen.items
         # The second batch takes the first one's place: the first call may have been a dear one.
         blend = RATE_WEIGHT if len(self.batches) > 1 else 1.0
@@ -241,6 +252,19 @@ class Opening:
         if self.n_items is not None:
             self.n_items -= items
 
+    def _check_prior(self) -> None:
+        """Forget what was recalled as soon as the items say something else, or enough for themselves."""
+        if self.prior is None:
+            return
+        head_s = self.head_s / self.head_items
+        others_s = (self.head_s - self.first_s) / (self.head_items - 1) if self.head_items > 1 else head_s
+        known_s = self.prior.item_s
+        if min(head_s, others_s) > PRIOR_RANGE * known_s or head_s * PRIOR_RANGE < known_s or self.wall_s > PRIOR_S:
+            self.prior = None
+            self.trials = 0
+            self.watched_s = 0.0
+            self.gil_held = self.threads_gain = None
+
     def _add(self, seen: Observation) -> None:
         self._item_s = None
         self.items += seen.items
@@ -258,6 +282,8 @@ class Opening:
     @property
     def item_s(self) -> float:
         """Expected seconds per item of what is left."""
+        if self.prior is not None:
+            return self.prior.item_s
         if self._item_s is None:
             self._item_s = self._expect() if self.items else 0.0
         return self._item_s
@@ -300,6 +326,8 @@ class Opening:
 
     def sample(self) -> Sample:
         """All that is known, as the model wants it."""
+        if self.prior is not None:
+            return self.prior
         item_s = self.item_s
         first = self.first_call_s
         groups = [(p.items, p.wall_s) for p in self.probes] + self.batches[1:]
@@ -334,7 +362,7 @@ class Opening:
 
     def worth_asking(self) -> bool:
         """Whether going parallel could conceivably pay; before that nobody need look at the machine."""
-        if not self.items:
+        if not self.items and self.prior is None:
             return False
         if self.rate is not None and self.rate * self.item_s < KEEPS_UP:
             return False
@@ -352,6 +380,8 @@ class Opening:
         known = self.n_items is not None and self.looked_item_s > 0
         if known and abs(self.item_s - self.looked_item_s) < NEWS * self.looked_item_s:
             return False  # what did not pay for more items will not pay for fewer
+        if self.prior is not None:
+            return self.items > 0 or self.prior.item_s > PRIOR_CHECK_S
         return self._is_sure(start_s) or (self.items >= EVIDENCE_ITEMS and self.wall_s >= BATCH_S)
 
     def _is_sure(self, start_s: float) -> bool:
@@ -363,11 +393,13 @@ class Opening:
         return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
 
     def _waits(self) -> bool:
+        if self.prior is not None:
+            return self.prior.waits > WAITS
         return self.cpu_s < (1 - WAITS) * self.wall_s
 
     def wants_terms(self, backends: Sequence[Backend]) -> bool:
         """Whether it is time to look at the machine."""
-        return self.items > 0 and ("serial" not in backends or self.worth_asking())
+        return (self.items > 0 and "serial" not in backends) or self.worth_asking()
 
     def withdraw(self, backend: Backend) -> None:
         """This backend turned out not to be had, or not to pay."""
@@ -377,6 +409,8 @@ class Opening:
 
     def batch(self) -> RunMore:
         """The next batch of the loop: doubling, until it takes about `BATCH_S`, or a tenth of what has been spent."""
+        if self.prior is not None and self.prior.item_s < PRIOR_CHECK_S and not self.items:
+            return RunMore(max(1, int(0.1 * PRIOR_CHECK_S / max(self.prior.item_s, 1e-9))))
         if self.items < 2:
             return RunMore(1)
         rate = max(self.rate_s, 1e-9)
@@ -411,6 +445,7 @@ class Opening:
         """Whether spread positions are worth a look: not while items wait, since each would be waited for alone."""
         return (
             self.may_probe
+            and self.prior is None
             and self.items >= EVIDENCE_ITEMS
             and self.worth_asking()
             and self.left > 4 * PROBES

@@ -1,0 +1,151 @@
+"""What this process has measured of a function's items, so that the next map of it need not begin from nothing.
+
+It lies in memory only, and holds a few numbers for each function: no item, no result, no function that could hold
+something large. A function is known by its code, constants, closure and defaults (`amorsize.learn.fingerprint`), the
+data by its type, the type of its items, and roughly how large these are. Whoever is told something from here checks it
+against the first items that run.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+from amorsize.facts import Sample
+from amorsize.learn.fingerprint import fingerprint, keeps_nothing
+
+MOST: Final = 256  # functions
+PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
+ALIKE: Final = 2.0  # data whose items are on average up to so many times larger or smaller counts as the same
+NEWEST: Final = 0.5  # weight of the newest run in the mean
+SURPRISE: Final = 3.0  # a run that was so many times slower or faster than the memory said ends it
+
+
+class Shape(NamedTuple):
+    """What data looks like from outside. ``size``: of its items, on average; None: nobody can tell."""
+
+    kind: str
+    items: str
+    size: float | None
+
+    def resembles(self, other: Shape) -> bool:
+        """Whether what was measured of one may hold for the other.
+
+        Examples
+        --------
+        >>> Shape("list", "int", 100.0).resembles(Shape("list", "int", 150.0))
+        True
+        >>> Shape("list", "int", 100.0).resembles(Shape("list", "int", 1000.0))
+        False
+        """
+        if (self.kind, self.items) != (other.kind, other.items) or (self.size is None) != (other.size is None):
+            return False
+        if self.size is None or other.size is None or self.size == other.size:
+            return True
+        low, high = sorted((self.size, other.size))
+        return high <= ALIKE * low
+
+
+class Known(NamedTuple):
+    """What is remembered of a function.
+
+    Attributes
+    ----------
+    shape : Shape
+        The data it was measured on.
+    sample : Sample
+        Of all its runs, the latest ones counting most.
+    threads_gain : float or None
+        How much faster two threads were than one, where that was tried.
+    """
+
+    shape: Shape
+    sample: Sample
+    threads_gain: float | None = None
+
+
+class Memory:
+    """What is known of the functions that were mapped lately.
+
+    Examples
+    --------
+    >>> memory = Memory()
+    >>> memory.keep(len, ["ab", "c"], Sample(n_sampled=2, item_s=1e-3))
+    >>> memory.recall(len, ["de", "f"]).sample.item_s
+    0.001
+    >>> memory.recall(len, ["d" * 1000])
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[object, Known] = OrderedDict()
+
+    def recall(self, func: Callable[..., Any], data: object) -> Known | None:
+        """What is known of this function over such data. About 10 µs; 30 where the function holds values."""
+        if not self._known:
+            return None
+        found = self._known.get(_key(func))
+        return found if found is not None and found.shape.resembles(shape_of(data)) else None
+
+    def keep(self, func: Callable[..., Any], data: object, sample: Sample, threads_gain: float | None = None) -> None:
+        """Remember what a run has shown."""
+        key, shape = _key(func), shape_of(data)
+        before = self._known.pop(key, None)
+        if before is not None and before.shape.resembles(shape) and sample.item_s < SURPRISE * before.sample.item_s:
+            blend = before.sample.item_s + NEWEST * (sample.item_s - before.sample.item_s)
+            scale = blend / sample.item_s if sample.item_s > 0 else 1.0
+            sample = replace(sample, item_s=blend, item_cpu_s=sample.item_cpu_s * scale)
+        self._known[key] = Known(shape, sample, threads_gain)
+        while len(self._known) > MOST:
+            self._known.popitem(last=False)
+
+    def forget(self, func: Callable[..., Any] | None = None) -> None:
+        """Forget one function, or all."""
+        if func is None:
+            self._known.clear()
+        else:
+            self._known.pop(_key(func), None)
+
+
+def _key(func: Callable[..., Any]) -> object:
+    """A plain function's code is equal to that of any other with the same body, and quicker to come by."""
+    if keeps_nothing(func):
+        return getattr(func, "__code__", func), getattr(func, "__module__", None)
+    return fingerprint(func)
+
+
+def shape_of(data: object) -> Shape:
+    """What data looks like, from its type and a few items of it. Only lists, tuples, ranges and arrays are looked into.
+
+    Examples
+    --------
+    >>> shape_of(["ab", "cdef"])
+    Shape(kind='list', items='str', size=3.0)
+    >>> shape_of(iter("abc"))
+    Shape(kind='str_iterator', items='', size=None)
+    """
+    kind = type(data).__name__
+    if not isinstance(data, list | tuple | range) or not data:
+        return Shape(kind, "", None)
+    stride = max(1, len(data) // PEEKED)
+    items = data[stride // 2 :: stride]
+    types = {type(item) for item in items}
+    if len(types) > 1:
+        return Shape(kind, "several", None)
+    sizes = [_size(item) for item in items]
+    size = None if None in sizes else sum(one for one in sizes if one is not None) / len(sizes)
+    return Shape(kind, types.pop().__name__, size)
+
+
+def _size(item: Any) -> float | None:
+    """How large an item is, where that is quick to tell: a number's value, a container's length, an array's bytes."""
+    if isinstance(item, int | float):
+        return abs(float(item)) if -1e300 < item < 1e300 else None
+    if isinstance(item, str | bytes | bytearray | list | tuple | dict | set | frozenset):
+        return float(len(item))
+    size = getattr(item, "nbytes", None)
+    return float(size) if isinstance(size, int) else None
+
+
+MEMORY: Final = Memory()
