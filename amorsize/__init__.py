@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amorsize.api import execute, machine, optimize, validate
+    from amorsize.api import execute, machine, optimize, tune, validate
     from amorsize.asynchronous import execute_async
     from amorsize.errors import AmorsizeError
     from amorsize.executor import Executor
@@ -41,6 +41,7 @@ __all__ = [
     "machine",
     "optimize",
     "stream",
+    "tune",
     "validate",
 ]
 
@@ -59,6 +60,7 @@ _HOME = {
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
     "stream": ("amorsize.api", "stream"),
+    "tune": ("amorsize.api", "tune"),
     "validate": ("amorsize.api", "validate"),
 }
 

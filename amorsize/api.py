@@ -483,3 +483,68 @@ def validate(
         rounds=whole("rounds", rounds, least=1, optional=True),
         rivals=names_of("rivals", rivals, RIVALS),
     )
+
+
+def tune(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+    max_seconds: float = 30.0,
+) -> Plan:
+    """Like `optimize`, but lets the clock decide among the candidates that the model thinks worth a trial.
+
+    A search by successive halving: a dozen candidates at most run on a short slice of the data, the better half of
+    them on one twice as long, and so on until two are left, who run on all of it or as much as there is time for.
+    What a slice took is carried over to all items by the model (the start is paid once, the rest grows).
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, sample, history
+        As in `optimize`. Of an iterator some items are read ahead: go on with ``plan.data``.
+    max_seconds : float
+        About how long it may take. Every candidate is tried on one item at least.
+
+    Returns
+    -------
+    Plan
+        Whose forecast is what the clock showed, with its evidence in ``trials``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, by its name.
+    Exception
+        What ``func`` raises, with a note that says what was being tried.
+
+    Warnings
+    --------
+    ``func`` runs many times on the same items, and its results are thrown away: use it on what may be repeated, and
+    what leaves its items as they are.
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> plan = amorsize.tune(str.upper, ["a", "b", "c"], max_seconds=1)
+    >>> plan.backend, len(plan.trials) > 0
+    ('serial', True)
+    """
+    from amorsize.requests import duration
+    from amorsize.tuning import tune_request
+
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        sample=sample,
+        history=history,
+    )
+    return tune_request(request, max_seconds=duration("max_seconds", max_seconds))

@@ -52,26 +52,23 @@ class Portion:
 
 def portion_of(request: Request, afford: Afford) -> Portion:
     """As many items as ``afford`` says; those of an iterator are read only so far."""
+    found = read(request, afford)
+    most = max(1, afford(found.plan))
+    if most >= len(found.items):
+        return found
+    items = spread_items(found.items, most)
+    return replace(found, plan=plan_for(replace(request, data=items)), items=items)
+
+
+def read(request: Request, afford: Afford) -> Portion:
+    """All items of data that can be indexed or counted; of an iterator as many as ``afford`` says."""
     plan = plan_for(request)
     if is_indexable(plan.data):
-        return affordable(request, plan, afford)
+        items: Any = plan.data
+        return Portion(plan=plan, items=items, n_items=len(items))
     items, rest = _read(plan, afford)
-    inner = replace(request, data=items)
-    found = affordable(inner, plan_for(inner), afford)
-    if rest is None:
-        return found
-    return replace(found, n_items=None, rest=rest)
-
-
-def affordable(request: Request, plan: Plan, afford: Afford) -> Portion:
-    """As many items of indexable data as ``afford`` says."""
-    data: Any = plan.data
-    n = len(data)
-    most = max(1, afford(plan))
-    if most >= n:
-        return Portion(plan=plan, items=data, n_items=n)
-    items = spread_items(data, most)
-    return Portion(plan=plan_for(replace(request, data=items)), items=items, n_items=n)
+    plan = plan_for(replace(request, data=items))
+    return Portion(plan=plan, items=items, n_items=len(items) if rest is None else None, rest=rest)
 
 
 def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
@@ -83,9 +80,8 @@ def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
         most = min(most, int(room / max(OBJECT_BYTES, plan.sample.arg_bytes)))
     source = iter(plan.data)
     items = list(islice(source, max(1, most)))
-    for one in source:
-        return items, chain([one], source)
-    return items, None
+    beyond = list(islice(source, 1))
+    return items, chain(beyond, source) if beyond else None
 
 
 def spread_items(data: Sequence[Any], count: int) -> list[Any]:

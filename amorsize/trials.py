@@ -30,11 +30,14 @@ class Way:
         In words.
     run : callable
         Runs it, and returns the results.
+    settle : callable
+        Waits for what leaves of itself, outside the time that is taken.
     """
 
     name: str
     what: str
     run: Callable[[], list[Any]]
+    settle: Callable[[], object] = bool
 
 
 def interleaved(
@@ -82,7 +85,17 @@ def timed(way: Way, clock: Clock = REAL) -> tuple[list[Any], float]:
     except Exception as exc:
         exc.add_note(f"amorsize: raised while {way.what} was being timed")
         raise
-    return results, clock.wall() - began
+    seconds = clock.wall() - began
+    way.settle()
+    return results, seconds
+
+
+def warm_up(method: str | None) -> None:
+    """Start what the first pool would have to wait for: the fork server."""
+    if method == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        ensure_running()
 
 
 # ---------------------------------------------------------------------------------------------------------- the ways
@@ -104,14 +117,43 @@ def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[i
 def pooled(opening: AbstractContextManager[Any], func: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     """``map`` of a pool, from entering to leaving it."""
     with opening as pool:
-        return list(pool.map(func, items))
+        results = pool.map(func, items)
+        return results if isinstance(results, list) else list(results)  # an executor's is an iterator
 
 
-def in_plan(
-    func: Any, items: Sequence[Any], backend: Backend, workers: int, chunksize: int, method: str | None, native: Any
-) -> list[Any]:
-    """As a plan's own pool runs it."""
-    return pooled(open_pool(backend, workers, chunksize, method, native), func, items)
+class PlanRun:
+    """A map as a plan's own pool runs it.
+
+    Parameters
+    ----------
+    func, items
+        The map.
+    backend, workers, chunksize, method, native
+        The plan: its pool's kind, and the cap on native threads.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[Any], Any],
+        items: Sequence[Any],
+        backend: Backend,
+        workers: int,
+        chunksize: int,
+        method: str | None,
+        native: int | None = None,
+    ) -> None:
+        self.func, self.items = func, items
+        self.how = (backend, workers, chunksize, method, native)
+        self.pool: Any = None
+
+    def __call__(self) -> list[Any]:
+        """Run it."""
+        self.pool = open_pool(*self.how)
+        return pooled(self.pool, self.func, self.items)
+
+    def settle(self) -> None:
+        """Wait for a ``ThreadPool``'s threads, which leave a moment later: forking beside them is not safe."""
+        self.pool.join()
 
 
 def executed(request: Request, items: Sequence[Any]) -> list[Any]:

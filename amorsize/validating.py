@@ -38,26 +38,38 @@ def validate_request(
     began = clock.wall()
     before = others.read()
     portion = portion_of(request, partial(affordable_items, SHARE * max_seconds / (rounds or AIM)))
-    contenders = race(request, portion, rivals) if len(portion.items) else []
-    ways = [run for _, run in contenders if run is not None]
-    same: dict[str, list[bool | None]] = {way.name: [] for way in ways}
-    times: dict[str, list[float]] = {}
-    if ways:
-        left_s = max_seconds - (clock.wall() - began)
-        took = trials.interleaved(ways, left_s, rounds, Sameness(same), clock)
-        times = {way.name: seconds for way, seconds in zip(ways, took, strict=True)}
+    entries = race(request, portion, rivals) if len(portion.items) else []
+    left_s = max_seconds - (clock.wall() - began)
     return Validation(
         func=name_of(request.func),
         n_used=len(portion.items),
         n_items=portion.n_items,
         plan=portion.plan,
-        contenders=tuple(
-            replace(one, times_s=tuple(times.get(one.name, ())), same=_verdict(same.get(one.name, ())))
-            for one, _ in contenders
-        ),
+        contenders=run_race(request, entries, left_s, rounds, clock),
         busy=others.share_between(before, others.read()),
         took_s=clock.wall() - began,
         warnings=portion.plan.warnings,
+    )
+
+
+def run_race(
+    request: Request,
+    contenders: Sequence[tuple[Contender, Way | None]],
+    max_seconds: float,
+    rounds: int | None,
+    clock: Clock = REAL,
+) -> tuple[Contender, ...]:
+    """Run those who take part by turns; everyone, with what it took and whether its results were the first one's."""
+    ways = [run for _, run in contenders if run is not None]
+    same: dict[str, list[bool | None]] = {way.name: [] for way in ways}
+    times: dict[str, list[float]] = {}
+    if ways:
+        trials.warm_up(trials.default_method(request.start_method) if "processes" in request.backends else None)
+        took = trials.interleaved(ways, max_seconds, rounds, Sameness(same), clock)
+        times = {way.name: seconds for way, seconds in zip(ways, took, strict=True)}
+    return tuple(
+        replace(one, times_s=tuple(times.get(one.name, ())), same=_verdict(same.get(one.name, ())))
+        for one, _ in contenders
     )
 
 
@@ -107,15 +119,25 @@ WAITS: Final = 0.5  # of the time: then threads help, whatever the lock does
 
 def race(request: Request, portion: Portion, rivals: Sequence[str]) -> list[tuple[Contender, Way | None]]:
     """Everyone who could take part, with a way to run it, or why it does not."""
+    import concurrent.futures.thread  # noqa: F401  (loaded before the clock starts, as is the next one)
+    import multiprocessing.pool  # noqa: F401
+
     found = [_loop(request, portion), _plan(request, portion), _execute(request, portion)]
     if "pool" in rivals:
         found.append(_pool(request, portion))
     if "threads" in rivals:
         found.append(_threads(request, portion))
-    return [(one, None if one.why_not else Way(name=one.name, what=one.what, run=run)) for one, run in found]
+    return [(one, None if one.why_not else way_of(one, run)) for one, run in found]
 
 
-Entry = tuple[Contender, Callable[[], list[Any]]]
+Run = Callable[[], list[Any]]
+Entry = tuple[Contender, Run]
+
+
+def way_of(one: Contender, run: Run) -> Way:
+    """The way that a contender goes."""
+    settle = run.settle if isinstance(run, trials.PlanRun) else bool
+    return Way(name=one.name, what=one.what, run=run, settle=settle)
 
 
 def _loop(request: Request, portion: Portion) -> Entry:
@@ -126,10 +148,10 @@ def _loop(request: Request, portion: Portion) -> Entry:
 
 def _plan(request: Request, portion: Portion) -> Entry:
     plan = portion.plan
-    why_not = plan.sample.transfer_error if plan.sample is not None and plan.backend == "processes" else None
+    why_not = no_pool(plan) if plan.backend == "processes" else None
     one = Contender(name=PLAN, what=f"optimize(): {plan_words(plan)}", why_not=why_not)
     how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
-    return one, partial(trials.in_plan, request.func, portion.items, *how)
+    return one, trials.PlanRun(request.func, portion.items, *how)
 
 
 def _execute(request: Request, portion: Portion) -> Entry:
@@ -138,14 +160,27 @@ def _execute(request: Request, portion: Portion) -> Entry:
 
 def _pool(request: Request, portion: Portion) -> Entry:
     workers, method = trials.default_workers(request.max_workers), trials.default_method(request.start_method)
-    sample = portion.plan.sample
-    why_not = None
     if "processes" not in request.backends:
-        why_not = "backend= rules processes out"
-    elif sample is not None and sample.transfer_error is not None:
-        why_not = sample.transfer_error
+        why_not: str | None = "backend= rules processes out"
+    else:
+        why_not = no_pool(portion.plan) or _too_large(portion.plan, workers)
     one = Contender(name="pool", what=f"multiprocessing.Pool({workers}) ({method})", why_not=why_not)
     return one, partial(trials.default_pool, request.func, portion.items, workers, method)
+
+
+def no_pool(plan: Plan) -> str | None:
+    """Why a ``multiprocessing.Pool`` could not run the map, or would wait for ever, if so."""
+    if plan.sample is None:
+        return None
+    if not plan.sample.n_sampled:
+        return "no item could be sampled: a Pool waits for ever when a worker dies"
+    return plan.sample.transfer_error
+
+
+def _too_large(plan: Plan, workers: int) -> str | None:
+    """Why so many worker processes must not be started, if so."""
+    refused = (f.refused for f in plan.alternatives if f.backend == "processes" and f.workers <= workers)
+    return next((why for why in refused if why is not None), None)
 
 
 def _threads(request: Request, portion: Portion) -> Entry:

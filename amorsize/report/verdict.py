@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from amorsize.model.statistics import FEW, NOTICEABLE_S
 from amorsize.report.text import KINDS, count, seconds
@@ -11,6 +11,27 @@ from amorsize.report.text import KINDS, count, seconds
 if TYPE_CHECKING:
     from amorsize.plans import Plan
     from amorsize.validation import Contender, Validation
+
+
+class Timed(Protocol):
+    """A race: how many items of how many, how often, how long."""
+
+    @property
+    def n_used(self) -> int:
+        """Items that were run."""
+
+    @property
+    def n_items(self) -> int | None:
+        """Items in all."""
+
+    @property
+    def rounds(self) -> int:
+        """How often."""
+
+    @property
+    def took_s(self) -> float:
+        """Seconds in all."""
+
 
 NAMES = {"loop": "the plain loop", "plan": "optimize()'s plan", "execute": "execute()"}
 
@@ -54,9 +75,9 @@ def _race(v: Validation) -> str:
         return ""
     took = v["execute"].seconds.median
     told = f"execute() took {seconds(took)}"
-    if v.speedup is not None:
-        told += f", {_against_loop(v, took)}"
     lost = v.lost_to("execute")
+    if v.speedup is not None and not (lost and lost[0].name == "loop"):
+        told += f", {_against_loop(v, took)}"
     if not lost:
         return f"{told}; nothing tried was {'noticeably ' if v.regret_execute > 1 else ''}faster."
     best = lost[0]
@@ -150,7 +171,7 @@ def explain(v: Validation) -> str:
     return "\n".join(lines)
 
 
-def items_line(v: Validation) -> str:
+def items_line(v: Timed) -> str:
     """How many items were used."""
     if v.n_items == v.n_used:
         used = f"all {v.n_used:,}"
