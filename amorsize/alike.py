@@ -48,7 +48,9 @@ def _same(a: Any, b: Any) -> bool | None:
     if type(a) is not type(b):
         return False
     if isinstance(a, float | complex):
-        return (a != a and b != b) or isclose(a, b, rel_tol=LAST_BITS)
+        return bool(
+            (a != a and b != b) or isclose(a, b, rel_tol=LAST_BITS)
+        )  # numpy's floats answer with bools of its own
     if isinstance(a, list | tuple):
         return _each(a, b)
     if isinstance(a, Mapping):

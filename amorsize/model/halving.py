@@ -93,7 +93,7 @@ class Halving:
         ahead = rungs(len(self.alive))
         wanted = max(1, self.n_items >> (len(ahead) - 1)) if first else min(self.n_items, 2 * self.items)
         items = self._affordable(wanted, ahead, left_s)
-        if not first and items <= self.items < self.n_items:
+        if not first and (items <= self.items < self.n_items or self._cost(items, ahead[:1]) > left_s):
             return None
         self.number += 1
         self.items = items

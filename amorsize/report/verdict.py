@@ -89,7 +89,8 @@ def _race(v: Validation) -> str:
 def _against_loop(v: Validation, took: float) -> str:
     assert v.speedup is not None
     if v.slower_than_loop:
-        return f"{_percent(1 / v.speedup)} longer than the loop"
+        factor = 1 / v.speedup
+        return f"{factor - 1:.0%} longer than the loop" if factor < FAR else f"{factor:.1f} times as long as the loop"
     if v.speedup > EVEN:
         return f"{v.speedup:.1f} times as fast as the loop"
     longer = took - v["loop"].seconds.median if v["loop"].seconds is not None else 0.0
@@ -111,11 +112,7 @@ def _plan_lost(v: Validation) -> str:
 
 
 def _times_as_long(who: str, factor: float) -> str:
-    return f"{who} took {_percent(factor)} longer" if factor < FAR else f"{who} took {factor:.1f} times as long"
-
-
-def _percent(factor: float) -> str:
-    return f"{factor - 1:.0%}" if factor < FAR else f"{factor:.1f} times"
+    return f"{who} took {factor - 1:.0%} longer" if factor < FAR else f"{who} took {factor:.1f} times as long"
 
 
 def _doubts(v: Validation) -> str:
