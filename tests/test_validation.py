@@ -195,13 +195,3 @@ def test_it_can_be_stored_and_shown():
 def test_it_is_frozen():
     with pytest.raises(AttributeError):
         a_validation().n_used = 3
-
-
-def test_plot(tmp_path):
-    pytest.importorskip("matplotlib")
-    figure = a_validation(threads=None).plot(str(tmp_path / "v.png"))
-    (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        NAMES[n] for n in ("pool", "execute", "plan", "loop")
-    ]
-    assert (tmp_path / "v.png").stat().st_size > 1000
