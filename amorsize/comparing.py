@@ -18,8 +18,8 @@ from amorsize.plans import Plan
 from amorsize.portion import Portion, portion_of
 from amorsize.report.verdict import items_line, plan_words, table
 from amorsize.requests import Request
-from amorsize.trials import Way
-from amorsize.validating import AIM, LEAST, SHARE, Run, no_pool, run_race, way_of
+from amorsize.trials import Way, no_pool
+from amorsize.validating import AIM, LEAST, SHARE, Run, run_race, way_of
 from amorsize.validation import BUSY, Contender
 
 COUNTED: Final = ("threads", "processes")
@@ -143,13 +143,12 @@ def _run(request: Request, portion: Portion, setting: Setting) -> tuple[str, str
     if setting.kind == "execute":
         return setting.text, None, partial(trials.executed, request, items)
     if setting.kind == "optimize":
-        how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
-        why_not = no_pool(plan) if plan.backend == "processes" else None
-        return f"{setting.text} ({plan_words(plan)})", why_not, trials.PlanRun(func, items, *how)
+        run = trials.way_of_plan(request, plan, items).run
+        return f"{setting.text} ({plan_words(plan)})", trials.not_runnable(plan), run
     if setting.kind == "pool":
         workers, method = trials.default_workers(None), trials.default_method(request.start_method)
-        run = partial(trials.default_pool, func, items, workers, method)
-        return f"{setting.text} ({workers} processes, {method})", no_pool(plan), run
+        in_pool = partial(trials.default_pool, func, items, workers, method)
+        return f"{setting.text} ({workers} processes, {method})", no_pool(plan), in_pool
     processes = setting.kind == "processes"
     start = resolve_start_method(request.start_method)[0] if processes else None
     workers = setting.workers or ceil(plan.machine.usable_cores if plan.machine is not None else 1)

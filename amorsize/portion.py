@@ -71,6 +71,11 @@ def read(request: Request, afford: Afford) -> Portion:
     return Portion(plan=plan, items=items, n_items=len(items) if rest is None else None, rest=rest)
 
 
+def planned_anew(request: Request, portion: Portion) -> Portion:
+    """The same items, with a plan from another sample: when they have run once, files are read and caches filled."""
+    return replace(portion, plan=plan_for(replace(request, data=portion.items)))
+
+
 def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
     """The first items of an iterator, and what is left of it; None: nothing is."""
     known = plan.sample is not None and plan.sample.n_sampled > 0

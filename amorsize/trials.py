@@ -11,6 +11,8 @@ from typing import Any, Final
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Backend, Failure
 from amorsize.here import resolve_start_method
+from amorsize.plans import Plan
+from amorsize.report.verdict import plan_words
 from amorsize.requests import Request
 from amorsize.run.outcome import annotate
 from amorsize.run.pools import open_pool
@@ -101,6 +103,13 @@ def warm_up(method: str | None) -> None:
 # ---------------------------------------------------------------------------------------------------------- the ways
 
 
+def way_of_plan(request: Request, plan: Plan, items: Sequence[Any]) -> Way:
+    """A plan's own pool."""
+    how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
+    run = PlanRun(request.func, items, *how)
+    return Way(name="plan", what=f"optimize(): {plan_words(plan)}", run=run, settle=run.settle)
+
+
 def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[int], int] = lambda i: i) -> list[Any]:
     """``list(map(func, items))``; what func raises gets a note that names the item, by its index in all the data."""
     results: list[Any] = []
@@ -119,6 +128,20 @@ def pooled(opening: AbstractContextManager[Any], func: Callable[[Any], Any], ite
     with opening as pool:
         results = pool.map(func, items)
         return results if isinstance(results, list) else list(results)  # an executor's is an iterator
+
+
+def no_pool(plan: Plan) -> str | None:
+    """Why a ``multiprocessing.Pool`` could not run the map, or would wait for ever, if so."""
+    if plan.sample is None:
+        return None
+    if not plan.sample.n_sampled:
+        return "no item could be sampled: a Pool waits for ever when a worker dies"
+    return plan.sample.transfer_error
+
+
+def not_runnable(plan: Plan) -> str | None:
+    """Why the plan's own pool could not run the map, if so."""
+    return no_pool(plan) if plan.backend == "processes" else None
 
 
 class PlanRun:

@@ -22,11 +22,12 @@ from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
 from amorsize.planning import known_costs
 from amorsize.plans import Plan
-from amorsize.portion import Portion, read, spread_items
+from amorsize.portion import Portion, planned_anew, read, spread_items
 from amorsize.report.text import count, describe, seconds
 from amorsize.requests import Request
 from amorsize.trials import Way
 
+WARM_SHARE: Final = 0.125  # of the time may go into running everything once before
 READ_SHARE: Final = 0.5  # of the time: what a loop over all that is read of an iterator may take
 RUN_NOISE: Final = 1.5 * NOISE  # relative: what two runs of a pool differ by
 UNSEEN_NOISE: Final = 0.06  # relative: how far a slice may mislead, at least, when it was next to nothing
@@ -41,7 +42,11 @@ def tune_request(request: Request, *, max_seconds: float, clock: Clock = REAL) -
         return plan
     if not plan.sample.n_sampled:
         return _untried(portion, "nothing could be sampled, so nothing was tried")
-    field = Field(request, plan.sample, plan.machine, portion.items, plan.start_method)
+    if plan.predicted_s is not None and plan.predicted_s <= WARM_SHARE * max_seconds and not trials.not_runnable(plan):
+        # Else the first trial of a slice would pay for what the others find in the cache.
+        trials.timed(trials.way_of_plan(request, plan, portion.items))
+        portion = planned_anew(request, portion)
+    field = Field(request, portion)
     if not field.candidates:
         return _untried(portion, "no candidate could run, so nothing was tried")
     contest = Contest(request, field, clock)
@@ -83,14 +88,17 @@ class Field:
         What is worth a trial.
     """
 
-    def __init__(
-        self, request: Request, sample: Sample, machine: Machine, items: Sequence[Any], method: str | None
-    ) -> None:
-        self.sample, self.machine, self.items = sample, machine, items
-        self.n = len(items)
+    def __init__(self, request: Request, portion: Portion) -> None:
+        plan = portion.plan
+        assert plan.sample is not None
+        assert plan.machine is not None
+        self.sample: Sample = plan.sample
+        self.machine: Machine = plan.machine
+        self.items, self.n = portion.items, len(portion.items)
+        method = None
         if "processes" in request.backends:
-            method = method or resolve_start_method(request.start_method)[0]
-        self.costs: Costs = known_costs(request, sample, machine, method, self.n, [])
+            method = plan.start_method or resolve_start_method(request.start_method)[0]
+        self.costs: Costs = known_costs(request, self.sample, self.machine, method, self.n, [])
         self.caller_rss_bytes = forked_bytes()
         self.grid = self._grid(request)
         self.candidates = shortlist(self.grid)

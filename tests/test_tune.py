@@ -13,7 +13,9 @@ import pytest
 
 import amorsize
 from amorsize.facts import Breakdown, Forecast
-from amorsize.tuning import spread, told
+from amorsize.portion import Portion
+from amorsize.requests import check
+from amorsize.tuning import Field, spread, told
 
 BRIEF = {"max_seconds": 0.5}
 
@@ -103,7 +105,7 @@ def test_what_func_raises_reaches_the_user():
     assert "amorsize: raised at item 0: 0" in caught.value.__notes__
     with pytest.raises(ef.Refused) as caught:
         amorsize.tune(refuse_again({}), range(10), backend="serial", **BRIEF)
-    assert "amorsize: raised while a plain loop was being timed" in caught.value.__notes__
+    assert "amorsize: raised while optimize(): a plain loop was being timed" in caught.value.__notes__
 
 
 def refuse_again(seen):
@@ -118,16 +120,13 @@ def refuse_again(seen):
     return func
 
 
-def test_trials_are_at_most_half_the_grid():
-    from amorsize.requests import check
-    from amorsize.tuning import Field
-
-    for n in (1, 3, 40, 1000):
-        request = check(ef.spin, range(n), max_workers=2)
-        plan = amorsize.optimize(ef.spin, range(n), max_workers=2)
-        field = Field(request, plan.sample, plan.machine, range(n), plan.start_method)
-        tuned = amorsize.tune(ef.spin, range(n), max_workers=2, max_seconds=0.3)
-        assert len(tuned.trials) <= max(1, len(field.grid) // 2)
+@pytest.mark.parametrize("n", [1, 3, 40, 1000])
+def test_trials_are_at_most_half_the_grid(n):
+    request = check(ef.spin, range(n), max_workers=2)
+    plan = amorsize.optimize(ef.spin, range(n), max_workers=2)
+    field = Field(request, Portion(plan=plan, items=range(n), n_items=n))
+    tuned = amorsize.tune(ef.spin, range(n), max_workers=2, max_seconds=0.3)
+    assert len(tuned.trials) <= max(1, len(field.grid) // 2)
 
 
 @pytest.mark.parametrize("bad", [0, -1, float("inf")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, pairwise
 
@@ -64,7 +65,7 @@ def test_all_take_part_and_agree():
     assert run_names(found) == ["loop", "plan", "execute", "pool", "threads"]
     assert all(len(one.times_s) == 2 and min(one.times_s) > 0 for one in found.contenders)
     assert found.same_results is True
-    assert found.regret_execute >= 1.0 or found.best.name == "execute"
+    assert found.regret_execute > 0
     assert found.clock_s > 0
     assert found.predicted_s > 0
 
@@ -126,7 +127,7 @@ class TestWhatFuncRaises:
 
     def test_while_being_timed(self):
         with pytest.raises(ef.Refused) as caught:
-            amorsize.validate(RefusesLater(30), range(10_000), sample="head")
+            amorsize.validate(RefusesLater(0), range(1000), sample="head")
         assert any(note.startswith("amorsize: raised while a plain loop was") for note in caught.value.__notes__)
         assert any(note.startswith("amorsize: raised at item ") for note in caught.value.__notes__)
 
@@ -144,7 +145,7 @@ class TestWhatFuncRaises:
 
 
 class RefusesLater:
-    """Goes well while it is sampled: the last item is looked at by a loop only."""
+    """Takes the item once, as the sample does, but not again."""
 
     def __init__(self, bad):
         self.bad, self.seen = bad, 0
@@ -307,3 +308,9 @@ def test_what_others_had():
 def test_bad_arguments_are_named(name, error, bad):
     with pytest.raises(error, match=rf"^{name}: "):
         amorsize.validate(ef.refuse_all, [1, 2], **bad)
+
+
+@pytest.mark.parametrize("call", [amorsize.validate, amorsize.tune])
+def test_an_executor_of_ones_own_is_refused(call):
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match=r"^backend: "):
+        call(ef.square, [1, 2], backend=executor)

@@ -9,6 +9,13 @@ from amorsize.validation import Contender, Validation
 
 pytest.importorskip("matplotlib")
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _fonts():
+    """Matplotlib keeps the files of its fonts open, once it has drawn something."""
+    a_validation().plot().draw_without_rendering()
+
+
 CONTENDERS = (
     Contender(name="loop", what="a plain loop", times_s=(1.0, 1.1, 1.2), same=True),
     Contender(name="plan", what="optimize(): 2 processes", times_s=(0.5, 0.6, 0.4), same=True),
