@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from amorsize.api import execute, machine, optimize
+    from amorsize.api import execute, machine, optimize, tune, validate
     from amorsize.asynchronous import execute_async
     from amorsize.errors import AmorsizeError
     from amorsize.executor import Executor
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from amorsize.limits import Limits
     from amorsize.plans import Plan
     from amorsize.plans import Plan as OptimizationResult
+    from amorsize.validation import Validation
 
 __version__ = "0.1.0"
 
@@ -34,11 +35,14 @@ __all__ = [
     "Machine",
     "OptimizationResult",
     "Plan",
+    "Validation",
     "execute",
     "execute_async",
     "machine",
     "optimize",
     "stream",
+    "tune",
+    "validate",
 ]
 
 _HOME = {
@@ -50,11 +54,14 @@ _HOME = {
     "Machine": ("amorsize.facts", "Machine"),
     "OptimizationResult": ("amorsize.plans", "Plan"),
     "Plan": ("amorsize.plans", "Plan"),
+    "Validation": ("amorsize.validation", "Validation"),
     "execute": ("amorsize.api", "execute"),
     "execute_async": ("amorsize.asynchronous", "execute_async"),
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
     "stream": ("amorsize.api", "stream"),
+    "tune": ("amorsize.api", "tune"),
+    "validate": ("amorsize.api", "validate"),
 }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from amorsize.learn.history import History
     from amorsize.limits import Limits
     from amorsize.plans import Plan
+    from amorsize.validation import Validation
 
 
 def machine() -> Machine:
@@ -406,3 +407,144 @@ def stream(
         max_ahead=whole("max_ahead", max_ahead, least=1, optional=True),
         max_ahead_bytes=whole("max_ahead_bytes", max_ahead_bytes, least=1, optional=True),
     )
+
+
+def validate(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+    max_seconds: float = 10.0,
+    rounds: int | None = None,
+    rivals: tuple[str, ...] = ("pool", "threads"),
+) -> Validation:
+    """Hold the forecast of `optimize`, and the speed of `execute`, against the clock, for your function and data here.
+
+    Runs, by turns, a plain loop, the plan's pool, `execute`, ``multiprocessing.Pool()`` and ``ThreadPoolExecutor()``
+    as they are by default: on all items, or on as many as there is time for, evenly spread over the data.
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, sample, history
+        As in `optimize`. What ``backend`` rules out is not run; with ``"processes"`` func is never called in this
+        process, so the loop is not run either. Of an iterator only as many items are read as are used.
+    max_seconds : float
+        About how long it may take. One round on two items is always run.
+    rounds : int, optional
+        How often each is run, on as many items as then fit; by default as often as fits, 11 times at most.
+    rivals : tuple of str
+        Whom to run beside amorsize and the loop: ``"pool"``, ``"threads"``, or both.
+
+    Returns
+    -------
+    Validation
+        ``verdict`` in words, ``ok``, ``forecast_error``, ``regret_execute``, what each took, and more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, by its name.
+    Exception
+        What ``func`` raises, with a note that says who was being timed.
+
+    Warnings
+    --------
+    ``func`` runs many times on the same items, and its results are thrown away: use it on what may be repeated, and
+    what leaves its items as they are.
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> validation = amorsize.validate(str.upper, ["a", "b", "c"], max_seconds=1)
+    >>> validation.same_results, validation.n_used
+    (True, 3)
+    """
+    from amorsize.requests import duration, names_of
+    from amorsize.validating import RIVALS, validate_request
+
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        sample=sample,
+        history=history,
+    )
+    return validate_request(
+        request,
+        max_seconds=duration("max_seconds", max_seconds),
+        rounds=whole("rounds", rounds, least=1, optional=True),
+        rivals=names_of("rivals", rivals, RIVALS),
+    )
+
+
+def tune(
+    func: Callable[[Any], Any],
+    data: Iterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+    max_seconds: float = 30.0,
+) -> Plan:
+    """Like `optimize`, but lets the clock decide among the candidates that the model thinks worth a trial.
+
+    A search by successive halving: a dozen candidates at most run on a short slice of the data, the better half of
+    them on one twice as long, and so on until two are left, who run on all of it or as much as there is time for.
+    What a slice took is carried over to all items by the model (the start is paid once, the rest grows).
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, sample, history
+        As in `optimize`. Of an iterator some items are read ahead: go on with ``plan.data``.
+    max_seconds : float
+        About how long it may take. Every candidate is tried on one item at least.
+
+    Returns
+    -------
+    Plan
+        Whose forecast is what the clock showed, with its evidence in ``trials``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a bad argument, by its name.
+    Exception
+        What ``func`` raises, with a note that says what was being tried.
+
+    Warnings
+    --------
+    ``func`` runs many times on the same items, and its results are thrown away: use it on what may be repeated, and
+    what leaves its items as they are.
+
+    Examples
+    --------
+    >>> import amorsize
+    >>> plan = amorsize.tune(str.upper, ["a", "b", "c"], max_seconds=1)
+    >>> plan.backend, len(plan.trials) > 0
+    ('serial', True)
+    """
+    from amorsize.requests import duration
+    from amorsize.tuning import tune_request
+
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        sample=sample,
+        history=history,
+    )
+    return tune_request(request, max_seconds=duration("max_seconds", max_seconds))

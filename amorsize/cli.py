@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from amorsize import __version__
+from amorsize import __version__, cli_measure
 from amorsize.errors import ResourceLimitError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ EPILOG: Final = """\
 examples:
   python -m amorsize                                         what this machine really offers
   python -m amorsize optimize math:factorial --range 2000    how should this map run here?
+  python -m amorsize validate math:factorial --range 2000    and does the clock agree?
   python -m amorsize execute zlib:crc32 --range 5            one that fails: the item and its traceback
   find . -name '*.py' | python -m amorsize execute os.path:getsize --file - --json
 
@@ -117,6 +118,8 @@ def _parser() -> Parser:
     _add_diagnostics(commands)
     _add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize)
     _add_execute(_add_map(commands, "execute", "run map(FUNC, items) as fast as it runs here", _execute))
+    for name, about in cli_measure.ABOUT.items():
+        cli_measure.add_options(name, _add_map(commands, name, about, partial(_measure, name)))
     _add_journal(commands)
     return parser
 
@@ -248,6 +251,12 @@ def _execute(arguments: argparse.Namespace) -> int:
             print(repr(result))
     print(f"amorsize: {summary(plan, len(results), took_s, failed)}", file=sys.stderr)
     return FAILED if failed else 0
+
+
+def _measure(name: str, arguments: argparse.Namespace) -> int:
+    func, data, options = _map_of(arguments)
+    print(_users(partial(cli_measure.RUN[name], func, data, options, arguments)))
+    return 0
 
 
 def _check_resume(arguments: argparse.Namespace) -> None:

@@ -313,6 +313,36 @@ class Forecast:
     refused: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one candidate really took on a slice of the data (`amorsize.tune`).
+
+    Attributes
+    ----------
+    backend, workers, chunksize
+        The candidate. Where the slice was so short that chunks had to be cut, ``chunksize`` is that of all the data.
+    items : int
+        Length of the slice.
+    seconds : float
+        By the clock, start to end.
+    forecast_s : float
+        What the model had expected of this slice.
+    total_s : float
+        What that makes for all items: ``seconds`` times the forecast for all over the forecast for the slice.
+    rung : int
+        Which round of the contest it was, from 0.
+    """
+
+    backend: Backend
+    workers: int
+    chunksize: int
+    items: int
+    seconds: float
+    forecast_s: float
+    total_s: float
+    rung: int
+
+
 class Observation(NamedTuple):
     """What some neighbouring items took in the caller.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sample
+from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sample, Trial
 from amorsize.report import text
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Plan:
     slowest, hungriest : tuple of ItemRecord
         After a run (``return_plan=True``): the items of 1 ms and more that took longest, and those that raised their
         process's memory the most; at most ten of each, the first one first.
+    trials : tuple of Trial
+        What candidates really took on slices of the data, if the plan comes from `amorsize.tune`.
     """
 
     backend: Backend
@@ -75,6 +77,7 @@ class Plan:
     native_threads: int | None = field(default=None, repr=False)
     slowest: tuple[ItemRecord, ...] = field(default=(), repr=False)
     hungriest: tuple[ItemRecord, ...] = field(default=(), repr=False)
+    trials: tuple[Trial, ...] = field(default=(), repr=False)
 
     def pool(self) -> PoolLike:
         """Open what the plan says: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.

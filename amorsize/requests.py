@@ -217,6 +217,25 @@ def _positive(name: str, value: Any, unit: str) -> float | None:
     return number
 
 
+def duration(name: str, value: Any) -> float:
+    """A number of seconds that must be there."""
+    number = _positive(name, value, "seconds")
+    if number is None:
+        raise TypeError(f"{name}: must be a number of seconds, not None")
+    return number
+
+
+def names_of(name: str, values: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """Some of the known names, or none."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: must be a tuple of names out of {tuple(known)}, not {_kind(values)}")
+    names = tuple(values)
+    for one in names:
+        if one not in known:
+            raise ValueError(f"{name}: must hold names out of {tuple(known)}, not {one!r}")
+    return names
+
+
 def _kind(obj: object) -> str:
     return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
 

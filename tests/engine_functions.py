@@ -432,3 +432,8 @@ def hang_at_odd(x: int) -> int:
     while x % 2:
         time.sleep(100)
     return x * x
+
+
+def tell_pid_but(caller: int, x: int) -> int:
+    """The item; elsewhere than in the caller, the process."""
+    return x if os.getpid() == caller else -os.getpid()

@@ -67,7 +67,8 @@ BAD_FOR_EXECUTE = [
 
 BAD_FOR_OPTIMIZE = [("func", TypeError, {"func": coroutine})]
 
-ALL = [(amorsize.optimize, *bad) for bad in BAD_FOR_BOTH + BAD_FOR_OPTIMIZE] + [
+PLANNING = [amorsize.optimize, amorsize.tune, amorsize.validate]
+ALL = [(call, *bad) for call in PLANNING for bad in BAD_FOR_BOTH + BAD_FOR_OPTIMIZE] + [
     (amorsize.execute, *bad) for bad in BAD_FOR_BOTH + BAD_FOR_EXECUTE
 ]
 
@@ -89,13 +90,13 @@ def test_an_iterator_is_not_touched_when_an_argument_is_bad():
     assert list(data) == [1, 2]
 
 
-@pytest.mark.parametrize("call", [amorsize.execute, amorsize.optimize])
+@pytest.mark.parametrize("call", [amorsize.execute, *PLANNING])
 def test_all_but_func_and_data_are_keywords(call):
     with pytest.raises(TypeError):
         call(abs, [1], "serial")
 
 
-@pytest.mark.parametrize("call", [amorsize.execute, amorsize.optimize])
+@pytest.mark.parametrize("call", [amorsize.execute, *PLANNING])
 def test_an_unknown_argument_is_refused(call):
     with pytest.raises(TypeError, match="chunksize"):
         call(abs, [1], chunksize=3)

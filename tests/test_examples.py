@@ -25,7 +25,7 @@ def run(name: str, *arguments: str) -> str:
 
 
 def test_all_examples_are_tested():
-    assert EXAMPLES == ["compress_files.py", "demo.py", "fetch_pages.py", "longest_functions.py"]
+    assert EXAMPLES == ["compress_files.py", "demo.py", "does_it_hold.py", "fetch_pages.py", "longest_functions.py"]
 
 
 def test_demo():
@@ -49,6 +49,14 @@ def test_compress_files():
     assert len(ratios) == 5
     assert ratios == sorted(ratios)
     assert 0 < ratios[0] < 100
+
+
+def test_does_it_hold():
+    told = run("does_it_hold.py", "--limit", "20", "--seconds", "0.5")
+    assert told.startswith("amorsize: ")
+    assert "  items      all 20, " in told
+    assert re.search(r"^an item takes .* trials? of [0-9]+ candidates?\.$", told, re.MULTILINE)
+    assert told.splitlines()[-1].startswith(("All is well.", "Something is not as it should be"))
 
 
 def test_longest_functions():

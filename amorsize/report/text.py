@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from amorsize.facts import Forecast, ItemRecord, Sample
+from amorsize.facts import Forecast, ItemRecord, Sample, Trial
 from amorsize.model.cost import OWN_THREADS
 
 if TYPE_CHECKING:
@@ -139,12 +139,23 @@ def explain(plan: Plan) -> str:
     for other in best.values():
         why = f" ({other.refused})" if other.refused else ""
         lines.append(f"  rejected   {describe(other)}: {seconds(other.total_s)}{why}")
+    lines += [f"  trial      {_trial_line(trial)}" for trial in plan.trials]
     if plan.slowest:
         lines.append(f"  slowest    {_items_line(plan.slowest, lambda r: seconds(r.wall_s))}")
     if plan.hungriest:
         lines.append(f"  hungriest  {_items_line(plan.hungriest, lambda r: f'+{size(r.growth_bytes)}')}")
     lines += [f"  warning    {text}" for text in plan.warnings]
     return "\n".join(lines)
+
+
+def _trial_line(trial: Trial) -> str:
+    how = "a plain loop"
+    if trial.backend != "serial":
+        how = f"{count(trial.workers, KINDS[trial.backend])}, chunks of {trial.chunksize}"
+    took = f"{seconds(trial.seconds)} (forecast {seconds(trial.forecast_s)})"
+    return (
+        f"rung {trial.rung}, {count(trial.items, 'item')}: {how}: {took}, which makes {seconds(trial.total_s)} in all"
+    )
 
 
 def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], str]) -> str:
