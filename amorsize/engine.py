@@ -142,19 +142,17 @@ class Execution:
         """Begin with what earlier maps of this function have shown, if there were any."""
         known = MEMORY.recall(self.job.request.func, self.job.request.data)
         if known is not None:
-            self.job.story.opening.recall(known.sample, known.threads_gain)
+            self.job.story.opening.recall(known.sample, known.threads_gain, known.lost)
 
     def _remember(self) -> None:
-        """Keep what this map has shown for the next one; or forget what was kept, if it misled this one."""
+        """Keep what this map has shown for the next one."""
         story, request = self.job.story, self.job.request
         if story.blind or story.opening.terms is None:
             return
-        if story.withdrew or story.slowed:
-            MEMORY.forget(request.func)
-            return
         found = story.found()
         if found is not None:
-            MEMORY.keep(request.func, request.data, found, story.opening.threads_gain)
+            lost = story.go.backend if story.lost and story.go is not None else None
+            MEMORY.keep(request.func, request.data, found, story.opening.threads_gain, lost)
 
     def _finish_loop(self) -> Steps:
         job = self.job
@@ -172,16 +170,18 @@ class Execution:
     # -- what the opening asks -----------------------------------------------------------------------------------
 
     def _weigh(self) -> Sample:
-        from amorsize.measure.transfer import weigh
+        from amorsize.measure.transfer import touched_bytes, weigh
 
         job = self.job
         terms = job.story.opening.terms
         assert terms is not None
         assert terms.costs.processes is not None
-        inherits = terms.costs.processes.start_method == "fork"
+        forks = terms.costs.processes.start_method == "fork"
         results = [r for r in job.outcome.some(4 * 16) if r is not None][:16]
-        items: Any = [] if inherits and job.source.indexable else job.next_items()
-        return weigh(items, results, func=None if inherits else job.request.func)
+        items = job.next_items()
+        if forks and job.source.indexable:
+            return replace(weigh([], results), touched_bytes=touched_bytes(items[0]) if len(items) else 0.0)
+        return weigh(items, results, func=None if forks else job.request.func)
 
     def _probe(self, step: Probe) -> None:
         job = self.job

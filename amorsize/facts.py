@@ -224,6 +224,11 @@ class Sample:
         Pickled sizes.
     arg_pickle_s, arg_unpickle_s, result_pickle_s, result_unpickle_s : float
         Seconds for one item and one result.
+    touched_bytes : float
+        Pickled size of an item that is made of many objects. A forked worker that counts references to them must copy
+        the memory that they lie in.
+    worker_s : float or None
+        Wall seconds of an item in a worker process, where earlier runs have shown it; None: as in the caller.
     gil_held : float or None
         Share of an item's time in which it holds the interpreter's lock; None: not measured.
     own_threads : float
@@ -248,6 +253,8 @@ class Sample:
     arg_unpickle_s: float = 0.0
     result_pickle_s: float = 0.0
     result_unpickle_s: float = 0.0
+    touched_bytes: float = 0.0
+    worker_s: float | None = None
     gil_held: float | None = None
     own_threads: float = 0.0
     rss_growth_bytes: float = 0.0

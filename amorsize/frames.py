@@ -6,6 +6,7 @@ buffers: large arrays travel beside their pickle (PEP 574), so that neither side
 
 from __future__ import annotations
 
+import gc
 import pickle
 import struct
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ HEADER = struct.Struct("<BIQ")  # kind, number of buffers, bytes of the pickle
 SIZE = struct.Struct("<Q")
 SPAN = struct.Struct("<qq")
 SECONDS = struct.Struct("<d")
+PAUSE_BYTES = 4096  # a shorter pickle holds too few objects to wake the collector
 
 
 def dumps(obj: object, by_value: bool = False) -> list[Any]:
@@ -86,5 +88,15 @@ def exactly(sock: socket.socket, size: int) -> bytearray:
 
 
 def loads(parts: Sequence[Any]) -> Any:
-    """Undo `dumps`."""
-    return pickle.loads(parts[0], buffers=parts[1:])
+    """Undo `dumps`, with the garbage collector paused.
+
+    None of the objects that come out of a pickle is garbage yet, but each some hundred of them have the collector look,
+    and in time at everything that has been kept so far: 150 results of 20,000 objects took 4 ms each, instead of 1.4.
+    """
+    if len(parts[0]) < PAUSE_BYTES or not gc.isenabled():
+        return pickle.loads(parts[0], buffers=parts[1:])
+    gc.disable()
+    try:
+        return pickle.loads(parts[0], buffers=parts[1:])
+    finally:
+        gc.enable()

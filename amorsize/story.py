@@ -53,15 +53,17 @@ class Story:
         if self.go is None or ran is None or self.sample is None:
             return opening.sample() if opening.prior is None and opening.items else None
         sample = self.sample if self.go.start_method not in (None, "fork") else replace(self.sample, first_call_s=0.0)
-        shares_lock = self.go.backend == "threads" and sample.waits < WAITS  # then items take longer than alone
-        if shares_lock or not ran.items or self.slowed:
+        if not ran.items or self.slowed or self.go.backend == "executor":
             return sample
+        if self.go.backend == "processes":  # in the caller they may take longer: it keeps results, and collects garbage
+            return replace(sample, worker_s=ran.work_s / ran.items)
+        if sample.waits < WAITS:
+            return sample  # threads share the interpreter's lock, so that each item takes longer than alone
         items = opening.items + ran.items
-        mean_s = (opening.wall_s - sample.first_call_s + ran.work_s) / items
         return replace(
             sample,
             n_sampled=items,
-            item_s=mean_s,
+            item_s=(opening.wall_s - sample.first_call_s + ran.work_s) / items,
             item_cpu_s=(opening.cpu_s + ran.work_cpu_s) / items,
             error_s=sample.item_std_s / sqrt(items),
         )
@@ -70,6 +72,13 @@ class Story:
     def slowed(self) -> bool:
         """Whether the parallel part took far longer than was forecast."""
         return self.go is not None and self.ran is not None and self.ran.wall_s > SLOWED * self.go.total_s
+
+    @property
+    def lost(self) -> bool:
+        """Whether the loop would have been faster than what ran in parallel, as far as can be told."""
+        if self.go is None or self.ran is None or self.sample is None or self.blind:
+            return False
+        return self.withdrew or self.ran.wall_s > self.ran.items * self.sample.item_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
         """The run as history keeps it."""

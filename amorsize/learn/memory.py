@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from amorsize.facts import Sample
+from amorsize.facts import Backend, Sample
 from amorsize.learn.fingerprint import fingerprint, keeps_nothing
 
 MOST: Final = 256  # functions
 PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
 ALIKE: Final = 2.0  # data whose items are on average up to so many times larger or smaller counts as the same
 NEWEST: Final = 0.5  # weight of the newest run in the mean
+REST: Final = 10  # maps for which a backend that lost is not tried again: the machine may only have been busy
 SURPRISE: Final = 3.0  # a run that was so many times slower or faster than the memory said ends it
 
 
@@ -59,11 +60,17 @@ class Known(NamedTuple):
         Of all its runs, the latest ones counting most.
     threads_gain : float or None
         How much faster two threads were than one, where that was tried.
+    lost : tuple of str
+        Backends that turned out slower than the loop.
+    rest : int
+        For so many maps more: then they may try again.
     """
 
     shape: Shape
     sample: Sample
     threads_gain: float | None = None
+    lost: tuple[Backend, ...] = ()
+    rest: int = 0
 
 
 class Memory:
@@ -88,15 +95,25 @@ class Memory:
         found = self._known.get(_key(func))
         return found if found is not None and found.shape.resembles(shape_of(data)) else None
 
-    def keep(self, func: Callable[..., Any], data: object, sample: Sample, threads_gain: float | None = None) -> None:
-        """Remember what a run has shown."""
+    def keep(
+        self,
+        func: Callable[..., Any],
+        data: object,
+        sample: Sample,
+        threads_gain: float | None = None,
+        lost: Backend | None = None,
+    ) -> None:
+        """Remember what a run has shown; ``lost``: the backend that made it slower than the loop, if one did."""
         key, shape = _key(func), shape_of(data)
         before = self._known.pop(key, None)
-        if before is not None and before.shape.resembles(shape) and sample.item_s < SURPRISE * before.sample.item_s:
-            blend = before.sample.item_s + NEWEST * (sample.item_s - before.sample.item_s)
-            scale = blend / sample.item_s if sample.item_s > 0 else 1.0
-            sample = replace(sample, item_s=blend, item_cpu_s=sample.item_cpu_s * scale)
-        self._known[key] = Known(shape, sample, threads_gain)
+        out: tuple[Backend, ...] = () if lost is None else (lost,)
+        rest = 0 if lost is None else REST
+        if before is not None and before.shape.resembles(shape):
+            if before.rest > 0:
+                out, rest = (*before.lost, *out), max(rest, before.rest - 1)
+            if sample.item_s < SURPRISE * before.sample.item_s:
+                sample = _blended(before.sample, sample)
+        self._known[key] = Known(shape, sample, threads_gain, out, rest)
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 
@@ -106,6 +123,18 @@ class Memory:
             self._known.clear()
         else:
             self._known.pop(_key(func), None)
+
+
+def _blended(before: Sample, now: Sample) -> Sample:
+    """The newest run's sample, with means that earlier ones have a say in."""
+    item_s = before.item_s + NEWEST * (now.item_s - before.item_s)
+    scale = item_s / now.item_s if now.item_s > 0 else 1.0
+    worker_s = now.worker_s
+    if worker_s is not None and before.worker_s is not None:
+        worker_s = before.worker_s + NEWEST * (worker_s - before.worker_s)
+    elif worker_s is None:
+        worker_s = before.worker_s
+    return replace(now, item_s=item_s, item_cpu_s=now.item_cpu_s * scale, worker_s=worker_s)
 
 
 def _key(func: Callable[..., Any]) -> object:

@@ -61,6 +61,19 @@ def weigh(
     )
 
 
+def touched_bytes(item: Any) -> float:
+    """Pickled size of an item made of many objects; 0 for one that lies in a single block, as text and arrays do.
+
+    Takes as long as pickling it (0.3 ms for 70 kB).
+    """
+    if isinstance(item, str | bytes | bytearray | int | float | complex | None) or _plain_bytes(item):
+        return 0.0
+    try:
+        return float(len(pickle.dumps(item, protocol=5, buffer_callback=lambda buffer: None)))
+    except Exception:  # noqa: BLE001  (it need not travel)
+        return 0.0
+
+
 def _cannot(obj: object, what: str, in_band: bool) -> str | None:
     try:
         _dump([obj], in_band)

@@ -43,8 +43,10 @@ WATCH_GAIN_S: Final = (
 SURELY_FREE: Final = 0.25  # held less than this: a failed trial is worth a second one
 LOCK_FREE: Final = 0.5  # a smaller share of the time in which the lock is held is believed at once
 TRY_S: Final = 8e-3  # of items, run on two threads
+HANDED_OVER_S: Final = 50e-6  # items as short as the time in which a lock changes hands (20-50 µs)
 TRY_ITEM_S: Final = 5e-3  # longer items are not tried: their own watch is evidence enough
-TRY_GAIN: Final = 1.25  # two threads must be this much faster than one to be believed
+TRY_GAIN: Final = 1.4  # two threads must be this much faster than one to be believed: reading and hashing small files
+# came to 1.3 in a trial, and to 0.95 in all
 WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
@@ -179,12 +181,17 @@ class Opening:
         self._item_s: float | None = None
         self.looked_left_s = self.looked_item_s = 0.0
         self.prior: Sample | None = None  # what earlier maps of the same function over such data have shown
+        self.lost: tuple[Backend, ...] = ()
         self.slowdown = 1.0  # of the loop, by other calls that want the interpreter's lock at the same time
 
     # -- what the driver reports ---------------------------------------------------------------------------------
 
-    def recall(self, prior: Sample, threads_gain: float | None = None) -> None:
-        """Take in, before the first item, what earlier maps have shown; it counts until an item speaks against it."""
+    def recall(self, prior: Sample, threads_gain: float | None = None, lost: Sequence[Backend] = ()) -> None:
+        """Take in, before the first item, what earlier maps have shown; it counts until an item speaks against it.
+
+        ``lost``: backends that were slower than the loop.
+        """
+        self.lost = tuple(lost)
         self.prior = self.transfer = prior
         self.gil_held, self.watched_s = prior.gil_held, WATCH_LONGEST_S
         self.threads_gain, self.trials = threads_gain, 2
@@ -245,8 +252,11 @@ class Opening:
         """
         expected_s = items * self.item_s
         sample = self.sample()
+        by_cpu_s = work_cpu_s * self.wall_s / self.cpu_s if self.cpu_s > 0 else expected_s
         if sample.item_std_s > 0.5 * sample.item_s:
-            expected_s = work_cpu_s * self.wall_s / self.cpu_s if self.cpu_s > 0 else expected_s
+            expected_s = by_cpu_s
+        elif sample.item_s < HANDED_OVER_S:  # the lock goes from hand to hand, which the loop knows nothing of
+            expected_s = min(expected_s, by_cpu_s)
         self.trials += 1
         self.threads_gain = max(self.threads_gain or 0.0, expected_s / wall_s if wall_s > 0 else 1.0)
         if self.n_items is not None:
@@ -260,7 +270,7 @@ class Opening:
         others_s = (self.head_s - self.first_s) / (self.head_items - 1) if self.head_items > 1 else head_s
         known_s = self.prior.item_s
         if min(head_s, others_s) > PRIOR_RANGE * known_s or head_s * PRIOR_RANGE < known_s or self.wall_s > PRIOR_S:
-            self.prior = None
+            self.prior, self.lost = None, ()
             self.trials = 0
             self.watched_s = 0.0
             self.gil_held = self.threads_gain = None
@@ -410,7 +420,7 @@ class Opening:
     def batch(self) -> RunMore:
         """The next batch of the loop: doubling, until it takes about `BATCH_S`, or a tenth of what has been spent."""
         if self.prior is not None and self.prior.item_s < PRIOR_CHECK_S and not self.items:
-            return RunMore(max(1, int(0.1 * PRIOR_CHECK_S / max(self.prior.item_s, 1e-9))))
+            return RunMore(max(1, min(self.left // 4, int(0.1 * PRIOR_CHECK_S / max(self.prior.item_s, 1e-9)))))
         if self.items < 2:
             return RunMore(1)
         rate = max(self.rate_s, 1e-9)
@@ -460,8 +470,8 @@ class Opening:
     def candidates(self, terms: Terms, sample: Sample) -> tuple[Forecast, list[Forecast]]:
         """The best candidate for what is left, and the others."""
         backends = terms.backends
-        if len(backends) > 1 and self._tried_in_vain():
-            backends = tuple(b for b in backends if b != "threads")
+        out = {*self.lost, "threads"} if self._tried_in_vain() else set(self.lost)
+        backends = tuple(b for b in backends if b not in out) or backends
         return choose(
             sample,
             terms.costs,
