@@ -20,6 +20,8 @@ from amorsize.facts import Scaling
 
 QUOTA_PERIOD_S: Final = 0.1  # cpu.max's and cpu.cfs_period_us's default
 
+ROUNDING_S: Final = 1e-9  # who ends just as the allowance does has ended
+
 Step = tuple[Literal["compute", "wait", "park"], float]
 """What a process does next, and for how many seconds; ``park``: nothing, until it is woken."""
 
@@ -162,7 +164,7 @@ class Cores:
             in_use = min(len(sharing) + (first is not None), self._cores) if self._scaling else rate * len(sharing)
             in_use += (first is not None) if not self._scaling else 0.0
         if self._allowance_s < inf:
-            if in_use > 0.0 and (end_s := self.now_s + self._left_s / in_use) < at_s:
+            if in_use > 0.0 and (end_s := self.now_s + self._left_s / in_use) < at_s - ROUNDING_S:
                 at_s, what = end_s, 3
             if self._period_ends_s <= at_s:
                 at_s, what = self._period_ends_s, 4

@@ -61,8 +61,10 @@ class Overheads:
         A message on its way, in either direction.
     chunk_s, item_s : float
         In the worker, for each chunk and for each item besides the function's own time.
-    leave_s, end_s : float
-        In the caller when all is done: for each worker, and once.
+    leave_cpu_s, leave_wait_s : float
+        In each worker when it leaves, computing and not; the caller waits for it in the end.
+    once_s : float
+        In the caller, before anything else.
     """
 
     start_s: float = 0.0
@@ -76,8 +78,9 @@ class Overheads:
     latency_s: float = 0.0
     chunk_s: float = 0.0
     item_s: float = 0.0
-    leave_s: float = 0.0
-    end_s: float = 0.0
+    leave_cpu_s: float = 0.0
+    leave_wait_s: float = 0.0
+    once_s: float = 0.0
 
 
 def overheads_of(cost: BackendCost, sample: Sample | None = None) -> Overheads:
@@ -104,7 +107,7 @@ def overheads_of(cost: BackendCost, sample: Sample | None = None) -> Overheads:
     return Overheads(
         start_s=cost.start.per_worker_s,
         boot_wait_s=0.0 if threads else cost.start.base_s,
-        end_s=cost.start.base_s if threads else 0.0,
+        once_s=cost.start.base_s if threads else 0.0,
         immediate=threads,
         send_s=channel.per_chunk_s / 2,
         receive_s=channel.per_chunk_s / 2,
@@ -326,6 +329,7 @@ class Simulator:
         self.inboxes: dict[int, deque[Span]] = {}
         self.mail: deque[Event] = deque()
         self.mine: Span | None = None
+        self.leaving = 0
         self._alarm_s: float | None = None
         self.caller = machine.run(self._count_busy(self._dispatch()), first=True)
 
@@ -357,6 +361,7 @@ class Simulator:
 
     def _dispatch(self) -> Program:
         """What the caller does, as in `amorsize.run.drive.ProcessDriver`."""
+        yield "compute", self.overheads.once_s
         yield from self._obey(self.policy.begin(self.machine.now_s))
         while not self.is_over:
             if self.mine is not None:
@@ -368,7 +373,8 @@ class Simulator:
         if self.abandoned:
             for start, stop in self.policy.left_over():
                 yield from self._run(CALLER, Span(start, self.work.length if stop is None else stop))
-        yield "compute", self.overheads.end_s + self.overheads.leave_s * len(self.busy_s.keys() - {CALLER})
+        while self.leaving:
+            yield PARK
 
     def _idle(self) -> Program:
         """Until there is mail, or the policy wants to know that time has passed."""
@@ -462,15 +468,19 @@ class Simulator:
     def _end(self, number: int) -> None:
         if (process := self.workers.pop(number, None)) is not None:
             self.machine.stop(process)
+            self.leaving += 1
+            self.machine.run(self._leave())
 
     # -- a worker ------------------------------------------------------------------------------------------------
 
     def _work(self, number: int) -> Program:
-        inbox, chunk_s, each_s = self.inboxes[number], self.overheads.chunk_s, self.overheads.item_s
+        chunk_s, each_s = self.overheads.chunk_s, self.overheads.item_s
         if not self.overheads.immediate:
             yield from self._boot(number)
+        inbox = self.inboxes[number]
         while True:
             while not inbox:
+                self._starve(number)
                 yield PARK
             span = inbox.popleft()
             yield "compute", chunk_s + each_s * len(span)
@@ -478,10 +488,20 @@ class Simulator:
             yield from self._run(number, span)
             self._post(self._done(number, span, self.machine.now_s - began_s))
 
+    def _starve(self, number: int) -> None:
+        """A worker has nothing to do."""
+
     def _boot(self, number: int) -> Program:
         yield "compute", self.overheads.boot_cpu_s
         yield "wait", self.overheads.boot_wait_s
         self._post(Ready(number))
+
+    def _leave(self) -> Program:
+        yield "compute", self.overheads.leave_cpu_s
+        yield "wait", self.overheads.leave_wait_s
+        self.leaving -= 1
+        if not self.leaving:
+            self.machine.wake(self.caller)
 
     def _run(self, number: int, span: Span) -> Program:
         began_s = self.machine.now_s
