@@ -20,7 +20,7 @@ from amorsize.facts import Scaling
 
 QUOTA_PERIOD_S: Final = 0.1  # cpu.max's and cpu.cfs_period_us's default
 
-ROUNDING_S: Final = 1e-9  # who ends just as the allowance does has ended
+ROUNDING_S: Final = 1e-9  # who ends just as the allowance does has ended, and so has who began with him
 
 Step = tuple[Literal["compute", "wait", "park"], float]
 """What a process does next, and for how many seconds; ``park``: nothing, until it is woken."""
@@ -179,8 +179,9 @@ class Cores:
             _, _, call, args = heappop(timed)
             call(*args)
         elif what == 1:
-            self._had_s, _, process = heappop(sharing)
-            self._awake.append(process)
+            self._had_s = sharing[0][0]
+            while sharing and sharing[0][0] <= self._had_s + ROUNDING_S:
+                self._awake.append(heappop(sharing)[2])
         elif what == 2:
             assert first is not None
             self._first = None
