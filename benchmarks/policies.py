@@ -282,8 +282,8 @@ class Setting(NamedTuple):
     chunksize: int
 
 
-def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool) -> float:
-    """Seconds of a setting: by ``execute``'s engine, or by a pool with fixed chunks."""
+def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: bool = True) -> float:
+    """Seconds of a setting: by ``execute``'s engine, whose crew may grow, or by a pool with fixed chunks."""
     if setting.backend == "serial":
         return job.total_s if box.usable >= 1 else job.total_s / box.usable
     over = THREADS if setting.backend == "threads" else PROCESSES[box.start_method]
@@ -291,7 +291,7 @@ def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool) -> float:
         mean_s = statistics.fmean(job.item_s)
         alike = statistics.pstdev(job.item_s) < 0.5 * mean_s
         most = most_workers(box.usable) if setting.backend == "processes" else 256
-        crew = Crew(box.usable, max(most, setting.workers), mean_s if alike else 0.0, may_lose=True)
+        crew = Crew(box.usable, max(most, setting.workers), mean_s if alike else 0.0, may_lose=True) if crewed else None
         evidence = max(1, int(10e-3 / mean_s))
         return run(job, box, setting.workers, over, expected_s=mean_s, evidence=evidence, crew=crew).makespan_s
     return simulate_pool(
@@ -347,7 +347,6 @@ def choices(shrinking: bool, only: Iterable[Box]) -> list[dict[str, Any]]:
             chosen = Setting(best.backend, best.workers, best.chunksize)
             times = {s: carry_out(job, box, s, shrinking) for s in {chosen, *grid(job, box, shrinking)}}
             oracle = min(times, key=lambda s: times[s])
-            errors = [error_of(f, job, box, shrinking) for f in [best, *some(others)]]
             rows.append(
                 {
                     "box": box.name,
@@ -358,8 +357,8 @@ def choices(shrinking: bool, only: Iterable[Box]) -> list[dict[str, Any]]:
                     "chosen": chosen,
                     "forecast_s": round(best.total_s, 4),
                     "simulated_s": round(times[chosen], 4),
-                    "error": errors[0],
-                    "errors_of_others": errors[1:],
+                    "error": round(best.total_s / times[chosen] - 1, 3),
+                    "errors_of_others": [error_of(f, job, box, shrinking) for f in some(others)],
                     "oracle": oracle,
                     "oracle_s": round(times[oracle], 4),
                     "regret": round(times[chosen] / times[oracle], 3),
@@ -375,8 +374,9 @@ def some(others: list[Forecast]) -> list[Forecast]:
 
 
 def error_of(forecast: Forecast, job: Job, box: Box, shrinking: bool) -> float:
-    """Forecast over what is simulated, less one."""
-    simulated_s = carry_out(job, box, Setting(forecast.backend, forecast.workers, forecast.chunksize), shrinking)
+    """Forecast over what is simulated, with so many workers to the end, less one."""
+    setting = Setting(forecast.backend, forecast.workers, forecast.chunksize)
+    simulated_s = carry_out(job, box, setting, shrinking, crewed=False)
     return round(forecast.total_s / simulated_s - 1, 3)
 
 
