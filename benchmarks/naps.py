@@ -16,8 +16,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import amorsize
+from amorsize.model.overheads import Overheads
 from amorsize.model.schedule import Schedule
-from amorsize.model.simulate import Overheads
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import source_of
 from amorsize.run.threads import ThreadDriver

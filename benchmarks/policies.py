@@ -24,10 +24,11 @@ from amorsize.facts import BackendCost, ChannelCost, Costs, Forecast, Machine, S
 from amorsize.measure.start import team_size
 from amorsize.model.cores import Cores, Program
 from amorsize.model.crew import Crew
+from amorsize.model.overheads import Overheads
 from amorsize.model.policies import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.model.schedule import Schedule
 from amorsize.model.search import choose
-from amorsize.model.simulate import Overheads, Simulation, Simulator, Work, simulate
+from amorsize.model.simulate import Simulation, Simulator, Work, simulate
 from amorsize.testing import a_machine
 from benchmarks.environment import commit, versions
 from benchmarks.results_files import FOLDER, free_path, read, write

@@ -108,7 +108,8 @@ def choices(result: dict[str, Any], key: str, name: str, label: str) -> None:
                     alpha=0.75,
                     label=job if method == "fork" else None,
                 )
-        axis.set_xticks(range(len(machines)), [f"{c}" + (f"\nquota {q}" if q else "") for c, q in machines])
+        names = [f"{cores}" + (f"\nquota\n{quota}" if quota else "") for cores, quota in machines]
+        axis.set_xticks(range(len(machines)), names)
         axis.set_xlabel("cores (● fork, ■ forkserver, ▲ spawn)")
         axis.set_title(f"{part}()")
         if key == "error":

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("AMORSIZE_HISTORY", "off")
 
-from amorsize.model.simulate import Overheads, simulate
+from amorsize.model.overheads import Overheads
+from amorsize.model.simulate import simulate
 from benchmarks import naps
 from benchmarks.environment import commit, file_stem, machine_facts, versions
 from benchmarks.grid import usable_cores

@@ -9,6 +9,7 @@ from amorsize.model.events import (
     Closed,
     Done,
     Fail,
+    Finish,
     Kill,
     Lost,
     More,
@@ -74,7 +75,7 @@ class Run(Simulator):
 
     def _carry_out(self, instruction):
         self.log.append((self.machine.now_s, instruction))
-        assert not self.is_over, "it had come to its end already"
+        assert not (self.is_over and isinstance(instruction, Finish | Abandon)), "it had come to its end already"
         match instruction:
             case Start(number):
                 assert number not in self.sent

@@ -17,7 +17,8 @@ from math import ceil, inf
 from amorsize.facts import Scaling
 from amorsize.model.cores import PARK, Cores, Program
 from amorsize.model.events import Done, Event, Finish, Instruction, Ready, Retire, Send, Span, Start
-from amorsize.model.simulate import Overheads, Simulation, Simulator, Work
+from amorsize.model.overheads import Overheads
+from amorsize.model.simulate import Simulation, Simulator, Work
 
 Rule = Callable[[int, int], Iterator[int]]
 """From the numbers of items and of workers the sizes of chunks, for as long as there are items."""
@@ -77,7 +78,7 @@ def trapezoid(n_items: int, workers: int) -> Iterator[int]:
     Examples
     --------
     >>> list(trapezoid(20, 2))
-    [5, 4, 4, 3, 3, 1]
+    [5, 4, 3, 3, 2, 1, 1, 1]
     """
     first = ceil(n_items / (2 * workers))
     steps = max(1, ceil(2 * n_items / (first + 1)) - 1)

@@ -10,9 +10,10 @@ from amorsize.facts import Scaling
 from amorsize.model.cores import PARK, Cores
 from amorsize.model.crew import Crew
 from amorsize.model.events import CALLER
+from amorsize.model.overheads import Overheads, overheads_of
 from amorsize.model.policies import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.model.recorded import recorded
-from amorsize.model.simulate import Overheads, overheads_of, simulate
+from amorsize.model.simulate import simulate
 
 items = st.lists(st.floats(0.0, 1.0), max_size=60)
 small = st.floats(0.0, 5e-3)
