@@ -1,15 +1,13 @@
-"""A driver in virtual time: the very Schedule, with workers whose speed, deaths and errors are drawn from a seed."""
+"""Simulated runs with chance and mishap: speeds, deaths, errors and hangs are drawn from a seed; books are kept."""
 
-import heapq
 import random
-from dataclasses import replace
 
+from amorsize.model.cores import PARK, Cores
 from amorsize.model.events import (
     CALLER,
     Abandon,
     Closed,
     Done,
-    Ended,
     Fail,
     Finish,
     Kill,
@@ -18,142 +16,96 @@ from amorsize.model.events import (
     Ready,
     Retire,
     Running,
-    Send,
     Start,
     Tick,
 )
 from amorsize.model.schedule import Schedule
+from amorsize.model.simulate import Simulator, Work
 
 
-class Run:
+class Run(Simulator):
     """One simulated run of ``n`` items; checks the books after every event."""
 
     def __init__(self, n, workers, seed, *, death=0.0, error=0.0, straggle=0.0, unready=0.0, hides=False, **options):
-        self.n = n
         self.random = random.Random(seed)
         self.death, self.error, self.straggle, self.unready, self.hides = death, error, straggle, unready, hides
-        self.open = options.pop("open_end", False)
+        is_open_end = options.pop("open_end", False)
         self.late, self.timeout_s = options.pop("late", 0.0), options.get("timeout_s")
-        self.begun = {}  # worker -> the item that will hang, and since when
         self.deadly = set(options.pop("deadly", ()))
-        self.schedule = Schedule([(0, None if self.open else n)], workers, **options)
-        self.now = 0.0
-        self.queue = []
-        self.ticket = 0
+        self.schedule = Schedule([(0, None if is_open_end else n)], workers, **options)
+        self.begun = {}  # worker -> the item that hangs, and since when
         self.sent = {}  # worker -> spans in flight, oldest first
         self.ready = set()
         self.done, self.failed, self.log = [], {}, []
-        self.finished = self.abandoned = 0
+        self.depth = 0
+        super().__init__(self.schedule, Work([0.0] * n), Cores(float("inf")))
 
-    def later(self, delay, what, *args):
-        self.ticket += 1
-        heapq.heappush(self.queue, (self.now + delay, self.ticket, what, args))
+    @property
+    def n(self):
+        return self.work.length
 
     def go(self):
-        self.obey(self.schedule.begin(self.now))
         if self.timeout_s is not None:
-            self.later(self.timeout_s / 4, self.on_look)
-        while self.queue and not self.finished and not self.abandoned:
-            self.now, _, what, args = heapq.heappop(self.queue)
-            what(*args)
-            self.check()
+            self.machine.later(self.timeout_s / 4, self.look)
+        while not self.is_over:
+            assert self.machine.advance(), "a standstill"
         return self
 
-    def tell(self, event):
-        self.log.append((self.now, event))
-        self.obey(self.schedule.handle(event, self.now))
+    # -- the caller, with its books ------------------------------------------------------------------------------
 
-    def obey(self, instructions):
-        for instruction in instructions:
-            self.log.append((self.now, instruction))
-            match instruction:
-                case Start(number):
-                    assert number not in self.sent
-                    self.sent[number] = []
-                    dies = self.random.random() < self.unready
-                    self.later(self.random.random(), self.on_lost if dies else self.on_ready, number)
-                case Send(number, span):
-                    self.on_send(number, span)
-                case Retire(number):
-                    assert not self.sent.pop(number)
-                    self.ready.discard(number)
-                case Kill(number):
-                    del self.sent[number]
-                    del self.begun[number]
-                    self.ready.discard(number)
-                case Fail(index, why):
-                    assert index not in self.failed
-                    self.failed[index] = why
-                case Finish():
-                    self.finished += 1
-                case Abandon(_):
-                    self.abandoned += 1
-                    self.sent.pop(CALLER, None)  # what the caller was about to run is left over with the rest
+    def _receive(self, event):
+        if not isinstance(event, Lost) or event.worker in self.sent:  # else it was sent away just before it died
+            yield from super()._receive(event)
 
-    def on_send(self, number, span):
+    def _tell(self, event):
+        self.log.append((self.machine.now_s, event))
+        if isinstance(event, Ready):
+            self.ready.add(event.worker)
+        elif isinstance(event, Lost):
+            del self.sent[event.worker]
+            self.ready.discard(event.worker)
+        elif isinstance(event, Done):
+            span = self.sent[event.worker].pop(0)
+            self.done.extend(i for i in range(span.start, span.stop) if i not in event.failed)
+        self.depth += 1
+        yield from super()._tell(event)
+        self.depth -= 1
+        if not self.depth:
+            self.check()
+
+    def _carry_out(self, instruction):
+        self.log.append((self.machine.now_s, instruction))
+        assert not (self.is_over and isinstance(instruction, Finish | Abandon)), "it had come to its end already"
+        match instruction:
+            case Start(number):
+                assert number not in self.sent
+                self.sent[number] = []
+            case Retire(number):
+                assert not self.sent.pop(number)
+                self.ready.discard(number)
+            case Kill(number):
+                del self.sent[number]
+                del self.begun[number]
+                self.ready.discard(number)
+            case Fail(index, why):
+                assert index not in self.failed
+                self.failed[index] = why
+            case Abandon():
+                self.sent.pop(CALLER, None)  # what the caller was about to run is left over with the rest
+        yield from super()._carry_out(instruction)
+
+    def _send(self, number, span):
         assert len(span) > 0
-        if span.start >= self.n:  # beyond the end, which nobody knew of when it was decided
-            self.tell(Ended(self.n))
-            return
-        if number == CALLER:
-            self.sent.setdefault(CALLER, [])
-        else:
-            assert number in self.ready, "sent to a worker that is not ready"
-        flying = self.sent[number]
-        assert not (span.alone and flying), "an item to be alone was sent behind others"
-        assert not any(other.alone for other in flying), "something was sent behind an item to be alone"
-        flying.append(replace(span, stop=min(span.stop, self.n)))
-        if span.stop > self.n:
-            self.tell(Ended(self.n))
-        if len(flying) == 1:
-            self.begin(number)
-
-    def begin(self, number):
-        span = self.sent[number][0]
-        slow = 50.0 if self.random.random() < self.straggle else 1.0
-        wall = len(span) * 0.01 * slow * (0.5 + self.random.random())
-        if number != CALLER and self.late and self.random.random() < self.late:
-            self.begun[number] = (self.random.randrange(span.start, span.stop), self.now)
-            return  # nothing more is heard of it
-        victim = next((i for i in range(span.start, span.stop) if i in self.deadly), None)
-        if number != CALLER and victim is None and self.random.random() < self.death:
-            victim = self.random.randrange(span.start, span.stop)
-        if number != CALLER and victim is not None:
-            self.later(wall, self.on_lost, number, None if self.hides else victim)
-        else:
-            self.later(wall, self.on_done, number, wall)
-
-    def on_look(self):
-        running = [Running(n, item, self.now - since) for n, (item, since) in self.begun.items() if n in self.sent]
-        self.tell(Tick(tuple(running)))
-        self.later(self.timeout_s / 4, self.on_look)
-
-    def on_wake(self):
-        self.tell(Tick())
-        wait = self.schedule.wait_s(self.now)
-        self.later(0.05 if wait is None else max(wait, 1e-4), self.on_wake)
-
-    def on_ready(self, number):
-        if number in self.sent:
-            self.ready.add(number)
-            self.tell(Ready(number))
-
-    def on_done(self, number, wall):
-        span = self.sent[number].pop(0)
-        if number == CALLER and not self.sent[CALLER]:
-            del self.sent[CALLER]
-        failed = tuple(i for i in range(span.start, span.stop) if self.random.random() < self.error)
-        self.done.extend(i for i in range(span.start, span.stop) if i not in failed)
-        waiting = bool(self.sent.get(number))
-        self.tell(Done(number, wall, failed))
-        if waiting:
-            self.begin(number)
-
-    def on_lost(self, number, item=None):
-        if number in self.sent:
-            del self.sent[number]
-            self.ready.discard(number)
-            self.tell(Lost(number, item))
+        if span.start < self.n:  # else it is beyond the end, which nobody knew of when it was decided
+            if number == CALLER:
+                self.sent.setdefault(CALLER, [])
+            else:
+                assert number in self.ready, "sent to a worker that is not ready"
+            flying = self.sent[number]
+            assert not (span.alone and flying), "an item to be alone was sent behind others"
+            assert not any(other.alone for other in flying), "something was sent behind an item to be alone"
+            flying.append(span if span.stop <= self.n else type(span)(span.start, self.n, span.alone, span.quiet))
+        yield from super()._send(number, span)
 
     def check(self):
         queued, flying, done = self.schedule.counts()
@@ -162,29 +114,68 @@ class Run:
         mine = sum(len(span) for spans in self.sent.values() for span in spans)
         assert flying == mine
 
+    def look(self):
+        now = self.machine.now_s
+        running = [Running(n, item, now - since) for n, (item, since) in self.begun.items() if n in self.sent]
+        self._arrive(Tick(tuple(running)))
+        self.machine.later(self.timeout_s / 4, self.look)
+
+    # -- workers, and what befalls them --------------------------------------------------------------------------
+
+    def _boot(self, number):
+        dies = self.random.random() < self.unready
+        yield "wait", self.random.random()
+        if dies:
+            yield from self.die(number)
+        self._post(Ready(number))
+
+    def _run(self, number, span):
+        slow = 50.0 if self.random.random() < self.straggle else 1.0
+        wall_s = len(span) * 0.01 * slow * (0.5 + self.random.random())
+        if number == CALLER:
+            yield "wait", wall_s
+            return
+        if self.late and self.random.random() < self.late:
+            self.begun[number] = (self.random.randrange(span.start, span.stop), self.machine.now_s)
+            while True:  # nothing more is heard of it
+                yield PARK
+        victim = next((i for i in range(span.start, span.stop) if i in self.deadly), None)
+        if victim is None and self.random.random() < self.death:
+            victim = self.random.randrange(span.start, span.stop)
+        yield "wait", wall_s
+        if victim is not None:
+            yield from self.die(number, None if self.hides else victim)
+
+    def die(self, number, item=None):
+        del self.workers[number]
+        self._post(Lost(number, item))
+        yield PARK
+
+    def _done(self, number, span, wall_s):
+        failed = tuple(i for i in range(span.start, span.stop) if self.random.random() < self.error)
+        return Done(number, wall_s, failed)
+
 
 class OpenRun(Run):
     """Lots of items that come one after the other: ``lots`` holds how many items, and how many of them per chunk."""
 
     def __init__(self, lots, workers, seed, **options):
         super().__init__(0, workers, seed, is_open=True, **options)
-        self.coming = list(lots)
         self.sizes = {}  # lot -> sizes of the chunks sent
+        for number, (items, fixed) in enumerate(lots):
+            self.machine.later(self.random.random() * len(lots) * 0.02, self._arrive, More(0, items, number, fixed))
+        self.machine.later(0.03 * len(lots), self._arrive, Closed())
 
-    def go(self):
-        for number, (items, fixed) in enumerate(self.coming):
-            self.later(self.random.random() * len(self.coming) * 0.02, self.on_more, number, items, fixed)
-        self.later(0.03 * len(self.coming), self.tell, Closed())
-        return super().go()
+    def _tell(self, event):
+        if isinstance(event, More):
+            first, self.work.length = self.n, self.n + event.stop
+            event = More(first, self.n, event.lot, event.fixed)
+        yield from super()._tell(event)
 
-    def on_more(self, number, items, fixed):
-        first, self.n = self.n, self.n + items
-        self.tell(More(first, self.n, number, fixed))
-
-    def on_send(self, number, span):
+    def _send(self, number, span):
         assert all(other.lot == span.lot for other in self.sent[number])
         self.sizes.setdefault(span.lot, []).append(len(span))
-        super().on_send(number, span)
+        yield from super()._send(number, span)
 
 
 def is_whole(run):

@@ -190,7 +190,6 @@ class TestPace:
     @settings(max_examples=60, deadline=None)
     def test_no_time_sees_more_items_begin_than_the_rate_allows(self, rate, n, workers, seed):
         run = Run(n, workers, seed, error=0.05, retries=1, pace=Pace(rate))
-        run.later(0.0, run.on_wake)
         run.go()
         is_whole(run)
         begun = [(at, len(i.span)) for at, i in run.log if isinstance(i, Send)]
