@@ -155,23 +155,24 @@ def _parts(
         q += sample.result_unpickle_s + sample.result_bytes * channel.recv_s_per_byte
     h = channel.per_chunk_s
     mu_c = cpu_per_item(sample)
-    busy = min(p, cores) / p if mu_c > 0.5 * sample.item_s else 1.0  # more computing workers than cores take turns
     item_s = sample.item_s
     if not threads and sample.worker_s is not None:
         item_s, mu_c = sample.worker_s, mu_c * sample.worker_s / item_s if item_s > 0 else mu_c
     elif channel.inherits and not threads:
         u += sample.touched_bytes * COPY_TOUCHED_S_PER_BYTE
-    mu = item_s / busy
     waits_for_chunk = channel.latency_s / c if not shrinking else 0.0
-    tail = _tail(n, p, c, mu + u, sample, shrinking)
+    tail = _tail(n, p, c, item_s + u, sample, shrinking)
     dispatcher = n * (q + h / c)
-    bounds = [n * (mu + u + waits_for_chunk) / p + tail, n * (mu_c + u + q + h / c) / cores, dispatcher]
+    bounds = [n * (item_s + u + waits_for_chunk) / p + tail, n * (mu_c + u + q + h / c) / cores, dispatcher]
     if threads and sample.gil_held is not None:
         bounds.append(n * (sample.item_s * sample.gil_held + h / c))
     elif threads:
         bounds.append(n * (mu_c + h / c))  # nobody has looked: computing is taken to hold the lock
     total = max(bounds)
-    compute = min(max(n * mu / p, n * mu_c / cores), total)
+    if sample.waits > KNEE_WAITS:
+        # Near the point where two bounds meet, both hold things up: nobody waits just when that costs nothing.
+        total *= sum((bound / total) ** KNEE for bound in bounds) ** (1 / KNEE) if total > 0 else 1.0
+    compute = min(max(n * item_s / p, n * mu_c / cores), total)
     tail = min(tail, total - compute)
     rest = total - compute - tail
     in_transfer = n * (u / p + q)
@@ -181,10 +182,32 @@ def _parts(
     return {"compute_s": compute, "transfer_s": transfer, "dispatch_s": rest - transfer, "tail_s": tail}
 
 
+KNEE: Final = 6  # docs/why/simulation.md: with 6, the 90th percentile of the error fell from 27 to 14 %
+KNEE_WAITS: Final = 0.1  # share of waiting from which on it counts
+
+
 def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
     """Seconds in which the last worker runs while others have nothing left to do."""
     if p <= 1:
         return 0.0
+    return max(_chunks_tail(n, p, c, item_s, sample, shrinking), _longest_tail(n * item_s / p, sample.item_max_s))
+
+
+def _longest_tail(share_s: float, longest_s: float) -> float:
+    """What the longest item alone adds to each worker's share, if it is as likely to begin at any time.
+
+    Examples
+    --------
+    >>> _longest_tail(1.0, 0.2), _longest_tail(1.0, 2.0)
+    (0.02, 1.5)
+    """
+    if longest_s <= share_s:
+        return longest_s**2 / (2 * share_s) if share_s > 0 else 0.0
+    return longest_s - share_s / 2
+
+
+def _chunks_tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
+    """The tail that comes from handing out chunks."""
     if shrinking:
         c = max(1, min(c, round(MIN_CHUNK_S / item_s) if item_s > 0 else c, n // (4 * p)))
     chunks = ceil(n / c)

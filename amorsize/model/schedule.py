@@ -60,6 +60,9 @@ CALLER_SPAN_S: Final = 1e-3
 RATE_WEIGHT: Final = 0.3
 """Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
+IDLE_LOOK_S: Final = 10e-3
+"""How often it is looked whether somebody has room, while more items may begin than anybody can take."""
+
 ASK_AGAIN_S: Final = 1.0
 """How long an open schedule does with fewer workers after one could not begin, before it tries to have them all."""
 
@@ -153,6 +156,7 @@ class Schedule:
         self.abandoned = False
         self.finished = False
         self.now_s = 0.0
+        self._held_back = False  # somebody had room for more when no further item might begin
         self._refused_s = 0.0  # when a worker last could not begin
         self._next_worker = 0
         self._coming: set[int] = set()  # workers that are not ready yet
@@ -220,7 +224,9 @@ class Schedule:
             case Tick(running):
                 self.dry = False
                 out = self._on_tick(running)
-        out += self._assign(list(self.workers) if hungry is None else hungry)
+        if hungry is None:
+            self._held_back, hungry = False, list(self.workers)
+        out += self._assign(hungry)
         if self.backlog and not self.abandoned and not self.retreats:
             out += self._reinforce()
         return out
@@ -513,6 +519,7 @@ class Schedule:
             return 1 << 62
         allowed = self.pace.allowed(self.now_s)
         if allowed < 1:
+            self._held_back = True
             self._starve()
         return allowed
 
@@ -567,7 +574,9 @@ class Schedule:
             return 0.0
         if self.pace is None or not self.backlog:
             return None
-        return self.pace.wait_s(now_s)
+        wait_s = self.pace.wait_s(now_s)
+        # Items may begin, but whoever could run them has enough: no use in asking again at once.
+        return wait_s if self._held_back else max(wait_s, IDLE_LOOK_S)
 
     def oldest(self, worker: int) -> Span:
         """What this worker is at."""

@@ -97,7 +97,7 @@ def worker_counts(
     if sample.waits > 0.1:
         cpu = max(cpu, 1e-6 * sample.item_s)
         useful = ceil(1.5 * machine.usable_cores * sample.item_s / cpu)
-        most = max(cores, min(useful, MAX_WAITING_WORKERS if max_workers is None else max_workers))
+        most = max(cores, min(useful, max(MAX_WAITING_WORKERS, 4 * cores) if max_workers is None else max_workers))
     most = max(1, min(most, n_items))
     if max_workers is not None:
         most = min(most, max_workers)

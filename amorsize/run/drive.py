@@ -136,7 +136,10 @@ class ProcessDriver:
         try:
             if self.vigil.stop is not None:
                 self.team.heed(self.vigil.stop.fileno())
-            self._carry_out(self.schedule.begin(self._began))
+            for instruction in self.schedule.begin(self._began):
+                self._carry_out([instruction])
+                if isinstance(instruction, Start) and not self._is_over():
+                    self._hear(0.0)  # who is ready already has something to do while the others are started
             if self._count_oom is not None:
                 self.oom = self._count_oom()  # while the workers are on their way
             while not self._is_over():
@@ -171,8 +174,7 @@ class ProcessDriver:
         wait_s: float | None = 0.0
         if self._mine is None:
             wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now), look_every_s(self.schedule.timeout_s))
-        for message in self.team.wait(wait_s):
-            self._carry_out(self._on_message(message))
+        self._hear(wait_s)
         if self._is_over():
             return
         now = time.perf_counter()
@@ -180,6 +182,11 @@ class ProcessDriver:
         if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
             events.append(Tick(self._running() if self.schedule.timeout_s is not None else ()))
         self.tell(events)
+
+    def _hear(self, wait_s: float | None) -> None:
+        """Wait so long for messages, and act on them."""
+        for message in self.team.wait(wait_s):
+            self._carry_out(self._on_message(message))
 
     def tell(self, events: Iterable[Event]) -> None:
         """Have the schedule hear of something that happened outside."""
@@ -234,6 +241,8 @@ class ProcessDriver:
                     return
 
     def _start(self, number: int) -> list[Any]:
+        if number not in self.schedule.workers:
+            return []  # the others were done before it could be started
         try:
             self.team.start(number)
         except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
