@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Backend, Sample
 from amorsize.learn.fingerprint import fingerprint, keeps_nothing
+from amorsize.measure.size import size_of
 
 MOST: Final = 256  # functions
 PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
@@ -151,8 +152,8 @@ def shape_of(data: object) -> Shape:
     --------
     >>> shape_of(["ab", "cdef"])
     Shape(kind='list', items='str', size=3.0)
-    >>> shape_of(iter("abc"))
-    Shape(kind='str_iterator', items='', size=None)
+    >>> shape_of({3: "a"})
+    Shape(kind='dict', items='', size=None)
     """
     kind = type(data).__name__
     if not isinstance(data, list | tuple | range) or not data:
@@ -162,19 +163,9 @@ def shape_of(data: object) -> Shape:
     types = {type(item) for item in items}
     if len(types) > 1:
         return Shape(kind, "several", None)
-    sizes = [_size(item) for item in items]
+    sizes = [size_of(item) for item in items]
     size = None if None in sizes else sum(one for one in sizes if one is not None) / len(sizes)
     return Shape(kind, types.pop().__name__, size)
-
-
-def _size(item: Any) -> float | None:
-    """How large an item is, where that is quick to tell: a number's value, a container's length, an array's bytes."""
-    if isinstance(item, int | float):
-        return abs(float(item)) if -1e300 < item < 1e300 else None
-    if isinstance(item, str | bytes | bytearray | list | tuple | dict | set | frozenset):
-        return float(len(item))
-    size = getattr(item, "nbytes", None)
-    return float(size) if isinstance(size, int) else None
 
 
 MEMORY: Final = Memory()

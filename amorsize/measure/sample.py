@@ -14,22 +14,26 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-from amorsize.facts import Sample
+from amorsize.facts import Observation, Sample
 from amorsize.measure.lock import Canary
 from amorsize.measure.memory import resident_bytes
+from amorsize.measure.size import how_to_size, sizes_of_all
 from amorsize.measure.transfer import weigh
-from amorsize.model.opening import PROBES, WAITS, Opening
+from amorsize.model.covariate import straightened
+from amorsize.model.opening import LOCK_FREE, PROBES, WAITS, Opening
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, Streamed
 
-BUDGET_S: Final = 5e-3
-BUDGET_SHARE: Final = 0.01  # of the forecast serial time
+BUDGET_S: Final = (
+    1.5e-3  # for all items but the first; with a look at the machine, the lock and the candidates it is 5 ms
+)
+BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
+REST_S: Final = 2.5e-3
 BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
-WATCH_S: Final = 2.5e-3  # less than this beside a canary says nothing
-WATCH_ENOUGH_S: Final = 10e-3
+WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then one that may runs has come round 4 times
+WATCH_ENOUGH_S: Final = 2e-3
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
-PROBE_SHARE: Final = 0.4  # of the budget goes into spread positions, if the lock must be watched too
 MOST_PROBES: Final = 64
 SHORT_S: Final = 0.2  # of serial time: below it the start of a Pool (15 ms) weighs against threads
 LIGHT_BYTES: Final = 20_000  # an item and its result of less than this cross a pipe in some 50 µs
@@ -75,6 +79,7 @@ class Sampler:
         self.at = 0
         self.spent_s = 0.0
         self.where: list[int] = []
+        self.seen: list[Observation] = []
         self.gil_held: float | None = None
 
     def take(self) -> Sample:
@@ -85,12 +90,16 @@ class Sampler:
             self._warm()
             watch = self.watch and self.gil_held is None and self._lock_matters()
             if self.spread:
-                self._probe(PROBE_SHARE if watch else 1.0)
-            if watch:
-                self.gil_held = self._watch()
+                with Canary() if watch else nullcontext() as canary:
+                    probed_s = self._probe()
+                if canary is not None and probed_s >= WATCH_S:
+                    self.gil_held = canary.gil_held
+            if watch and (self.gil_held is None or self.gil_held > LOCK_FREE):  # a canary can oversleep
+                again = self._watch()
+                self.gil_held = min(again, self.gil_held or 1.0) if again is not None else self.gil_held
         self.opening.gil_held = self.gil_held
         grown = max(0, resident_bytes() - before) / max(1, self.opening.items)
-        sample = self.opening.sample()
+        sample = self._straightened(self.opening.sample())
         weighed = self._weigh()
         return replace(
             sample,
@@ -100,7 +109,7 @@ class Sampler:
 
     def _budget(self) -> float:
         n = self.length
-        return max(BUDGET_S, BUDGET_SHARE * n * self.opening.item_s) if n is not None else BUDGET_S
+        return max(BUDGET_S, BUDGET_SHARE * n * self.opening.item_s - REST_S) if n is not None else BUDGET_S
 
     def _run(self, start: int, stop: int) -> Any:
         """Run these items; beyond the head of an iterator, read on."""
@@ -111,6 +120,7 @@ class Sampler:
         self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
         self.spent_s += seen.wall_s
+        self.seen.append(seen)
         return seen
 
     def _next(self, items: int) -> Any:
@@ -131,7 +141,7 @@ class Sampler:
     def _warm(self) -> None:
         """Head items in doubling batches, until the clock has something to measure."""
         seen_s = self.opening.first_s
-        while seen_s < BATCH_S or (self.at < 2 and not self.spread):
+        while seen_s < BATCH_S / 2 or (self.at < 2 and not self.spread):
             expected = self.opening.rate_s
             size = max(1, min(self.at, int(BATCH_S / max(expected, 1e-9))))
             if self.spent_s + size * expected > self._budget():
@@ -142,22 +152,23 @@ class Sampler:
             self.opening.saw(seen)
             seen_s = seen.wall_s
 
-    def _probe(self, share: float) -> None:
-        """Some neighbours at each of some spread positions, within that share of the budget."""
+    def _probe(self) -> float:
+        """Some neighbours at each of some spread positions, within the budget; the seconds that they took."""
         assert self.length is not None
         left = self.length - self.at
         if left < 2 * PROBES:
-            return
+            return 0.0
         each = max(1, min(int(BATCH_S / 2 / max(self.opening.item_s, 1e-9)), left // (2 * MOST_PROBES)))
         seen: dict[int, Any] = {}
         for k in range(MOST_PROBES if each == 1 else PROBES):
             mean_s = self.opening.item_s
-            if self.spent_s + each * mean_s > share * self._budget():
+            if self.spent_s + each * mean_s > self._budget():
                 break
             start = self.at + int(_spread_position(k) * (left - each))
             if all(abs(start - other) >= each for other in seen):
                 seen[start] = self._run(start, start + each)
                 self.opening.probed([seen[at] for at in sorted(seen)])
+        return float(sum(one.wall_s for one in seen.values()))
 
     def _watch(self) -> float | None:
         """Run on beside a canary, as far as the budget goes."""
@@ -166,10 +177,9 @@ class Sampler:
         if opening.cpu_s < (1 - WAITS) * opening.wall_s:
             return None
         total_s = (n or 10_000) * opening.item_s
-        time_s = min(self._budget() - self.spent_s, WATCH_ENOUGH_S)
-        if time_s < WATCH_S or total_s < WORTH_WATCHING_S or opening.item_s <= 0:
+        if total_s < WORTH_WATCHING_S or opening.item_s <= 0:
             return None
-        items = int(time_s / opening.item_s)
+        items = round(WATCH_ENOUGH_S / opening.item_s) or int(self._budget() - self.spent_s > opening.item_s)
         if n is not None:
             items = min(items, n - self.at)
         if items < 1 or items * opening.item_s < WATCH_S:
@@ -184,6 +194,20 @@ class Sampler:
             return True
         first = weigh([self.source.item(0)], self.outcome.results[:1], in_band=True, func=self.func)
         return first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
+
+    def _straightened(self, sample: Sample) -> Sample:
+        """The sample, as the sizes of all the items say that it should be."""
+        if not isinstance(self.source, Indexable) or not isinstance(self.source.data, list | tuple | range):
+            return sample  # to look at items of other sequences may be dear
+        seen = [one for one in self.seen if one.items and (one.start > 0 or not sample.first_call_s)]
+        looked = [self.source.data[one.start : one.start + min(one.items, 64)] for one in seen]
+        size = how_to_size([items[0] for items in looked[:3]])
+        sizes = [[size(item) for item in items] for items in looked]
+        everything = sizes_of_all(self.source.data, size) if len(seen) > 1 and self.rest is None else None
+        if everything is None or any(one is None for some in sizes for one in some):
+            return sample
+        means = [sum(one or 0.0 for one in some) / len(some) for some in sizes]
+        return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
 
     def _weigh(self) -> Sample:
         """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""

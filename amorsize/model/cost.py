@@ -190,16 +190,19 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
     """Seconds in which the last worker runs while others have nothing left to do."""
     if p <= 1:
         return 0.0
-    return max(_chunks_tail(n, p, c, item_s, sample, shrinking), _longest_tail(n * item_s / p, sample.item_max_s))
+    return max(
+        _chunks_tail(n, p, c, item_s, sample, shrinking),
+        _longest_tail(n * item_s / p, sample.item_max_s - sample.item_s),
+    )
 
 
 def _longest_tail(share_s: float, longest_s: float) -> float:
-    """What the longest item alone adds to each worker's share, if it is as likely to begin at any time.
+    """What the longest item's excess over the others adds to each worker's share, if it may begin at any time.
 
     Examples
     --------
-    >>> _longest_tail(1.0, 0.2), _longest_tail(1.0, 2.0)
-    (0.02, 1.5)
+    >>> _longest_tail(1.0, 1.0), _longest_tail(1.0, 2.0)
+    (0.5, 1.5)
     """
     if longest_s <= share_s:
         return longest_s**2 / (2 * share_s) if share_s > 0 else 0.0

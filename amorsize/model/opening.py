@@ -317,7 +317,10 @@ class Opening:
             pooled = (head * self.head_items + probe * probe_items) / (self.head_items + probe_items)
         else:
             pooled = (sum(values) + head) / (len(values) + 1)
-        return max(pooled, self.rate_s) if self.rate_s > 2 * pooled else pooled
+        recent = (
+            self.rate_s if len(self.batches) > 1 else 0.0
+        )  # of one alone nobody knows whether it was a dear first call
+        return max(pooled, recent) if recent > 2 * pooled else pooled
 
     def _head_mean(self) -> float:
         """Seconds per item of the head, without what a dear first call took beyond the others."""

@@ -112,11 +112,11 @@ def chunk_sizes(sample: Sample, backend: Backend, workers: int, n_items: int, sh
         size = 1 if sample.item_s <= 0 else max(1, int(5e-3 / sample.item_s))
         return [max(1, min(size, ceil(n_items / (4 * workers))))]
     most = max(1, ceil(n_items / workers))
-    return _ladder(1, most, also=(ceil(n_items / (workers * m)) for m in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)))
+    return _ladder(1, most, 2.0, also=(ceil(n_items / (workers * m)) for m in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)))
 
 
-def _ladder(least: int, most: int, also: Iterable[int] = ()) -> list[int]:
-    """Whole numbers from ``least`` to ``most`` in steps of about 1.4, with ``also`` where it lies between.
+def _ladder(least: int, most: int, factor: float = 1.4, *, also: Iterable[int] = ()) -> list[int]:
+    """Whole numbers from ``least`` to ``most`` in steps of about ``factor``, with ``also`` where it lies between.
 
     Examples
     --------
@@ -126,6 +126,6 @@ def _ladder(least: int, most: int, also: Iterable[int] = ()) -> list[int]:
     steps = {least, most, *(a for a in also if least <= a <= most)}
     at = float(least)
     while at < most:
-        at = max(at + 1, at * 1.4)
+        at = max(at + 1, at * factor)
         steps.add(min(int(at), most))
     return sorted(steps)

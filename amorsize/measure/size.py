@@ -1,0 +1,49 @@
+"""How large items are, as far as that is quick to tell: what they cost often goes with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from math import isfinite, sqrt
+from typing import Any, Final
+
+from amorsize.model.covariate import Sizes
+
+MOST: Final = 2048  # items looked at, at even distances: 0.2 ms
+MOST_FILES: Final = 256  # the same where each has to be asked for on disk: 0.4 ms
+
+
+def size_of(item: Any) -> float | None:
+    """A number's value, a container's length, an array's bytes; None: nobody can tell."""
+    if isinstance(item, int | float):
+        return abs(float(item)) if -1e300 < item < 1e300 else None
+    if isinstance(item, str | bytes | bytearray | list | tuple | dict | set | frozenset):
+        return float(len(item))
+    size = getattr(item, "nbytes", None)
+    return float(size) if isinstance(size, int) else None
+
+
+def file_size_of(item: Any) -> float | None:
+    """Bytes of the file that an item names; None: it names none."""
+    try:
+        return float(os.stat(item).st_size) if isinstance(item, str | os.PathLike) else None
+    except (OSError, ValueError):
+        return None
+
+
+def how_to_size(items: Sequence[Any]) -> Callable[[Any], float | None]:
+    """Which of the two fits these items."""
+    return file_size_of if items and all(file_size_of(item) is not None for item in items) else size_of
+
+
+def sizes_of_all(data: Sequence[Any], size: Callable[[Any], float | None]) -> Sizes | None:
+    """Of items at even distances; None if there is one whose size cannot be told."""
+    most = MOST_FILES if size is file_size_of else MOST
+    stride = max(1, -(-len(data) // most))
+    found = [size(item) for item in data[::stride]]
+    sizes = [one for one in found if one is not None and isfinite(one)]
+    if len(sizes) < len(found) or not sizes:
+        return None
+    mean = sum(sizes) / len(sizes)
+    std = sqrt(sum((one - mean) ** 2 for one in sizes) / len(sizes))
+    return Sizes(mean, std, max(sizes), sizes[-1])
