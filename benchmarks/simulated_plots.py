@@ -33,7 +33,7 @@ def validation(result: dict[str, Any]) -> None:
     """Error of the simulated makespan by number of workers."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
     for axis, backend in zip(axes, ("processes", "threads"), strict=True):
-        rows = [r for r in result["rows"] if r["backend"] == backend]
+        rows = [r for r in result["settings"] if r["backend"] == backend]
         for item_s, colour in zip(
             sorted({r["item_s"] for r in rows}), ("tab:red", "tab:blue", "tab:green"), strict=True
         ):

@@ -170,7 +170,7 @@ def main() -> None:
         "summary": summary(rows),
         "by_backend_and_workers": groups(rows, "backend", "workers"),
         "by_backend_and_shape": groups(rows, "backend", "shape"),
-        "rows": rows,
+        "settings": rows,
     }
     stem = f"{file_stem(date.today().isoformat())}-simulator"
     write(arguments.out or free_path(FOLDER, stem), result)

@@ -111,7 +111,7 @@ class Memory:
         rest = 0 if lost is None else REST
         if before is not None and before.shape.resembles(shape):
             if before.rest > 0:
-                out, rest = (*before.lost, *out), max(rest, before.rest - 1)
+                out, rest = tuple(dict.fromkeys((*before.lost, *out))), max(rest, before.rest - 1)
             if sample.item_s < SURPRISE * before.sample.item_s:
                 sample = _blended(before.sample, sample)
         self._known[key] = Known(shape, sample, threads_gain, out, rest)
@@ -146,18 +146,21 @@ def _key(func: Callable[..., Any]) -> object:
 
 
 def shape_of(data: object) -> Shape:
-    """What data looks like, from its type and a few items of it. Only lists, tuples, ranges and arrays are looked into.
+    """What data looks like, from its type and a few items of it. Only lists, tuples and ranges are looked into.
+
+    Nothing else: to index a user's own sequence, a subclass of these too, may take long, or have side effects.
 
     Examples
     --------
     >>> shape_of(["ab", "cdef"])
     Shape(kind='list', items='str', size=3.0)
-    >>> shape_of({3: "a"})
-    Shape(kind='dict', items='', size=None)
+    >>> shape_of(iter([1, 2]))
+    Shape(kind='list_iterator', items='', size=None)
     """
     kind = type(data).__name__
-    if not isinstance(data, list | tuple | range) or not data:
+    if type(data) not in (list, tuple, range) or not data:
         return Shape(kind, "", None)
+    assert isinstance(data, list | tuple | range)
     stride = max(1, len(data) // PEEKED)
     items = data[stride // 2 :: stride]
     types = {type(item) for item in items}

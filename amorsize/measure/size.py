@@ -19,7 +19,10 @@ def size_of(item: Any) -> float | None:
         return abs(float(item)) if -1e300 < item < 1e300 else None
     if isinstance(item, str | bytes | bytearray | list | tuple | dict | set | frozenset):
         return float(len(item))
-    size = getattr(item, "nbytes", None)
+    try:
+        size = getattr(item, "nbytes", None)
+    except Exception:  # noqa: BLE001  (a property of the user's, say)
+        return None
     return float(size) if isinstance(size, int) else None
 
 
