@@ -142,7 +142,7 @@ class Execution:
         """Begin with what earlier maps of this function have shown, if there were any."""
         known = MEMORY.recall(self.job.request.func, self.job.request.data)
         if known is not None:
-            self.job.story.opening.recall(known.sample, known.threads_gain, known.lost)
+            self.job.story.opening.recall(known.sample, known.threads_gain, known.lost, known.n_items)
 
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
@@ -152,7 +152,7 @@ class Execution:
         found = story.found()
         if found is not None:
             lost = story.go.backend if story.lost and story.go is not None else None
-            MEMORY.keep(request.func, request.data, found, story.opening.threads_gain, lost)
+            MEMORY.keep(request.func, request.data, found, story.opening.threads_gain, lost, story.n_items)
 
     def _finish_loop(self) -> Steps:
         job = self.job

@@ -65,6 +65,8 @@ class Known(NamedTuple):
         Backends that turned out slower than the loop.
     rest : int
         For so many maps more: then they may try again.
+    n_items : int or None
+        How many items the newest run had: as many are expected where nobody can say.
     """
 
     shape: Shape
@@ -72,6 +74,7 @@ class Known(NamedTuple):
     threads_gain: float | None = None
     lost: tuple[Backend, ...] = ()
     rest: int = 0
+    n_items: int | None = None
 
 
 class Memory:
@@ -103,6 +106,7 @@ class Memory:
         sample: Sample,
         threads_gain: float | None = None,
         lost: Backend | None = None,
+        n_items: int | None = None,
     ) -> None:
         """Remember what a run has shown; ``lost``: the backend that made it slower than the loop, if one did."""
         key, shape = _key(func), shape_of(data)
@@ -114,7 +118,7 @@ class Memory:
                 out, rest = tuple(dict.fromkeys((*before.lost, *out))), max(rest, before.rest - 1)
             if sample.item_s < SURPRISE * before.sample.item_s:
                 sample = _blended(before.sample, sample)
-        self._known[key] = Known(shape, sample, threads_gain, out, rest)
+        self._known[key] = Known(shape, sample, threads_gain, out, rest, n_items)
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 

@@ -182,15 +182,23 @@ class Opening:
         self.looked_left_s = self.looked_item_s = 0.0
         self.prior: Sample | None = None  # what earlier maps of the same function over such data have shown
         self.lost: tuple[Backend, ...] = ()
+        self.n_before = 0  # items of the last such map, where their number is not known now
         self.slowdown = 1.0  # of the loop, by other calls that want the interpreter's lock at the same time
 
     # -- what the driver reports ---------------------------------------------------------------------------------
 
-    def recall(self, prior: Sample, threads_gain: float | None = None, lost: Sequence[Backend] = ()) -> None:
+    def recall(
+        self,
+        prior: Sample,
+        threads_gain: float | None = None,
+        lost: Sequence[Backend] = (),
+        n_items: int | None = None,
+    ) -> None:
         """Take in, before the first item, what earlier maps have shown; it counts until an item speaks against it.
 
-        ``lost``: backends that were slower than the loop.
+        ``lost``: backends that were slower than the loop. ``n_items``: how many there were, if nobody knows now.
         """
+        self.n_before = n_items or 0
         self.lost = tuple(lost)
         self.prior = self.transfer = prior
         self.gil_held, self.watched_s = prior.gil_held, WATCH_LONGEST_S
@@ -287,7 +295,9 @@ class Opening:
     @property
     def left(self) -> int:
         """Items expected to come."""
-        return self.items if self.n_items is None else max(0, self.n_items - self.items)
+        if self.n_items is not None:
+            return max(0, self.n_items - self.items)
+        return max(self.items, self.n_before - self.items)
 
     @property
     def item_s(self) -> float:
