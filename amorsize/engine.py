@@ -240,7 +240,7 @@ class Execution:
         if story.go is None:
             story.go, story.sample = chosen, opening.sample()
             _, story.alternatives = opening.candidates(opening.terms, story.sample)
-            story.loop_s = opening.wall_s
+            story.loop_s, story.loop_items = opening.wall_s, opening.items
         threads = chosen.backend == "threads"
         theirs = chosen.backend == job.request.executor_as
         if theirs:

@@ -203,7 +203,7 @@ def plan_of(execution: Execution) -> Plan:
     here = story.machine or share_of(machine())
     sample = story.sample or story.opening.sample()
     n = story.n_items
-    serial_s = story.loop_only_s if story.go is None else story.loop_s + sample.item_s * max(0, n - sample.n_sampled)
+    serial_s = story.loop_only_s if story.go is None else story.loop_s + sample.item_s * max(0, n - story.loop_items)
     serial = _as_forecast(serial_s, n)
     before = story.loop_s if story.go is not None else 0.0
     best = _later(story.go, before) if story.go is not None else serial

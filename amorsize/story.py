@@ -28,6 +28,7 @@ class Story:
     go: Forecast | None = None
     alternatives: list[Forecast] = field(default_factory=list)
     loop_s: float = 0.0  # spent in the caller before going parallel
+    loop_items: int = 0  # that were run there
     n_items: int = 0  # results that this run has made
     skipped: int = 0  # and those that were there before
     wall_s: float = 0.0

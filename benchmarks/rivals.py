@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +21,10 @@ Facts = dict[str, Any]
 
 LOOP = "loop"
 EXECUTE = "amorsize.execute"
+UNKNOWN = "execute, unknown function"
 OPTIMIZE = "amorsize.optimize"
 OPTIMIZE_POOL = "optimize + Pool"
-AMORSIZE = (EXECUTE, OPTIMIZE, OPTIMIZE_POOL)
+AMORSIZE = (EXECUTE, UNKNOWN, OPTIMIZE, OPTIMIZE_POOL)
 MOST_ITEMS = 10_000
 
 
@@ -40,12 +42,15 @@ class Rival:
         ``"module"`` or ``"module:attribute"`` without which it cannot run; imported before any clock starts.
     most_items : int or None
         Does not run on more items than these, where it takes minutes: each costs it 0.1 ms and more.
+    around : callable
+        Makes a context in which it runs, entered and left off the clock.
     """
 
     name: str
     run: Callable[[Func, Iterable[Any], Facts], list[Any]]
     needs: str = ""
     most_items: int | None = None
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def missing(self) -> str | None:
         """Why it cannot run here; None: it can. Imports what it needs."""
@@ -127,6 +132,17 @@ def amorsize_execute(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]
     return amorsize.execute(func, data)
 
 
+@contextmanager
+def knowing_nothing() -> Iterator[None]:
+    """As in a process that has mapped nothing yet; what `amorsize.execute` has learnt is there again afterwards."""
+    from unittest import mock
+
+    from amorsize.learn.memory import Memory
+
+    with mock.patch("amorsize.engine.MEMORY", Memory()):
+        yield
+
+
 def amorsize_optimize(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
     """Choose, then do as the plan says. ``map_s`` is what the plan forecasts: from entering its pool to leaving it."""
     import amorsize
@@ -168,6 +184,7 @@ ALL: tuple[Rival, ...] = (
     Rival("ProcessPoolExecutor", process_executor, most_items=MOST_ITEMS),
     Rival("joblib threading", joblib_threading, "joblib", most_items=MOST_ITEMS),
     Rival(EXECUTE, amorsize_execute, "amorsize:execute"),
+    Rival(UNKNOWN, amorsize_execute, "amorsize:execute", around=knowing_nothing),
     Rival(OPTIMIZE, amorsize_optimize, "amorsize:optimize"),
     Rival(OPTIMIZE_POOL, optimize_pool, "amorsize:optimize"),
 )

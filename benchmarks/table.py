@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.grid import GRID
-from benchmarks.rivals import EXECUTE, LOOP, MOST_ITEMS, OPTIMIZE_POOL
+from benchmarks.rivals import EXECUTE, LOOP, MOST_ITEMS, OPTIMIZE_POOL, UNKNOWN
 from benchmarks.summary import PLAN_MAP, POOL_MAP
 from benchmarks.targets import targets
 
@@ -105,6 +105,7 @@ def regret_table(result: dict[str, Any]) -> str:
     header = [
         "workload",
         "execute / best rival (95 %)",
+        "the same, unknown function",
         "execute / best of rivals and grid",
         "execute / loop",
         "optimize + Pool / best Pool or loop: choice alone",
@@ -124,6 +125,7 @@ def regret_table(result: dict[str, Any]) -> str:
             [
                 name,
                 against(summary, EXECUTE, "best_rival"),
+                ratio(summary["regret"].get(UNKNOWN, {}).get("to_best_rival")),
                 against(summary, EXECUTE, "best_by_hand") if summary["has_grid"] else "–",
                 ratio(summary["regret"][EXECUTE].get("to_loop")),
                 against(summary, POOL_MAP, "best_pool"),
@@ -141,7 +143,7 @@ def target_table(result: dict[str, Any]) -> str:
     """What was promised, what this run shows, and which rows break it."""
     verdict = {True: "met", False: "**missed**", None: "not measured"}
     lines = [
-        [each.what, each.goal, each.figure, verdict[each.met], shortened(each.rows)]
+        [each.what, each.goal, each.figure, verdict[each.met] if each.goal else "", shortened(each.rows)]
         for each in targets(result["summary"])
     ]
     return markdown(["target", "goal", "this run", "", "rows that break it, worst first"], lines)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks import statistics
-from benchmarks.rivals import EXECUTE, LOOP, OPTIMIZE_POOL
+from benchmarks.rivals import EXECUTE, LOOP, OPTIMIZE_POOL, UNKNOWN
 from benchmarks.summary import POOL_MAP, Summary
 
 RIVALS_MEAN = 0.90
@@ -19,7 +19,9 @@ STEADY = 1.0  # items that vary by less than their mean
 
 
 class Target(NamedTuple):
-    """One promise. ``met`` is None where the run cannot tell; ``rows`` names those that break it, worst first."""
+    """One promise. ``met`` is None where the run cannot tell, or nothing is promised (no goal); ``rows`` names those
+    that break it, worst first.
+    """
 
     what: str
     goal: str
@@ -91,15 +93,21 @@ def against_oracle(rows: Rows) -> list[Target]:
     ]
 
 
-def against_loop(rows: Rows) -> Target:
-    medians = {row: each["medians"] for row, each in rows.items() if EXECUTE in each["medians"]}
+def against_loop(rows: Rows, name: str = EXECUTE, called: str = "execute") -> Target:
+    medians = {row: each["medians"] for row, each in rows.items() if name in each["medians"]}
     slower = {
-        row: each[EXECUTE] / each[LOOP]
+        row: each[name] / each[LOOP]
         for row, each in medians.items()
-        if statistics.slower_than_loop(each[EXECUTE], each[LOOP])
+        if statistics.slower_than_loop(each[name], each[LOOP])
     }
-    what = "rows where execute is slower than the loop by more than 3 % + 2 ms"
+    what = f"rows where {called} is slower than the loop by more than 3 % + 2 ms"
     return Target(what, "0", str(len(slower)) if medians else "–", not slower if medians else None, worst_first(slower))
+
+
+def of_unknown_functions(rows: Rows) -> list[Target]:
+    """What a function's first map takes. Nothing is promised of it by itself."""
+    mean = mean_target(f"{UNKNOWN} / best rival, geometric mean", regrets(rows, UNKNOWN, "best_rival"), RIVALS_MEAN)
+    return [each._replace(goal="", met=None) for each in (mean, against_loop(rows, UNKNOWN, UNKNOWN))]
 
 
 def pool_choice(rows: Rows) -> list[Target]:
@@ -179,7 +187,7 @@ def targets(summary: Summary) -> list[Target]:
     """Every target that a run can show, in the order in which they are promised."""
     rows = {name: each for name, each in summary["rows"].items() if each["medians"]}
     parts: Sequence[Callable[[Rows], Target | list[Target]]] = (
-        against_rivals, against_oracle, against_loop, pool_choice, forecast_error, asking,
+        against_rivals, against_oracle, against_loop, of_unknown_functions, pool_choice, forecast_error, asking,
     )  # fmt: skip
     found: list[Target] = []
     for part in parts:

@@ -277,7 +277,10 @@ class Opening:
         head_s = self.head_s / self.head_items
         others_s = (self.head_s - self.first_s) / (self.head_items - 1) if self.head_items > 1 else head_s
         known_s = self.prior.item_s
-        if min(head_s, others_s) > PRIOR_RANGE * known_s or head_s * PRIOR_RANGE < known_s or self.wall_s > PRIOR_S:
+        differs = min(head_s, others_s) > PRIOR_RANGE * known_s or head_s * PRIOR_RANGE < known_s
+        if differs or self.wall_s > PRIOR_S:
+            # Other items may weigh something else too; what such items took in workers goes with what they take here.
+            self.transfer = None if differs else replace(self.prior, worker_s=None)
             self.prior, self.lost = None, ()
             self.trials = 0
             self.watched_s = 0.0

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
+from amorsize.learn.memory import MEMORY, Memory
 from benchmarks import functions, measure, rivals, verify
 from benchmarks.grid import Setting
 from benchmarks.record import fold, in_flight
@@ -108,6 +111,49 @@ def test_a_choice_between_pool_and_loop_does_as_it_says():
     assert {"optimize_s", "map_s", "backend", "sample"} <= set(record["facts"][0])
 
 
+def naps(x):
+    time.sleep(2e-3)
+    return x
+
+
+def test_an_unknown_function_is_unknown_each_time_and_teaches_nobody(monkeypatch):
+    recalled, few = [], SQUARES[:20]
+    recall = Memory.recall
+
+    def noted(self, func, data):
+        known = recall(self, func, data)
+        recalled.append(known is not None)
+        return known
+
+    monkeypatch.setattr(Memory, "recall", noted)
+    row = fold(race(only("loop", "execute, unknown function"), rounds=3, func=naps, data=few), rounds=3)
+    assert None not in row["contenders"]["execute, unknown function"]["seconds"]
+    assert recalled == [False] * 3
+    assert MEMORY.recall(naps, few) is None
+    recalled.clear()
+    race(only("loop", "amorsize.execute", "execute, unknown function"), rounds=3, func=naps, data=few)
+    assert recalled == [False, False, False, True, True, False]  # to and fro
+
+
+def test_the_context_of_a_contender_is_off_the_clock():
+    clock, now = [], time.perf_counter
+
+    @contextmanager
+    def around():
+        clock.append("in")
+        yield
+        clock.append("out")
+
+    def run(func, data, facts):
+        clock.append("run")
+        return list(map(func, data))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure.time, "perf_counter", lambda: clock.append("clock") or now())
+        measure.timed(Rival("around", run, around=around), functions.square, SQUARES)
+    assert clock == ["in", "clock", "run", "clock", "out"]
+
+
 def test_what_a_plan_said_is_kept_with_its_round():
     def planned(func, data, facts):
         facts.update(plan=SimpleNamespace(backend="serial", predicted_interval_s=(1.0, 2.0)), map_s=1.5)
@@ -118,7 +164,14 @@ def test_what_a_plan_said_is_kept_with_its_round():
 
 
 def test_who_is_far_behind_sits_out_but_never_the_loop_nor_amorsize():
-    times = {"loop": [9.0], "amorsize.execute": [9.0], "slow": [9.0], "near": [1.2], "best": [1.0]}
+    times = {
+        "loop": [9.0],
+        "amorsize.execute": [9.0],
+        "execute, unknown function": [9.0],
+        "slow": [9.0],
+        "near": [1.2],
+        "best": [1.0],
+    }
     assert measure.hopeless(times, 1) == ["slow"]
 
 

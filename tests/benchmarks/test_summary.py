@@ -97,6 +97,17 @@ def test_rivals_grid_and_pool_have_a_best_of_their_own():
     assert summary["regret"]["amorsize.execute"]["to_best_pool"]["extra_s"]["median"] == pytest.approx(-1.2)
 
 
+def test_execute_of_an_unknown_function_is_no_rival():
+    unknown = "execute, unknown function"
+    times = {"loop": record(2.0), "Pool": record(1.5), "amorsize.execute": record(1.0), unknown: record(0.5)}
+    summary = summarise_row(row(**times))
+    assert (summary["best_rival"], summary["best_by_hand"]) == ("Pool", "Pool")
+    assert summary["regret"]["amorsize.execute"]["to_best_rival"]["median"] == pytest.approx(2 / 3)
+    assert summary["regret"][unknown]["to_best_rival"]["median"] == pytest.approx(1 / 3)
+    page = table.render(result([row(**times)]))
+    assert "| execute, unknown function / best rival, geometric mean |  | 0.333 over 1 rows |  |" in page
+
+
 def test_the_loop_counts_as_a_setting_of_the_grid():
     grid = {"seconds": {}, "skipped": {}, "best": "loop", "best_pool": "loop"}
     page = table.render(result([{**row(loop=record(2.0), Pool=record(3.0)), "grid": grid}]))

@@ -7,6 +7,7 @@ from benchmarks.record import contender_record
 from benchmarks.summary import summarise
 
 EXECUTE, OPTIMIZE, POOL = "amorsize.execute", "amorsize.optimize", "optimize + Pool"
+UNKNOWN = "execute, unknown function"
 MIDDLING = {"predicted_s": 1.0, "predicted_interval_s": [0.9, 1.1], "map_s": 1.0, "optimize_s": 0.004, "serial_s": 2.0}
 
 
@@ -89,6 +90,17 @@ def test_slower_than_the_loop():
     rows = summarise([row("w", **{"loop": record(1.0), EXECUTE: record(1.04)})])["rows"]
     found = targets.against_loop(rows)
     assert (found.met, found.figure, found.rows) == (False, "1", ("w",))
+
+
+def test_unknown_functions_have_figures_but_no_goal():
+    times = {"loop": record(1.0, 1.0), "Pool": record(2.0, 2.0)}
+    whole = summarise([row("w", **times, **{EXECUTE: record(0.5, 0.5), UNKNOWN: record(1.2, 1.2)})])
+    mean, slower = targets.of_unknown_functions(whole["rows"])
+    assert (mean.figure, mean.goal, mean.met) == ("1.200 over 1 rows", "", None)
+    assert (slower.figure, slower.met, slower.rows) == ("1", None, ("w",))
+    assert targets.against_loop(whole["rows"]).met  # of a function that is known
+    assert targets.against_rivals(whole["rows"])[0].figure == "0.500 over 1 rows"
+    assert mean in targets.targets(whole)
 
 
 def test_optimize_and_pool_against_the_best_pool_or_loop_but_not_threads():

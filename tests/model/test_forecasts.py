@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Sample, Scaling
-from amorsize.model.cost import forecast
+from amorsize.model.cost import COPY_TOUCHED_S_PER_BYTE, _longest_tail, forecast
 from amorsize.model.limits import memory_budget, refusal
 from amorsize.model.recorded import recorded
 from amorsize.model.search import MARGIN, choose, chunk_sizes, worker_counts
@@ -151,3 +151,68 @@ def test_the_scaling_curve_limits_the_cores():
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="threads"):
         forecast(BURN, Costs(), a_machine(2), "threads", 2, 1, n_items=3)
+
+
+def total_s(sample, backend="processes", start_method="fork", costs=None):
+    costs = costs or Costs(threads=recorded("threads", None), processes=recorded("team", start_method))
+    return forecast(sample, costs, a_machine(4), backend, 1, 10, n_items=100).total_s
+
+
+def test_items_that_workers_inherit_cost_a_copy_of_the_pages_that_are_touched():
+    """Reference counts are written into every object of an item, and the pages with it are copied."""
+    touches = replace(BURN, touched_bytes=1e5)
+    costs = Costs(processes=recorded("team", "fork"))
+    assert costs.processes.channel.inherits
+    assert total_s(touches) - total_s(BURN) == pytest.approx(100 * 1e5 * COPY_TOUCHED_S_PER_BYTE, rel=1e-6)
+
+
+def test_items_that_travel_cost_no_copy_of_pages():
+    touches = replace(BURN, touched_bytes=1e5)
+    for backend, method in (("processes", "spawn"), ("threads", "fork"), ("serial", "fork")):
+        assert total_s(touches, backend, method) == total_s(BURN, backend, method)
+
+
+def test_what_items_took_in_workers_counts_for_processes_only():
+    slower = replace(BURN, worker_s=2 * BURN.item_s)
+    assert total_s(slower) - total_s(BURN) == pytest.approx(100 * BURN.item_s, rel=0.1)
+    assert total_s(slower, start_method="spawn") > total_s(BURN, start_method="spawn")
+    for backend in ("threads", "serial"):
+        assert total_s(slower, backend) == total_s(BURN, backend)
+
+
+def test_what_was_measured_in_workers_holds_the_copying_of_pages_already():
+    """Else it would count twice."""
+    seen = replace(BURN, worker_s=BURN.item_s)
+    assert total_s(replace(seen, touched_bytes=1e6)) == total_s(seen)
+
+
+seconds = st.floats(1e-6, 1e3)
+
+
+@given(seconds, seconds, seconds)
+def test_a_longer_item_never_leaves_a_shorter_tail(share_s, one_s, other_s):
+    short_s, long_s = sorted((one_s, other_s))
+    assert _longest_tail(share_s, short_s) <= _longest_tail(share_s, long_s)
+    assert 0 < _longest_tail(share_s, long_s) <= long_s
+
+
+@given(seconds)
+def test_the_longest_items_tail_has_no_step_where_it_is_as_long_as_a_share(share_s):
+    at = _longest_tail(share_s, share_s)
+    assert at == pytest.approx(share_s / 2)
+    assert _longest_tail(share_s, share_s * (1 - 1e-9)) == pytest.approx(at, rel=1e-6)
+    assert _longest_tail(share_s, share_s * (1 + 1e-9)) == pytest.approx(at, rel=1e-6)
+
+
+def test_nothing_to_share_leaves_the_longest_item():
+    assert _longest_tail(0.0, 0.0) == 0.0
+    assert _longest_tail(0.0, 1.0) == 1.0
+
+
+def test_an_item_that_is_longer_than_a_share_is_part_of_the_forecast():
+    """Ninety-nine items of 1 ms and one of a second: two workers may be left with that one alone at the end."""
+    mixed = replace(BURN, item_s=11e-3, item_cpu_s=11e-3, item_max_s=1.0)
+    costs = Costs(processes=recorded("team", "fork"))
+    one = forecast(mixed, costs, a_machine(2), "processes", 2, 1, n_items=100, shrinking=True)
+    assert one.total_s > 1.0
+    assert one.breakdown.tail_s > 0.5

@@ -1,15 +1,32 @@
 """The opening of a run in virtual time: what it asks, and when it goes parallel."""
 
+from dataclasses import replace
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Observation, Sample
-from amorsize.model.opening import Go, Opening, Probe, RunMore, Terms, TryThreads, WatchLock, Weigh
+from amorsize.model.opening import (
+    LOCK_FREE,
+    PRIOR_RANGE,
+    PRIOR_S,
+    SURELY_FREE,
+    TRY_GAIN,
+    Go,
+    Opening,
+    Probe,
+    RunMore,
+    Terms,
+    TryThreads,
+    WatchLock,
+    Weigh,
+)
 from amorsize.model.recorded import recorded
 from amorsize.testing import a_machine
 
 LIGHT = Sample(n_sampled=0, item_s=0.0, result_bytes=10.0, result_pickle_s=1e-7, result_unpickle_s=1e-7)
+HEAVY = Sample(n_sampled=0, item_s=0.0, result_bytes=4e6, result_pickle_s=1e-3, result_unpickle_s=1e-3)
 
 
 class Play:
@@ -58,9 +75,10 @@ class Play:
                     opening.watched(self.held, [self.see(min(items, left))])
                     self.at += min(items, left)
                 case TryThreads(items):
-                    wall = sum(self.cost(i) for i in range(self.at, self.at + items)) / self.speedup
+                    speedup = self.speedup.pop(0) if isinstance(self.speedup, list) else self.speedup
+                    wall = sum(self.cost(i) for i in range(self.at, self.at + items)) / speedup
                     self.at += items
-                    opening.tried(items, wall, wall * self.speedup)
+                    opening.tried(items, wall, wall * speedup)
                 case Go(chosen):
                     self.go = chosen
         return self
@@ -111,23 +129,20 @@ def test_costs_that_rise_are_seen_from_spread_positions():
 
 
 def test_a_released_lock_and_large_results_go_to_threads():
-    heavy = Sample(n_sampled=0, item_s=0.0, result_bytes=4e6, result_pickle_s=1e-3, result_unpickle_s=1e-3)
-    play = Play(lambda i: 3e-3, 200, held=0.1, transfer=heavy).run()
+    play = Play(lambda i: 3e-3, 200, held=0.1, transfer=HEAVY).run()
     assert play.watches
     assert TryThreads in play.steps
     assert play.go.backend == "threads"
 
 
 def test_a_lock_that_is_held_keeps_threads_out():
-    heavy = Sample(n_sampled=0, item_s=0.0, result_bytes=4e6, result_pickle_s=1e-3, result_unpickle_s=1e-3)
-    play = Play(lambda i: 3e-3, 200, held=1.0, transfer=heavy).run()
+    play = Play(lambda i: 3e-3, 200, held=1.0, transfer=HEAVY).run()
     assert play.go is None
     assert TryThreads not in play.steps
 
 
 def test_a_trial_that_brings_nothing_keeps_threads_out():
-    heavy = Sample(n_sampled=0, item_s=0.0, result_bytes=4e6, result_pickle_s=1e-3, result_unpickle_s=1e-3)
-    play = Play(lambda i: 3e-3, 200, held=0.1, speedup=1.0, transfer=heavy).run()
+    play = Play(lambda i: 3e-3, 200, held=0.1, speedup=1.0, transfer=HEAVY).run()
     assert play.go is None
 
 
@@ -159,3 +174,169 @@ def test_the_opening_runs_every_item_at_most_once_and_ends(costs, cores):
     done = play.at + sum(p.items for p in play.opening.probes)
     assert done <= len(costs)
     assert play.go is not None or done == len(costs)
+
+
+# -- with what earlier maps have shown -------------------------------------------------------------------------------
+
+
+def known(item_s, *, cpu=1.0, n_sampled=50, base=LIGHT, **shown):
+    """What an earlier map of a function has shown."""
+    return replace(
+        base, n_sampled=n_sampled, item_s=item_s, item_max_s=item_s, item_cpu_s=item_s * cpu, error_s=0.0, **shown
+    )
+
+
+def recalling(play, prior, **more):
+    play.opening.recall(prior, **more)
+    return play
+
+
+def test_long_items_that_are_known_go_at_once():
+    play = recalling(Play(lambda i: 0.05, 60), known(0.05, gil_held=0.95)).run()
+    assert play.go.backend == "processes"
+    assert play.steps == [Go]
+    assert play.at == 0
+
+
+def test_waiting_that_is_known_goes_at_once():
+    play = recalling(Play(lambda i: 0.05, 500, cpu=0.0), known(0.05, cpu=0.0)).run()
+    assert (play.go.backend, play.at) == ("threads", 0)
+    assert play.go.workers > 16
+
+
+def test_waiting_that_is_not_known_goes_after_one_item():
+    play = Play(lambda i: 0.05, 500, cpu=0.0).run()
+    assert (play.go.backend, play.at) == ("threads", 1)
+
+
+def test_short_items_that_are_known_are_looked_at_first():
+    play = recalling(Play(lambda i: 2e-4, 10_000), known(2e-4, gil_held=0.95)).run()
+    assert play.go.backend == "processes"
+    assert play.steps[0] is RunMore
+    assert Weigh not in play.steps
+    assert Probe not in play.steps
+    assert play.watches <= 1
+    without = Play(lambda i: 2e-4, 10_000).run()
+    assert play.spent < without.spent
+
+
+def test_a_known_map_that_is_not_worth_it_stays_in_the_loop():
+    play = recalling(Play(lambda i: 5e-8, 10_000), known(5e-8)).run()
+    assert play.go is None
+    assert play.opening.terms is None
+
+
+@pytest.mark.parametrize("off", [10.0, 0.1])
+def test_a_prior_that_is_far_off_is_dropped_as_soon_as_items_speak(off):
+    prior = known(1e-3 * off, gil_held=0.05, worker_s=1e-3 * off, touched_bytes=1e6)
+    opening = recalling(Play(lambda i: 1e-3, 2000), prior, threads_gain=1.9, lost=["processes"]).opening
+    opening.saw(Observation(0, 1, 1e-3, 1e-3, 1e-3))
+    opening.saw(Observation(1, 2, 2e-3, 2e-3, 2e-3))
+    assert opening.prior is None
+    assert (opening.gil_held, opening.threads_gain, opening.trials, opening.lost) == (None, None, 0, ())
+    assert opening.watched_s == 0.0
+    sample = opening.sample()
+    assert sample.item_s == pytest.approx(1e-3)
+    assert (sample.worker_s, sample.touched_bytes) == (None, 0.0)
+
+
+@pytest.mark.parametrize("off", [10.0, 0.1])
+def test_after_a_wrong_prior_it_goes_as_without_one(off):
+    """Items of 1 ms, be they taken for items that are not worth it or for items that wait."""
+    wrong = recalling(Play(lambda i: 1e-3, 2000), known(1e-3 * off, cpu=0.0), lost=["processes"])
+    wrong.opening.saw(wrong.see(2))
+    wrong.at = 2
+    assert wrong.opening.prior is None
+    without = Play(lambda i: 1e-3, 2000).run()
+    assert (wrong.run().go.backend, wrong.go.workers) == (without.go.backend, without.go.workers)
+    assert Weigh in wrong.steps
+
+
+@given(st.floats(0.05, 20.0), st.integers(1, 5))
+def test_a_prior_is_kept_while_items_are_within_its_range(factor, items):
+    assume(abs(factor - PRIOR_RANGE) > 1e-3 and abs(1 / factor - PRIOR_RANGE) > 1e-3)
+    opening = recalling(Play(lambda i: 1e-4, 2000), known(1e-4, gil_held=0.2)).opening
+    wall_s = items * factor * 1e-4
+    opening.saw(Observation(0, items, wall_s, wall_s, wall_s))
+    kept = 1 / PRIOR_RANGE < factor < PRIOR_RANGE
+    assert (opening.prior is not None) == kept
+    assert opening.item_s == pytest.approx(1e-4 if kept else factor * 1e-4)
+    assert opening.gil_held == (0.2 if kept else None)
+
+
+def test_a_dear_first_call_does_not_speak_against_a_prior():
+    opening = recalling(Play(lambda i: 1e-3, 2000), known(1e-3)).opening
+    opening.saw(Observation(0, 1, 2.9e-3, 2.9e-3, 2.9e-3))
+    opening.saw(Observation(1, 1, 1e-3, 1e-3, 1e-3))
+    assert opening.prior is not None
+
+
+def test_in_the_end_the_items_speak_for_themselves_and_what_they_weigh_stays_known():
+    prior = known(1e-3, gil_held=0.95, worker_s=1e-3, touched_bytes=70.0)
+    opening = recalling(Play(lambda i: 1e-3, 2000), prior).opening
+    wall_s = 1.01 * PRIOR_S
+    opening.saw(Observation(0, 21, wall_s, wall_s, wall_s))
+    assert opening.prior is None
+    sample = opening.sample()
+    assert (sample.worker_s, sample.touched_bytes, sample.result_bytes) == (None, 70.0, LIGHT.result_bytes)
+    assert (sample.gil_held, sample.n_sampled) == (None, 21)
+
+
+def test_a_backend_that_lost_is_kept_out():
+    play = recalling(Play(lambda i: 1e-3, 60), known(1e-3, gil_held=0.95), lost=["processes"]).run()
+    assert play.go is None
+    assert recalling(Play(lambda i: 1e-3, 60), known(1e-3, gil_held=0.95)).run().go.backend == "processes"
+
+
+def test_who_may_use_nothing_else_uses_what_lost():
+    play = recalling(Play(lambda i: 0.05, 60), known(0.05, gil_held=0.95), lost=["processes"])
+    play.terms = replace(play.terms, backends=("processes",))
+    assert play.run().go.backend == "processes"
+
+
+def test_threads_that_brought_nothing_are_not_tried_again():
+    prior = known(0.05, base=HEAVY, gil_held=0.1)
+    assert recalling(Play(lambda i: 0.05, 60), prior, threads_gain=1.9).run().go.backend == "threads"
+    play = recalling(Play(lambda i: 0.05, 60), prior, threads_gain=1.0).run()
+    assert TryThreads not in play.steps
+    assert play.go is None or play.go.backend != "threads"
+
+
+# -- the lock --------------------------------------------------------------------------------------------------------
+
+
+def test_of_two_watches_the_one_that_saw_the_lock_free_is_believed():
+    """A canary can oversleep, and then a free lock looks held; never the other way round."""
+    for first, second in ((0.9, 0.1), (0.1, 0.9)):
+        opening = Opening(1000, indexable=True, most_cores=2)
+        opening.watched(first, [Observation(0, 1, 1e-3, 1e-3, 1e-3)])
+        opening.watched(second, [Observation(1, 1, 1e-3, 1e-3, 1e-3)])
+        assert opening.gil_held == 0.1
+        assert (opening.items, opening.watched_s) == (2, 2e-3)
+
+
+def test_the_lock_is_never_held_for_longer_than_the_cpu_is_used():
+    opening = Opening(1000, indexable=True, most_cores=2)
+    opening.watched(0.9, [Observation(0, 2, 1e-3, 2e-4, 2e-4)])
+    assert opening.sample().gil_held == pytest.approx(0.2)
+
+
+def test_a_lock_that_looks_held_is_watched_again():
+    long_watch = Play(lambda i: 3e-3, 200, held=1.0, transfer=HEAVY).run()
+    assert long_watch.watches >= 1
+    assert long_watch.opening.gil_held > LOCK_FREE
+    free = Play(lambda i: 3e-3, 200, held=0.1, transfer=HEAVY).run()
+    assert free.watches == 1
+
+
+@pytest.mark.parametrize(("held", "trials"), [(SURELY_FREE / 2, 2), (SURELY_FREE + 0.05, 1)])
+def test_a_failed_trial_is_repeated_where_the_lock_is_surely_free(held, trials):
+    play = Play(lambda i: 3e-3, 200, held=held, speedup=TRY_GAIN * 0.9, transfer=HEAVY).run()
+    assert play.steps.count(TryThreads) == trials
+    assert play.go is None
+
+
+def test_the_better_of_two_trials_is_believed():
+    play = Play(lambda i: 3e-3, 200, held=0.1, speedup=[1.0, 1.9], transfer=HEAVY).run()
+    assert play.steps.count(TryThreads) == 2
+    assert play.go.backend == "threads"

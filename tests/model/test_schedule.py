@@ -28,7 +28,7 @@ from amorsize.model.events import (
     Tick,
 )
 from amorsize.model.pace import Pace
-from amorsize.model.schedule import ASK_AGAIN_S, MAX_RESTARTS, Schedule
+from amorsize.model.schedule import ASK_AGAIN_S, IDLE_LOOK_S, MAX_RESTARTS, Schedule
 
 RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long lane
 
@@ -405,3 +405,45 @@ def test_an_events_cost_does_not_grow_with_what_is_queued():
         return seen
 
     assert steps(2000) <= 2 * steps(20)
+
+
+def paced(rate, workers=2, **options):
+    schedule = Schedule([(0, 1000)], workers, pace=Pace(rate), item_s=1.0, evidence=10, fixed=1, **options)
+    schedule.begin(0.0)
+    return schedule
+
+
+def test_while_all_are_busy_there_is_no_use_in_asking_again_at_once():
+    """More items may begin than anybody can take: with no wait the caller would spin until somebody is done."""
+    schedule = paced(1000.0)
+    now_s = 0.0
+    for number in range(2):
+        schedule.handle(Ready(number), now_s)
+    assert schedule.in_flight >= 2
+    for _ in range(5):
+        wait_s = schedule.wait_s(now_s)
+        assert wait_s >= IDLE_LOOK_S
+        now_s += wait_s
+        assert schedule.handle(Tick(()), now_s) == []
+
+
+def test_who_was_held_back_is_told_when_the_next_item_may_begin():
+    schedule = paced(1.0)  # one item may begin at once
+    assert Send(0, Span(0, 1)) in schedule.handle(Ready(0), 0.0)
+    assert schedule.handle(Ready(1), 0.25) == []
+    assert schedule.wait_s(0.25) == pytest.approx(0.75)
+    assert any(isinstance(each, Send) for each in schedule.handle(Tick(()), 1.0))
+
+
+def test_without_a_rate_nobody_waits_for_time():
+    schedule = Schedule([(0, 1000)], 2, item_s=1.0)
+    schedule.begin()
+    assert schedule.wait_s(0.0) is None
+
+
+@pytest.mark.parametrize("prefetch", [True, False])
+def test_a_worker_is_sent_its_next_span_ahead_unless_that_is_not_wanted(prefetch):
+    schedule = Schedule([(0, 1000)], 1, item_s=1e-4, evidence=10, fixed=1, prefetch=prefetch)
+    schedule.begin()
+    sent = sum(isinstance(each, Send) for each in schedule.handle(Ready(0)))
+    assert sent > 1 if prefetch else sent == 1
