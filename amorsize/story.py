@@ -8,7 +8,8 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.facts import Forecast, Ran
-from amorsize.model.opening import WAITS, Opening, loop_forecast
+from amorsize.model.evidence import WAITS
+from amorsize.model.opening import Opening, loop_forecast
 
 if TYPE_CHECKING:
     from amorsize.facts import Machine, Sample

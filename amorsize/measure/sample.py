@@ -20,7 +20,8 @@ from amorsize.measure.memory import resident_bytes
 from amorsize.measure.size import how_to_size, sizes_of_all
 from amorsize.measure.transfer import weigh
 from amorsize.model.covariate import straightened
-from amorsize.model.opening import LOCK_FREE, PROBES, WAITS, Opening
+from amorsize.model.evidence import WAITS
+from amorsize.model.opening import LOCK_FREE, PROBES, Opening
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, Streamed

@@ -7,10 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Observation, Sample
+from amorsize.model.evidence import PRIOR_RANGE, PRIOR_S
 from amorsize.model.opening import (
     LOCK_FREE,
-    PRIOR_RANGE,
-    PRIOR_S,
     SURELY_FREE,
     TRY_GAIN,
     Go,
