@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from amorsize.requests import Request
 
 RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
-
-
 SLOWED: Final = 2.0  # times the forecast: what such a run showed of its items is not to be relied upon
 
 
@@ -79,6 +77,8 @@ class Story:
         """Whether the loop would have been faster than what ran in parallel, as far as can be told."""
         if self.go is None or self.ran is None or self.sample is None or self.blind:
             return False
+        if self.opening.rate is not None:
+            return False  # its items had to wait for their turn
         return self.withdrew or self.ran.wall_s > self.ran.items * self.sample.item_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
