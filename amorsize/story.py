@@ -62,7 +62,7 @@ class Story:
         return replace(
             sample,
             n_sampled=items,
-            item_s=(opening.wall_s - sample.first_call_s + ran.work_s) / items,
+            item_s=(max(0.0, opening.wall_s - self.sample.first_call_s) + ran.work_s) / items,
             item_cpu_s=(opening.cpu_s + ran.work_cpu_s) / items,
             error_s=sample.item_std_s / sqrt(items),
         )
