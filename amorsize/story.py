@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from amorsize.requests import Request
 
 RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
-
-
 SLOWED: Final = 2.0  # times the forecast: what such a run showed of its items is not to be relied upon
 
 
@@ -65,7 +63,7 @@ class Story:
         return replace(
             sample,
             n_sampled=items,
-            item_s=(opening.wall_s - sample.first_call_s + ran.work_s) / items,
+            item_s=(max(0.0, opening.wall_s - self.sample.first_call_s) + ran.work_s) / items,
             item_cpu_s=(opening.cpu_s + ran.work_cpu_s) / items,
             error_s=sample.item_std_s / sqrt(items),
         )
@@ -80,6 +78,8 @@ class Story:
         """Whether the loop would have been faster than what ran in parallel, as far as can be told."""
         if self.go is None or self.ran is None or self.sample is None or self.blind:
             return False
+        if self.opening.rate is not None:
+            return False  # its items had to wait for their turn
         return self.withdrew or self.ran.wall_s > self.ran.items * self.sample.item_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:

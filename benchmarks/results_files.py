@@ -30,9 +30,13 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
+def is_comparison(result: dict[str, Any]) -> bool:
+    """Whether it is a comparison of contenders; other instruments write their results here too."""
+    return "rounds" in result
+
+
 def newest(folder: Path = FOLDER) -> Path | None:
     """The file with the latest start, going by what it says itself (a checkout changes the file system's dates)."""
     found = {path: read(path) for path in folder.glob("*.json")}
-    # What other instruments have written has no rows.
-    started = {path: result.get("started", "") for path, result in found.items() if "rows" in result}
+    started = {path: result.get("started", "") for path, result in found.items() if is_comparison(result)}
     return max(started, key=lambda path: started[path]) if started else None

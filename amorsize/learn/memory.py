@@ -22,7 +22,7 @@ PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µ
 ALIKE: Final = 2.0  # data whose items are on average up to so many times larger or smaller counts as the same
 NEWEST: Final = 0.5  # weight of the newest run in the mean
 REST: Final = 10  # maps for which a backend that lost is not tried again: the machine may only have been busy
-SURPRISE: Final = 3.0  # a run that was so many times slower or faster than the memory said ends it
+SURPRISE: Final = 3.0  # items that took so many times more or less than is remembered: the mean begins anew
 
 
 class Shape(NamedTuple):
@@ -116,7 +116,7 @@ class Memory:
         if before is not None and before.shape.resembles(shape):
             if before.rest > 0:
                 out, rest = tuple(dict.fromkeys((*before.lost, *out))), max(rest, before.rest - 1)
-            if sample.item_s < SURPRISE * before.sample.item_s:
+            if before.sample.item_s / SURPRISE < sample.item_s < SURPRISE * before.sample.item_s:
                 sample = _blended(before.sample, sample)
         self._known[key] = Known(shape, sample, threads_gain, out, rest, n_items)
         while len(self._known) > MOST:

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from benchmarks import plots, results_files, table
 from benchmarks.summary import summarise
 
-FILES = [path for path in results_files.FOLDER.glob("*.json") if "rows" in json.loads(path.read_text(encoding="utf-8"))]
+FILES = [path for path in results_files.FOLDER.glob("*.json") if results_files.is_comparison(results_files.read(path))]
 
 
 def judged(path):

@@ -196,11 +196,12 @@ class TestRuns:
         memory.keep(plain, ITEMS, replace(MILLI, worker_s=2e-3))
         assert memory.recall(plain, ITEMS).sample.worker_s == pytest.approx(1e-3 + NEWEST * 1e-3)
 
-    def test_a_surprise_takes_the_place_of_the_mean(self):
+    @pytest.mark.parametrize("item_s", [1.01e-3 * SURPRISE, 0.99e-3 / SURPRISE])
+    def test_a_surprise_takes_the_place_of_the_mean(self, item_s):
         memory = Memory()
         memory.keep(plain, ITEMS, MILLI)
-        memory.keep(plain, ITEMS, replace(MILLI, item_s=SURPRISE * 1e-3))
-        assert memory.recall(plain, ITEMS).sample.item_s == SURPRISE * 1e-3
+        memory.keep(plain, ITEMS, replace(MILLI, item_s=item_s))
+        assert memory.recall(plain, ITEMS).sample.item_s == item_s
 
     def test_other_data_takes_the_place_of_what_was_known(self):
         memory = Memory()
