@@ -152,7 +152,7 @@ class Execution:
         found = story.found()
         if found is not None:
             lost = story.go.backend if story.lost and story.go is not None else None
-            MEMORY.keep(request.func, request.data, found, story.opening.threads_gain, lost, story.n_items)
+            MEMORY.keep(request.func, request.data, found, story.opening.lasting_gain, lost, story.n_items)
 
     def _finish_loop(self) -> Steps:
         job = self.job

@@ -148,11 +148,9 @@ class Evidence:
         differs = min(head_s, others_s) > PRIOR_RANGE * known_s or head_s * PRIOR_RANGE < known_s
         if differs or self.wall_s > PRIOR_S:
             # Other items may weigh something else too; what such items took in workers goes with what they take here.
+            # Whether the lock is released, and threads help, is the function's own.
             self.transfer = None if differs else replace(self.prior, worker_s=None)
-            self.prior, self.lost = None, ()
-            self.trials = 0
-            self.watched_s = 0.0
-            self.gil_held = self.threads_gain = None
+            self.prior, self.lost = None, () if differs else self.lost
 
     def _add(self, seen: Observation) -> None:
         self._item_s = None

@@ -278,11 +278,17 @@ class Opening(Evidence):
             return False
         return self.trials > 1 or self.gil_held is None or self.gil_held > SURELY_FREE
 
+    @property
+    def lasting_gain(self) -> float | None:
+        """What two threads gained, if it is worth remembering: not a failure though the lock is free."""
+        failed = self.threads_gain is not None and self.threads_gain < TRY_GAIN
+        return None if failed and self.gil_held is not None and self.gil_held < LOCK_FREE else self.threads_gain
+
     def _lock_matters(self, terms: Terms, best: Forecast) -> bool:
         """Whether threads could beat ``best`` by far if the function released the lock, and whether it does is open."""
         if "threads" not in terms.backends or terms.backends == ("threads",) or terms.costs.threads is None:
             return False
-        known = self.gil_held is not None and (self.gil_held < LOCK_FREE or self.watched_s > WATCH_LONGEST_S)
+        known = self.gil_held is not None and (self.gil_held < LOCK_FREE or self.watched_s >= WATCH_LONGEST_S)
         sample = self.sample()
         if known or sample.waits > WAITS or sample.own_threads > OWN_THREADS or not terms.machine.gil_enabled:
             return False
