@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from amorsize.run.stop import Stop
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
+NO_MORE: Final = 1.2  # times as many items as the loop was best for: it still is
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
 
 Steps = Generator[None, None, None]
@@ -140,9 +141,13 @@ class Execution:
 
     def _recall(self) -> None:
         """Begin with what earlier maps of this function have shown, if there were any."""
-        known = MEMORY.recall(self.job.request.func, self.job.request.data)
+        job = self.job
+        known = MEMORY.recall(job.request.func, job.request.data)
         if known is not None:
-            self.job.story.opening.recall(known.sample, known.threads_gain, known.lost, known.n_items)
+            job.story.opening.recall(known.sample, known.threads_gain, known.lost, known.n_items)
+            n, before = job.source.length, known.n_items
+            if known.settled and n is not None and before is not None and n <= NO_MORE * before:
+                job.story.opening.settle(known.sample.item_s)
 
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
@@ -152,7 +157,8 @@ class Execution:
         found = story.found()
         if found is not None:
             lost = story.go.backend if story.lost and story.go is not None else None
-            MEMORY.keep(request.func, request.data, found, story.opening.lasting_gain, lost, story.n_items)
+            settled = story.go is None and request.is_free
+            MEMORY.keep(request.func, request.data, found, story.opening.lasting_gain, lost, story.n_items, settled)
 
     def _finish_loop(self) -> Steps:
         job = self.job

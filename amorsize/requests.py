@@ -61,6 +61,12 @@ class Request:
     on_event: Callable[[Any], object] | None = None
     is_coroutine: bool = False
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing was asked for that could keep a map from going parallel."""
+        asked = (self.max_workers, self.start_method, self.memory_limit_bytes, self.rate, self.initializer, self.limits)
+        return self.auto and self.executor is None and all(one is None for one in asked)
+
 
 def check(
     func: Any,

@@ -21,7 +21,7 @@ MOST: Final = 256  # functions
 PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
 ALIKE: Final = 2.0  # data whose items are on average up to so many times larger or smaller counts as the same
 NEWEST: Final = 0.5  # weight of the newest run in the mean
-REST: Final = 10  # maps for which a backend that lost is not tried again: the machine may only have been busy
+REST: Final = 10  # maps for which what lost is not tried again: the machine may only have been busy
 SURPRISE: Final = 3.0  # items that took so many times more or less than is remembered: the mean begins anew
 
 
@@ -67,6 +67,8 @@ class Known(NamedTuple):
         For so many maps more: then they may try again.
     n_items : int or None
         How many items the newest run had: as many are expected where nobody can say.
+    settled : int
+        For so many maps more, of no more items, nobody need ask again: the loop was best, whatever was allowed.
     """
 
     shape: Shape
@@ -75,6 +77,7 @@ class Known(NamedTuple):
     lost: tuple[Backend, ...] = ()
     rest: int = 0
     n_items: int | None = None
+    settled: int = 0
 
 
 class Memory:
@@ -96,8 +99,13 @@ class Memory:
         """What is known of this function over such data. About 10 µs; 30 where the function holds values."""
         if not self._known:
             return None
-        found = self._known.get(_key(func))
-        return found if found is not None and found.shape.resembles(shape_of(data)) else None
+        key = _key(func)
+        found = self._known.get(key)
+        if found is None or not found.shape.resembles(shape_of(data)):
+            return None
+        if found.settled:
+            self._known[key] = found._replace(settled=found.settled - 1)
+        return found
 
     def keep(
         self,
@@ -107,8 +115,12 @@ class Memory:
         threads_gain: float | None = None,
         lost: Backend | None = None,
         n_items: int | None = None,
+        settled: bool = False,
     ) -> None:
-        """Remember what a run has shown; ``lost``: the backend that made it slower than the loop, if one did."""
+        """Remember what a run has shown.
+
+        ``lost``: the backend that made it slower than the loop, if one did. ``settled``: nothing was better than that.
+        """
         key, shape = _key(func), shape_of(data)
         before = self._known.pop(key, None)
         out: tuple[Backend, ...] = () if lost is None else (lost,)
@@ -118,7 +130,7 @@ class Memory:
                 out, rest = tuple(dict.fromkeys((*before.lost, *out))), max(rest, before.rest - 1)
             if before.sample.item_s / SURPRISE < sample.item_s < SURPRISE * before.sample.item_s:
                 sample = _blended(before.sample, sample)
-        self._known[key] = Known(shape, sample, threads_gain, out, rest, n_items)
+        self._known[key] = Known(shape, sample, threads_gain, out, rest, n_items, REST * settled)
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 

@@ -158,6 +158,10 @@ class Opening(Evidence):
         self.may_probe = False
         super().probed(seen, gil_held)
 
+    def settle(self, item_s: float) -> None:
+        """Take in that for such items nothing was better than the loop: ask only if they turn out to be others."""
+        self.looked_item_s = item_s
+
     # -- what to do ----------------------------------------------------------------------------------------------
 
     def worth_asking(self) -> bool:

@@ -268,3 +268,10 @@ class TestBounds:
             thread.join()
         assert not wrong
         assert 0 < len(memory._known) <= MOST
+
+
+def test_what_is_settled_is_asked_again_after_some_maps():
+    memory = Memory()
+    memory.keep(len, ["a"], Sample(n_sampled=1, item_s=1e-3), n_items=1, settled=True)
+    found = [memory.recall(len, ["b"]).settled for _ in range(REST + 2)]
+    assert found == [*range(REST, 0, -1), 0, 0]

@@ -232,8 +232,8 @@ def test_a_prior_that_is_far_off_is_dropped_as_soon_as_items_speak(off):
     opening.saw(Observation(0, 1, 1e-3, 1e-3, 1e-3))
     opening.saw(Observation(1, 2, 2e-3, 2e-3, 2e-3))
     assert opening.prior is None
-    assert (opening.gil_held, opening.threads_gain, opening.trials, opening.lost) == (None, None, 0, ())
-    assert opening.watched_s == 0.0
+    assert opening.lost == ()
+    assert (opening.gil_held, opening.threads_gain) == (0.05, 1.9)  # which are the function's own
     sample = opening.sample()
     assert sample.item_s == pytest.approx(1e-3)
     assert (sample.worker_s, sample.touched_bytes) == (None, 0.0)
@@ -260,7 +260,7 @@ def test_a_prior_is_kept_while_items_are_within_its_range(factor, items):
     kept = 1 / PRIOR_RANGE < factor < PRIOR_RANGE
     assert (opening.prior is not None) == kept
     assert opening.item_s == pytest.approx(1e-4 if kept else factor * 1e-4)
-    assert opening.gil_held == (0.2 if kept else None)
+    assert opening.gil_held == 0.2
 
 
 def test_a_dear_first_call_does_not_speak_against_a_prior():
@@ -278,7 +278,28 @@ def test_in_the_end_the_items_speak_for_themselves_and_what_they_weigh_stays_kno
     assert opening.prior is None
     sample = opening.sample()
     assert (sample.worker_s, sample.touched_bytes, sample.result_bytes) == (None, 70.0, LIGHT.result_bytes)
-    assert (sample.gil_held, sample.n_sampled) == (None, 21)
+    assert (sample.gil_held, sample.n_sampled) == (0.95, 21)
+
+
+def test_what_is_settled_is_not_asked_again_unless_the_items_are_others():
+    play = recalling(Play(lambda i: 1e-4, 400), known(1e-4))
+    play.opening.settle(1e-4)
+    assert play.run().go is None
+    assert play.opening.terms is None
+    others = recalling(Play(lambda i: 2e-3, 400), known(1e-4))
+    others.opening.settle(1e-4)
+    assert others.run().go is not None
+
+
+def test_a_failed_trial_is_remembered_only_where_the_lock_is_held():
+    opening = Play(lambda i: 1e-3, 400).opening
+    opening.saw(Observation(0, 4, 4e-3, 4e-3, 4e-3))
+    opening.watched(0.05, [Observation(4, 4, 4e-3, 4e-3, 4e-3)])
+    opening.tried(8, 8e-3, 8e-3)
+    assert opening.threads_gain < TRY_GAIN
+    assert opening.lasting_gain is None
+    opening.gil_held = 0.9
+    assert opening.lasting_gain == opening.threads_gain
 
 
 def test_a_backend_that_lost_is_kept_out():
