@@ -38,6 +38,7 @@ WATCH_GAIN_S: Final = 4e-3  # that threads must promise before it is worth watch
 SURELY_FREE: Final = 0.25  # held less than this: a failed trial is worth a second one
 LOCK_FREE: Final = 0.5  # a smaller share of the time in which the lock is held is believed at once
 TRY_S: Final = 8e-3  # of items, run on two threads
+TRY_LEFT: Final = 8  # items: with fewer, a trial would be most of what there is to do
 TRY_ITEM_S: Final = 5e-3  # longer items are not tried: their own watch is evidence enough
 TRY_GAIN: Final = 1.4  # two threads must be this much faster than one to be believed: reading and hashing small files
 # came to 1.3 in a trial, and to 0.95 in all
@@ -309,7 +310,8 @@ class Opening(Evidence):
         if self._lock_matters(terms, best):
             return WatchLock(self._share(WATCH_S))
         untried = self.threads_gain is None or self.threads_gain < TRY_GAIN
-        if best.backend == "threads" and self.gil_held is not None and untried and self.item_s < TRY_ITEM_S:
+        worth_it = self.left >= TRY_LEFT and self.item_s < TRY_ITEM_S
+        if best.backend == "threads" and self.gil_held is not None and untried and worth_it:
             return TryThreads(max(2, self._share(TRY_S))) if len(terms.backends) > 1 else None
         return None
 
