@@ -32,6 +32,7 @@ BUDGET_S: Final = (
 BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
 REST_S: Final = 2.5e-3
 BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
+PROBE_EACH_S: Final = 0.3e-3  # of fast items at each position: with cold caches 10 µs look like 15
 WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then one that may runs has come round 4 times
 WATCH_ENOUGH_S: Final = 2e-3
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
@@ -159,7 +160,7 @@ class Sampler:
         left = self.length - self.at
         if left < 2 * PROBES:
             return 0.0
-        each = max(1, min(int(BATCH_S / 2 / max(self.opening.item_s, 1e-9)), left // (2 * MOST_PROBES)))
+        each = max(1, min(int(PROBE_EACH_S / max(self.opening.item_s, 1e-9)), left // (2 * MOST_PROBES)))
         seen: dict[int, Any] = {}
         for k in range(MOST_PROBES if each == 1 else PROBES):
             mean_s = self.opening.item_s
@@ -200,7 +201,8 @@ class Sampler:
         """The sample, as the sizes of all the items say that it should be."""
         if not isinstance(self.source, Indexable) or not isinstance(self.source.data, list | tuple | range):
             return sample  # to look at items of other sequences may be dear
-        seen = [one for one in self.seen if one.items and (one.start > 0 or not sample.first_call_s)]
+        # The first call may have been slower, with cold caches, and would hide that the others go with their sizes.
+        seen = [one for one in (self.seen[1:] if len(self.seen) > 2 or sample.first_call_s else self.seen) if one.items]
         looked = [self.source.data[one.start : one.start + min(one.items, 64)] for one in seen]
         size = how_to_size([items[0] for items in looked[:3]])
         sizes = [[size(item) for item in items] for items in looked]

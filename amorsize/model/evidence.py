@@ -19,6 +19,7 @@ WATCH_LONGEST_S: Final = (
 )
 WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
 HANDED_OVER_S: Final = 50e-6  # items as short as the time in which a lock changes hands (20-50 µs)
+FIRST_WAITS: Final = 0.1  # of an item's time on the CPU: below it what cold caches take in the first call weighs
 FIRST_CPU: Final = 0.5  # of a waiting item's CPU time: 0.1 ms in the first call, 0.05 with warm caches
 RATE_WEIGHT: Final = 0.3
 PRIOR_RANGE: Final = 3.0  # items that take so many times more or less than what is recalled are other items
@@ -229,7 +230,7 @@ class Evidence:
         between = _std(singles) if len(singles) > 1 else 0.0
         std = between * sqrt(sorted(n for n, _ in groups)[len(groups) // 2]) if groups else 0.0
         share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
-        if self.items == 1 and self._waits():
+        if self.items == 1 and share < FIRST_WAITS:
             share *= FIRST_CPU
         base = self.transfer or Sample(n_sampled=0, item_s=0.0)
         return replace(
