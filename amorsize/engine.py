@@ -18,7 +18,7 @@ from amorsize.facts import Forecast
 from amorsize.job import Job
 from amorsize.learn.history import History
 from amorsize.learn.memory import MEMORY
-from amorsize.model.opening import Go, Opening, Probe, RunMore, TryThreads, WatchLock, Weigh
+from amorsize.model.opening import CROWDED, Go, Opening, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.model.schedule import Schedule
 from amorsize.parallel import (
     Options,
@@ -152,7 +152,7 @@ class Execution:
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
         story, request = self.job.story, self.job.request
-        if story.blind or story.opening.terms is None:
+        if story.blind or story.opening.terms is None or story.opening.slowdown > CROWDED:
             return
         found = story.found()
         if found is not None:

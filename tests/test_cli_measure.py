@@ -20,7 +20,7 @@ def test_validate_tells_its_verdict(capsys):
 
 
 def test_validate_as_json(capsys):
-    assert cli.main(["--json", "validate", *MAP, "--rounds", "2", "--backend", "serial"]) == 0
+    assert cli.main(["--json", "validate", *MAP, "--rounds", "2", "--backend", "serial", "--max-seconds", "100"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["rounds"], told["n_used"], told["same_results"]) == (2, 60, True)
     assert told["verdict"]

@@ -44,6 +44,7 @@ TRY_GAIN: Final = 1.4  # two threads must be this much faster than one to be bel
 # came to 1.3 in a trial, and to 0.95 in all
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
+ONE_WAIT_S: Final = 4.5e-3  # a single item that waits for longer is enough; less may have been another program's turn
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 NEWS: Final = 0.2  # relative change of the estimate that makes an answered question worth asking again
 LOOK_AGAIN: Final = 1.5  # growth of the time spent, or of the estimate, before the same question is asked again
@@ -193,8 +194,8 @@ class Opening(Evidence):
         """Whether starting in vain would be within the promise; a single item may have been a dear first call."""
         if self.terms is not None and self.terms.costs.processes is not None and not self._waits():
             start_s = self.terms.costs.processes.start.total_s(2)
-        if self.items == 1 and not self._waits():
-            return self.wall_s * SURE_SHARE / 2 > start_s
+        if self.items == 1:
+            return self.wall_s > ONE_WAIT_S if self._waits() else self.wall_s * SURE_SHARE / 2 > start_s
         return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
 
     def wants_terms(self, backends: Sequence[Backend]) -> bool:
