@@ -54,7 +54,7 @@ class Loop:
         Runs fewer if the source has no more, or when an item fails that dooms the outcome.
         """
         clock = self.clock
-        items = self.source.items(start, stop)
+        items = self.source.view(start, stop)
         into = self.outcome.place_for(start)
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
         done = self._map(items, start, into)
