@@ -14,11 +14,11 @@ import os
 import pickle
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from amorsize import within
 from amorsize.errors import TransferError
 from amorsize.frames import (
     APART,
@@ -39,6 +39,7 @@ from amorsize.frames import (
     send,
 )
 from amorsize.records import Meter
+from amorsize.within import take
 
 if TYPE_CHECKING:
     import socket
@@ -50,9 +51,6 @@ the two below; and when it began (``time.monotonic_ns``), if items may run only 
 IDLE, BETWEEN = -1, -2  # waiting for a span; at a span, yet at none of its items (to pickle its results, say)
 
 _main_by_value = False  # in a worker: whether it cannot import the caller's ``__main__``
-
-cores_share: float | None = None
-"""In a worker: how many cores a nested call may use. None: this is not a worker."""
 
 
 class Setup:
@@ -95,6 +93,8 @@ class ItemError:
     __slots__ = ("index", "pickled", "text", "trace", "type_name")
 
     def __init__(self, index: int, exc: BaseException) -> None:
+        import traceback
+
         self.index = index
         self.trace = "".join(traceback.format_exception(exc))
         kind = type(exc)
@@ -183,13 +183,6 @@ def encode(results: list[Any], errors: list[ItemError], first: int, timing: tupl
 def describe(obj: object, exc: BaseException) -> str:
     """What cannot be pickled, in a few words."""
     return f"a {type(obj).__name__} ({_safe_str(exc) or type(exc).__name__})"
-
-
-def take(data: Any, start: int, stop: int) -> Any:
-    """Items ``start`` to ``stop`` of indexable data; a slice where slicing is known to mean that."""
-    if type(data) in (list, tuple, range, str, bytes) or type(data).__module__ == "numpy":
-        return data[start:stop]
-    return [data[index] for index in range(start, stop)]
 
 
 def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
@@ -321,8 +314,8 @@ def _receive_slot(sock: socket.socket) -> Slot:
 def _load_setup(parts: Sequence[Any]) -> Setup:
     try:
         setup: Setup = loads(parts)
-        global _main_by_value, cores_share
-        _main_by_value, cores_share = setup.by_value, setup.cores
+        global _main_by_value
+        _main_by_value, within.cores_share = setup.by_value, setup.cores
     except Exception as exc:
         detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})"
         raise TransferError("func", None, detail) from exc
@@ -336,16 +329,18 @@ def _report(sock: socket.socket) -> None:
     try:
         send(sock, frame(BROKEN, dumps(ItemError(-1, exc))))
     except Exception:  # noqa: BLE001
+        import traceback
+
         traceback.print_exc()
 
 
 def _settle(cores: float = 1.0) -> None:
-    global cores_share, _main_by_value
+    global _main_by_value
     import signal
 
     _main_by_value = False
 
-    cores_share = cores
+    within.cores_share = cores
     # The caller answers Ctrl-C for all; handlers that the caller's program installed are not meant for a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 from amorsize.facts import Observation, Sample
+from amorsize.frozen import replace
 from amorsize.measure.lock import Canary
 from amorsize.measure.memory import resident_bytes
 from amorsize.measure.size import how_to_size, sizes_of_all

@@ -8,18 +8,21 @@ Sampling Techniques, 1977, ch. 6). Sorted data, heavy tails and single giants ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import sqrt
-from typing import Final, NamedTuple
 
 from amorsize.facts import Sample
+from amorsize.frozen import Frozen, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 DIFFER: Final = 1.2  # sampled sizes must differ by so much, or nobody can tell whether they matter
 STEADY: Final = 0.3  # seconds per size may differ by so much, relative to their mean …
 BETTER: Final = 0.5  # … and by this share of what the seconds themselves differ by
 
 
-class Sizes(NamedTuple):
+class Sizes(Frozen, kw_only=False):
     """Mean, standard deviation, largest and last of the sizes of all items."""
 
     mean: float

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
+
+from amorsize.frozen import Frozen
 
 CALLER: Final = -1
 """The caller's own number among the workers: it takes small spans while no other is ready."""
@@ -12,8 +13,7 @@ Why = Literal["raised", "lost", "late"]
 """Why an item failed: it raised, its worker died at it, or it ran longer than it may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Frozen, kw_only=False):
     """Items ``start`` to ``stop`` (exclusive).
 
     ``alone``: nothing else may be in flight at its worker. ``quiet``: nothing else may be in flight at all, since its
@@ -99,8 +99,7 @@ class Dropped(NamedTuple):
     lot: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Frozen, kw_only=False):
     """No more items will come to a schedule that was ``open``."""
 
 
@@ -167,8 +166,7 @@ class Kill(NamedTuple):
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Frozen, kw_only=False):
     """This item has failed for good."""
 
     index: int
@@ -176,8 +174,7 @@ class Fail:
     lot: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Frozen, kw_only=False):
     """Every item is done."""
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from amorsize.model.backlog import Backlog, Lot, part
@@ -70,12 +69,14 @@ READ_AHEAD_DEPTH: Final = 3
 """Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
 
 
-@dataclass(slots=True)
 class _Worker:
     """What the schedule knows of one worker."""
 
-    flying: deque[Span] = field(default_factory=deque)
-    ready: bool = False
+    __slots__ = ("flying", "ready")
+
+    def __init__(self, *, ready: bool = False) -> None:
+        self.flying: deque[Span] = deque()
+        self.ready = ready
 
 
 class Schedule:
