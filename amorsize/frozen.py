@@ -154,9 +154,13 @@ class Frozen:
         cls.__match_args__ = () if kw_only else tuple(template)  # type: ignore[misc]
 
     def __init__(self, *args: Any, **given: Any) -> None:
-        template, required, makers = type(self)._plan
         if args:
+            names = self.__match_args__
+            if len(args) == len(names) and not given:  # all by position: events come by the thousand
+                self.__dict__.update(zip(names, args))  # noqa: B905
+                return
             given = self._named(args, given)
+        template, required, makers = type(self)._plan
         values = template | given
         if len(values) != len(template) or not given.keys() >= required:
             raise self._mistake(given)

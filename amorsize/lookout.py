@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from functools import partial
 
@@ -74,12 +73,10 @@ def oom_count() -> OomCount:
 
 def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
     """Reads the bytes that may still be used, and those that might be in all."""
-    from amorsize.measure.machine import memory_now
-
-    system = platform.system()
+    from amorsize.measure.machine import SYSTEM, memory_now
 
     def read() -> tuple[int, int]:
-        now = memory_now(read_text, system, groups)
+        now = memory_now(read_text, SYSTEM, groups)
         return now.available.value, now.limit.value or now.total.value
 
     return read

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -40,6 +41,10 @@ from amorsize.frames import (
 )
 from amorsize.records import Meter
 from amorsize.within import take
+
+if sys.platform != "win32":
+    import fcntl  # here, since what the caller has loaded before it forks costs its workers nothing
+    import select
 
 if TYPE_CHECKING:
     import socket
@@ -336,8 +341,6 @@ def _report(sock: socket.socket) -> None:
 
 def _settle(cores: float = 1.0) -> None:
     global _main_by_value
-    import signal
-
     _main_by_value = False
 
     within.cores_share = cores
@@ -352,8 +355,6 @@ def _settle(cores: float = 1.0) -> None:
 
 def _restore(signal_mask: Any) -> None:
     if signal_mask is not None:
-        import signal
-
         signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
 
 
@@ -384,10 +385,6 @@ def die_with_caller(lifeline: int) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    import fcntl
-    import select
-    import signal
-
     try:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline, getattr(fcntl, "F_SETSIG", 10), signal.SIGKILL)

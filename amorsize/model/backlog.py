@@ -100,7 +100,7 @@ class Backlog:
             self.segments.popleft()
         else:
             self.segments[0] = (end, stop, lot)
-        return Span(start, end, lot=lot)
+        return Span(start, end, False, False, lot)
 
     def take_again(self, most: int) -> Span:
         """The next span that came back, or ``most`` items of it."""

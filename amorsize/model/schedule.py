@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from amorsize.model.backlog import Backlog, Lot, part
 from amorsize.model.chunks import depth, next_chunk
@@ -49,6 +48,10 @@ from amorsize.model.events import (
     Why,
 )
 from amorsize.model.pace import Pace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MAX_RESTARTS: Final = 3
 """Workers in a row that may die while they are at no item, before the schedule stops starting new ones."""
