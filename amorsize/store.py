@@ -27,15 +27,17 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from amorsize.frozen import Frozen, as_dict
 from amorsize.place import VARIABLE, default_path, on_network
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
+    from typing import Any, Final, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
 PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
@@ -424,6 +426,8 @@ def _plain(value: Any) -> object:
     """What stands in JSON for a value that it does not know."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Frozen):
+        return as_dict(value)
     if hasattr(type(value), "__dataclass_fields__"):
         return {name: getattr(value, name) for name in value.__dataclass_fields__}
     if isinstance(value, set | frozenset):

@@ -16,23 +16,23 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize import place as place_of
 from amorsize import store
+from amorsize.frozen import Frozen, as_dict, field, replace
 from amorsize.learn.fingerprint import digest, fingerprint, keeps_nothing, name_of, outline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any, Final
 
 FLUSH_ROWS: Final = 1_000  # writing so many takes 50 ms, which is 50 µs for each run
 KEPT_ROWS: Final = 10_000  # what waits in memory at most, while the file cannot be written
 HASTE_S: Final = 0.2  # how long a run may be held up by a file that others hold; at exit it is `store.PATIENCE_S`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Frozen):
     """One ``execute()``: what was decided, what was expected, and what the clock showed.
 
     Attributes
@@ -85,7 +85,7 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON: a function stands as its fingerprint, and names the run if nothing else does."""
-        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        values: dict[str, Any] = as_dict(self)
         if callable(self.function):
             values["function"] = fingerprint(self.function)
             values["name"] = self.name or name_of(self.function)
@@ -238,7 +238,7 @@ def flush(place: str | None = None, *, patience_s: float = store.PATIENCE_S) -> 
     return kept
 
 
-class _Entry(NamedTuple):
+class _Entry(Frozen, kw_only=False):
     """A recorded run that waits. ``function`` is a plain function, a fingerprint, or an outline made in time."""
 
     run: Run | Mapping[str, Any]
@@ -260,7 +260,7 @@ class _Entry(NamedTuple):
         """The row. ``memo`` holds what is known of functions that stay alive meanwhile."""
         run, function = self.run, self.function
         if isinstance(run, Run):
-            row: dict[str, Any] = {one.name: getattr(run, one.name) for one in fields(run)}
+            row: dict[str, Any] = as_dict(run)
         else:
             row = dict(run)
         if isinstance(function, _Outlined):
@@ -275,7 +275,7 @@ class _Entry(NamedTuple):
         return {**row, "function": mark, "name": row.get("name") or name, "at_s": row.get("at_s") or self.at_s}
 
 
-class _Outlined(NamedTuple):
+class _Outlined(Frozen, kw_only=False):
     text: str
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 from amorsize.facts import Observation, Sample
+from amorsize.frozen import replace
 from amorsize.measure.lock import Canary
 from amorsize.measure.memory import resident_bytes, touch_s_per_byte
 from amorsize.measure.size import how_to_size, sizes_at
@@ -23,7 +23,7 @@ from amorsize.model.covariate import Sizes, guessed, half_way, halves, straighte
 from amorsize.model.evidence import WAITS
 from amorsize.model.opening import LOCK_FREE, PROBES, Opening
 from amorsize.run.loop import Loop
-from amorsize.run.outcome import OnError, Outcome
+from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, Streamed
 
 BUDGET_S: Final = (
@@ -78,7 +78,7 @@ class Sampler:
         self.processes = processes
         self.head: list[Any] = []
         self.rest: Iterator[Any] | None = None if isinstance(source, Indexable) else source.rest
-        self.outcome = Kept("raise")
+        self.outcome = Kept()
         self.source = source if isinstance(source, Indexable) else Indexable(self.head)
         self.loop = Loop(func, self.source, self.outcome)
         self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
@@ -180,11 +180,11 @@ class Sampler:
 
     def _size(self) -> None:
         """Look how large items are, where that is quick to tell."""
-        source = self.source
-        if self.rest is not None or not isinstance(source, Indexable) or not isinstance(source.data, list | tuple | range):
+        data = self.source.data
+        if self.rest is not None or not isinstance(data, list | tuple | range):
             return  # to look at items of other sequences may be dear
-        self.size = how_to_size(source.data[:3])
-        sizes = sizes_at(source.data, self.size)
+        self.size = how_to_size(data[:3])
+        sizes = sizes_at(data, self.size)
         if sizes is not None and vary([size for _, size in sizes]):
             self.sizes = sizes
 
@@ -309,8 +309,8 @@ TRANSFER: Final = (
 class Kept(Outcome):
     """Results by index, wherever they lie: a list would be filled up to the farthest of them (5 ms for 200,000)."""
 
-    def __init__(self, on_error: OnError) -> None:
-        super().__init__(on_error)
+    def __init__(self) -> None:
+        super().__init__("raise")
         self.by_index: dict[int, Any] = {}
 
     def place_for(self, start: int) -> list[Any]:

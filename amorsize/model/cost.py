@@ -33,10 +33,13 @@ of 100 ms, and what other programs do at the same time.
 from __future__ import annotations
 
 from math import ceil, exp, log, sqrt
-from typing import Final
 
 from amorsize.facts import Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
 from amorsize.model.chunks import MIN_CHUNK_S
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 Z_80: Final = 1.2816  # a normal variable is within ±1.28 standard deviations in 80 % of cases
 NOISE: Final = 0.06  # relative: what the same map differs by between two runs on a quiet machine

@@ -12,10 +12,11 @@ by some factor, that factor drops out of the comparison with the clock, and what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from amorsize.facts import Forecast
+from amorsize.frozen import replace
 
 MOST: Final = 12  # candidates
 LEAST: Final = 1e-9  # seconds: what a forecast of nothing counts as

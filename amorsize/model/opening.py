@@ -19,13 +19,16 @@ A pure state machine: `Opening.next` says what to do, and the driver reports bac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
 
 from amorsize.facts import Backend, Costs, Forecast, Machine, Observation, Sample
+from amorsize.frozen import Frozen, replace
 from amorsize.model.cost import OWN_THREADS, forecast
 from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WAITS, WATCH_LONGEST_S, Evidence
 from amorsize.model.search import MARGIN, choose
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 LONG_BATCH_S: Final = 10e-3  # once it is known that nothing beats the loop: somebody may still want to end it
 SURE_SHARE: Final = 0.05  # what starting in vain may cost, of what was spent already (the project's own promise:
@@ -55,13 +58,13 @@ CROWDED: Final = 1.2  # a loop that others slow down by more cannot tell by whom
 PRIOR_CHECK_S: Final = 2e-3  # items that should be shorter are looked at before what is recalled is acted upon
 
 
-class RunMore(NamedTuple):
+class RunMore(Frozen, kw_only=False):
     """Run so many further items in the loop."""
 
     items: int
 
 
-class Probe(NamedTuple):
+class Probe(Frozen, kw_only=False):
     """Run ``items`` neighbours at each of so many positions spread over what is left, until ``budget_s`` is spent.
 
     ``watch``: with a canary beside them.
@@ -73,24 +76,23 @@ class Probe(NamedTuple):
     watch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Weigh:
+class Weigh(Frozen, kw_only=False):
     """Measure what it costs to pickle a few items and results."""
 
 
-class WatchLock(NamedTuple):
+class WatchLock(Frozen, kw_only=False):
     """Run so many further items in the loop while a canary thread looks how often the GIL is free."""
 
     items: int
 
 
-class TryThreads(NamedTuple):
+class TryThreads(Frozen, kw_only=False):
     """Run so many further items on two threads."""
 
     items: int
 
 
-class Go(NamedTuple):
+class Go(Frozen, kw_only=False):
     """Run what is left as forecast."""
 
     forecast: Forecast
@@ -99,8 +101,7 @@ class Go(NamedTuple):
 Step = RunMore | Probe | Weigh | WatchLock | TryThreads | Go
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Frozen):
     """What an opening may choose from.
 
     Attributes
