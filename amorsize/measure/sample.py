@@ -283,7 +283,8 @@ class Sampler:
         seen = [one for one in (self.seen[1:] if len(self.seen) > 2 or sample.first_call_s else self.seen) if one.items]
         means = self.seen_sizes[-len(seen) :]
         everything = Sizes.of([size for _, size in self.sizes], max(means, default=0.0))
-        if means and not vary(means) and not isinstance(self.source.item(0), int | float):
+        is_number = isinstance(self.source.item(0), int | float)
+        if means and not vary(means) and (len(means) > 1 or not is_number):
             return guessed(sample, sum(means) / len(means), everything)
         return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
 

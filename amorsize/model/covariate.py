@@ -162,9 +162,7 @@ def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, flo
 
 
 def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
-    """Of one item alone nobody can tell whether its cost goes with its size: half-way, and as unsure as that.
-
-    For items that are read or walked through; a number's value says nothing.
+    """Of items of one size nobody can tell whether their cost goes with it: half-way, and as unsure as that.
 
     Examples
     --------
@@ -181,6 +179,7 @@ def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
         item_s=sample.item_s * scale,
         item_cpu_s=sample.item_cpu_s * scale,
         item_std_s=max(sample.item_std_s, sample.item_s * scale * everything.std / everything.mean / 2),
+        item_max_s=max(sample.item_max_s, sample.item_s * sqrt(everything.largest / size)),
         error_s=max(sample.error_s * scale, sample.item_s * scale * (far - 1)),
     )
 
