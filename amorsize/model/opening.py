@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 LONG_BATCH_S: Final = 10e-3  # once it is known that nothing beats the loop: somebody may still want to end it
+SETTLED_S: Final = 0.2e-3  # of items that take as long as they always did: then the rest may come in long batches
 SURE_SHARE: Final = 0.05  # what starting in vain may cost, of what was spent already (the project's own promise:
 SURE_S: Final = 2e-3  # never slower than the loop by more than 5 % and 2 ms); below it no more evidence is asked for
 PROBES: Final = 8  # spread positions
@@ -157,6 +158,7 @@ class Opening(Evidence):
         self.may_probe = indexable and spread
         self.look_at_s = 0.0
         self.looked_left_s = self.looked_item_s = 0.0
+        self.settled = False
 
     def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
         """Take in what spread positions have told; see `Evidence.probed`. Nobody needs to look there again."""
@@ -166,6 +168,7 @@ class Opening(Evidence):
     def settle(self, item_s: float) -> None:
         """Take in that for such items nothing was better than the loop: ask only if they turn out to be others."""
         self.looked_item_s = item_s
+        self.settled = True
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
@@ -218,6 +221,8 @@ class Opening(Evidence):
         if self.items < 2:
             return RunMore(1)
         rate = max(self.rate_s, 1e-9)
+        if self.settled and self.wall_s > SETTLED_S and abs(self.item_s - self.looked_item_s) < self.looked_item_s:
+            return RunMore(max(1, int(LONG_BATCH_S / rate)))
         limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.terms is not None else BATCH_S
         return RunMore(max(1, min(2 * self.items, int(limit_s / rate))))
 

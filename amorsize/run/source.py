@@ -58,7 +58,7 @@ class View:
     def __iter__(self) -> Iterator[Any]:
         walk = iter(self.data)
         walk.__setstate__(self.start)  # type: ignore[attr-defined]
-        return islice(walk, self.stop - self.start)
+        return walk if self.stop >= len(self.data) else islice(walk, self.stop - self.start)
 
 
 class Indexable:
