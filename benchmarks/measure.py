@@ -27,8 +27,8 @@ from benchmarks.workloads import Data, fresh
 Emit = Callable[[dict[str, Any]], None]
 
 SETTLE_S = 2.0
-SHORT_S = 5.0  # of rounds: a row that has not taken so long goes on beyond the rounds asked for …
-MOST_ROUNDS = 25  # … up to so many, since what takes milliseconds differs most from one round to the next
+SHORT_S = 2.5  # of rounds: a row that has not taken so long goes on beyond the rounds asked for …
+MOST_ROUNDS = 15  # … up to so many, since what takes milliseconds differs most from one round to the next
 # A contender that cannot win any more sits out, else most of the time would go into measuring losers precisely:
 # after how many rounds, at how many times the best, and from how many seconds on.
 SIT_OUT = ((1, 3.0, 0.3), (1, 1.7, 0.6), (2, 1.4, 0.4))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice
+from math import sqrt
 from typing import Any, Final
 
 from amorsize.facts import Observation, Sample
@@ -89,8 +90,8 @@ class Sampler:
         self.gil_held: float | None = None
         self.size: Callable[[Any], float | None] | None = None
         self.sizes: list[tuple[int, float]] = []  # at some positions, if they differ
+        self.mean_size = 0.0
         self.seen_sizes: list[float] = []  # of what was looked at
-        self.longest_s = 0.0  # of single items
 
     def take(self) -> Sample:
         """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
@@ -125,7 +126,10 @@ class Sampler:
             return BUDGET_S
         item_s = self.opening.item_s
         if self.sizes:
-            item_s = max(item_s, self._per_size_s() * sum(size for _, size in self.sizes) / len(self.sizes))
+            by_size_s = self._per_size_s() * self.mean_size
+            item_s = min(
+                by_size_s, sqrt(item_s * by_size_s)
+            )  # half-way up, till more is known: it may not go with sizes
         return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
 
     def _run(self, start: int, stop: int) -> Any:
@@ -136,7 +140,6 @@ class Sampler:
         seen = self.loop.run(start, stop)
         self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
-        self.longest_s = max(self.longest_s, seen.wall_s if seen.items == 1 else 0.0)
         self.spent_s += seen.wall_s
         self.seen.append(seen)
         if self.sizes and seen.items:
@@ -187,6 +190,7 @@ class Sampler:
         sizes = sizes_at(data, self.size)
         if sizes is not None and vary([size for _, size in sizes]):
             self.sizes = sizes
+            self.mean_size = sum(size for _, size in sizes) / len(sizes)
 
     def _probe(self) -> float:
         """Some neighbours at each of some spread positions, within the budget; the seconds that they took."""
@@ -202,7 +206,8 @@ class Sampler:
             if len(seen) >= most:
                 break
             expected_s = each * self._expected_s(size)
-            dear = not seen and size is not None and expected_s > budget_s and expected_s < self._most_dear_s()
+            dear = not seen and size is not None and budget_s < expected_s < self._most_dear_s()
+            dear = dear and expected_s > 2 * self.opening.first_s
             if self.spent_s - dear_s + expected_s > budget_s and not dear:
                 if size is None:
                     break
@@ -215,8 +220,7 @@ class Sampler:
 
     def _most_dear_s(self) -> float:
         """What one item may take because much of the work lies in such ones, in place of the first, which did not."""
-        total_s = (self.length or 0) * self._per_size_s() * sum(size for _, size in self.sizes) / len(self.sizes)
-        return DEAR_SHARE * total_s if total_s > 0 else 0.0
+        return DEAR_SHARE * (self.length or 0) * self._per_size_s() * self.mean_size
 
     def _positions(self, last: int) -> Iterator[tuple[int, float | None]]:
         """Where to look, up to ``last`` beyond those looked at, with the size there if sizes differ.
