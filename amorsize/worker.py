@@ -40,7 +40,7 @@ from amorsize.frames import (
     send,
 )
 from amorsize.records import Meter
-from amorsize.within import take
+from amorsize.within import take, trace_of
 
 if sys.platform != "win32":
     import fcntl  # here, since what the caller has loaded before it forks costs its workers nothing
@@ -98,10 +98,8 @@ class ItemError:
     __slots__ = ("index", "pickled", "text", "trace", "type_name")
 
     def __init__(self, index: int, exc: BaseException) -> None:
-        import traceback
-
         self.index = index
-        self.trace = "".join(traceback.format_exception(exc))
+        self.trace = trace_of(exc)
         kind = type(exc)
         self.type_name = name_of(kind)
         self.text = _safe_str(exc)

@@ -79,6 +79,28 @@ def test_a_short_map_of_an_iterator_loads_nothing_heavy():
     assert not (loaded - loaded_by("")) & SLOW_TO_LOAD
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit here")
+def test_what_an_item_raises_is_told_though_nothing_can_be_loaded_any_more():
+    script = """
+import errno, os, resource, amorsize
+held = []
+def leak(x):
+    held.append(os.open(os.devnull, os.O_RDONLY))
+amorsize.execute(abs, range(3))
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    amorsize.execute(leak, range(100), backend="serial")
+except OSError as raised:
+    for one in held:
+        os.close(one)
+    assert raised.errno == errno.EMFILE, raised
+    assert "raised at item" in raised.__notes__[0]
+else:
+    raise AssertionError
+"""
+    assert "amorsize.run.outcome" in loaded_by(script)
+
+
 def test_the_machine_can_be_read_without_numpy():
     assert not loaded_by("import amorsize\namorsize.machine()") & {"numpy", "sklearn", "sqlite3"}
 

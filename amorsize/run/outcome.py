@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amorsize.facts import Failure
+from amorsize.within import trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,9 +214,7 @@ def shorten(obj: object) -> str:
 
 def failure_here(index: int, exc: BaseException) -> Failure:
     """A failure of an item that ran in this process."""
-    import traceback
-
-    return Failure(index, exc, "".join(traceback.format_exception(exc)))
+    return Failure(index, exc, trace_of(exc))
 
 
 def failure_from(error: ItemError) -> Failure:
