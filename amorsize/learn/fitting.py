@@ -1,0 +1,198 @@
+"""Fitting the pruner: rows of history in, a `Pruner` and an honest report out. The only place that needs scikit-learn.
+
+The residual ``log(clock / forecast)`` is fitted by gradient boosting of shallow trees (Friedman 2001) with a Huber
+loss. How good that is, is judged on functions that were not in the fit (grouped cross-validation): engine by engine
+the gate opens where the corrected forecasts were better than the model's, by more than chance would have it.
+
+Time is bounded whatever the number of rows: `PER_FUNCTION` of each function and engine, `MOST_ROWS` in all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite, log
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amorsize.facts import Breakdown, Forecast, Machine, Sample
+from amorsize.learn import pruner
+from amorsize.learn.features import ENGINES, NAMES, Case, features
+from amorsize.learn.history import History, Run
+from amorsize.learn.pruner import Pruner, Region
+from amorsize.learn.trees import LEAF, Tree, Trees, is_number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LEAST_ROWS: Final = 30  # of an engine
+LEAST_FUNCTIONS: Final = 6  # of an engine: with fewer, functions not seen cannot be judged
+PER_FUNCTION: Final = 40  # rows of a function on one engine: the newest
+MOST_ROWS: Final = 4_000
+FOLDS: Final = 10
+SURPRISE: Final = log(8.0)  # a clock this far from its forecast is no residual to learn, but something else
+MOST_SURPRISES: Final = 0.2  # share of an engine's rows: a history with more is not to be trusted
+BETTER: Final = 0.9  # times the model's median error, at most, or the gate stays shut
+SURE: Final = 1.0  # standard errors by which functions must be better on average
+COVERED: Final = (0.1, 0.9)
+BRIEF_S: Final = 2e-3  # of a shorter run the clock tells more about this moment than about the forecast
+
+
+class Example(NamedTuple):
+    """A case, what came of it, and whose it was."""
+
+    case: Case
+    residual: float
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One engine's errors on unseen functions, ``|log(forecast / clock)|``, without and with the pruner."""
+
+    engine: str
+    rows: int
+    functions: int
+    surprises: int
+    median: tuple[float, float]
+    p90: tuple[float, float]
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a fit has come to.
+
+    Attributes
+    ----------
+    rows, used, surprises : int
+        Rows of history; those that were learned from; those whose clock was far from anything that was forecast.
+    engines : tuple of Judged
+    functions : Mapping
+        By name: rows, and the median error without and with the pruner while it had not seen that function.
+    file : str or None
+        Where the fit is kept; None: nowhere.
+    took_s : float
+    """
+
+    rows: int
+    used: int
+    surprises: int
+    engines: tuple[Judged, ...] = ()
+    functions: Mapping[str, tuple[int, float, float]] = None  # type: ignore[assignment]
+    file: str | None = None
+    took_s: float = 0.0
+
+    @property
+    def speaks(self) -> bool:
+        """Whether any gate is open."""
+        return any(one.open for one in self.engines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self) | {"functions": dict(self.functions or {}), "speaks": self.speaks}
+
+    def __str__(self) -> str:
+        lines = [f"{self.rows:,} rows, {self.used:,} used, {self.surprises:,} surprises; {self.took_s:.1f} s"]
+        for one in self.engines:
+            (before, after), (before_90, after_90) = one.median, one.p90
+            lines.append(
+                f"  {one.engine:10} {one.rows:5} rows of {one.functions:3} functions: median error {before:.1%} -> "
+                f"{after:.1%}, 90th percentile {before_90:.1%} -> {after_90:.1%}: "
+                + ("corrected from now on" if one.open else "left to the model")
+            )
+        if not self.engines:
+            lines.append("  too few rows: the model is left alone")
+        return "\n".join(lines)
+
+
+def fit_history(history: History | None = None) -> Report:
+    """What `amorsize.learn.pruner.fit` does."""
+    began = time.perf_counter()
+    history = History() if history is None else history
+    runs = history.runs()
+    names = {str(run.function): run.name or str(run.function)[:12] for run in runs}
+    examples = [example for example in map(example_of, runs) if example is not None]
+    found, report = learn(examples)
+    file = pruner.file_of(history)
+    if file is not None and found is not None:
+        pruner.keep(file, found)
+    return replace(
+        report,
+        rows=len(runs),
+        functions={f"{names.get(key, key)} {key[:8]}": value for key, value in (report.functions or {}).items()},
+        file=file if found is not None else None,
+        took_s=time.perf_counter() - began,
+    )
+
+
+# -- from rows to examples -------------------------------------------------------------------------------------------
+
+OWN_ENGINES: Final = {"processes": "team", "threads": "threads", "executor": "executor"}
+
+
+def example_of(run: Run) -> Example | None:
+    """What a row of history teaches; None when something is missing, or it is too brief."""
+    n, sample, machine = run.n_items, _record(Sample, run.sample), _record(Machine, run.machine)
+    engine = run.extra.get("engine") or OWN_ENGINES.get(run.backend)
+    if run.outcome not in ("ok", "trial") or not n or sample is None or machine is None or engine not in ENGINES:
+        return None
+    if not run.predicted_s or not min(run.predicted_s, run.clock_s) > BRIEF_S or not isfinite(run.clock_s):
+        return None
+    parts = run.extra.get("parts")
+    known = isinstance(parts, list) and len(parts) == len(fields(Breakdown)) and all(map(is_number, parts))
+    forecast = Forecast(
+        backend=run.backend,  # type: ignore[arg-type]
+        workers=run.n_jobs,
+        chunksize=run.chunksize,
+        start_method=run.start_method,
+        total_s=run.predicted_s,
+        low_s=run.predicted_s,
+        high_s=run.predicted_s,
+        breakdown=Breakdown(*parts) if known else Breakdown(),  # type: ignore[misc]
+    )
+    return Example(Case(sample, machine, n, engine, forecast), log(run.clock_s / run.predicted_s), str(run.function))
+
+
+def _record(kind: Any, row: Mapping[str, Any] | None) -> Any:
+    """A `Sample` or `Machine` from a row; None when its numbers are none."""
+    if not row:
+        return None
+    known = {one.name: row[one.name] for one in fields(kind) if one.name in row}
+    numbers = [value for name, value in known.items() if name.endswith(("_s", "_bytes", "_cores")) and value is not None]
+    try:
+        return kind(**known) if all(map(is_number, numbers)) else None
+    except TypeError:
+        return None
+
+
+# -- from examples to a pruner ---------------------------------------------------------------------------------------
+
+
+def learn(examples: Sequence[Example]) -> tuple[Pruner | None, Report]:
+    """Fit, and judge on functions that were left out. None when there is nothing to learn from."""
+    import numpy as np
+
+    surprises = [one for one in examples if not abs(one.residual) <= SURPRISE]
+    kept = _thinned([one for one in examples if abs(one.residual) <= SURPRISE])
+    report = Report(len(examples), len(kept), len(surprises))
+    if len(kept) < LEAST_ROWS or len({one.function for one in kept}) < LEAST_FUNCTIONS:
+        return None, report
+    table = np.array([features(one.case) for one in kept])
+    residuals = np.array([one.residual for one in kept])
+    functions = np.array([one.function for one in kept])
+    engines = np.array([one.case.engine for one in kept])
+    table = _with_engines(table, engines)
+    predicted = out_of_fold(table, residuals, functions)
+    regions, judged = {}, []
+    for engine in sorted(set(engines)):
+        here = engines == engine
+        lost = sum(one.case.engine == engine for one in surprises)
+        verdict = judge(engine, residuals[here], predicted[here], functions[here], lost)
+        low, high = np.quantile(residuals[here] - predicted[here], COVERED)
+        plain = table[here][:, : len(NAMES)]
+        regions[str(engine)] = Region(
+            verdict.open, tuple(plain.min(axis=0)), tuple(plain.max(axis=0)), float(low), float(high)
+        )
+        judged.append(verdict)
+    return None, report
