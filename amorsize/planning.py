@@ -24,6 +24,7 @@ from amorsize.run.source import Indexable, Streamed, source_of
 
 if TYPE_CHECKING:
     from amorsize.engine import Execution
+    from amorsize.learn.pruner import Pruner
 
 UNKNOWN_S: Final = 1.0  # how much work an iterator of unknown length is planned for
 UNKNOWN_ITEMS: Final = 100
@@ -104,6 +105,15 @@ def known_costs(
     return replace(costs, scaling=plausible_scaling(costs.scaling, here.physical_cores))
 
 
+def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
+    """What past runs have taught, if anything (`amorsize.learn.pruner`); nothing where so little is to be done."""
+    if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
+        return None
+    from amorsize.learn.pruner import known
+
+    return known(request.history)
+
+
 HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
 
 
@@ -127,6 +137,10 @@ def _plan(
     if best.refused is not None:
         warnings.append(best.refused)
     serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
+    said = None
+    if known_fit := fit_for(request, sample, n):
+        best, others, said = known_fit.narrow(best, others, sample, here, items)
+        serial = next((one for one in (best, *others) if one.backend == "serial"), serial)
     native = None
     if best.backend == "processes" and sample.own_threads > OWN_THREADS:
         native = max(1, int(here.usable_cores // best.workers))
@@ -142,7 +156,7 @@ def _plan(
         serial_s=serial.total_s if known else None,
         predicted_s=best.total_s if known else None,
         predicted_interval_s=(best.low_s, best.high_s) if known else None,
-        reason=reason(best, serial, others, sample, known),
+        reason=reason(best, serial, others, sample, known) + (f" ({said})" if said else ""),
         warnings=tuple(warnings),
         alternatives=tuple(others),
         breakdown=best.breakdown,

@@ -100,4 +100,13 @@ class Story:
             "sample": self.sample,
             "machine": self.machine,
             "outcome": outcome,
-        } | ({"skipped": self.skipped} if self.skipped else {})
+        } | self._more()
+
+    def _more(self) -> dict[str, Any]:
+        """What else is worth a place in the row: where the forecast seconds went, and what had been done before."""
+        found: dict[str, Any] = {"skipped": self.skipped} if self.skipped else {}
+        if self.go is not None and self.go.total_s > 0:
+            parts = self.go.breakdown
+            parts = replace(parts, compute_s=parts.compute_s + self.loop_s)
+            found["parts"] = [float(f"{getattr(parts, name):.3g}") for name in parts.__dataclass_fields__]
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain
 from math import exp, hypot, log
@@ -14,13 +14,15 @@ from amorsize import trials
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.here import resolve_start_method
+from amorsize.learn.features import Case, engine_of
+from amorsize.learn.history import History, Run
 from amorsize.measure.memory import forked_bytes
 from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
-from amorsize.model.halving import Halving, cut, shortlist
+from amorsize.model.halving import SHARE, Halving, cut, shortlist
 from amorsize.model.limits import refusal
 from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
-from amorsize.planning import known_costs
+from amorsize.planning import fit_for, known_costs
 from amorsize.plans import Plan
 from amorsize.portion import Portion, planned_anew, read, spread_items
 from amorsize.report.text import count, describe, seconds
@@ -101,7 +103,8 @@ class Field:
         self.costs: Costs = known_costs(request, self.sample, self.machine, method, self.n, [])
         self.caller_rss_bytes = forked_bytes()
         self.grid = self._grid(request)
-        self.candidates = shortlist(self.grid)
+        self.fit = fit_for(request, self.sample, self.n)
+        self.candidates = self._shortlist()
 
     def _grid(self, request: Request) -> list[Forecast]:
         found = []
@@ -113,6 +116,20 @@ class Field:
                     why = refusal(one, self.sample, cost, self.machine, request.memory_limit_bytes)
                     found.append(replace(one, refused=why))
         return found
+
+    def _shortlist(self) -> list[Forecast]:
+        """The model's candidates; where past runs have something to say, those they leave, and half as many trials."""
+        corrected = [self.corrected(one, self.n) for one in self.grid]
+        if all(new is one for new, one in zip(corrected, self.grid, strict=True)):
+            return shortlist(self.grid)
+        models = {id(new): one for new, one in zip(corrected, self.grid, strict=True)}
+        return [models[id(new)] for new in shortlist(corrected, share=SHARE / 2)]
+
+    def corrected(self, one: Forecast, items: int) -> Forecast:
+        """A forecast of the model, with what past runs say of it."""
+        if self.fit is None:
+            return one
+        return self.fit.correct(Case(self.sample, self.machine, items, engine_of(one.backend), one))
 
     def expect(self, candidate: int, items: int) -> Forecast:
         """What the model expects of a candidate for so many items."""
@@ -174,6 +191,7 @@ class Contest:
             field.native_threads(one),
         )
         took_s = trials.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
+        self._record(one, len(items), took_s)
         self.trials.append(
             Trial(
                 backend=whole.backend,
@@ -184,6 +202,28 @@ class Contest:
                 forecast_s=one.total_s,
                 total_s=self.halving.saw(who, took_s),
                 rung=rung,
+            )
+        )
+
+    def _record(self, one: Forecast, items: int, took_s: float) -> None:
+        """Leave a row in the history: it is from trials that one learns how pools do (`amorsize.learn.pruner`)."""
+        field, pruned = self.field, self.field.corrected(one, items)
+        history = History() if self.request.history is None else self.request.history
+        history.record(
+            Run(
+                function=self.request.func,
+                n_items=items,
+                backend=one.backend,
+                n_jobs=one.workers,
+                chunksize=one.chunksize,
+                start_method=one.start_method,
+                predicted_s=one.total_s,
+                clock_s=took_s,
+                sample=asdict(field.sample),
+                machine=asdict(field.machine),
+                outcome="trial",
+                extra={"engine": engine_of(one.backend), "parts": list(asdict(one.breakdown).values())}
+                | ({} if pruned is one else {"pruned_s": pruned.total_s}),
             )
         )
 

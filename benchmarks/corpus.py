@@ -52,9 +52,7 @@ class Place:
     def costs_for(self, engine: str) -> Costs:
         """As `optimize` knows them, or as `execute` does, which starts from recorded figures."""
         if engine in (*POOLS, "loop"):
-            return Costs(
-                threads=self.costs.get("threadpool"), processes=self.costs.get("pool"), scaling=self.scaling
-            )
+            return Costs(threads=self.costs.get("threadpool"), processes=self.costs.get("pool"), scaling=self.scaling)
         scaling = self.scaling if self.simulated else Scaling()
         return Costs(threads=self.costs.get("threads"), processes=self.costs.get("team"), scaling=scaling)
 

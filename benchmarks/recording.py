@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from amorsize.facts import BackendCost
 from amorsize.measure.calibrate import cached_costs
 from amorsize.measure.memory import forked_bytes
 from amorsize.model.cost import OWN_THREADS
-from amorsize.model.recorded import plausible_scaling, recorded as recorded_cost
+from amorsize.model.recorded import plausible_scaling
+from amorsize.model.recorded import recorded as recorded_cost
 from amorsize.model.search import chunk_sizes
 from amorsize.plans import Plan
 from amorsize.portion import spread_items
@@ -76,7 +76,7 @@ def one_workload(job: dict[str, Any]) -> None:
     workload = REGISTRY[job["workload"]]
     with AT_END:
         func, data = workload.make()
-        amorsize.optimize(calibrating, list(range(400)))  # what a first call imports and measures
+        warm_up()
         items = list(itertools.islice(fresh(data), MOST_READ))
         ready = workload.before_turn or gc.collect
         place = place_here()
@@ -84,6 +84,13 @@ def one_workload(job: dict[str, Any]) -> None:
             measured(workload.name, place, func, some, ready, job["rounds"]) for some in lengths(func, items, ready)
         ]
     write(Path(job["out"]), slices)
+
+
+def warm_up() -> None:
+    """What a first call imports and measures."""
+    amorsize.optimize(calibrating, list(range(400)))
+    for backend in ("processes", "threads"):
+        amorsize.execute(calibrating, list(range(100)), backend=backend, max_workers=WORKERS)
 
 
 def calibrating(x: int) -> int:

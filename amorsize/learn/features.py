@@ -65,7 +65,7 @@ def features(case: Case) -> tuple[float, ...]:
     >>> named["start_share"], named["workers_per_core"], named["waits"]
     (0.2, 0.693..., 1.0)
     """
-    sample, machine, n, _, one = case
+    sample, machine, n, engine, one = case
     item_s = max(sample.item_s, LEAST)
     total_s, parts = max(one.total_s, LEAST), one.breakdown
     workers = max(1, one.workers)
@@ -100,6 +100,7 @@ def features(case: Case) -> tuple[float, ...]:
         log(max(machine.usable_cores, LEAST)),
         machine.usable_cores / max(1, machine.logical_cores),
         float(one.start_method in (None, "fork")),
+        *(float(engine == each) for each in ENGINES),
     )
     return tuple(float(value) for value in values)
 
@@ -110,6 +111,6 @@ NAMES: Final = (
     "item_s", "cpu_share", "waits", "variation", "longest", "last", "n_items", "sampled", "sample_error", "total_s",
     "workers_per_core", "chunk_s", "chunks_per_worker", "start_share", "transfer_share", "dispatch_share", "tail_share",
     "gil_held", "own_threads", "moved_rate", "result_rate", "touched_rate", "growth", "first_call", "busy", "cores",
-    "quota_share", "forks",
+    "quota_share", "forks", *ENGINES,
 )  # fmt: skip
 """What each number is; a fit that knows others is not used."""

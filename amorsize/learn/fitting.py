@@ -10,23 +10,22 @@ Time is bounded whatever the number of rows: `PER_FUNCTION` of each function and
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite, log
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Breakdown, Forecast, Machine, Sample
 from amorsize.learn import pruner
-from amorsize.learn.features import ENGINES, NAMES, Case, features
+from amorsize.learn.features import ENGINES, Case, features
 from amorsize.learn.history import History, Run
-from amorsize.learn.pruner import Pruner, Region
+from amorsize.learn.pruner import MOST, Pruner, Region
 from amorsize.learn.trees import LEAF, Tree, Trees, is_number
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LEAST_ROWS: Final = 30  # of an engine
 LEAST_FUNCTIONS: Final = 6  # of an engine: with fewer, functions not seen cannot be judged
+WIDER: Final = 0.1  # share of a feature's range by which a case may lie outside it
+TREES: Final = 80
 PER_FUNCTION: Final = 40  # rows of a function on one engine: the newest
 MOST_ROWS: Final = 4_000
 FOLDS: Final = 10
@@ -53,7 +52,7 @@ class Judged:
     engine: str
     rows: int
     functions: int
-    surprises: int
+    strange: float  # share of its rows that were surprises
     median: tuple[float, float]
     p90: tuple[float, float]
     open: bool
@@ -79,7 +78,7 @@ class Report:
     used: int
     surprises: int
     engines: tuple[Judged, ...] = ()
-    functions: Mapping[str, tuple[int, float, float]] = None  # type: ignore[assignment]
+    functions: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)
     file: str | None = None
     took_s: float = 0.0
 
@@ -90,7 +89,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return asdict(self) | {"functions": dict(self.functions or {}), "speaks": self.speaks}
+        return asdict(self) | {"speaks": self.speaks}
 
     def __str__(self) -> str:
         lines = [f"{self.rows:,} rows, {self.used:,} used, {self.surprises:,} surprises; {self.took_s:.1f} s"]
@@ -120,7 +119,7 @@ def fit_history(history: History | None = None) -> Report:
     return replace(
         report,
         rows=len(runs),
-        functions={f"{names.get(key, key)} {key[:8]}": value for key, value in (report.functions or {}).items()},
+        functions={f"{names.get(key, key)} {key[:8]}": value for key, value in report.functions.items()},
         file=file if found is not None else None,
         took_s=time.perf_counter() - began,
     )
@@ -154,12 +153,17 @@ def example_of(run: Run) -> Example | None:
     return Example(Case(sample, machine, n, engine, forecast), log(run.clock_s / run.predicted_s), str(run.function))
 
 
+MEASURES: Final = ("_s", "_bytes", "_cores")
+
+
 def _record(kind: Any, row: Mapping[str, Any] | None) -> Any:
     """A `Sample` or `Machine` from a row; None when its numbers are none."""
     if not row:
         return None
     known = {one.name: row[one.name] for one in fields(kind) if one.name in row}
-    numbers = [value for name, value in known.items() if name.endswith(("_s", "_bytes", "_cores")) and value is not None]
+    numbers = [
+        value for name, value in known.items() if name.endswith(("_s", "_bytes", "_cores")) and value is not None
+    ]
     try:
         return kind(**known) if all(map(is_number, numbers)) else None
     except TypeError:
@@ -170,29 +174,116 @@ def _record(kind: Any, row: Mapping[str, Any] | None) -> Any:
 
 
 def learn(examples: Sequence[Example]) -> tuple[Pruner | None, Report]:
-    """Fit, and judge on functions that were left out. None when there is nothing to learn from."""
+    """Fit, and judge on functions that were left out. None when there is too little to learn from."""
     import numpy as np
 
-    surprises = [one for one in examples if not abs(one.residual) <= SURPRISE]
-    kept = _thinned([one for one in examples if abs(one.residual) <= SURPRISE])
-    report = Report(len(examples), len(kept), len(surprises))
+    kept = thinned([one for one in examples if abs(one.residual) <= SURPRISE])
+    report = Report(rows=len(examples), used=len(kept), surprises=sum(abs(one.residual) > SURPRISE for one in examples))
     if len(kept) < LEAST_ROWS or len({one.function for one in kept}) < LEAST_FUNCTIONS:
         return None, report
     table = np.array([features(one.case) for one in kept])
     residuals = np.array([one.residual for one in kept])
     functions = np.array([one.function for one in kept])
     engines = np.array([one.case.engine for one in kept])
-    table = _with_engines(table, engines)
     predicted = out_of_fold(table, residuals, functions)
     regions, judged = {}, []
-    for engine in sorted(set(engines)):
+    for engine in sorted(set(engines.tolist())):
         here = engines == engine
-        lost = sum(one.case.engine == engine for one in surprises)
-        verdict = judge(engine, residuals[here], predicted[here], functions[here], lost)
+        every = [one for one in examples if one.case.engine == engine]
+        strange = sum(abs(one.residual) > SURPRISE for one in every) / len(every)
+        verdict = judge(engine, residuals[here], predicted[here], functions[here], strange)
         low, high = np.quantile(residuals[here] - predicted[here], COVERED)
-        plain = table[here][:, : len(NAMES)]
-        regions[str(engine)] = Region(
-            verdict.open, tuple(plain.min(axis=0)), tuple(plain.max(axis=0)), float(low), float(high)
-        )
+        least, most = seen(table[here])
+        regions[engine] = Region(verdict.open, least, most, float(low), float(high))
         judged.append(verdict)
-    return None, report
+    by_name = {
+        str(name): (
+            int(sum(functions == name)),
+            float(np.median(abs(residuals[functions == name]))),
+            float(np.median(abs(residuals - predicted)[functions == name])),
+        )
+        for name in sorted(set(functions.tolist()))
+    }
+    found = Pruner(as_trees(grown(table, residuals)), regions, len(kept), len(by_name))
+    return found, replace(report, engines=tuple(judged), functions=by_name)
+
+
+def thinned(examples: Sequence[Example]) -> list[Example]:
+    """The newest of each function on each engine; of more than `MOST_ROWS` some that lie evenly."""
+    taken: dict[tuple[str, str], int] = {}
+    kept = []
+    for one in reversed(examples):
+        key = (one.function, one.case.engine)
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] <= PER_FUNCTION:
+            kept.append(one)
+    kept.reverse()
+    step = -(-len(kept) // MOST_ROWS)
+    return kept[:: max(1, step)]
+
+
+def seen(table: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The range of each feature, a little wider than it was seen."""
+    least, most = table.min(axis=0), table.max(axis=0)
+    wider = WIDER * (most - least)
+    return tuple((least - wider).tolist()), tuple((most + wider).tolist())
+
+
+def out_of_fold(table: Any, residuals: Any, functions: Any) -> Any:
+    """For each row what a fit says that has not seen its function."""
+    import numpy as np
+    from sklearn.model_selection import GroupKFold
+
+    predicted = np.zeros(len(residuals))
+    folds = GroupKFold(min(FOLDS, len(set(functions.tolist()))))
+    for known, unseen in folds.split(table, residuals, functions):
+        predicted[unseen] = np.clip(grown(table[known], residuals[known]).predict(table[unseen]), -MOST, MOST)
+    return predicted
+
+
+def judge(engine: str, residuals: Any, predicted: Any, functions: Any, strange: float) -> Judged:
+    """Whether an engine's gate opens: better in the median, no worse in the tail, and not by chance.
+
+    By chance: over the functions, the mean gain is at least `SURE` times its standard error.
+    """
+    import numpy as np
+
+    before, after = abs(residuals), abs(residuals - predicted)
+    names = sorted(set(functions.tolist()))
+    gains = np.array([before[functions == name].mean() - after[functions == name].mean() for name in names])
+    median = (float(np.median(before)), float(np.median(after)))
+    p90 = (float(np.quantile(before, 0.9)), float(np.quantile(after, 0.9)))
+    enough = len(before) >= LEAST_ROWS and len(names) >= LEAST_FUNCTIONS and strange <= MOST_SURPRISES
+    sure = enough and gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains))
+    better = median[1] <= BETTER * median[0] and p90[1] <= p90[0]
+    return Judged(engine, len(before), len(names), strange, median, p90, bool(sure and better))
+
+
+def grown(table: Any, residuals: Any) -> Any:
+    """The fit itself."""
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    return GradientBoostingRegressor(
+        loss="huber",
+        n_estimators=TREES,
+        max_depth=3,
+        learning_rate=0.08,
+        subsample=0.7,
+        min_samples_leaf=10,
+        max_features=0.5,
+        random_state=0,
+    ).fit(table, residuals)
+
+
+def as_trees(fitted: Any) -> Trees:
+    """A fit of scikit-learn as plain numbers."""
+    import numpy as np
+
+    trees = []
+    for one in fitted.estimators_[:, 0]:
+        tree = one.tree_
+        feature = [int(asked) if asked >= 0 else LEAF for asked in tree.feature]
+        value = (fitted.learning_rate * tree.value[:, 0, 0]).tolist()
+        left, right = tree.children_left.tolist(), tree.children_right.tolist()
+        trees.append(Tree(tuple(feature), tuple(tree.threshold.tolist()), tuple(left), tuple(right), tuple(value)))
+    return Trees(float(np.ravel(fitted.init_.constant_)[0]), tuple(trees))

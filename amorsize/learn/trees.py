@@ -6,6 +6,7 @@ a dozen candidates takes half a millisecond, which is less than it takes to impo
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -47,8 +48,9 @@ class Trees:
     base: float
     trees: tuple[Tree, ...]
 
-    def predict(self, row: Sequence[float]) -> float:
-        """The prediction for one row of features."""
+    def predict(self, values: Sequence[float]) -> float:
+        """The prediction for one row of features, which scikit-learn rounds to single precision."""
+        row = array("f", values)
         total = self.base
         for feature, threshold, left, right, value in self.trees:
             node = 0
