@@ -57,7 +57,7 @@ class Place:
         return Costs(threads=self.costs.get("threads"), processes=self.costs.get("team"), scaling=scaling)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Slice:
     """Some of a workload's items, in all the settings that were tried on them."""
 

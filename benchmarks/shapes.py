@@ -1,7 +1,12 @@
-"""A corpus of machines that nobody here owns: the simulator is the clock, the sample has seen eight items."""
+"""A corpus of machines that nobody here owns: the simulator is the clock, the sample has seen eight items.
+
+The jobs are drawn at random, the same ones for each machine: short and long items, even, spread, rising or of two
+kinds, which wait or hold the lock more or less, with small and large results.
+"""
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Iterator
 from math import ceil, sqrt
@@ -10,27 +15,44 @@ from amorsize.facts import Costs, Sample
 from amorsize.measure.sample import _spread_position
 from amorsize.model.search import choose, chunk_sizes
 from benchmarks.corpus import Cell, Place, Slice
-from benchmarks.policies import PROCESSES, THREADS, Box, Job, Setting, calibrated, carry_out, grid, jobs, sample_of
+from benchmarks.policies import PROCESSES, THREADS, Box, Job, Setting, calibrated, carry_out, grid, sample_of
 
 SHAPES = (Box(4, 1.5, "fork"), Box(4, None, "fork"), Box(16, None, "fork"), Box(64, None, "fork"))
-SHARES = (0.25, 1.0)  # of a job's items
+JOBS = 40
+WORK_S = (0.1, 0.5)  # seconds for each core
+ITEMS = (8, 20_000)
 SAMPLED = 8
 ENGINES = {("serial", False): "loop", ("processes", False): "pool", ("threads", False): "threadpool"}
 
 
 def simulated() -> Iterator[Slice]:
-    """Every job of every shape, in every setting of the grid."""
+    """Every job on every shape, in every setting of the grid."""
     for box in SHAPES:
         place = place_of(box)
-        for job in jobs(box.usable):
-            for share in SHARES:
-                yield slice_of(place, box, shortened(job, share))
+        for number in range(JOBS):
+            yield slice_of(place, box, drawn(number, box.usable))
 
 
-def shortened(job: Job, share: float) -> Job:
-    """Every so many-th item."""
-    step = round(1 / share)
-    return job._replace(item_s=job.item_s[::step], item_cpu_s=job.item_cpu_s[::step])
+def drawn(number: int, cores: float) -> Job:
+    """A job by its number; of the same kind on each machine, and longer where there are more cores."""
+    draw = random.Random(number)
+    mean_s = 10 ** draw.uniform(-4, -1.3)
+    work_s = draw.uniform(*WORK_S) * cores
+    kind = draw.choice(("even", "spread", "tail", "rising", "two kinds"))
+    waits = draw.choice((0.0, 0.0, 0.0, draw.uniform(0.1, 0.95)))
+    lock = draw.choice((1.0, 1.0, draw.uniform(0.0, 0.9)))
+    result_bytes = draw.choice((0.0, 0.0, 10 ** draw.uniform(3, 6)))
+    n = min(ITEMS[1], max(ITEMS[0], round(work_s / mean_s)))
+    weights = {
+        "even": lambda k: draw.uniform(0.95, 1.05),
+        "spread": lambda k: draw.uniform(0.3, 1.7),
+        "tail": lambda k: draw.lognormvariate(0.0, 1.0),
+        "rising": lambda k: 0.2 + 1.6 * k / n,
+        "two kinds": lambda k: 5.0 if draw.random() < 0.1 else 0.5,
+    }[kind]
+    raw = [weights(k) for k in range(n)]
+    walls = [mean_s * weight / statistics.fmean(raw) for weight in raw]
+    return Job(f"{number}: {kind}", walls, [(1 - waits) * wall for wall in walls], result_bytes, lock)
 
 
 def place_of(box: Box) -> Place:

@@ -1,7 +1,7 @@
 """Fitting the pruner: rows of history in, a `Pruner` and an honest report out. The only place that needs scikit-learn.
 
-The residual ``log(clock / forecast)`` is fitted by gradient boosting of shallow trees (Friedman 2001) with a Huber
-loss. How good that is, is judged on functions that were not in the fit (grouped cross-validation): engine by engine
+The residual ``log(clock / forecast)`` is fitted by gradient boosting of shallow trees (Friedman 2001) for the absolute
+error. How good that is, is judged on functions that were not in the fit (grouped cross-validation): engine by engine
 the gate opens where the corrected forecasts were better than the model's, by more than chance would have it.
 
 Time is bounded whatever the number of rows: `PER_FUNCTION` of each function and engine, `MOST_ROWS` in all.
@@ -25,7 +25,9 @@ from amorsize.learn.trees import LEAF, Tree, Trees, is_number
 LEAST_ROWS: Final = 30  # of an engine
 LEAST_FUNCTIONS: Final = 6  # of an engine: with fewer, functions not seen cannot be judged
 WIDER: Final = 0.1  # share of a feature's range by which a case may lie outside it
-TREES: Final = 80
+# Chosen on the corpus, functions held out (docs/why/learning.md): more or deeper trees, forests, ridge regression and
+# nearest neighbours were no better; few trees and large leaves, since what functions have in common is simple.
+TREES, RATE, LEAST_LEAF, MOST_LEAF = 50, 0.04, 5, 40
 PER_FUNCTION: Final = 40  # rows of a function on one engine: the newest
 MOST_ROWS: Final = 4_000
 FOLDS: Final = 10
@@ -148,7 +150,7 @@ def example_of(run: Run) -> Example | None:
         total_s=run.predicted_s,
         low_s=run.predicted_s,
         high_s=run.predicted_s,
-        breakdown=Breakdown(*parts) if known else Breakdown(),  # type: ignore[misc]
+        breakdown=Breakdown(**dict(zip(Breakdown.__dataclass_fields__, parts, strict=True))) if known else Breakdown(),
     )
     return Example(Case(sample, machine, n, engine, forecast), log(run.clock_s / run.predicted_s), str(run.function))
 
@@ -264,12 +266,12 @@ def grown(table: Any, residuals: Any) -> Any:
     from sklearn.ensemble import GradientBoostingRegressor
 
     return GradientBoostingRegressor(
-        loss="huber",
+        loss="absolute_error",
         n_estimators=TREES,
         max_depth=3,
-        learning_rate=0.08,
+        learning_rate=RATE,
         subsample=0.7,
-        min_samples_leaf=10,
+        min_samples_leaf=max(LEAST_LEAF, min(MOST_LEAF, len(residuals) // 60)),
         max_features=0.5,
         random_state=0,
     ).fit(table, residuals)
