@@ -32,7 +32,7 @@ from benchmarks.corpus import Cell, Slice
 from benchmarks.environment import commit, file_stem, machine_facts, versions
 from benchmarks.results_files import FOLDER, free_path, write
 
-NOBODY = Pruner(trees=None, regions={})  # type: ignore[arg-type]
+NOBODY = Pruner({})
 OPTIMIZE = ("loop", "pool", "threadpool")
 IMAGES = Path(__file__).parent.parent / "docs" / "why" / "img"
 

@@ -10,7 +10,7 @@ from amorsize.learn.features import NAMES, Case, engine_of
 from amorsize.learn.fitting import Example
 from amorsize.learn.history import Run
 from amorsize.learn.pruner import Pruner, Region
-from amorsize.learn.trees import LEAF, Tree, Trees
+from amorsize.learn.trees import Trees
 from amorsize.testing import a_machine
 
 HERE = a_machine(2)
@@ -37,16 +37,15 @@ def case(one, sample=WORK, n=1000):
 
 def fit_of(residuals, *, is_open=True, reach=1e9):
     """A pruner that says the same of each candidate of an engine; ``reach`` of its ranges."""
-    trees = []
-    for engine, residual in residuals.items():
-        at = NAMES.index(engine)
-        trees.append(Tree((at, LEAF, LEAF), (0.5, 0.0, 0.0), (1, LEAF, LEAF), (2, LEAF, LEAF), (0.0, 0.0, residual)))
     width = len(NAMES)
-    region = Region(is_open, (-reach,) * width, (reach,) * width, -0.1, 0.1)
-    return Pruner(Trees(0.0, tuple(trees)), dict.fromkeys(residuals, region), 100, 10)
+    regions = {
+        engine: Region(is_open, Trees(residual, ()), (-reach,) * width, (reach,) * width, -0.1, 0.1)
+        for engine, residual in residuals.items()
+    }
+    return Pruner(regions, 100, 10)
 
 
-def examples(functions=12, each=12, *, truth=lambda one: 0.5 * (one.forecast.workers > 2), noise=0.03, seed=0):
+def examples(functions=12, each=12, *, truth=lambda one: 0.6 if one.forecast.workers > 2 else -0.4, noise=0.03, seed=0):
     """Cases of several functions on pools, and residuals that follow a rule."""
     draw = random.Random(seed)
     found = []

@@ -13,7 +13,7 @@ from amorsize.facts import Forecast, Machine, Sample
 from amorsize.model.cost import cpu_per_item
 
 ENGINES: Final = ("loop", "pool", "threadpool", "team", "threads", "executor")
-"""What can run a map. A ``Pool`` and amorsize's own workers err in different ways, so each is learned for itself."""
+"""What can run a map. A ``Pool`` and amorsize's own workers err in different ways, so each has a fit of its own."""
 
 LEAST: Final = 1e-9  # seconds, or whatever a logarithm is taken of
 MEGABYTE: Final = 1e6
@@ -65,7 +65,7 @@ def features(case: Case) -> tuple[float, ...]:
     >>> named["start_share"], named["workers_per_core"], named["waits"]
     (0.2, 0.693..., 1.0)
     """
-    sample, machine, n, engine, one = case
+    sample, machine, n, _, one = case
     item_s = max(sample.item_s, LEAST)
     total_s, parts = max(one.total_s, LEAST), one.breakdown
     workers = max(1, one.workers)
@@ -100,7 +100,6 @@ def features(case: Case) -> tuple[float, ...]:
         log(max(machine.usable_cores, LEAST)),
         machine.usable_cores / max(1, machine.logical_cores),
         float(one.start_method in (None, "fork")),
-        *(float(engine == each) for each in ENGINES),
     )
     return tuple(float(value) for value in values)
 
@@ -111,6 +110,6 @@ NAMES: Final = (
     "item_s", "cpu_share", "waits", "variation", "longest", "last", "n_items", "sampled", "sample_error", "total_s",
     "workers_per_core", "chunk_s", "chunks_per_worker", "start_share", "transfer_share", "dispatch_share", "tail_share",
     "gil_held", "own_threads", "moved_rate", "result_rate", "touched_rate", "growth", "first_call", "busy", "cores",
-    "quota_share", "forks", *ENGINES,
+    "quota_share", "forks",
 )  # fmt: skip
 """What each number is; a fit that knows others is not used."""

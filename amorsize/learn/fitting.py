@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import isfinite, log
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Breakdown, Forecast, Machine, Sample
@@ -24,10 +25,11 @@ from amorsize.learn.trees import LEAF, Tree, Trees, is_number
 
 LEAST_ROWS: Final = 30  # of an engine
 LEAST_FUNCTIONS: Final = 6  # of an engine: with fewer, functions not seen cannot be judged
-WIDER: Final = 0.1  # share of a feature's range by which a case may lie outside it
-# Chosen on the corpus, functions held out (docs/why/learning.md): more or deeper trees, forests, ridge regression and
-# nearest neighbours were no better; few trees and large leaves, since what functions have in common is simple.
-TREES, RATE, LEAST_LEAF, MOST_LEAF = 50, 0.04, 5, 40
+WIDER: Final = 0.25  # share of a feature's range by which a case may lie outside it
+# Chosen on the corpus, functions held out (docs/why/learning.md): more or deeper trees, forests, ridge regression,
+# nearest neighbours and one fit for all engines were no better. What functions have in common is simple.
+TREES, RATE, LEAST_LEAF, MOST_LEAF = 30, 0.04, 5, 30
+MOST_READ: Final = 20_000  # rows, the newest: 1 s, and 200 MB for a moment
 PER_FUNCTION: Final = 40  # rows of a function on one engine: the newest
 MOST_ROWS: Final = 4_000
 FOLDS: Final = 10
@@ -111,7 +113,7 @@ def fit_history(history: History | None = None) -> Report:
     """What `amorsize.learn.pruner.fit` does."""
     began = time.perf_counter()
     history = History() if history is None else history
-    runs = history.runs()
+    runs = history.runs(limit=MOST_READ)
     names = {str(run.function): run.name or str(run.function)[:12] for run in runs}
     examples = [example for example in map(example_of, runs) if example is not None]
     found, report = learn(examples)
@@ -120,7 +122,7 @@ def fit_history(history: History | None = None) -> Report:
         pruner.keep(file, found)
     return replace(
         report,
-        rows=len(runs),
+        rows=len(history),
         functions={f"{names.get(key, key)} {key[:8]}": value for key, value in report.functions.items()},
         file=file if found is not None else None,
         took_s=time.perf_counter() - began,
@@ -140,8 +142,6 @@ def example_of(run: Run) -> Example | None:
         return None
     if not run.predicted_s or not min(run.predicted_s, run.clock_s) > BRIEF_S or not isfinite(run.clock_s):
         return None
-    parts = run.extra.get("parts")
-    known = isinstance(parts, list) and len(parts) == len(fields(Breakdown)) and all(map(is_number, parts))
     forecast = Forecast(
         backend=run.backend,  # type: ignore[arg-type]
         workers=run.n_jobs,
@@ -150,9 +150,17 @@ def example_of(run: Run) -> Example | None:
         total_s=run.predicted_s,
         low_s=run.predicted_s,
         high_s=run.predicted_s,
-        breakdown=Breakdown(**dict(zip(Breakdown.__dataclass_fields__, parts, strict=True))) if known else Breakdown(),
+        breakdown=_breakdown(run.extra.get("parts")),
     )
     return Example(Case(sample, machine, n, engine, forecast), log(run.clock_s / run.predicted_s), str(run.function))
+
+
+def _breakdown(parts: object) -> Breakdown:
+    """Where the forecast seconds went; nowhere, if the row does not say."""
+    names = Breakdown.__dataclass_fields__
+    if not isinstance(parts, list) or len(parts) != len(names) or not all(map(is_number, parts)):
+        return Breakdown()
+    return Breakdown(**dict(zip(names, parts, strict=True)))
 
 
 MEASURES: Final = ("_s", "_bytes", "_cores")
@@ -181,33 +189,37 @@ def learn(examples: Sequence[Example]) -> tuple[Pruner | None, Report]:
 
     kept = thinned([one for one in examples if abs(one.residual) <= SURPRISE])
     report = Report(rows=len(examples), used=len(kept), surprises=sum(abs(one.residual) > SURPRISE for one in examples))
-    if len(kept) < LEAST_ROWS or len({one.function for one in kept}) < LEAST_FUNCTIONS:
-        return None, report
-    table = np.array([features(one.case) for one in kept])
-    residuals = np.array([one.residual for one in kept])
-    functions = np.array([one.function for one in kept])
-    engines = np.array([one.case.engine for one in kept])
-    predicted = out_of_fold(table, residuals, functions)
-    regions, judged = {}, []
-    for engine in sorted(set(engines.tolist())):
-        here = engines == engine
-        every = [one for one in examples if one.case.engine == engine]
-        strange = sum(abs(one.residual) > SURPRISE for one in every) / len(every)
-        verdict = judge(engine, residuals[here], predicted[here], functions[here], strange)
-        low, high = np.quantile(residuals[here] - predicted[here], COVERED)
-        least, most = seen(table[here])
-        regions[engine] = Region(verdict.open, least, most, float(low), float(high))
+    regions: dict[str, Region] = {}
+    judged: list[Judged] = []
+    errors: dict[str, list[tuple[float, float]]] = {}
+    for engine in ENGINES:
+        here = [one for one in kept if one.case.engine == engine]
+        if len(here) < LEAST_ROWS or len({one.function for one in here}) < LEAST_FUNCTIONS:
+            continue
+        table = np.array([features(one.case) for one in here])
+        residuals = np.array([one.residual for one in here])
+        functions = np.array([one.function for one in here])
+        left = residuals - out_of_fold(table, residuals, functions)
+        verdict = judge(engine, residuals, left, functions, strange(examples, engine))
+        low, high = np.quantile(left, COVERED)
+        regions[engine] = Region(verdict.open, as_trees(grown(table, residuals)), *seen(table), float(low), float(high))
         judged.append(verdict)
-    by_name = {
-        str(name): (
-            int(sum(functions == name)),
-            float(np.median(abs(residuals[functions == name]))),
-            float(np.median(abs(residuals - predicted)[functions == name])),
-        )
-        for name in sorted(set(functions.tolist()))
-    }
-    found = Pruner(as_trees(grown(table, residuals)), regions, len(kept), len(by_name))
-    return found, replace(report, engines=tuple(judged), functions=by_name)
+        for name, before, after in zip(functions.tolist(), residuals, left, strict=True):
+            errors.setdefault(name, []).append((abs(before), abs(after if verdict.open else before)))
+    by_name = {name: _medians(pairs) for name, pairs in sorted(errors.items())}
+    report = replace(report, engines=tuple(judged), functions=by_name)
+    return (Pruner(regions, len(kept), len(by_name)) if regions else None), report
+
+
+def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[int, float, float]:
+    before, after = zip(*pairs, strict=True)
+    return len(pairs), float(median(before)), float(median(after))
+
+
+def strange(examples: Sequence[Example], engine: str) -> float:
+    """The share of surprises among an engine's rows."""
+    here = [abs(one.residual) > SURPRISE for one in examples if one.case.engine == engine]
+    return sum(here) / len(here)
 
 
 def thinned(examples: Sequence[Example]) -> list[Example]:
@@ -243,22 +255,23 @@ def out_of_fold(table: Any, residuals: Any, functions: Any) -> Any:
     return predicted
 
 
-def judge(engine: str, residuals: Any, predicted: Any, functions: Any, strange: float) -> Judged:
+def judge(engine: str, residuals: Any, left: Any, functions: Any, strange: float) -> Judged:
     """Whether an engine's gate opens: better in the median, no worse in the tail, and not by chance.
+
+    ``left`` is what a fit that has not seen a row's function leaves of its residual.
 
     By chance: over the functions, the mean gain is at least `SURE` times its standard error.
     """
     import numpy as np
 
-    before, after = abs(residuals), abs(residuals - predicted)
+    before, after = abs(residuals), abs(left)
     names = sorted(set(functions.tolist()))
     gains = np.array([before[functions == name].mean() - after[functions == name].mean() for name in names])
-    median = (float(np.median(before)), float(np.median(after)))
+    middle = (float(np.median(before)), float(np.median(after)))
     p90 = (float(np.quantile(before, 0.9)), float(np.quantile(after, 0.9)))
-    enough = len(before) >= LEAST_ROWS and len(names) >= LEAST_FUNCTIONS and strange <= MOST_SURPRISES
-    sure = enough and gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains))
-    better = median[1] <= BETTER * median[0] and p90[1] <= p90[0]
-    return Judged(engine, len(before), len(names), strange, median, p90, bool(sure and better))
+    sure = strange <= MOST_SURPRISES and gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains))
+    better = middle[1] <= BETTER * middle[0] and p90[1] <= p90[0]
+    return Judged(engine, len(before), len(names), strange, middle, p90, bool(sure and better))
 
 
 def grown(table: Any, residuals: Any) -> Any:
@@ -271,7 +284,7 @@ def grown(table: Any, residuals: Any) -> Any:
         max_depth=3,
         learning_rate=RATE,
         subsample=0.7,
-        min_samples_leaf=max(LEAST_LEAF, min(MOST_LEAF, len(residuals) // 60)),
+        min_samples_leaf=max(LEAST_LEAF, min(MOST_LEAF, len(residuals) // 20)),
         max_features=0.5,
         random_state=0,
     ).fit(table, residuals)

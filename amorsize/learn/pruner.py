@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 SUFFIX: Final = ".fit.json"  # beside the history
 MOST: Final = log(3.0)  # no forecast is corrected by more than a factor of three
-WILD: Final = 1.3  # times the forecast of the model's own choice: no candidate beyond it is preferred
-GAIN: Final = 0.05  # another candidate must promise so much less time than the model's: clocks differ by that
+WILD: Final = 1.15  # times the forecast of the model's own choice: no candidate beyond it is preferred. On the corpus
+# (docs/why/learning.md) 1.05 to 1.3 come to the same, and at 2 a workload loses 19 %.
+GAIN: Final = (
+    0.03  # another candidate must promise so much less time than the model's: at 0.01 a workload loses 4 %, at
+)
+# 0.03 none loses anything, and at 0.05 next to nothing is gained
 LOOP_GAIN: Final = 0.1  # and so much, where the model says that a plain loop is best (`amorsize.model.search.MARGIN`)
 
 
@@ -47,6 +51,8 @@ class Region(NamedTuple):
     ----------
     open : bool
         Whether it may speak.
+    trees : Trees
+        Predict the residual.
     least, most : tuple of float
         The range of each feature that it has seen.
     low, high : float
@@ -54,6 +60,7 @@ class Region(NamedTuple):
     """
 
     open: bool
+    trees: Trees
     least: tuple[float, ...]
     most: tuple[float, ...]
     low: float
@@ -74,15 +81,12 @@ class Pruner:
 
     Attributes
     ----------
-    trees : Trees
-        Predict the residual.
     regions : Mapping of str to Region
         By engine.
     runs, functions : int
         What it rests on.
     """
 
-    trees: Trees
     regions: Mapping[str, Region]
     runs: int = 0
     functions: int = 0
@@ -95,7 +99,7 @@ class Pruner:
         row = features(case)
         if any(not low <= value <= high for low, value, high in zip(region.least, row, region.most, strict=True)):
             return None
-        return max(-MOST, min(MOST, self.trees.predict(row)))
+        return max(-MOST, min(MOST, region.trees.predict(row)))
 
     def correct(self, case: Case) -> Forecast:
         """The forecast, corrected; the very same object where history has nothing to say."""
@@ -139,8 +143,7 @@ class Pruner:
         return {
             "format": FORMAT,
             "features": list(NAMES),
-            "trees": self.trees.to_dict(),
-            "regions": {name: [one.open, list(one.least), list(one.most), one.low, one.high]
+            "regions": {name: [one.trees.to_dict() if part is one.trees else part for part in one]
                         for name, one in self.regions.items()},
             "runs": self.runs,
             "functions": self.functions,
@@ -151,16 +154,15 @@ class Pruner:
         """Read what `to_dict` wrote; None when anything about it is wrong, or it knows other features."""
         if not isinstance(row, Mapping) or row.get("format") != FORMAT or row.get("features") != list(NAMES):
             return None
-        trees = Trees.from_dict(row.get("trees"), len(NAMES))
         listed = row.get("regions")
-        if trees is None or not isinstance(listed, Mapping):
+        if not isinstance(listed, Mapping):
             return None
         regions = {str(name): _region(one) for name, one in listed.items()}
         known = {name: one for name, one in regions.items() if one is not None}
-        counts = [row.get("runs"), row.get("functions")]
-        if len(known) < len(regions) or not all(isinstance(count, int) for count in counts):
+        runs, functions = row.get("runs"), row.get("functions")
+        if len(known) < len(regions) or not isinstance(runs, int) or not isinstance(functions, int):
             return None
-        return cls(trees, known, *counts)
+        return cls(known, runs, functions)
 
 
 def corrected(one: Forecast, residual: float, low: float, high: float) -> Forecast:
@@ -180,14 +182,15 @@ def corrected(one: Forecast, residual: float, low: float, high: float) -> Foreca
 def _region(row: object) -> Region | None:
     if not isinstance(row, list) or len(row) != len(Region._fields):
         return None
-    is_open, least, most, low, high = row
-    if not isinstance(is_open, bool) or not all(isinstance(part, list) for part in (least, most)):
+    is_open, grown, least, most, low, high = row
+    trees = Trees.from_dict(grown, len(NAMES))
+    if trees is None or not isinstance(is_open, bool) or not all(isinstance(part, list) for part in (least, most)):
         return None
     if len(least) != len(NAMES) or len(most) != len(NAMES):
         return None
     if not all(is_number(one) for one in (*least, *most, low, high)) or not -9 <= low <= high <= 9:
         return None
-    return Region(is_open, tuple(map(float, least)), tuple(map(float, most)), float(low), float(high))
+    return Region(is_open, trees, tuple(map(float, least)), tuple(map(float, most)), float(low), float(high))
 
 
 # -- where it is kept ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 MOST_TREES: Final = 500
 MOST_NODES: Final = 1_000  # of a tree
@@ -105,6 +105,6 @@ def _tree(row: object, n_features: int) -> Tree | None:
     return Tree(tuple(feature), tuple(map(float, threshold)), tuple(left), tuple(right), tuple(map(float, value)))
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number; ``True`` is none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

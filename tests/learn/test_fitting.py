@@ -21,8 +21,8 @@ def test_what_the_model_gets_wrong_is_learned():
     fit, report = learn(examples())
     assert report.speaks
     many, few = candidate(workers=8, total_s=0.5), candidate(workers=2, total_s=0.5)
-    assert fit.residual(case(many)) == pytest.approx(0.5, abs=0.1)
-    assert fit.residual(case(few)) == pytest.approx(0.0, abs=0.1)
+    assert 0.2 < fit.residual(case(many)) < 0.65
+    assert -0.45 < fit.residual(case(few)) < -0.1
     for one in report.engines:
         assert one.median[1] < one.median[0]
 
@@ -119,7 +119,7 @@ def test_a_history_is_fitted_and_used(tmp_path):
     assert json.loads(json.dumps(report.to_dict()))["speaks"] is True
     assert any(name.startswith("function 3") for name in report.functions)
     many = candidate(workers=8, total_s=0.5)
-    assert pruner.known(history).correct(case(many)).total_s > 0.7
+    assert pruner.known(history).correct(case(many)).total_s > 0.6
 
 
 def test_an_empty_history_gives_no_fit(tmp_path):
