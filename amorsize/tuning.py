@@ -14,6 +14,8 @@ from amorsize import trials
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.here import resolve_start_method
+from amorsize.learn.history import History
+from amorsize.learn.memory import shape_of
 from amorsize.measure.memory import forked_bytes
 from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
 from amorsize.model.halving import Halving, cut, shortlist
@@ -145,6 +147,7 @@ class Contest:
 
     def __init__(self, request: Request, field: Field, clock: Clock) -> None:
         self.request, self.field, self.clock = request, field, clock
+        self.history = History() if request.history is None else request.history
         self.halving = Halving(len(field.candidates), field.n, lambda who, items: field.expect(who, items).total_s)
         self.trials: list[Trial] = []
 
@@ -174,6 +177,7 @@ class Contest:
             field.native_threads(one),
         )
         took_s = trials.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
+        self._record(one, items, took_s)
         self.trials.append(
             Trial(
                 backend=whole.backend,
@@ -185,6 +189,29 @@ class Contest:
                 total_s=self.halving.saw(who, took_s),
                 rung=rung,
             )
+        )
+
+    def _record(self, one: Forecast, items: Sequence[Any], took_s: float) -> None:
+        """Leave a row of the trial."""
+        if not self.history.is_on:
+            return
+        self.history.record(
+            {
+                "function": self.request.func,
+                "source": "tune",
+                "shape": shape_of(items),
+                "n_items": len(items),
+                "backend": one.backend,
+                "n_jobs": one.workers,
+                "chunksize": one.chunksize,
+                "start_method": one.start_method,
+                "predicted_s": one.total_s,
+                "predicted_interval_s": (one.low_s, one.high_s),
+                "serial_s": self.field.sample.item_s * len(items),
+                "clock_s": took_s,
+                "sample": self.field.sample,
+                "machine": self.field.machine,
+            }
         )
 
     # -- what comes of it ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from amorsize import store
-from amorsize.learn import history
+from amorsize.learn import history, waiting
 from amorsize.learn.fingerprint import fingerprint
 from amorsize.learn.history import History, Run
 
@@ -26,8 +26,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.fixture(autouse=True)
 def _no_rows_left():
     yield
-    history._buffers.clear()
-    history._failing.clear()
+    waiting._buffers.clear()
+    waiting._failing.clear()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class TestRun:
 
     @pytest.mark.parametrize("junk", [None, "many", [], {}, object(), True])
     def test_nonsense_has_its_default(self, junk):
-        sound = {"function", "name", "backend", "start_method", "outcome"} if isinstance(junk, str) else set()
+        sound = {"function", "name", "source", "backend", "start_method", "outcome"} if isinstance(junk, str) else set()
         sound |= {"sample", "machine", "extra"} if junk == {} else set()
         names = [name for name in Run.__dataclass_fields__ if name not in sound]
         assert Run.from_dict(dict.fromkeys(names, junk)) == Run()
@@ -197,7 +197,7 @@ class TestRecording:
         assert History(path).runs() == []
 
     def test_many_rows_are_written_before_the_end(self, path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 10)
         for n_items in range(25):
             History(path).record({"n_items": n_items})
         assert [row["n_items"] for row in on_disk(path)] == list(range(20))
@@ -205,8 +205,8 @@ class TestRecording:
         assert len(on_disk(path)) == 25
 
     def test_threads_lose_nothing(self, path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 50)
-        monkeypatch.setattr(history, "HASTE_S", store.PATIENCE_S)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 50)
+        monkeypatch.setattr(waiting, "HASTE_S", store.PATIENCE_S)
 
         def record(me: int) -> None:
             for at in range(100):
@@ -241,7 +241,7 @@ class TestEnvironment:
             kept.record(FULL)
             assert kept.flush()
             assert (kept.runs(), len(kept)) == ([], 0)
-        assert history._buffers == {}
+        assert waiting._buffers == {}
         assert list(tmp_path.iterdir()) == []
 
     def test_own_file_is_ruled_by_nobody(self, monkeypatch, path):
@@ -270,8 +270,8 @@ class TestSickFiles:
         assert len(on_disk(tmp_path / "file" / "history.sqlite")) == 6
 
     def test_what_waits_is_bounded(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 10)
-        monkeypatch.setattr(history, "KEPT_ROWS", 30)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(waiting, "KEPT_ROWS", 30)
         kept = History(tmp_path)  # a folder: no file can be made there
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -280,7 +280,7 @@ class TestSickFiles:
         assert [run.n_items for run in kept.runs()] == list(range(70, 100))
 
     def test_recording_never_raises(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 1)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             History(tmp_path / "x" / "\udcff" / ("y" * 300)).record(FULL)
