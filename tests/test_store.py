@@ -268,13 +268,13 @@ class TestAtOnce:
             kept.extend(Store(path).add_runs([{"at_s": at, "function": str(me)}]) for at in range(3))
 
         kept: list[bool] = []
-        threads = [threading.Thread(target=write, args=(me,)) for me in range(50)]
+        threads = [threading.Thread(target=write, args=(me,)) for me in range(100)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert kept == [True] * 150
-        assert Store(path).count() == 150
+        assert kept == [True] * 300
+        assert Store(path).count() == 300
 
     @needs_flock
     def test_a_broken_file_is_moved_once(self, path):

@@ -87,7 +87,7 @@ def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Know
     >>> rows = [Run(shape=shape, n_items=100, clock_s=seconds, at_s=9.0) for seconds in (1.0, 1.2, 1.1)]
     >>> round(known(rows, shape, 100, now_s=10.0).sample.item_s, 6)
     0.011
-    >>> known([Run(shape=shape, n_items=100, clock_s=5.0, at_s=9.0), *rows], shape, 100, now_s=10.0)
+    >>> known([Run(shape=shape, n_items=100, clock_s=5.0, at_s=9.0), rows[0]], shape, 100, now_s=10.0)
     """
     found: list[tuple[Run, Sample]] = []
     for run in runs:

@@ -43,14 +43,14 @@ class TestAgreement:
         assert found.sample.error_s == pytest.approx(0.1e-3)
         assert (found.runs, found.sample.n_sampled, found.weighed, found.sent) == (3, 15, True, True)
 
-    @pytest.mark.parametrize("factor", [100.0, 1.01 * AGREE, 0.01])
+    @pytest.mark.parametrize("factor", [100.0, 5.0, 0.01])
     def test_one_of_four_may_be_off(self, factor):
         off = row(1e-3 * factor)
         for at in range(4):
             assert ask([*AGREEING[:at], off, *AGREEING[at:]]).sample.item_s == pytest.approx(1e-3)
         assert ask([off, *AGREEING[:2]]) is None
         assert ask([off, row(1.2e-3 * factor), *AGREEING]) is None
-        assert ask([AGREEING[0], row(1e-3 * max(factor, 1 / factor))]) is None or 1 / 4 < factor < 4
+        assert ask([AGREEING[0], off]) is None
 
     def test_what_is_over_in_no_time_needs_no_agreement(self):
         assert ask([row(1e-6), row(9e-6)]).runs == 2
