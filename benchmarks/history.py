@@ -201,5 +201,7 @@ def main() -> None:
     print(path)
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # by its own name, which is part of the functions' fingerprints
+    from benchmarks import history
+
+    history.main()

@@ -243,6 +243,30 @@ class TestLoopsUnderWatch:
         with plan.pool() as pool:
             assert pool.map(func, plan.data) == [x * x for x in DATA]
 
+    @pytest.mark.parametrize("backend", ["threads", "processes"])
+    @pytest.mark.parametrize("told_s", [1e-4, 3e-3])
+    def test_pools_too(self, path, backend, told_s):
+        data = DATA * 3
+        func = partial(ef.nap, seconds=told_s if told_s > 1e-3 else 100 * told_s)
+        write(func, data, told_s)
+        plan = amorsize.optimize(func, data, backend=backend, max_workers=2)
+        assert (plan.backend, plan.known_runs) == (backend, 3)
+        with plan.pool() as pool:
+            assert pool.map(func, plan.data) == [x * x for x in data]
+        (row,) = History().runs(source="optimize")
+        assert row.n_items == len(data)
+        assert told_s > 1e-3 or row.extra["surprise"] is True
+
+    def test_what_an_item_raises_in_a_pool_under_watch(self, path):
+        func = partial(ef.nap, seconds=1e-3)
+        data = list(DATA)
+        write(func, data, 1e-3)
+        plan = amorsize.optimize(func, data, backend="threads", max_workers=2)
+        data[40] = "bad"
+        with pytest.raises(TypeError), plan.pool() as pool:
+            pool.map(func, plan.data)
+        assert History().runs(source="optimize") == []
+
     def test_a_closed_pool_runs_nothing(self, path):
         plan = self.surprising(ef.square)
         pool = plan.pool()

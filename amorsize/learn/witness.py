@@ -4,9 +4,9 @@ Seconds are those of opening the pool, of the map, and of leaving: what a user d
 what can be compared with the forecast leaves a row: exactly one ``map`` of the plan's function over the plan's data, in
 the plan's chunks, in a ``with`` block that ended well.
 
-A plan that comes from history has seen no item of this data. Where it is a plain loop, the loop looks at the clock: as
-soon as items take much longer than promised, what is left goes to whoever can run it in another way (`Finish`). A real
-pool cannot be turned into another one; there the clock tells when it has ended.
+A plan that comes from history has seen no item of this data. So its map is held against it from the first chunks on
+(`amorsize.learn.watching`), and as soon as items take much longer than promised, what is left goes to whoever can run
+it in another way (`Finish`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from amorsize.learn.history import History
-from amorsize.learn.known import SURPRISED, SURPRISED_S, surprised
+from amorsize.learn.known import surprised
 from amorsize.learn.memory import Shape, shape_of
+from amorsize.learn.watching import WORTH_IT, Promise, loop_while, pool_while
 
 if TYPE_CHECKING:
     from amorsize.plans import Plan
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 Finish = Callable[[list[Any]], list[Any]]
 """Given the results of the first items of the data, runs the others: all results."""
-
-LOOK_S: Final = 1e-3  # of items between two looks at the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +91,36 @@ class Watch:
         self.spoilt = self.spoilt or theirs or chunksize not in (None, self.plan.chunksize)
         self.began = perf_counter()
 
-    def run(self, run: Callable[..., list[Any]], func: Any, data: Any, chunksize: int | None) -> list[Any]:
-        """Carry it out by the pool's own map; a loop that was promised to be short stays under watch."""
-        plan = self.plan
-        told = plan.known_runs and plan.backend == "serial" and plan.sample is not None
-        if not told or self.spoilt or not sequence(data):
+    def run(
+        self, run: Callable[..., list[Any]], start: Callable[..., Promise], func: Any, data: Any, chunksize: int | None
+    ) -> list[Any]:
+        """Carry it out by the pool's own map, or, where nobody has looked at an item yet, under watch."""
+        if not self.plan.known_runs or self.spoilt or not sequence(data):
             return run(func, data, chunksize)
-        assert plan.sample is not None
         results = run(func, (), None)  # raises if the pool is closed
-        if not loop_while(func, data, results, plan.sample.item_s):
+        if not self._watched(start, func, data, results):
             self.surprised = True
             return self.witness.finish(results)
         return results
+
+    def _watched(self, start: Callable[..., Promise], func: Any, data: Any, results: list[Any]) -> bool:
+        plan = self.plan
+        item_s = plan.sample.item_s if plan.sample is not None else 0.0
+        if plan.backend == "serial":
+            return loop_while(func, data, results, item_s)
+        if len(data) < WORTH_IT * plan.n_jobs or plan.predicted_s is None:
+            results.extend(start(func, data, plan.chunksize).get())
+            return True
+        return pool_while(
+            lambda items, chunksize: start(func, items, chunksize),
+            data,
+            results,
+            workers=plan.n_jobs,
+            chunksize=plan.chunksize,
+            item_s=item_s,
+            total_s=plan.predicted_s,
+            start_s=plan.breakdown.start_s,
+        )
 
     def mapped(self, results: list[Any]) -> None:
         """It has ended well."""
@@ -151,25 +168,6 @@ class Watch:
             if off or self.surprised:
                 row["surprise"] = True
         return row
-
-
-def loop_while(func: Callable[[Any], Any], data: Any, results: list[Any], item_s: float) -> bool:
-    """Append the results of the items, as long as an item takes about ``item_s``; whether that held to the end.
-
-    Examples
-    --------
-    >>> results = []
-    >>> loop_while(abs, [-1, 2, -3], results, item_s=1.0), results
-    (True, [1, 2, 3])
-    """
-    began, step = perf_counter(), 1
-    while (at := len(results)) < len(data):
-        results.extend(map(func, data[at : at + step]))
-        spent_s, done = perf_counter() - began, len(results)
-        if done < len(data) and spent_s > SURPRISED_S + SURPRISED * item_s * done:
-            return False
-        step = max(1, min(2 * step, int(LOOK_S * done / max(spent_s, 1e-9))))
-    return True
 
 
 def sequence(data: Iterable[Any]) -> bool:

@@ -49,9 +49,9 @@ class Watch(Protocol):
         """A map begins."""
 
     def run(
-        self, run: Callable[[Any, Any, int | None], list[Any]], func: Any, data: Any, chunks: int | None
+        self, run: Callable[..., list[Any]], start: Callable[..., Any], func: Any, data: Any, chunksize: int | None
     ) -> list[Any]:
-        """Carry it out by ``run``, the pool's own map."""
+        """Carry it out by ``run``, the pool's own map, or by ``start``, its ``map_async``."""
 
     def mapped(self, results: list[Any]) -> None:
         """It has ended well."""
@@ -250,7 +250,7 @@ def _watched(kind: Any, watch: Watch) -> Any:
     class Watched(kind):  # type: ignore[misc]
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
             watch.mapping(func, iterable, chunksize)
-            results = watch.run(super().map, func, iterable, chunksize)
+            results = watch.run(super().map, super().map_async, func, iterable, chunksize)
             watch.mapped(results)
             return results
 
