@@ -117,6 +117,15 @@ class Store:
             return 0
         return self._do(lambda link: tables.forget(link, function, before_s), write=True)
 
+    def stamp(self) -> tuple[int, ...]:
+        """Numbers that are others as soon as somebody has written to the file; none where there is no file."""
+        found: list[int] = []
+        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
+            with suppress(OSError):
+                status = os.stat(name)
+                found += (status.st_ino, status.st_size, status.st_mtime_ns)
+        return tuple(found)
+
     def size_bytes(self) -> int:
         """What the file takes on disk, with its log."""
         found = 0

@@ -11,9 +11,9 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple
 
 from amorsize import place as place_of
@@ -74,13 +74,15 @@ def flush(place: str | None = None, *, patience_s: float = store.PATIENCE_S) -> 
     return kept
 
 
-class Entry(NamedTuple):
+@dataclass(slots=True)
+class Entry:
     """A recorded run that waits. ``function`` is a plain function, a fingerprint, or an outline made in time."""
 
     run: Run | Mapping[str, Any]
     function: object
     name: str
     at_s: float
+    read: Run | None = None  # how it will be read from the file, once somebody has asked
 
     @classmethod
     def of(cls, run: Run | Mapping[str, Any]) -> Entry:
@@ -117,12 +119,18 @@ class Entry(NamedTuple):
         except Exception:  # noqa: BLE001  (one row must not hold up the others)
             return None
 
-    def is_of(self, func: Callable[..., object], key: object) -> bool:
-        """Whether it is a run of that function, whose `key_of` is ``key``."""
+    def as_read(self) -> Run | None:
+        """The run as it will be read from the file; None for one that makes no sense."""
+        if self.read is None and (packed := self.packed()) is not None:
+            self.read = unpack(packed)
+        return self.read
+
+    def is_of(self, func: Callable[..., object], text: str | None) -> bool:
+        """Whether it is a run of that function; ``text`` is its outline, unless it is bare code."""
         function = self.function
-        if isinstance(function, _Outlined):
-            return isinstance(key, str) and digest(function.text) == key
-        return function is func or (callable(function) and key_of(function) == key)
+        if text is not None or isinstance(function, _Outlined):
+            return isinstance(function, _Outlined) and function.text == text
+        return function is func or (callable(function) and key_of(function) == key_of(func))
 
 
 class _Outlined(NamedTuple):
@@ -140,16 +148,12 @@ def waiting(place: str) -> deque[Entry]:
     return _buffers.get(place, deque()) if _state["pid"] == os.getpid() else deque()
 
 
-def waiting_runs(place: str, func: Callable[..., object] | None = None, limit: int | None = None) -> list[Run]:
-    """The newest ``limit`` of these rows (of that function), oldest first, as they will be read from the file."""
-    key = None if func is None else key_of(func)
-    found: list[Run] = []
+def waiting_runs(place: str, func: Callable[..., object] | None = None) -> Iterator[Run]:
+    """These rows (of that function), newest first, as they will be read from the file."""
+    text = None if func is None or keeps_nothing(func) else outline(func)
     for entry in reversed(list(waiting(place))):
-        if limit is not None and len(found) >= limit:
-            break
-        if (func is None or entry.is_of(func, key)) and (packed := entry.packed()) is not None:
-            found.append(unpack(packed))
-    return found[::-1]
+        if (func is None or entry.is_of(func, text)) and (run := entry.as_read()) is not None:
+            yield run
 
 
 def _buffer(place: str) -> deque[Entry]:

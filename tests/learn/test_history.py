@@ -423,6 +423,21 @@ class TestSources:
         assert list(kept.recall(len, mark, 10)) == []
         assert list(History("off").recall(one, mark, 10)) == []
 
+    def test_what_others_write_meanwhile_is_seen(self, path):
+        kept, here = History(path), {"system": "Linux"}
+        mark = Run(machine=here).machine_digest
+        assert mark is not None
+        for at in range(3):
+            other = (
+                "import sys; from amorsize.learn.history import History, Run\n"
+                "History(sys.argv[1]).record(Run(function='f', n_items=int(sys.argv[2]), machine={'system': 'Linux'}))"
+            )
+            run_python(other.replace("'f'", repr(fingerprint(one))), path, at)
+            assert [run.n_items for run in kept.recall(one, mark, 10)] == list(range(at, -1, -1))
+            assert list(kept.recall(one, mark, 10)) == list(kept.recall(one, mark, 10))
+        path.unlink()
+        assert list(kept.recall(one, mark, 10)) == []
+
 
 class TestMachines:
     def test_what_changes_all_the_time_is_not_kept(self, path):
