@@ -220,22 +220,26 @@ class History:
         return place_of.setting() if self._place is None else self._place
 
 
-_recent: OrderedDict[tuple[object, ...], tuple[tuple[int, ...], list[Run]]] = OrderedDict()
+_recent: OrderedDict[tuple[object, ...], tuple[tuple[int, ...], list[Run | dict[str, Any]]]] = OrderedDict()
 MOST_RECENT: Final = 64  # functions whose rows stay in memory, 10 kB each
 
 
-def _recalled(kept: store.Store, mark: str, machine: str, limit: int) -> list[Run]:
-    """Rows of the file, newest first; from memory where the file is as it was."""
+def _recalled(kept: store.Store, mark: str, machine: str, limit: int) -> Iterator[Run]:
+    """Rows of the file, newest first; from memory where the file is as it was. None is looked at before its turn."""
     key, stamp = (kept.path, mark, machine, limit), kept.stamp()
     before = _recent.get(key)
     if before is not None and before[0] == stamp:
-        return before[1]
-    found = [Run.from_dict(row) for row in reversed(kept.runs(mark, limit, machine=machine))]
-    _recent[key] = stamp, found  # of a moment before it was read: what came meanwhile is seen the next time
-    while len(_recent) > MOST_RECENT:
-        with suppress(KeyError):  # another thread was here
-            _recent.popitem(last=False)
-    return found
+        found = before[1]
+    else:
+        found = [*reversed(kept.runs(mark, limit, machine=machine))]
+        _recent[key] = stamp, found  # of a moment before it was read: what came meanwhile is seen the next time
+        while len(_recent) > MOST_RECENT:
+            with suppress(KeyError):  # another thread was here
+                _recent.popitem(last=False)
+    for at, row in enumerate(found):
+        run = row if isinstance(row, Run) else Run.from_dict(row)
+        found[at] = run
+        yield run
 
 
 def _identity(run: Run) -> tuple[object, ...]:

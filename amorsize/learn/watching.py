@@ -22,7 +22,7 @@ from amorsize.learn.memory import SURPRISE
 
 LOOK_S: Final = 1e-3  # of items between two looks at the clock
 LOOP_SLACK_S: Final = 1e-3
-POOL_SLACK_S: Final = 5e-3
+POOL_SLACK_S: Final = 3e-3  # for the machine's other business
 STARTING: Final = 1.5  # times what starting workers was said to take
 SECOND_S: Final = 0.2e-3  # of each worker, in the second portion: of what takes 100 times as long that is 20 ms
 GROWTH: Final = 3

@@ -64,7 +64,7 @@ def choose(
             shrinking=shrinking,
         )
         counts = worker_counts(sample, machine, backend, n_items, max_workers, QUICK_WORKERS if quick else 1.4)
-        if quick:
+        if quick and len(counts) > QUICK_COUNTS:
             by_four = {ask(p, ceil(n_items / (4 * p))).total_s: p for p in counts}
             counts = [by_four[total_s] for total_s in sorted(by_four)[:QUICK_COUNTS]]
         for workers in counts:
