@@ -58,7 +58,7 @@ _read: list[tuple[float, dict[str, Any]]] = []
 
 
 def here() -> dict[str, Any]:
-    """The features of this machine, as this process may use it; read about once a second."""
+    """The features of this machine, as this process may use it, and its digest; read about once a second."""
     now = monotonic()
     for at, found in _read[-1:]:
         if now - at < LASTS_S:
@@ -68,6 +68,7 @@ def here() -> dict[str, Any]:
     found = features(machine()) or {}
     if worker.cores_share is not None:  # a worker has its share of the cores
         found["usable_cores"] = min(found["usable_cores"], worker.cores_share)
+    found["digest"] = digest_of(found)
     _read[:] = [(now, found)]
     return found
 

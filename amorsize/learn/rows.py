@@ -162,14 +162,22 @@ def pack(row: Mapping[str, Any]) -> dict[str, Any]:
         packed["shape"] = [_short(value) for value in shape]
     if (sample := row.get("sample")) is not None:
         packed["sample"] = _packed_sample(sample)
-    if (machine := row.get("machine")) is not None:
-        kept = here() if machine is HERE else features(machine if isinstance(machine, Machine | Mapping) else None)
-        packed["machine"] = {**kept, "digest": digest_of(kept)} if kept else None
+    packed["machine"] = _packed_machine(row.get("machine"))
     packed["alike"] = _alike(row, packed)
     return packed
 
 
+def _packed_machine(machine: object) -> dict[str, Any] | None:
+    """What is kept of it, with its digest."""
+    if machine is HERE:
+        return here()
+    kept = features(machine) if isinstance(machine, Machine | Mapping) else None
+    return {**kept, "digest": digest_of(kept)} if kept else None
+
+
 def _is_default(key: object, value: object) -> bool:
+    if value is None:
+        return True  # or of no use: every field reads it as its default
     default = _DEFAULTS.get(key, _NONSENSE)  # type: ignore[call-overload]
     return value is default or (type(value) is type(default) and value == default)
 

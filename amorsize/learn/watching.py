@@ -1,8 +1,8 @@
 """A map that was planned without a look at its items, under watch: it ends early when they take much longer than told.
 
 Whoever wrote the plan had only history to go by. So the first chunks are held against it. In a loop that is a look at
-the clock about once a millisecond. A pool gets its items in portions, small ones first and always two of them, so that
-no worker waits for the check:
+the clock about once a millisecond. A pool gets its items in portions, small ones first, and two at a time, so that no
+worker waits for the check:
 
     items in a portion:  p, then what p workers should do in 0.2 ms, then three times as many each time
 
@@ -112,16 +112,17 @@ def pool_while(
     each_s = max(total_s - start_s, 0.0) / n
     since, done, allowed_s = clock(), 0, STARTING * start_s + POOL_SLACK_S
     for number, size in enumerate(portions(n, workers, item_s)):
+        # The third one is not sent before the second is back, where that costs less than the items of one worker in it.
+        most = 0 if number == 2 and item_s <= SECOND_S else 1
+        while len(flying) > most:
+            results.extend(flying.popleft().get())
+            now = clock()
+            if now - since > allowed_s + SURPRISE * each_s * (len(results) - done):
+                results.extend(result for promise in flying for result in promise.get())
+                return len(results) == n
+            if not done:  # from now on the workers are there
+                since, done, allowed_s = now, len(results), POOL_SLACK_S
         flying.append(start(data[sent : sent + size], max(1, min(chunksize, -(-size // workers)))))
         sent += size
-        if number == 0:
-            continue
-        results.extend(flying.popleft().get())
-        now = clock()
-        if sent < n and now - since > allowed_s + SURPRISE * each_s * (len(results) - done):
-            break
-        if number == 1:  # from now on the workers are there
-            since, done, allowed_s = now, len(results), POOL_SLACK_S
-    for promise in flying:
-        results.extend(promise.get())
-    return len(results) == n
+    results.extend(result for promise in flying for result in promise.get())
+    return True
