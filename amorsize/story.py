@@ -8,6 +8,9 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.facts import Forecast, Ran
+from amorsize.learn.features import shares
+from amorsize.learn.machines import HERE
+from amorsize.learn.memory import shape_of
 from amorsize.model.evidence import WAITS
 from amorsize.model.opening import Opening, loop_forecast
 
@@ -34,6 +37,7 @@ class Story:
     ran: Ran | None = None
     blind: bool = False  # func was not to run here, so nothing was looked at
     sample: Sample | None = None
+    recalled: Sample | None = None  # what earlier maps had shown: where ``sample`` is this, nobody has measured anew
     machine: Machine | None = None
     warnings: list[str] = field(default_factory=list)
     withdrew: bool = False  # workers could not be had, or did not pay
@@ -46,6 +50,13 @@ class Story:
         if opening.terms is None or not opening.items:
             return opening.wall_s
         return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+
+    @property
+    def serial_s(self) -> float:
+        """What the plain loop would have taken in all, as far as anybody can tell."""
+        if self.go is None or self.sample is None:
+            return self.loop_only_s
+        return self.loop_s + self.sample.item_s * max(0, self.n_items - self.loop_items)
 
     def found(self) -> Sample | None:
         """What the items of this run took, all of them together; None where that has not become known."""
@@ -84,29 +95,34 @@ class Story:
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
         """The run as history keeps it."""
-        go = self.go
+        go, ran = self.go, self.ran
         if self.sample is None and self.wall_s > RECORD_SAMPLE_S and not self.blind:
             self.sample = self.opening.sample()
-        return {
+        row: dict[str, Any] = {
             "at_s": time(),
             "function": request.func,
+            "shape": shape_of(request.data),
             "n_items": self.n_items,
             "backend": "serial" if go is None else go.backend,
             "n_jobs": 1 if go is None else go.workers,
             "chunksize": max(1, self.n_items) if go is None else go.chunksize,
             "start_method": None if go is None else go.start_method,
-            "predicted_s": None if go is None or go.total_s <= 0 else self.loop_s + go.total_s,
             "clock_s": self.wall_s,
             "sample": self.sample,
-            "machine": self.machine,
+            "machine": self.machine or HERE,
             "outcome": outcome,
-        } | self._more()
-
-    def _more(self) -> dict[str, Any]:
-        """What else is worth a place in the row: where the forecast seconds went, and what had been done before."""
-        found: dict[str, Any] = {"skipped": self.skipped} if self.skipped else {}
-        if self.go is not None and self.go.total_s > 0:
-            parts = self.go.breakdown
-            parts = replace(parts, compute_s=parts.compute_s + self.loop_s)
-            found["parts"] = [float(f"{getattr(parts, name):.3g}") for name in parts.__dataclass_fields__]
-        return found
+        }
+        if go is not None and go.total_s > 0:
+            row["predicted_s"] = self.loop_s + go.total_s
+            row["predicted_interval_s"] = (self.loop_s + go.low_s, self.loop_s + go.high_s)
+            row["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
+        if not self.blind and self.opening.items:
+            row["serial_s"] = self.serial_s
+            row["threads_gain"] = self.opening.threads_gain
+        if ran is not None and ran.items:
+            row |= {"work_s": ran.work_s, "work_cpu_s": ran.work_cpu_s, "work_items": ran.items}
+        if self.recalled is not None and self.sample is self.recalled:
+            row["recalled"] = True
+        if self.skipped:
+            row["skipped"] = self.skipped
+        return row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from math import exp, hypot, log
@@ -14,8 +14,9 @@ from amorsize import trials
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.here import resolve_start_method
-from amorsize.learn.features import Case, engine_of
-from amorsize.learn.history import History, Run
+from amorsize.learn.features import Case, engine_of, shares
+from amorsize.learn.history import History
+from amorsize.learn.memory import shape_of
 from amorsize.measure.memory import forked_bytes
 from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
 from amorsize.model.halving import SHARE, Halving, cut, shortlist
@@ -162,6 +163,7 @@ class Contest:
 
     def __init__(self, request: Request, field: Field, clock: Clock) -> None:
         self.request, self.field, self.clock = request, field, clock
+        self.history = History() if request.history is None else request.history
         self.halving = Halving(len(field.candidates), field.n, lambda who, items: field.expect(who, items).total_s)
         self.trials: list[Trial] = []
 
@@ -191,7 +193,7 @@ class Contest:
             field.native_threads(one),
         )
         took_s = trials.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
-        self._record(one, len(items), took_s)
+        self._record(one, items, took_s)
         self.trials.append(
             Trial(
                 backend=whole.backend,
@@ -205,26 +207,30 @@ class Contest:
             )
         )
 
-    def _record(self, one: Forecast, items: int, took_s: float) -> None:
-        """Leave a row in the history: it is from trials that one learns how pools do (`amorsize.learn.pruner`)."""
-        field, pruned = self.field, self.field.corrected(one, items)
-        history = History() if self.request.history is None else self.request.history
-        history.record(
-            Run(
-                function=self.request.func,
-                n_items=items,
-                backend=one.backend,
-                n_jobs=one.workers,
-                chunksize=one.chunksize,
-                start_method=one.start_method,
-                predicted_s=one.total_s,
-                clock_s=took_s,
-                sample=asdict(field.sample),
-                machine=asdict(field.machine),
-                outcome="trial",
-                extra={"engine": engine_of(one.backend), "parts": list(asdict(one.breakdown).values())}
-                | ({} if pruned is one else {"pruned_s": pruned.total_s}),
-            )
+    def _record(self, one: Forecast, items: Sequence[Any], took_s: float) -> None:
+        """Leave a row of the trial."""
+        if not self.history.is_on:
+            return
+        field, pruned = self.field, self.field.corrected(one, len(items))
+        self.history.record(
+            {
+                "function": self.request.func,
+                "source": "tune",
+                "shape": shape_of(items),
+                "n_items": len(items),
+                "backend": one.backend,
+                "n_jobs": one.workers,
+                "chunksize": one.chunksize,
+                "start_method": one.start_method,
+                "predicted_s": one.total_s,
+                "predicted_interval_s": (one.low_s, one.high_s),
+                "pruned_s": None if pruned is one else pruned.total_s,
+                "parts": shares(one.breakdown),
+                "serial_s": field.sample.item_s * len(items),
+                "clock_s": took_s,
+                "sample": field.sample,
+                "machine": field.machine,
+            }
         )
 
     # -- what comes of it ----------------------------------------------------------------------------------------
@@ -247,6 +253,7 @@ class Contest:
             serial_s=serial_s,
             predicted_s=chosen.total_s,
             predicted_interval_s=(chosen.low_s, chosen.high_s),
+            model_s=None,
             reason=self._reason(chosen, speedup),
             alternatives=tuple(sorted(found.values(), key=lambda f: f.total_s)),
             breakdown=chosen.breakdown,

@@ -133,7 +133,7 @@ def chosen(one: Slice, pruner: Pruner) -> tuple[Cell, Cell, Cell]:
     found = sorted((forecast for _, forecast in known), key=lambda f: f.total_s)
     model = _with_margin(found, one.sample.own_threads)
     others = [f for f in found if f is not model]
-    best, _, _ = pruner.narrow(model, others, one.sample, one.place.machine, one.n_items)
+    best, *_ = pruner.narrow(model, others, one.sample, one.place.machine, one.n_items)
 
     def cell_of(f: Forecast) -> Cell:
         return next(

@@ -6,7 +6,7 @@ import random
 from dataclasses import asdict, replace
 
 from amorsize.facts import Breakdown, Forecast, Sample
-from amorsize.learn.features import NAMES, Case, engine_of
+from amorsize.learn.features import NAMES, Case, engine_of, shares
 from amorsize.learn.fitting import Example
 from amorsize.learn.history import Run
 from amorsize.learn.pruner import Pruner, Region
@@ -76,6 +76,6 @@ def run_of(example):
         clock_s=one.total_s * 2.718281828459045**residual,
         sample=asdict(this.sample),
         machine=asdict(this.machine),
-        outcome="trial",
-        extra={"engine": this.engine, "parts": list(asdict(one.breakdown).values())},
+        source="tune",
+        extra={"parts": shares(one.breakdown)},
     )

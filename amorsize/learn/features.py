@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil, log, log1p
 from typing import Final, NamedTuple
 
-from amorsize.facts import Forecast, Machine, Sample
+from amorsize.facts import Breakdown, Forecast, Machine, Sample
 from amorsize.model.cost import cpu_per_item
 
 ENGINES: Final = ("loop", "pool", "threadpool", "team", "threads", "executor")
@@ -19,13 +19,20 @@ LEAST: Final = 1e-9  # seconds, or whatever a logarithm is taken of
 MEGABYTE: Final = 1e6
 
 
+class Cores(NamedTuple):
+    """What matters of a machine; a `Machine` has it."""
+
+    usable_cores: float
+    logical_cores: int
+
+
 class Case(NamedTuple):
     """One forecast, and what it was made from.
 
     Attributes
     ----------
     sample : Sample
-    machine : Machine
+    machine : Machine or Cores
     n_items : int
     engine : str
         One of `ENGINES`.
@@ -34,7 +41,7 @@ class Case(NamedTuple):
     """
 
     sample: Sample
-    machine: Machine
+    machine: Machine | Cores
     n_items: int
     engine: str
     forecast: Forecast
@@ -56,7 +63,6 @@ def features(case: Case) -> tuple[float, ...]:
 
     Examples
     --------
-    >>> from amorsize.facts import Breakdown
     >>> from amorsize.testing import a_machine
     >>> one = Forecast(backend="processes", workers=4, chunksize=5, start_method="fork", total_s=0.5, low_s=0.4,
     ...                high_s=0.6, breakdown=Breakdown(start_s=0.1, compute_s=0.4))
@@ -105,6 +111,38 @@ def features(case: Case) -> tuple[float, ...]:
 
 
 UNKNOWN: Final = -1.0
+
+
+def shares(parts: Breakdown) -> list[int] | None:
+    """Where forecast seconds go, in percent, as a row of history keeps it; None: nobody knows.
+
+    Examples
+    --------
+    >>> shares(Breakdown(start_s=0.1, compute_s=0.3))
+    [25, 75, 0, 0, 0]
+    """
+    values = [getattr(parts, name) for name in PARTS]
+    total = sum(values)
+    return [round(100 * value / total) for value in values] if total > 0 else None
+
+
+PARTS: Final = ("start_s", "compute_s", "transfer_s", "dispatch_s", "tail_s")
+
+
+def breakdown_of(percent: object, total_s: float) -> Breakdown | None:
+    """The same back in seconds; None when it is damaged.
+
+    Examples
+    --------
+    >>> breakdown_of([25, 75, 0, 0, 0], 2.0).start_s
+    0.5
+    """
+    if not isinstance(percent, list | tuple) or len(percent) != len(PARTS):
+        return None
+    if not all(isinstance(one, int | float) and 0 <= one <= 100 for one in percent):
+        return None
+    return Breakdown(**{name: total_s * one / 100 for name, one in zip(PARTS, percent, strict=True)})
+
 
 NAMES: Final = (
     "item_s", "cpu_share", "waits", "variation", "longest", "last", "n_items", "sampled", "sample_error", "total_s",

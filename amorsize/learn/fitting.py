@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from math import isfinite, log
+from dataclasses import asdict, dataclass, field, replace
+from math import log
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from amorsize.facts import Breakdown, Forecast, Machine, Sample
+from amorsize.facts import Forecast
 from amorsize.learn import pruner
-from amorsize.learn.features import ENGINES, Case, features
-from amorsize.learn.history import History, Run
+from amorsize.learn.features import ENGINES, Case, Cores, breakdown_of, engine_of, features
+from amorsize.learn.history import ALL, History, Run
 from amorsize.learn.pruner import MOST, Pruner, Region
+from amorsize.learn.rows import sample_of
 from amorsize.learn.trees import LEAF, Tree, Trees, is_number
 
 LEAST_ROWS: Final = 30  # of an engine
@@ -113,7 +114,7 @@ def fit_history(history: History | None = None) -> Report:
     """What `amorsize.learn.pruner.fit` does."""
     began = time.perf_counter()
     history = History() if history is None else history
-    runs = history.runs(limit=MOST_READ)
+    runs = history.runs(limit=MOST_READ, source=ALL)
     names = {str(run.function): run.name or str(run.function)[:12] for run in runs}
     examples = [example for example in map(example_of, runs) if example is not None]
     found, report = learn(examples)
@@ -122,7 +123,7 @@ def fit_history(history: History | None = None) -> Report:
         pruner.keep(file, found)
     return replace(
         report,
-        rows=len(history),
+        rows=len(runs),
         functions={f"{names.get(key, key)} {key[:8]}": value for key, value in report.functions.items()},
         file=file if found is not None else None,
         took_s=time.perf_counter() - began,
@@ -134,50 +135,43 @@ def fit_history(history: History | None = None) -> Report:
 OWN_ENGINES: Final = {"processes": "team", "threads": "threads", "executor": "executor"}
 
 
+def engine_in(run: Run) -> str | None:
+    """What ran a row: a plan's or a trial's pool, or one of ``execute()``'s own engines; None: nothing to learn of."""
+    source = run.extra.get("from", "execute") if run.source == "import" else run.source
+    return OWN_ENGINES.get(run.backend) if source == "execute" else engine_of(run.backend)
+
+
 def example_of(run: Run) -> Example | None:
-    """What a row of history teaches; None when something is missing, or it is too brief."""
-    n, sample, machine = run.n_items, _record(Sample, run.sample), _record(Machine, run.machine)
-    engine = run.extra.get("engine") or OWN_ENGINES.get(run.backend)
-    if run.outcome not in ("ok", "trial") or not n or sample is None or machine is None or engine not in ENGINES:
+    """What a row of history teaches; None when something is missing, or it is too brief.
+
+    Of a loop of ``execute()`` the forecast is what the loop itself has told, and of a tuned plan what the trials have:
+    these teach nothing, and have no parts.
+    """
+    n, predicted_s, clock_s = run.n_items, run.predicted_s, run.clock_s
+    if run.outcome != "ok" or not n or not is_number(predicted_s) or not is_number(clock_s):
         return None
-    if not run.predicted_s or not min(run.predicted_s, run.clock_s) > BRIEF_S or not isfinite(run.clock_s):
+    if min(predicted_s, clock_s) < BRIEF_S:
+        return None
+    sample, cores, engine = sample_of(run), _cores(run.machine), engine_in(run)
+    parts = breakdown_of(run.extra.get("parts"), predicted_s)
+    if sample is None or cores is None or engine is None or parts is None:
         return None
     forecast = Forecast(
         backend=run.backend,  # type: ignore[arg-type]
         workers=run.n_jobs,
         chunksize=run.chunksize,
         start_method=run.start_method,
-        total_s=run.predicted_s,
-        low_s=run.predicted_s,
-        high_s=run.predicted_s,
-        breakdown=_breakdown(run.extra.get("parts")),
+        total_s=predicted_s,
+        low_s=predicted_s,
+        high_s=predicted_s,
+        breakdown=parts,
     )
-    return Example(Case(sample, machine, n, engine, forecast), log(run.clock_s / run.predicted_s), str(run.function))
+    return Example(Case(sample, cores, n, engine, forecast), log(clock_s / predicted_s), str(run.function))
 
 
-def _breakdown(parts: object) -> Breakdown:
-    """Where the forecast seconds went; nowhere, if the row does not say."""
-    names = Breakdown.__dataclass_fields__
-    if not isinstance(parts, list) or len(parts) != len(names) or not all(map(is_number, parts)):
-        return Breakdown()
-    return Breakdown(**dict(zip(names, parts, strict=True)))
-
-
-MEASURES: Final = ("_s", "_bytes", "_cores")
-
-
-def _record(kind: Any, row: Mapping[str, Any] | None) -> Any:
-    """A `Sample` or `Machine` from a row; None when its numbers are none."""
-    if not row:
-        return None
-    known = {one.name: row[one.name] for one in fields(kind) if one.name in row}
-    numbers = [
-        value for name, value in known.items() if name.endswith(("_s", "_bytes", "_cores")) and value is not None
-    ]
-    try:
-        return kind(**known) if all(map(is_number, numbers)) else None
-    except TypeError:
-        return None
+def _cores(machine: Mapping[str, Any] | None) -> Cores | None:
+    usable, logical = (machine or {}).get("usable_cores"), (machine or {}).get("logical_cores")
+    return Cores(usable, logical) if is_number(usable) and isinstance(logical, int) else None
 
 
 # -- from examples to a pruner ---------------------------------------------------------------------------------------

@@ -68,10 +68,14 @@ class Region(NamedTuple):
 
 
 class Narrowed(NamedTuple):
-    """A choice with what history says: as of `amorsize.model.search.choose`, and a few words if it has spoken."""
+    """A choice with what history says: as of `amorsize.model.search.choose`; what the model had said; a few words.
+
+    The latter two are None where history has not spoken.
+    """
 
     best: Forecast
     others: list[Forecast]
+    model_s: float | None
     said: str | None
 
 
@@ -124,7 +128,7 @@ class Pruner:
             for one in (best, *others)
         }
         if all(new[id(one)] is one for one in (best, *others)):
-            return Narrowed(best, list(others), None)
+            return Narrowed(best, list(others), None, None)
         allowed = [one for one in others if one.refused is None and one.total_s <= WILD * best.total_s]
         rival = min(allowed, key=lambda one: new[id(one)].total_s, default=best)
         gain = LOOP_GAIN if best.backend == "serial" else GAIN
@@ -132,7 +136,7 @@ class Pruner:
             rival = best
         rest = [new[id(one)] for one in (best, *others) if one is not rival]
         rest.sort(key=lambda one: (one.refused is not None, one.total_s))
-        return Narrowed(new[id(rival)], rest, self._said(rival is not best))
+        return Narrowed(new[id(rival)], rest, rival.total_s, self._said(rival is not best))
 
     def _said(self, other: bool) -> str:
         what = "chose another candidate than the model" if other else "corrected the forecast"

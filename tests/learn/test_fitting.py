@@ -70,6 +70,9 @@ def test_numbers_that_are_none_are_passed_over():
     bad = [
         replace(good, sample=None),
         replace(good, sample={**good.sample, "item_s": "long"}),
+        replace(good, extra={}),
+        replace(good, extra={"parts": [1, 2]}),
+        replace(good, extra={"parts": [-1, 0, 0, 0, 101]}),
         replace(good, sample={"colour": 3}),
         replace(good, machine={}),
         replace(good, predicted_s=None),
@@ -84,8 +87,11 @@ def test_numbers_that_are_none_are_passed_over():
 
 
 def test_rows_of_execute_teach_of_its_own_engines():
-    row = replace(run_of(examples()[0]), outcome="ok", extra={}, backend="processes")
+    row = replace(run_of(examples()[0]), source="execute", backend="processes")
     assert example_of(row).case.engine == "team"
+    assert example_of(replace(row, source="import")).case.engine == "team"
+    assert example_of(replace(row, source="import", extra={**row.extra, "from": "optimize"})).case.engine == "pool"
+    assert example_of(replace(row, backend="serial")) is None
 
 
 def test_plain_numbers_say_what_scikit_learn_says():

@@ -41,28 +41,28 @@ def narrowed(fit, found):
 
 @given(candidates)
 def test_without_a_region_nothing_changes(found):
-    found, (best, others, said) = narrowed(fit_of({}), found)
+    found, (best, others, model_s, said) = narrowed(fit_of({}), found)
     assert best is found[0]
     assert all(one is other for one, other in zip(others, found[1:], strict=True))
-    assert said is None
+    assert (model_s, said) == (None, None)
 
 
 @given(residuals, candidates)
 def test_a_closed_gate_never_speaks(said_of, found):
-    found, (best, others, said) = narrowed(fit_of(said_of, is_open=False), found)
-    assert (best is found[0], said) == (True, None)
+    found, (best, others, model_s, said) = narrowed(fit_of(said_of, is_open=False), found)
+    assert (best is found[0], model_s, said) == (True, None, None)
     assert all(one is other for one, other in zip(others, found[1:], strict=True))
 
 
 @given(residuals, candidates)
 def test_what_is_far_from_all_that_was_seen_is_left_to_the_model(said_of, found):
-    found, (best, _, said) = narrowed(fit_of(said_of, reach=1e-6), found)
+    found, (best, _, _, said) = narrowed(fit_of(said_of, reach=1e-6), found)
     assert (best is found[0], said) == (True, None)
 
 
 @given(residuals, candidates)
 def test_a_history_that_lies_prefers_nothing_wild_and_nothing_refused(said_of, found):
-    found, (best, others, _) = narrowed(fit_of(said_of), found)
+    found, (best, others, *_) = narrowed(fit_of(said_of), found)
     model = found[0]
     chosen = [one for one in found if key(one) == key(best)]
     assert min(one.total_s for one in chosen) <= WILD * model.total_s
@@ -78,7 +78,7 @@ def key(one):
 
 @given(residuals, candidates)
 def test_forecasts_stay_forecasts(said_of, found):
-    _, (best, others, _) = narrowed(fit_of(said_of), found)
+    _, (best, others, *_) = narrowed(fit_of(said_of), found)
     for one in (best, *others):
         assert one.low_s <= one.total_s <= one.high_s
         parts = one.breakdown
@@ -87,18 +87,20 @@ def test_forecasts_stay_forecasts(said_of, found):
 
 def test_another_candidate_is_chosen_when_history_is_clear_about_it():
     model, rival = candidate("processes", total_s=0.5), candidate("threads", total_s=0.55)
-    best, others, said = fit_of({"pool": 0.5}).narrow(model, [rival], WORK, HERE, 1000)
+    best, others, model_s, said = fit_of({"pool": 0.5}).narrow(model, [rival], WORK, HERE, 1000)
     assert best is rival
     assert others[0].total_s == pytest.approx(0.5 * exp(0.5))
+    assert model_s == 0.55
     assert "chose another candidate" in said
     assert "100 runs of 10 functions" in said
 
 
 def test_a_small_gain_changes_the_forecast_only():
     model, rival = candidate("processes", total_s=0.5), candidate("threads", total_s=0.51)
-    best, _, said = fit_of({"pool": 0.01}).narrow(model, [rival], WORK, HERE, 1000)
+    best, _, model_s, said = fit_of({"pool": 0.01}).narrow(model, [rival], WORK, HERE, 1000)
     assert best.backend == "processes"
     assert best.total_s == pytest.approx(0.5 * exp(0.01))
+    assert model_s == 0.5
     assert "corrected the forecast" in said
 
 
@@ -222,6 +224,19 @@ def test_optimize_says_what_history_says(tmp_path, file):
     assert "history" not in off.reason
 
 
+def test_what_a_plans_pool_takes_is_held_against_the_model_too(tmp_path, file):
+    history = History(tmp_path / "history.sqlite")
+    pruner.keep(file, fit_of({"pool": 0.3, "loop": 0.3, "threadpool": 0.3}))
+    plan = amorsize.optimize(spin, list(range(400)), history=history)
+    assert plan.predicted_s == pytest.approx(plan.model_s * exp(0.3))
+    with plan.pool() as pool:
+        pool.map(spin, plan.data)
+    (row,) = history.runs(source="optimize")
+    assert row.predicted_s == pytest.approx(plan.model_s, rel=1e-4)
+    assert row.extra["pruned_s"] == pytest.approx(plan.predicted_s, rel=1e-4)
+    assert 98 <= sum(row.extra["parts"]) <= 102
+
+
 def test_next_to_nothing_is_planned_without_history(tmp_path, file):
     pruner.keep(file, fit_of({"loop": 1.0}))
     plan = amorsize.optimize(abs, range(10), history=History(tmp_path / "history.sqlite"))
@@ -232,12 +247,11 @@ def test_a_trial_of_tune_is_a_row_and_knows_what_history_said(tmp_path, file):
     history = History(tmp_path / "history.sqlite")
     pruner.keep(file, fit_of({"pool": 0.3, "threadpool": 0.3}))
     plan = amorsize.tune(spin, range(60), max_workers=2, max_seconds=0.3, history=history)
-    rows = history.runs()
-    assert [row.clock_s for row in rows] == [trial.seconds for trial in plan.trials]
+    rows = history.runs(source="tune")
+    assert [row.clock_s for row in rows] == pytest.approx([trial.seconds for trial in plan.trials], rel=1e-4)
     for row in rows:
-        assert row.outcome == "trial"
         factor = row.extra.get("pruned_s", row.predicted_s) / row.predicted_s
-        assert factor == pytest.approx(1.0 if row.backend == "serial" else exp(0.3))
+        assert factor == pytest.approx(1.0 if row.backend == "serial" else exp(0.3), rel=1e-4)
 
 
 def test_trials_are_at_most_a_quarter_of_the_grid_where_history_speaks(tmp_path, file):
