@@ -8,6 +8,7 @@ somebody may take results away between two steps (`amorsize.streams`) or end it 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from math import ceil
 from time import perf_counter
@@ -31,6 +32,7 @@ from amorsize.parallel import (
 )
 from amorsize.records import MEASURE_S
 from amorsize.requests import Request
+from amorsize.run.collector import RESULTS_ARE_KEPT
 from amorsize.run.crowd import CROWD
 from amorsize.run.loop import STREAM_BATCH
 from amorsize.run.outcome import Outcome
@@ -95,7 +97,8 @@ class Execution:
         """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
         began = perf_counter()
         try:
-            with CROWD:
+            # Somebody who takes results away as they come keeps his own house.
+            with CROWD, RESULTS_ARE_KEPT if self.job.window is None else nullcontext():
                 self.job.begin()
                 yield from self._run()
                 self.job.finish()

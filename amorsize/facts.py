@@ -235,6 +235,8 @@ class Sample:
         CPU seconds of the whole process per wall second while items ran: above 1.2 the function runs threads itself.
     rss_growth_bytes : float
         Growth of resident memory per item while sampling.
+    kept_s : float
+        Seconds per item that keeping all results takes beyond what the sample saw: memory touched for the first time.
     transfer_error : str or None
         Why the function, an item or a result cannot be pickled; None when it can (or nobody needs to know).
     """
@@ -258,6 +260,7 @@ class Sample:
     gil_held: float | None = None
     own_threads: float = 0.0
     rss_growth_bytes: float = 0.0
+    kept_s: float = 0.0
     transfer_error: str | None = None
 
     @property

@@ -15,6 +15,7 @@ from amorsize.model.opening import Opening, Probe
 from amorsize.model.pace import Pace
 from amorsize.records import Records
 from amorsize.requests import Request
+from amorsize.run.collector import RESULTS_ARE_KEPT
 from amorsize.run.crowd import CROWD
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome
@@ -187,6 +188,7 @@ class Job:
     def run(self, start: int, stop: int) -> Observation:
         """Run these items in the loop."""
         seen, slowdown = CROWD.observe(self.loop.run, start, stop)
+        RESULTS_ARE_KEPT.look()
         self.story.opening.crowded(slowdown)
         return seen
 

@@ -80,6 +80,7 @@ def attempt(job: Job, silence_s: float) -> tuple[list[Event], str | None]:
         log = Path(folder) / "events.jsonl"
         job = replace(job, log=str(log))
         environment = {"AMORSIZE_HISTORY": "off", **os.environ}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever installs a package has it compiled
         command = [sys.executable, "-m", "benchmarks.row", job.to_json()]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         wrong: str | None = "interrupted"

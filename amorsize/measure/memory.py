@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
+
+TOUCHED_BYTES: Final = 1 << 20
+
+
+def touch_s_per_byte() -> float:
+    """Seconds for a byte of memory that nobody has touched yet: the kernel clears a page and maps it. Takes 0.3 ms.
+
+    0.25 ns for 480 MB of arrays on a virtual machine (120,000 pages, 1 µs each), where the arrays themselves took 0.12.
+    """
+    import mmap
+    import time
+
+    with mmap.mmap(-1, TOUCHED_BYTES) as block:
+        began = time.perf_counter()
+        for at in range(0, TOUCHED_BYTES, mmap.PAGESIZE):
+            block[at] = 1
+        return (time.perf_counter() - began) / TOUCHED_BYTES
 
 
 def resident_bytes() -> int:

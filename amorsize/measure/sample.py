@@ -16,14 +16,14 @@ from typing import Any, Final
 
 from amorsize.facts import Observation, Sample
 from amorsize.measure.lock import Canary
-from amorsize.measure.memory import resident_bytes
-from amorsize.measure.size import how_to_size, sizes_of_all
+from amorsize.measure.memory import resident_bytes, touch_s_per_byte
+from amorsize.measure.size import how_to_size, sizes_at
 from amorsize.measure.transfer import weigh
-from amorsize.model.covariate import straightened
+from amorsize.model.covariate import Sizes, guessed, half_way, halves, straightened, vary
 from amorsize.model.evidence import WAITS
 from amorsize.model.opening import LOCK_FREE, PROBES, Opening
 from amorsize.run.loop import Loop
-from amorsize.run.outcome import Outcome
+from amorsize.run.outcome import OnError, Outcome
 from amorsize.run.source import Indexable, Streamed
 
 BUDGET_S: Final = (
@@ -37,8 +37,12 @@ WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then 
 WATCH_ENOUGH_S: Final = 2e-3
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
 MOST_PROBES: Final = 64
+DEAR_SHARE: Final = 0.025  # of the serial time, for one item that stands for half of the work
+NEIGHBOURS: Final = 64  # whose sizes are looked at
+MOST_LOOKS: Final = 256  # positions considered, most of them too dear
 SHORT_S: Final = 0.2  # of serial time: below it the start of a Pool (15 ms) weighs against threads
 LIGHT_BYTES: Final = 20_000  # an item and its result of less than this cross a pipe in some 50 µs
+READY_BYTES: Final = 32 << 20  # that an allocator may have ready (glibc keeps up to 64 MB at the top of its heap)
 WEIGHED: Final = 16  # items and results
 
 
@@ -74,7 +78,7 @@ class Sampler:
         self.processes = processes
         self.head: list[Any] = []
         self.rest: Iterator[Any] | None = None if isinstance(source, Indexable) else source.rest
-        self.outcome = Outcome("raise")
+        self.outcome = Kept("raise")
         self.source = source if isinstance(source, Indexable) else Indexable(self.head)
         self.loop = Loop(func, self.source, self.outcome)
         self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
@@ -83,10 +87,15 @@ class Sampler:
         self.where: list[int] = []
         self.seen: list[Observation] = []
         self.gil_held: float | None = None
+        self.size: Callable[[Any], float | None] | None = None
+        self.sizes: list[tuple[int, float]] = []  # at some positions, if they differ
+        self.seen_sizes: list[float] = []  # of what was looked at
+        self.longest_s = 0.0  # of single items
 
     def take(self) -> Sample:
         """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
         before = resident_bytes()
+        self._size()
         self.gil_held = self._first()
         if self.opening.items:
             self._warm()
@@ -106,12 +115,18 @@ class Sampler:
         return replace(
             sample,
             rss_growth_bytes=grown,
+            kept_s=self._kept_s(weighed.result_bytes - grown),
             **{name: getattr(weighed, name) for name in TRANSFER},
         )
 
     def _budget(self) -> float:
         n = self.length
-        return max(BUDGET_S, BUDGET_SHARE * n * self.opening.item_s - REST_S) if n is not None else BUDGET_S
+        if n is None:
+            return BUDGET_S
+        item_s = self.opening.item_s
+        if self.sizes:
+            item_s = max(item_s, self._per_size_s() * sum(size for _, size in self.sizes) / len(self.sizes))
+        return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
 
     def _run(self, start: int, stop: int) -> Any:
         """Run these items; beyond the head of an iterator, read on."""
@@ -121,8 +136,11 @@ class Sampler:
         seen = self.loop.run(start, stop)
         self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
+        self.longest_s = max(self.longest_s, seen.wall_s if seen.items == 1 else 0.0)
         self.spent_s += seen.wall_s
         self.seen.append(seen)
+        if self.sizes and seen.items:
+            self.seen_sizes.append(self._size_of(seen))
         return seen
 
     def _next(self, items: int) -> Any:
@@ -154,6 +172,22 @@ class Sampler:
             self.opening.saw(seen)
             seen_s = seen.wall_s
 
+    def _kept_s(self, unseen_bytes: float) -> float:
+        """What it takes to keep a result, of which so many bytes came from memory that lay ready while sampling."""
+        if (self.length or 0) * unseen_bytes < READY_BYTES:
+            return 0.0
+        return unseen_bytes * touch_s_per_byte()
+
+    def _size(self) -> None:
+        """Look how large items are, where that is quick to tell."""
+        source = self.source
+        if self.rest is not None or not isinstance(source, Indexable) or not isinstance(source.data, list | tuple | range):
+            return  # to look at items of other sequences may be dear
+        self.size = how_to_size(source.data[:3])
+        sizes = sizes_at(source.data, self.size)
+        if sizes is not None and vary([size for _, size in sizes]):
+            self.sizes = sizes
+
     def _probe(self) -> float:
         """Some neighbours at each of some spread positions, within the budget; the seconds that they took."""
         assert self.length is not None
@@ -162,15 +196,59 @@ class Sampler:
             return 0.0
         each = max(1, min(int(PROBE_EACH_S / max(self.opening.item_s, 1e-9)), left // (2 * MOST_PROBES)))
         seen: dict[int, Any] = {}
-        for k in range(MOST_PROBES if each == 1 else PROBES):
-            mean_s = self.opening.item_s
-            if self.spent_s + each * mean_s > self._budget():
+        most = MOST_PROBES if each == 1 else PROBES
+        budget_s, dear_s = self._budget(), 0.0
+        for start, size in islice(self._positions(left - each), MOST_LOOKS):
+            if len(seen) >= most:
                 break
-            start = self.at + int(_spread_position(k) * (left - each))
+            expected_s = each * self._expected_s(size)
+            dear = not seen and size is not None and expected_s > budget_s and expected_s < self._most_dear_s()
+            if self.spent_s - dear_s + expected_s > budget_s and not dear:
+                if size is None:
+                    break
+                continue  # a smaller one may still do
             if all(abs(start - other) >= each for other in seen):
-                seen[start] = self._run(start, start + each)
+                seen[start] = one = self._run(start, start + each)
                 self.opening.probed([seen[at] for at in sorted(seen)])
+                budget_s, dear_s = self._budget(), one.wall_s if dear else dear_s
         return float(sum(one.wall_s for one in seen.values()))
+
+    def _most_dear_s(self) -> float:
+        """What one item may take because much of the work lies in such ones, in place of the first, which did not."""
+        total_s = (self.length or 0) * self._per_size_s() * sum(size for _, size in self.sizes) / len(self.sizes)
+        return DEAR_SHARE * total_s if total_s > 0 else 0.0
+
+    def _positions(self, last: int) -> Iterator[tuple[int, float | None]]:
+        """Where to look, up to ``last`` beyond those looked at, with the size there if sizes differ.
+
+        Spread over the sizes where there are some: first the one that half of the work lies beyond, if it goes with the
+        size. Else over the data, the far end first, where sorted data is dearest.
+        """
+        ranked = sorted((size, at) for at, size in self.sizes if self.at <= at <= self.at + last)
+        if ranked:
+            size, at = ranked[half_way([size for size, _ in ranked])]
+            yield at, size
+            yield from ((at, size) for size, at in (ranked[int(part * len(ranked))] for part in halves()))
+        yield self.at + last, None
+        yield from ((self.at + int(part * last), None) for part in halves())
+
+    def _expected_s(self, size: float | None) -> float:
+        """Seconds of an item of that size, if the cost goes with it."""
+        rate = self._per_size_s() if size is not None else 0.0
+        return rate * (size or 0.0) if rate else self.opening.item_s
+
+    def _per_size_s(self) -> float:
+        """Seconds per size of what was looked at; 0: nobody can tell."""
+        beyond = min(1, len(self.seen) - 1)  # the first call may have been a dear one
+        total = sum(size * one.items for one, size in zip(self.seen[beyond:], self.seen_sizes[beyond:], strict=True))
+        return sum(one.wall_s for one in self.seen[beyond:]) / total if total > 0 else 0.0
+
+    def _size_of(self, seen: Observation) -> float:
+        """Mean size of some neighbours."""
+        if self.size is None:
+            return 0.0
+        looked = range(seen.start, seen.start + min(seen.items, NEIGHBOURS))
+        return sum(self.size(self.source.item(at)) or 0.0 for at in looked) / len(looked)
 
     def _watch(self) -> float | None:
         """Run on beside a canary, as far as the budget goes."""
@@ -194,29 +272,26 @@ class Sampler:
         """Whether threads could beat processes: where starting processes, or what must travel, weighs something."""
         if not self.processes or (self.length or 10_000) * self.opening.item_s < SHORT_S:
             return True
-        first = weigh([self.source.item(0)], self.outcome.results[:1], in_band=True, func=self.func)
+        first = weigh([self.source.item(0)], self.outcome.some(1), in_band=True, func=self.func)
         return first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
 
     def _straightened(self, sample: Sample) -> Sample:
         """The sample, as the sizes of all the items say that it should be."""
-        if not isinstance(self.source, Indexable) or not isinstance(self.source.data, list | tuple | range):
-            return sample  # to look at items of other sequences may be dear
+        if not self.sizes or self.size is None:
+            return sample
         # The first call may have been slower, with cold caches, and would hide that the others go with their sizes.
         seen = [one for one in (self.seen[1:] if len(self.seen) > 2 or sample.first_call_s else self.seen) if one.items]
-        looked = [self.source.data[one.start : one.start + min(one.items, 64)] for one in seen]
-        size = how_to_size([items[0] for items in looked[:3]])
-        sizes = [[size(item) for item in items] for items in looked]
-        everything = sizes_of_all(self.source.data, size) if len(seen) > 1 and self.rest is None else None
-        if everything is None or any(one is None for some in sizes for one in some):
-            return sample
-        means = [sum(one or 0.0 for one in some) / len(some) for some in sizes]
+        means = self.seen_sizes[-len(seen) :]
+        everything = Sizes.of([size for _, size in self.sizes], max(means, default=0.0))
+        if means and not vary(means) and not isinstance(self.source.item(0), int | float):
+            return guessed(sample, sum(means) / len(means), everything)
         return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
 
     def _weigh(self) -> Sample:
         """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""
         where = self.where[:WEIGHED]
         items = [self.source.item(i) for i in where]
-        results = [self.outcome.results[i] for i in where if i < len(self.outcome.results)]
+        results = [self.outcome.by_index[i] for i in where if i in self.outcome.by_index]
         return weigh(items, results, in_band=True, func=self.func)
 
 
@@ -231,19 +306,20 @@ TRANSFER: Final = (
 )
 
 
-def _spread_position(k: int) -> float:
-    """The k-th of positions in [0, 1] that lie evenly however early one stops; the far end first, where sorted data
-    is dearest (van der Corput 1935, in base 2, with 1 in front).
+class Kept(Outcome):
+    """Results by index, wherever they lie: a list would be filled up to the farthest of them (5 ms for 200,000)."""
 
-    Examples
-    --------
-    >>> [_spread_position(k) for k in range(5)]
-    [1.0, 0.5, 0.25, 0.75, 0.125]
-    """
-    if k == 0:
-        return 1.0
-    value, base = 0.0, 0.5
-    while k:
-        value += base * (k & 1)
-        k, base = k >> 1, base / 2
-    return value
+    def __init__(self, on_error: OnError) -> None:
+        super().__init__(on_error)
+        self.by_index: dict[int, Any] = {}
+
+    def place_for(self, start: int) -> list[Any]:
+        """A new list."""
+        return []
+
+    def _keep(self, start: int, values: list[Any]) -> None:
+        self.by_index.update(enumerate(values[:WEIGHED], start))
+
+    def some(self, most: int) -> list[Any]:
+        """Some of them."""
+        return list(islice(self.by_index.values(), most))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from math import isfinite, sqrt
+from math import isfinite
 from typing import Any, Final
-
-from amorsize.model.covariate import Sizes
 
 MOST: Final = 2048  # items looked at, at even distances: 0.2 ms
 MOST_FILES: Final = 256  # the same where each has to be asked for on disk: 0.4 ms
@@ -39,14 +37,14 @@ def how_to_size(items: Sequence[Any]) -> Callable[[Any], float | None]:
     return file_size_of if items and all(file_size_of(item) is not None for item in items) else size_of
 
 
-def sizes_of_all(data: Sequence[Any], size: Callable[[Any], float | None]) -> Sizes | None:
-    """Of items at even distances; None if there is one whose size cannot be told."""
+def sizes_at(data: Sequence[Any], size: Callable[[Any], float | None]) -> list[tuple[int, float]] | None:
+    """Positions at even distances and the sizes there; None if there is an item whose size cannot be told."""
     most = MOST_FILES if size is file_size_of else MOST
     stride = max(1, -(-len(data) // most))
-    found = [size(item) for item in data[::stride]]
-    sizes = [one for one in found if one is not None and isfinite(one)]
-    if len(sizes) < len(found) or not sizes:
-        return None
-    mean = sum(sizes) / len(sizes)
-    std = sqrt(sum((one - mean) ** 2 for one in sizes) / len(sizes))
-    return Sizes(mean, std, max(sizes), sizes[-1])
+    found: list[tuple[int, float]] = []
+    for at, item in zip(range(0, len(data), stride), data[::stride], strict=True):
+        one = size(item)
+        if one is None or not isfinite(one):
+            return None
+        found.append((at, one))
+    return found or None

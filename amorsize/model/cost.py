@@ -12,6 +12,8 @@ N, p, c    1         items, workers, items per chunk
 μ_c        s         its CPU time (of all threads of the process, where the function starts threads of its own)
 u          s         in the worker, per item: unpickle the item, pickle the result, move both
 q          s         in the caller, per item: pickle the item, unpickle the result, move both
+κ          s         per item: memory that is touched for the first time because all results are kept; part of μ and
+                     μ_c in the loop and in threads, of q for processes, whose results the caller keeps
 h          s         in the caller, per chunk: the dispatcher's own cost
 C          1         cores that can be had: the smaller of the quota or affinity and what the scaling curve yields
 g          1         share of an item's time in which it holds the interpreter's lock (threads only)
@@ -125,7 +127,7 @@ OWN_THREADS: Final = 1.2  # process CPU over wall time: above it the function ru
 
 
 def _serial(sample: Sample, n_items: int) -> Forecast:
-    total = n_items * sample.item_s
+    total = n_items * (sample.item_s + sample.kept_s)
     spread = sqrt(_mean_error(sample, n_items) ** 2 + NOISE**2)
     return Forecast(
         backend="serial",
@@ -156,6 +158,10 @@ def _parts(
     h = channel.per_chunk_s
     mu_c = cpu_per_item(sample)
     item_s = sample.item_s
+    if threads:  # whoever makes a result touches its memory
+        item_s, mu_c = item_s + sample.kept_s, mu_c + sample.kept_s
+    else:
+        q += sample.kept_s
     if not threads and sample.worker_s is not None:
         item_s, mu_c = sample.worker_s, mu_c * sample.worker_s / item_s if item_s > 0 else mu_c
     elif channel.inherits and not threads:

@@ -1,31 +1,96 @@
 """What the items themselves tell of their cost: a few times, and the sizes of all, make a better mean.
 
-If the seconds of the sampled items are nearly in proportion to their sizes (a number's value, a text's length, a file's
-bytes), the mean over all items is the ratio of the two sums, times the mean size of all: the ratio estimator (Cochran,
-Sampling Techniques, 1977, ch. 6). Sorted data, heavy tails and single giants are then no surprise any more.
+If the seconds of the sampled items go with their sizes (a number's value, a text's length, a file's bytes), as ``a + b *
+size``, the mean over all items is that of the mean size: the regression estimator, with a = 0 the ratio estimator
+(Cochran, Sampling Techniques, 1977, ch. 7 and 6). Sorted data, heavy tails and single giants are then no surprise any
+more. To find out, one must have looked at small and large ones: the sample goes by strata of size (ibid., ch. 5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import sqrt
 from typing import Final, NamedTuple
 
 from amorsize.facts import Sample
 
-DIFFER: Final = 1.2  # sampled sizes must differ by so much, or nobody can tell whether they matter
-STEADY: Final = 0.3  # seconds per size may differ by so much, relative to their mean …
-BETTER: Final = 0.5  # … and by this share of what the seconds themselves differ by
+DIFFER: Final = 1.5  # sampled sizes must differ by so much, or nobody can tell whether they matter
+BETTER: Final = 0.5  # of what the seconds differ by, sizes must explain all but this share
+FAR: Final = 2.0  # times the largest size sampled: beyond it the proportion is a guess
+FAR_ERROR: Final = 0.5  # relative error of that guess (of 150 source files the largest, a table of texts, took a
+# twentieth of what its size says)
 
 
 class Sizes(NamedTuple):
-    """Mean, standard deviation, largest and last of the sizes of all items."""
+    """Mean, standard deviation, largest and last of the sizes of all items, and the share that no sample tells of."""
 
     mean: float
     std: float
     largest: float
     last: float
+    beyond: float = 0.0
+
+    @classmethod
+    def of(cls, sizes: Sequence[float], sampled: float) -> Sizes:
+        """Of these sizes, the largest one sampled being ``sampled``.
+
+        Examples
+        --------
+        >>> Sizes.of([1.0, 3.0, 8.0], sampled=3.0)
+        Sizes(mean=4.0, std=2.94..., largest=8.0, last=8.0, beyond=0.66...)
+        """
+        total = sum(sizes)
+        mean = total / len(sizes)
+        std = sqrt(sum((one - mean) ** 2 for one in sizes) / len(sizes))
+        beyond = sum(one for one in sizes if one > FAR * sampled)
+        return cls(mean, std, max(sizes), sizes[-1], beyond / total if total > 0 else 0.0)
+
+
+def halves() -> Iterator[float]:
+    """Positions in (0, 1) that lie evenly however early one stops (van der Corput 1935, in base 2).
+
+    Examples
+    --------
+    >>> from itertools import islice
+    >>> list(islice(halves(), 5))
+    [0.5, 0.25, 0.75, 0.125, 0.625]
+    """
+    k = 1
+    while True:
+        value, base, rest = 0.0, 0.5, k
+        while rest:
+            value += base * (rest & 1)
+            rest, base = rest >> 1, base / 2
+        yield value
+        k += 1
+
+
+def half_way(ranked: Sequence[float]) -> int:
+    """Where, in sizes that rise, half of their sum is reached: sampling in proportion to size (Cochran, ch. 9A).
+
+    Examples
+    --------
+    >>> half_way([1.0] * 95 + [60.0] * 5)
+    96
+    """
+    half, so_far = sum(ranked) / 2, 0.0
+    for at, size in enumerate(ranked):
+        so_far += size
+        if so_far >= half:
+            return at
+    return len(ranked) - 1
+
+
+def vary(sizes: Sequence[float]) -> bool:
+    """Whether sizes differ enough to say something.
+
+    Examples
+    --------
+    >>> vary([100.0, 101.0]), vary([10.0, 100.0])
+    (False, True)
+    """
+    return max(sizes) >= DIFFER * max(min(sizes), 1e-300)
 
 
 def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float], everything: Sizes) -> Sample:
@@ -48,28 +113,76 @@ def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float
     >>> round(found.item_s, 4), round(found.item_max_s, 4)
     (0.01, 0.02)
     """
-    if len(sizes) < 2 or min(sizes) <= 0 or max(sizes) < DIFFER * min(sizes) or sample.item_s <= 0:
+    if len(sizes) < 2 or min(sizes) <= 0 or not vary(sizes) or sample.item_s <= 0:
         return sample
-    spread = _variation([s / size for s, size in zip(seconds, sizes, strict=True)])
-    if spread > STEADY or spread > BETTER * _variation(seconds):
+    base_s, per_size_s = fitted(sizes, seconds)
+    spread = _deviation([s / (base_s + per_size_s * size) for s, size in zip(seconds, sizes, strict=True)])
+    if per_size_s <= 0 or spread > BETTER * _deviation([s / sample.item_s for s in seconds]):
         return sample
-    per_size_s = sum(seconds) / sum(sizes)
-    item_s = per_size_s * everything.mean
+    item_s = base_s + per_size_s * everything.mean
     scale = item_s / sample.item_s
     return replace(
         sample,
         item_s=item_s,
         item_cpu_s=sample.item_cpu_s * scale,
         item_std_s=sqrt((per_size_s * everything.std) ** 2 + (spread * item_s) ** 2),
-        item_max_s=per_size_s * everything.largest,
-        last_s=per_size_s * everything.last,
-        error_s=spread * item_s / sqrt(len(sizes)),
+        item_max_s=base_s + per_size_s * everything.largest,
+        last_s=base_s + per_size_s * everything.last,
+        error_s=item_s * sqrt(spread**2 / len(sizes) + (FAR_ERROR * everything.beyond) ** 2),
     )
 
 
-def _variation(values: Sequence[float]) -> float:
-    """Standard deviation over mean."""
+def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
+    """``a`` and ``b`` of ``seconds = a + b * size``, neither below 0; with two points, or a negative ``a``, a is 0.
+
+    Squares are weighted by ``1 / size``, since what large items take differs by more.
+
+    Examples
+    --------
+    >>> fitted([10.0, 20.0, 40.0], [3.0, 5.0, 9.0])
+    (1.0..., 0.2)
+    >>> fitted([10.0, 20.0], [1.0, 2.0])
+    (0.0, 0.1)
+    """
+    ratio = sum(seconds) / sum(sizes)
+    if len(sizes) < 3:
+        return 0.0, ratio
+    weights = [1 / size for size in sizes]
+    total = sum(weights)
+    mean_size = len(sizes) / total
+    mean_s = sum(w * s for w, s in zip(weights, seconds, strict=True)) / total
+    around = [size - mean_size for size in sizes]
+    below = sum(w * x * x for w, x in zip(weights, around, strict=True))
+    slope = sum(w * x * (s - mean_s) for w, x, s in zip(weights, around, seconds, strict=True)) / below
+    base_s = mean_s - slope * mean_size
+    return (base_s, slope) if base_s >= 0 and slope >= 0 else (0.0, ratio)
+
+
+def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
+    """Of one item alone nobody can tell whether its cost goes with its size: half-way, and as unsure as that.
+
+    For items that are read or walked through; a number's value says nothing.
+
+    Examples
+    --------
+    >>> one = Sample(n_sampled=1, item_s=40e-3)
+    >>> round(guessed(one, 400.0, Sizes(mean=100.0, std=50.0, largest=400.0, last=90.0)).item_s, 3)
+    0.02
+    """
+    if size <= 0 or everything.mean <= 0 or sample.item_s <= 0:
+        return sample
+    scale = sqrt(everything.mean / size)
+    far = max(scale, 1 / scale)
+    return replace(
+        sample,
+        item_s=sample.item_s * scale,
+        item_cpu_s=sample.item_cpu_s * scale,
+        item_std_s=max(sample.item_std_s, sample.item_s * scale * everything.std / everything.mean / 2),
+        error_s=max(sample.error_s * scale, sample.item_s * scale * (far - 1)),
+    )
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Standard deviation around their mean."""
     mean = sum(values) / len(values)
-    if mean <= 0:
-        return 0.0
-    return sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) / mean
+    return sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

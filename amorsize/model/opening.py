@@ -42,6 +42,8 @@ TRY_LEFT: Final = 8  # items: with fewer, a trial would be most of what there is
 TRY_ITEM_S: Final = 5e-3  # longer items are not tried: their own watch is evidence enough
 TRY_GAIN: Final = 1.4  # two threads must be this much faster than one to be believed: reading and hashing small files
 # came to 1.3 in a trial, and to 0.95 in all
+FREE_GAIN: Final = 1.15  # the same where the lock is surely free: making arrays of 4 MB came to 1.22-1.9 in trials, of
+# which 1.39 had sent it back to a loop that took twice as long
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
 ONE_WAIT_S: Final = 4.5e-3  # a single item that waits for longer is enough; less may have been another program's turn
@@ -280,14 +282,19 @@ class Opening(Evidence):
         """Whether two threads were no faster. Where the lock is free one trial is not believed: both may have had to
         share a core for the few milliseconds that it took.
         """
-        if self.threads_gain is None or self.threads_gain >= TRY_GAIN:
+        if self.threads_gain is None or self.threads_gain >= self._gain_needed:
             return False
         return self.trials > 1 or self.gil_held is None or self.gil_held > SURELY_FREE
 
     @property
+    def _gain_needed(self) -> float:
+        """How much faster two threads must have been to be believed."""
+        return FREE_GAIN if self.gil_held is not None and self.gil_held <= SURELY_FREE else TRY_GAIN
+
+    @property
     def lasting_gain(self) -> float | None:
         """What two threads gained, if it is worth remembering: not a failure though the lock is free."""
-        failed = self.threads_gain is not None and self.threads_gain < TRY_GAIN
+        failed = self.threads_gain is not None and self.threads_gain < self._gain_needed
         return None if failed and self.gil_held is not None and self.gil_held < LOCK_FREE else self.threads_gain
 
     def _lock_matters(self, terms: Terms, best: Forecast) -> bool:
@@ -310,10 +317,11 @@ class Opening(Evidence):
         """A question worth asking about threads before ``best`` is taken."""
         if self._lock_matters(terms, best):
             return WatchLock(self._share(WATCH_S))
-        untried = self.threads_gain is None or self.threads_gain < TRY_GAIN
+        untried = self.threads_gain is None or self.threads_gain < self._gain_needed
         worth_it = self.left >= TRY_LEFT and self.item_s < TRY_ITEM_S
         if best.backend == "threads" and self.gil_held is not None and untried and worth_it:
-            return TryThreads(max(2, self._share(TRY_S))) if len(terms.backends) > 1 else None
+            pairs = max(1, self._share(TRY_S) // 2)  # an odd item out would look as if threads helped less
+            return TryThreads(2 * pairs) if len(terms.backends) > 1 else None
         return None
 
     def _share(self, seconds: float) -> int:

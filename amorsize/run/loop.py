@@ -54,12 +54,12 @@ class Loop:
         Runs fewer if the source has no more, or when an item fails that dooms the outcome.
         """
         clock = self.clock
-        items = self.source.items(start, stop)
+        items = self.source.view(start, stop)
         into = self.outcome.place_for(start)
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
         done = self._map(items, start, into)
-        self.outcome.put(start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
+        self.outcome.put(start, into)  # not the items' time: far ahead of the others, it makes room for all between
         self.source.release(start, start + done)
         if done == 1 and self.records is not None:
             self.records.saw(start, wall, cpu)

@@ -11,6 +11,8 @@ from itertools import starmap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from amorsize.run.collector import RESULTS_ARE_KEPT
+
 if TYPE_CHECKING:
     from amorsize.facts import Backend
 
@@ -109,7 +111,8 @@ class LoopPool:
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """``list(map(func, iterable))``."""
         self._check()
-        return list(map(func, iterable))
+        with RESULTS_ARE_KEPT:
+            return list(map(func, iterable))
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
         """``map(func, iterable)``."""
@@ -121,7 +124,8 @@ class LoopPool:
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """``list(itertools.starmap(func, iterable))``."""
         self._check()
-        return list(starmap(func, iterable))
+        with RESULTS_ARE_KEPT:
+            return list(starmap(func, iterable))
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
         """``func(*args, **kwds)``."""

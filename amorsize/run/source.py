@@ -22,6 +22,9 @@ class Source(Protocol):
     def items(self, start: int, stop: int) -> Any:
         """Items ``start`` to ``stop``; fewer when the source ends before ``stop``, or has no more at the moment."""
 
+    def view(self, start: int, stop: int) -> Any:
+        """The same for somebody who walks over them once, here and now."""
+
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
         """These items are done and will not be asked for again, ``but`` those that failed: repeated, or named."""
 
@@ -30,6 +33,29 @@ class Source(Protocol):
 
     def finish(self) -> None:
         """All has been run: raise what the source raised, if it did."""
+
+
+class View:
+    """Neighbours in a list or tuple, without a copy: of 10 ms for 200,000 squares, slices took 1.
+
+    Their iterators can be set to any position (what pickling one relies on).
+    """
+
+    __slots__ = ("data", "start", "stop")
+
+    def __init__(self, data: list[Any] | tuple[Any, ...], start: int, stop: int) -> None:
+        self.data, self.start, self.stop = data, start, stop
+
+    def __len__(self) -> int:
+        return max(0, min(self.stop, len(self.data)) - self.start)
+
+    def __getitem__(self, at: int) -> Any:
+        return self.data[self.start + at]
+
+    def __iter__(self) -> Iterator[Any]:
+        walk = iter(self.data)
+        walk.__setstate__(self.start)  # type: ignore[attr-defined]
+        return islice(walk, self.stop - self.start)
 
 
 class Indexable:
@@ -44,6 +70,12 @@ class Indexable:
     def items(self, start: int, stop: int) -> Any:
         """Items ``start`` to ``stop``."""
         return take(self.data, start, stop)
+
+    def view(self, start: int, stop: int) -> Any:
+        """The same, for one walk over them."""
+        if type(self.data) in (list, tuple) and type(self).items is Indexable.items:
+            return View(self.data, start, stop)  # type: ignore[arg-type]
+        return self.items(start, stop)
 
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
         """Nothing to let go of."""
@@ -80,6 +112,10 @@ class Streamed:
         self.broken: BaseException | None = None
         self.one_by_one = one_by_one
         self._step = 1
+
+    def view(self, start: int, stop: int) -> Any:
+        """The same as `items`."""
+        return self.items(start, stop)
 
     def items(self, start: int, stop: int) -> Any:
         """Items ``start`` to ``stop``, from memory or from the iterator; fewer if it ends before, or is slow."""
