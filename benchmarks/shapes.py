@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from math import ceil, sqrt
 
 from amorsize.facts import Costs, Sample
-from amorsize.measure.sample import _spread_position
 from amorsize.model.search import choose, chunk_sizes
 from benchmarks.corpus import Cell, Place, Slice
 from benchmarks.policies import PROCESSES, THREADS, Box, Job, Setting, calibrated, carry_out, grid, sample_of
@@ -103,7 +102,7 @@ def cell_of(job: Job, box: Box, sample: Sample, one: Setting, shrinking: bool) -
 def sampled(job: Job) -> Sample:
     """What `SAMPLED` items at spread positions tell; the lock and what travels are known."""
     n = len(job.item_s)
-    where = sorted({int(_spread_position(k) * (n - 1)) for k in range(SAMPLED)})
+    where = sorted({k * (n - 1) // (SAMPLED - 1) for k in range(SAMPLED)})
     walls, cpus = [job.item_s[i] for i in where], [job.item_cpu_s[i] for i in where]
     full, std_s = sample_of(job), statistics.pstdev(walls)
     return Sample(
