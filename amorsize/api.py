@@ -98,6 +98,11 @@ def optimize(
     Costs one item, a dear first call if there is one, and beyond these at most 5 ms or 1 % of the forecast serial
     time, whichever is more.
 
+    What earlier runs agree on is not asked again: where history knows the function over such data on a machine like
+    this one, func is not called, and ``plan.known_runs`` says how many runs the answer rests on. When the plan's pool
+    then takes something quite different, the next call samples again. ``sample="head"`` always samples; so does
+    ``history=History("off")``.
+
     Examples
     --------
     >>> import amorsize
@@ -105,9 +110,9 @@ def optimize(
     >>> plan.backend, plan.n_jobs
     ('serial', 1)
     """
-    from amorsize.planning import plan_for
+    from amorsize.recalling import recall_or_plan
 
-    return plan_for(
+    return recall_or_plan(
         check(
             func,
             data,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from amorsize.engine import Execution
 from amorsize.learn.history import History
+from amorsize.learn.machines import HERE
+from amorsize.learn.memory import shape_of
 from amorsize.model.concurrency import MOST, Concurrency
 from amorsize.model.pace import Pace
 from amorsize.requests import Request, check
@@ -163,6 +165,8 @@ async def _run_tasks(request: Request) -> list[Any]:
             {
                 "at_s": time(),
                 "function": request.func,
+                "shape": shape_of(request.data),
+                "machine": HERE,
                 "n_items": tasks.length,
                 "backend": "tasks",
                 "n_jobs": max(1, tasks.most),

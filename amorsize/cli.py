@@ -18,7 +18,7 @@ from io import TextIOWrapper
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from amorsize import __version__, cli_measure
+from amorsize import __version__, cli_history, cli_measure
 from amorsize.errors import ResourceLimitError
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def _parser() -> Parser:
     for name, about in cli_measure.ABOUT.items():
         cli_measure.add_options(name, _add_map(commands, name, about, partial(_measure, name)))
     _add_journal(commands)
+    _add_history(commands)
     return parser
 
 
@@ -179,6 +180,13 @@ def _add_journal(commands: Any) -> None:
     command.add_argument("--limit", type=_whole(0), metavar="N", help="at most so many of each")
     _add_json(command)
     command.set_defaults(run=_journal)
+
+
+def _add_history(commands: Any) -> None:
+    about = "what past runs have left, and how good forecasts have been"
+    command = commands.add_parser("history", help=about, description=about)
+    cli_history.add_commands(command, _add_json)
+    command.set_defaults(run=_history)
 
 
 def _whole(least: int) -> Callable[[str], int]:
@@ -275,6 +283,18 @@ def _journal(arguments: argparse.Namespace) -> int:
     except CheckpointError as exc:
         raise UsageError(str(exc)) from exc
     print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found, arguments.failures))
+    return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    try:
+        text = cli_history.run(arguments)
+    except (OSError, ValueError, TypeError, ImportError) as exc:
+        if isinstance(exc, BrokenPipeError):
+            raise
+        raise UsageError(str(exc)) from exc
+    if text:
+        print(text)
     return 0
 
 

@@ -79,9 +79,9 @@ class Execution:
             self._remember()
             return results
         finally:
-            # Buffered; it is written when the program ends, or somebody asks.
             history = History() if job.request.history is None else job.request.history
-            history.record(job.story.row(job.request, outcome))
+            if history.is_on:  # buffered; it is written when the program ends, or somebody asks
+                history.record(job.story.row(job.request, outcome))
 
     def steps(self) -> Steps:
         """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
@@ -145,6 +145,7 @@ class Execution:
         job = self.job
         known = MEMORY.recall(job.request.func, job.request.data)
         if known is not None:
+            job.story.recalled = known.sample
             job.story.opening.recall(known.sample, known.threads_gain, known.lost, known.n_items)
             n, before = job.source.length, known.n_items
             if known.settled and n is not None and before is not None and n <= NO_MORE * before:

@@ -235,3 +235,8 @@ def as_dict(record: Frozen) -> dict[str, Any]:
 def field_names(kind: type[Frozen] | Frozen) -> tuple[str, ...]:
     """The names of a record's fields, in order."""
     return tuple(kind._template)
+
+
+def defaults(kind: type[Frozen]) -> dict[str, Any]:
+    """The defaults of a record's fields; those that have none, or are made anew each time, are left out."""
+    return {name: value for name, value in kind._template.items() if value is not MISSING and name not in kind._makers}

@@ -24,6 +24,7 @@ from amorsize.run.source import Indexable, Streamed, source_of
 
 if TYPE_CHECKING:
     from amorsize.engine import Execution
+    from amorsize.learn.pruner import Pruner
 
 UNKNOWN_S: Final = 1.0  # how much work an iterator of unknown length is planned for
 UNKNOWN_ITEMS: Final = 100
@@ -41,11 +42,7 @@ def plan_for(request: Request) -> Plan:
             backend="serial", n_jobs=1, chunksize=1, estimated_speedup=1.0, serial_s=0.0, predicted_s=0.0,
             predicted_interval_s=(0.0, 0.0), reason="there are no items", data=request.data, machine=here,
         )  # fmt: skip
-    method, why = (None, None)
-    if "processes" in request.backends:
-        method, why = resolve_start_method(request.start_method)
-        if why is not None:
-            warnings.append(f"processes start by {method}, since {why}")
+    method = start_method_for(request, warnings)
     sampler = Sampler(
         request.func, source, spread=request.spread, watch=watches(request, here), processes=method is not None
     )
@@ -65,12 +62,22 @@ def plan_for(request: Request) -> Plan:
         else:
             data = chain(sampler.head, [first_beyond], source.rest)
     if method is not None:
-        sample = _pool_can_find(request.func, method, sample)
+        sample = pool_can_find(request.func, method, sample)
     costs = known_costs(request, sample, here, method, n, warnings)
-    return _plan(request, here, sample, costs, n, data, warnings)
+    return plan_from(request, here, sample, costs, n, data, warnings)
 
 
 _END = object()
+
+
+def start_method_for(request: Request, warnings: list[str]) -> str | None:
+    """How processes would start; None where they are not asked for."""
+    if "processes" not in request.backends:
+        return None
+    method, why = resolve_start_method(request.start_method)
+    if why is not None:
+        warnings.append(f"processes start by {method}, since {why}")
+    return method
 
 
 def watches(request: Request, here: Machine) -> bool:
@@ -104,12 +111,29 @@ def known_costs(
     return replace(costs, scaling=plausible_scaling(costs.scaling, here.physical_cores))
 
 
+def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
+    """What past runs have taught, if anything (`amorsize.learn.pruner`); nothing where so little is to be done."""
+    if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
+        return None
+    from amorsize.learn.pruner import known
+
+    return known(request.history)
+
+
 HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
 
 
-def _plan(
-    request: Request, here: Machine, sample: Sample, costs: Costs, n: int | None, data: Any, warnings: list[str]
+def plan_from(
+    request: Request,
+    here: Machine,
+    sample: Sample,
+    costs: Costs,
+    n: int | None,
+    data: Any,
+    warnings: list[str],
+    known_runs: int = 0,
 ) -> Plan:
+    """The plan that the model makes of what is known; ``known_runs``: the sample is that of so many earlier runs."""
     items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
     backends = request.backends
     if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
@@ -123,10 +147,16 @@ def _plan(
         max_workers=request.max_workers,
         memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(),
+        quick=known_runs > 0,
     )
     if best.refused is not None:
         warnings.append(best.refused)
-    serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
+    model_s, said = None, None
+    if fit := fit_for(request, sample, n):
+        best, others, model_s, said = fit.narrow(best, others, sample, here, items)
+    serial = next((f for f in (best, *others) if f.backend == "serial"), None)
+    if serial is None:
+        serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
     native = None
     if best.backend == "processes" and sample.own_threads > OWN_THREADS:
         native = max(1, int(here.usable_cores // best.workers))
@@ -142,7 +172,8 @@ def _plan(
         serial_s=serial.total_s if known else None,
         predicted_s=best.total_s if known else None,
         predicted_interval_s=(best.low_s, best.high_s) if known else None,
-        reason=reason(best, serial, others, sample, known),
+        model_s=model_s,
+        reason=reason(best, serial, others, sample, known, known_runs) + (f" ({said})" if said else ""),
         warnings=tuple(warnings),
         alternatives=tuple(others),
         breakdown=best.breakdown,
@@ -150,10 +181,11 @@ def _plan(
         sample=sample,
         machine=here,
         native_threads=native,
+        known_runs=known_runs,
     )
 
 
-def _pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
+def pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
     """A Pool's spawned children import ``__main__`` from its file; without one they cannot find its functions."""
     module = getattr(func, "__module__", None)
     if method == "fork" or module != "__main__" or not main_is_interactive() or sample.transfer_error is not None:
@@ -203,7 +235,7 @@ def plan_of(execution: Execution) -> Plan:
     here = story.machine or share_of(machine())
     sample = story.sample or story.opening.sample()
     n = story.n_items
-    serial_s = story.loop_only_s if story.go is None else story.loop_s + sample.item_s * max(0, n - story.loop_items)
+    serial_s = story.serial_s
     serial = _as_forecast(serial_s, n)
     before = story.loop_s if story.go is not None else 0.0
     best = _later(story.go, before) if story.go is not None else serial

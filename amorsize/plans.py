@@ -11,6 +11,7 @@ from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sa
 from amorsize.report import text
 
 if TYPE_CHECKING:
+    from amorsize.learn.witness import Witness
     from amorsize.run.pools import PoolLike
 
 
@@ -36,6 +37,8 @@ class Plan:
         Seconds from entering ``plan.pool()`` to leaving it, map included.
     predicted_interval_s : (float, float) or None
         Holds the clock in 80 % of runs. This and the three before are None when nobody knows how many items there are.
+    model_s : float or None
+        What the model alone had forecast, where history has corrected that (`amorsize.learn.pruner`).
     reason : str
         One sentence.
     warnings : tuple of str
@@ -57,6 +60,10 @@ class Plan:
         process's memory the most; at most ten of each, the first one first.
     trials : tuple of Trial
         What candidates really took on slices of the data, if the plan comes from `amorsize.tune`.
+    known_runs : int
+        How many earlier runs the plan rests on, if it comes from history and func was not called; 0: items were run.
+    witness : Witness or None
+        Notes in the history what the map took, when ``pool()`` has run exactly one over ``data``.
     """
 
     backend: Backend
@@ -67,6 +74,7 @@ class Plan:
     serial_s: float | None = None
     predicted_s: float | None = None
     predicted_interval_s: tuple[float, float] | None = None
+    model_s: float | None = field(default=None, repr=False)
     reason: str = ""
     warnings: tuple[str, ...] = ()
     alternatives: tuple[Forecast, ...] = field(default=(), repr=False)
@@ -78,6 +86,8 @@ class Plan:
     slowest: tuple[ItemRecord, ...] = field(default=(), repr=False)
     hungriest: tuple[ItemRecord, ...] = field(default=(), repr=False)
     trials: tuple[Trial, ...] = field(default=(), repr=False)
+    known_runs: int = field(default=0, repr=False)
+    witness: Witness | None = field(default=None, repr=False, compare=False)
 
     def pool(self) -> PoolLike:
         """Open what the plan says: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.
@@ -99,7 +109,8 @@ class Plan:
         """
         from amorsize.run.pools import open_pool
 
-        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads)
+        watch = None if self.witness is None else self.witness.watch(self)
+        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch)
 
     def explain(self) -> str:
         """The plan, its forecast, the sample and the rejected candidates, in a few lines."""
@@ -128,7 +139,8 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the data, as plain dicts, lists, numbers and strings."""
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__ if name != "data"}
+        names = (name for name in self.__dataclass_fields__ if name not in ("data", "witness"))
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """`to_dict` as JSON."""

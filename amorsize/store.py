@@ -16,7 +16,7 @@ Where it is, ``AMORSIZE_HISTORY`` says at each call: a path, ``off`` (nothing on
 * Only what is ours is touched. The application id in its header tells; someone else's database, or one that a newer
   amorsize wrote, is left as it is.
 
-Rows are JSON and never pickled: a file that a stranger could write must not be able to run code.
+What lies in the file, and how it is read and written, is in `amorsize.tables`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from math import isfinite
 
-from amorsize.frozen import Frozen, as_dict
+from amorsize import tables
 from amorsize.place import VARIABLE, default_path, on_network
+from amorsize.tables import MIGRATIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,16 +41,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
 PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
-KEEP_RUNS: Final = 100_000  # rows of about 0.5 kB: the file stays below 50 MB or so
-
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        "CREATE TABLE cost (key TEXT PRIMARY KEY, measured_at_s REAL NOT NULL, body TEXT NOT NULL)",
-        "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
-        "CREATE INDEX run_function ON run (function)",
-    ),
-)
-"""What leads from each version of the schema (``PRAGMA user_version``) to the next; only ever appended to."""
+KEEP_RUNS: Final = 100_000  # rows of 0.4 kB: the file stays below 50 MB
 
 # SQLite's primary result codes (https://sqlite.org/rescode.html), written down here since importing sqlite3 costs 4 ms.
 _BUSY, _LOCKED, _CORRUPT, _PROTOCOL, _NOT_A_DATABASE = 5, 6, 11, 15, 26
@@ -89,47 +80,60 @@ class Store:
 
     def get_cost(self, key: str) -> dict[str, Any] | None:
         """What `put_cost` stored last under that key, with ``measured_at_s`` added; None when there is nothing."""
-        query = "SELECT measured_at_s, body FROM cost WHERE key = ?"
-        found = self._do(lambda link: link.execute(query, (_text(key),)).fetchone(), write=False)
-        body = None if found is None else loads(found[1])
-        return None if found is None or body is None else {**body, "measured_at_s": found[0]}
+        return self._do(lambda link: tables.get_cost(link, key), write=False)
 
     def put_cost(self, key: str, body: Mapping[str, Any], at_s: float) -> bool:
         """Keep ``body`` (anything that JSON can hold) under ``key``, in place of what was there. Whether it is kept."""
-        row = (_text(key), float(at_s), dumps(body))
-        statement = "INSERT OR REPLACE INTO cost (key, measured_at_s, body) VALUES (?, ?, ?)"
-        return self._do(lambda link: bool(link.execute(statement, row)), write=True) is True
+        return self._do(lambda link: tables.put_cost(link, key, body, at_s), write=True) is True
 
     def add_runs(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Append rows, all of them or none, and let go of the oldest beyond `KEEP_RUNS`. Whether they are kept.
-
-        ``at_s`` and ``function`` of a row have columns of their own; the rest of it is kept as JSON.
-        """
+        """Append rows (`tables.insert`), all or none, and thin what is beyond `KEEP_RUNS`. Whether they are kept."""
         if not rows:
             return True
-        values = [_row_values(row) for row in rows]
 
         def insert(link: sqlite3.Connection) -> bool:
-            link.executemany("INSERT INTO run (at_s, function, body) VALUES (?, ?, ?)", values)
-            link.execute("DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?", (KEEP_RUNS,))
+            tables.thin(link, KEEP_RUNS, tables.insert(link, rows))
             return True
 
         return self._do(insert, write=True) is True
 
-    def runs(self, function: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
-        """The newest ``limit`` rows (of that function), in the order in which they were added."""
-        query = "SELECT at_s, function, body FROM run"
-        query += "" if function is None else " WHERE function = ?"
-        query += " ORDER BY id DESC" + ("" if limit is None else " LIMIT ?")
-        values = [value for value in (None if function is None else _text(function), limit) if value is not None]
-        found = self._do(lambda link: link.execute(query, values).fetchall(), write=False) or []
-        bodies = ((at_s, name, loads(body)) for at_s, name, body in reversed(found))
-        return [{**body, "at_s": at_s, "function": name} for at_s, name, body in bodies if body is not None]
+    def runs(
+        self,
+        function: str | None = None,
+        limit: int | None = None,
+        *,
+        source: str | None = None,
+        machine: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The newest ``limit`` rows (of that function, source, machine), in the order in which they were added."""
+        return self._do(lambda link: tables.select(link, function, limit, source, machine), write=False) or []
 
-    def count(self) -> int:
-        """How many rows of runs there are."""
-        found = self._do(lambda link: link.execute("SELECT count(*) FROM run").fetchone(), write=False)
-        return 0 if found is None else int(found[0])
+    def count(self, source: str | None = None) -> int:
+        """How many rows of runs there are (of that source)."""
+        return self._do(lambda link: tables.count(link, source), write=False) or 0
+
+    def forget_runs(self, function: str | None = None, before_s: float | None = None) -> int | None:
+        """Delete rows (of that function; of runs before that time): how many; None when that could not be done."""
+        if self._file is None or not os.path.exists(self._file):
+            return 0
+        return self._do(lambda link: tables.forget(link, function, before_s), write=True)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Numbers that are others as soon as somebody has written to the file; none where there is no file."""
+        found: list[int] = []
+        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
+            with suppress(OSError):
+                status = os.stat(name)
+                found += (status.st_ino, status.st_size, status.st_mtime_ns)
+        return tuple(found)
+
+    def size_bytes(self) -> int:
+        """What the file takes on disk, with its log."""
+        found = 0
+        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
+            with suppress(OSError):
+                found += os.path.getsize(name)
+        return found
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T | None:
         """What ``work`` returns from within a transaction; None when the file has nothing or cannot be used."""
@@ -184,7 +188,10 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
         with closing(_connect(file, "rw", deadline_s)) as link:
             if _settled_version(link) < len(MIGRATIONS):
                 _set_up(file, deadline_s)
-            link.execute("PRAGMA synchronous=NORMAL")  # survives a crash of the process; a power cut may cost some rows
+            if write:
+                link.execute(
+                    "PRAGMA synchronous=NORMAL"
+                )  # survives a crash of the process; a power cut may cost some rows
             if on_network(os.path.dirname(file)):
                 link.execute("PRAGMA journal_mode=DELETE")  # it may have been made where the folder is local
             link.execute("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -397,52 +404,3 @@ def _after_fork() -> None:
     """
     if _in_flight:
         _state["unusable"] = True
-
-
-def _text(value: object) -> str:
-    """A string that SQLite takes: lone surrogates (from file names, say) are spelled out."""
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _row_values(row: Mapping[str, Any]) -> tuple[float, str, str]:
-    rest = {key: value for key, value in row.items() if key not in ("at_s", "function")}
-    at_s = row.get("at_s")
-    known = isinstance(at_s, int | float) and isfinite(at_s)
-    return float(at_s) if known else 0.0, _text(row.get("function") or ""), dumps(rest)  # type: ignore[arg-type]
-
-
-def dumps(body: Mapping[str, Any]) -> str:
-    """JSON of anything: records as objects, numpy's numbers as numbers, a type's name where nothing else will do."""
-    import json
-
-    try:
-        return json.dumps(body, default=_plain, skipkeys=True, separators=(",", ":"))
-    except Exception:  # noqa: BLE001  (it contains itself, or has a property that raises: keep what is plain)
-        plain = {str(key): value for key, value in body.items() if isinstance(value, str | int | float | None)}
-        return json.dumps(plain, separators=(",", ":"))
-
-
-def _plain(value: Any) -> object:
-    """What stands in JSON for a value that it does not know."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Frozen):
-        return as_dict(value)
-    if hasattr(type(value), "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if isinstance(value, set | frozenset):
-        return list(value)
-    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
-        return value.item()
-    return f"<{type(value).__qualname__}>"
-
-
-def loads(text: object) -> dict[str, Any] | None:
-    """The object that a JSON text holds; None when it is broken or holds something else."""
-    import json
-
-    try:
-        body = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None

@@ -6,6 +6,8 @@ from math import sqrt
 from time import time
 
 from amorsize.frozen import replace
+from amorsize.learn.machines import HERE
+from amorsize.learn.memory import shape_of
 from amorsize.model.evidence import WAITS
 from amorsize.model.opening import loop_forecast
 
@@ -36,6 +38,8 @@ class Story:
         self.ran: Ran | None = None
         self.blind = False  # func was not to run here, so nothing was looked at
         self.sample: Sample | None = None
+        # What earlier maps had shown: where ``sample`` is this, nobody has measured anew.
+        self.recalled: Sample | None = None
         self.machine: Machine | None = None
         self.warnings: list[str] = []
         self.withdrew = False  # workers could not be had, or did not pay
@@ -48,6 +52,13 @@ class Story:
         if opening.terms is None or not opening.items:
             return opening.wall_s
         return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+
+    @property
+    def serial_s(self) -> float:
+        """What the plain loop would have taken in all, as far as anybody can tell."""
+        if self.go is None or self.sample is None:
+            return self.loop_only_s
+        return self.loop_s + self.sample.item_s * max(0, self.n_items - self.loop_items)
 
     def found(self) -> Sample | None:
         """What the items of this run took, all of them together; None where that has not become known."""
@@ -86,20 +97,36 @@ class Story:
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
         """The run as history keeps it."""
-        go = self.go
+        go, ran = self.go, self.ran
         if self.sample is None and self.wall_s > RECORD_SAMPLE_S and not self.blind:
             self.sample = self.opening.sample()
-        return {
+        row: dict[str, Any] = {
             "at_s": time(),
             "function": request.func,
+            "shape": shape_of(request.data),
             "n_items": self.n_items,
             "backend": "serial" if go is None else go.backend,
             "n_jobs": 1 if go is None else go.workers,
             "chunksize": max(1, self.n_items) if go is None else go.chunksize,
             "start_method": None if go is None else go.start_method,
-            "predicted_s": None if go is None or go.total_s <= 0 else self.loop_s + go.total_s,
             "clock_s": self.wall_s,
             "sample": self.sample,
-            "machine": self.machine,
+            "machine": self.machine or HERE,
             "outcome": outcome,
-        } | ({"skipped": self.skipped} if self.skipped else {})
+        }
+        if go is not None and go.total_s > 0:
+            row["predicted_s"] = self.loop_s + go.total_s
+            row["predicted_interval_s"] = (self.loop_s + go.low_s, self.loop_s + go.high_s)
+            from amorsize.learn.features import shares
+
+            row["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
+        if not self.blind and self.opening.items:
+            row["serial_s"] = self.serial_s
+            row["threads_gain"] = self.opening.threads_gain
+        if ran is not None and ran.items:
+            row |= {"work_s": ran.work_s, "work_cpu_s": ran.work_cpu_s, "work_items": ran.items}
+        if self.recalled is not None and self.sample is self.recalled:
+            row["recalled"] = True
+        if self.skipped:
+            row["skipped"] = self.skipped
+        return row

@@ -15,13 +15,16 @@ from amorsize.clock import REAL, Clock
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.frozen import replace
 from amorsize.here import resolve_start_method
+from amorsize.learn.features import Case, engine_of, shares
+from amorsize.learn.history import History
+from amorsize.learn.memory import shape_of
 from amorsize.measure.memory import forked_bytes
 from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
-from amorsize.model.halving import Halving, cut, shortlist
+from amorsize.model.halving import SHARE, Halving, cut, shortlist
 from amorsize.model.limits import refusal
 from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
-from amorsize.planning import known_costs
+from amorsize.planning import fit_for, known_costs
 from amorsize.plans import Plan
 from amorsize.portion import Portion, planned_anew, read, spread_items
 from amorsize.report.text import count, describe, seconds
@@ -102,7 +105,8 @@ class Field:
         self.costs: Costs = known_costs(request, self.sample, self.machine, method, self.n, [])
         self.caller_rss_bytes = forked_bytes()
         self.grid = self._grid(request)
-        self.candidates = shortlist(self.grid)
+        self.fit = fit_for(request, self.sample, self.n)
+        self.candidates = self._shortlist()
 
     def _grid(self, request: Request) -> list[Forecast]:
         found = []
@@ -114,6 +118,20 @@ class Field:
                     why = refusal(one, self.sample, cost, self.machine, request.memory_limit_bytes)
                     found.append(replace(one, refused=why))
         return found
+
+    def _shortlist(self) -> list[Forecast]:
+        """The model's candidates; where past runs have something to say, those they leave, and half as many trials."""
+        corrected = [self.corrected(one, self.n) for one in self.grid]
+        if all(new is one for new, one in zip(corrected, self.grid, strict=True)):
+            return shortlist(self.grid)
+        models = {id(new): one for new, one in zip(corrected, self.grid, strict=True)}
+        return [models[id(new)] for new in shortlist(corrected, share=SHARE / 2)]
+
+    def corrected(self, one: Forecast, items: int) -> Forecast:
+        """A forecast of the model, with what past runs say of it."""
+        if self.fit is None:
+            return one
+        return self.fit.correct(Case(self.sample, self.machine, items, engine_of(one.backend), one))
 
     def expect(self, candidate: int, items: int) -> Forecast:
         """What the model expects of a candidate for so many items."""
@@ -146,6 +164,7 @@ class Contest:
 
     def __init__(self, request: Request, field: Field, clock: Clock) -> None:
         self.request, self.field, self.clock = request, field, clock
+        self.history = History() if request.history is None else request.history
         self.halving = Halving(len(field.candidates), field.n, lambda who, items: field.expect(who, items).total_s)
         self.trials: list[Trial] = []
 
@@ -175,6 +194,7 @@ class Contest:
             field.native_threads(one),
         )
         took_s = trials.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
+        self._record(one, items, took_s)
         self.trials.append(
             Trial(
                 backend=whole.backend,
@@ -186,6 +206,32 @@ class Contest:
                 total_s=self.halving.saw(who, took_s),
                 rung=rung,
             )
+        )
+
+    def _record(self, one: Forecast, items: Sequence[Any], took_s: float) -> None:
+        """Leave a row of the trial."""
+        if not self.history.is_on:
+            return
+        field, pruned = self.field, self.field.corrected(one, len(items))
+        self.history.record(
+            {
+                "function": self.request.func,
+                "source": "tune",
+                "shape": shape_of(items),
+                "n_items": len(items),
+                "backend": one.backend,
+                "n_jobs": one.workers,
+                "chunksize": one.chunksize,
+                "start_method": one.start_method,
+                "predicted_s": one.total_s,
+                "predicted_interval_s": (one.low_s, one.high_s),
+                "pruned_s": None if pruned is one else pruned.total_s,
+                "parts": shares(one.breakdown),
+                "serial_s": field.sample.item_s * len(items),
+                "clock_s": took_s,
+                "sample": field.sample,
+                "machine": field.machine,
+            }
         )
 
     # -- what comes of it ----------------------------------------------------------------------------------------
@@ -208,6 +254,7 @@ class Contest:
             serial_s=serial_s,
             predicted_s=chosen.total_s,
             predicted_interval_s=(chosen.low_s, chosen.high_s),
+            model_s=None,
             reason=self._reason(chosen, speedup),
             alternatives=tuple(sorted(found.values(), key=lambda f: f.total_s)),
             breakdown=chosen.breakdown,

@@ -105,6 +105,34 @@ def test_the_machine_can_be_read_without_numpy():
     assert not loaded_by("import amorsize\namorsize.machine()") & {"numpy", "sklearn", "sqlite3"}
 
 
+def test_a_fit_of_history_is_used_without_what_made_it(tmp_path):
+    from pruning import fit_of
+
+    from amorsize.learn import pruner
+
+    path = tmp_path / "history.sqlite"
+    pruner.keep(str(path) + pruner.SUFFIX, fit_of({"loop": 0.1, "pool": 0.1, "threadpool": 0.1}))
+    code = """
+import os
+os.environ["AMORSIZE_HISTORY"] = {path!r}
+import amorsize
+def spin(x):
+    return sum(range(20_000 + x))
+assert "history (" in amorsize.optimize(spin, list(range(50))).reason
+amorsize.execute(spin, list(range(50)))
+"""
+    loaded = loaded_by(code.format(path=str(path)))
+    assert "amorsize.learn.pruner" in loaded
+    assert not loaded & {"sklearn", "numpy", "scipy", "amorsize.learn.fitting"}
+
+
+def test_without_a_fit_nothing_of_it_is_loaded(tmp_path):
+    code = "import os; os.environ['AMORSIZE_HISTORY'] = {path!r}\nimport amorsize\namorsize.{call}(abs, [1, 2])"
+    for call in ("optimize", "execute"):
+        loaded = loaded_by(code.format(path=str(tmp_path / "history.sqlite"), call=call))
+        assert not loaded & {"sklearn", "numpy", "amorsize.learn.fitting", "amorsize.learn.pruner"}
+
+
 def test_a_worker_module_is_light():
     loaded = loaded_by("import amorsize.worker")
     assert not loaded & (HEAVY | {"cloudpickle", "amorsize.engine", "amorsize.facts", "logging", "asyncio"})

@@ -19,6 +19,7 @@ from amorsize.store import Store
 
 ROOT = Path(store.__file__).parents[1]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+SMALL_DISKS = sys.platform == "linux" and os.geteuid() == 0
 needs_flock = pytest.mark.skipif(sys.platform == "win32", reason="a broken file is moved only under flock")
 
 
@@ -116,12 +117,49 @@ class TestRows:
         assert kept.add_runs([])
         assert kept.count() == 7
 
-    def test_oldest_rows_go(self, path, monkeypatch):
+    def test_repeats_go_first(self, path, monkeypatch):
         monkeypatch.setattr(store, "KEEP_RUNS", 10)
         kept = Store(path)
-        for at in range(25):
-            kept.add_runs([{"at_s": at, "function": "f"}])
-        assert [row["at_s"] for row in kept.runs()] == list(range(15, 25))
+        kept.add_runs([{"at_s": 0, "function": "rare"}])
+        for at in range(1, 25):
+            kept.add_runs([{"at_s": at, "function": "frequent"}])
+            assert kept.count() <= 10
+        assert [row["at_s"] for row in kept.runs()] == [0, *range(25 - kept.count() + 1, 25)]
+
+    def test_rows_of_a_source_and_of_a_machine(self, path):
+        kept = Store(path)
+        here, there = {"digest": "a", "cores": 2}, {"digest": "b", "cores": 64}
+        kept.add_runs([{"function": "f", "n": 1, "machine": here}, {"function": "f", "n": 2, "machine": there}])
+        kept.add_runs([{"function": "f", "n": 3, "machine": here, "source": "tune"}])
+        kept.add_runs([{"function": "g", "machine": here}])
+        assert [row["n"] for row in kept.runs("f", machine="a")] == [1, 3]
+        assert [row["n"] for row in kept.runs("f", machine="a", source="execute")] == [1]
+        assert [row["machine"] for row in kept.runs("f")] == [{"cores": 2}, {"cores": 64}, {"cores": 2}]
+        assert kept.runs("f", machine="nowhere") == kept.runs("nobody") == []
+        assert (kept.count(), kept.count("execute"), kept.count("tune"), kept.count("import")) == (4, 3, 1, 0)
+        with sqlite3.connect(path) as link:
+            assert link.execute("SELECT count(*) FROM machine").fetchone() == (2,)
+        link.close()
+
+    def test_names_stand_with_the_function_or_else_with_the_row(self, path):
+        given = [{"at_s": 0.0, "function": mark, "name": name} for mark, name in ("fx", "fy", "gx", "fx")]
+        given.insert(3, {"at_s": 0.0, "function": "f"})
+        Store(path).add_runs(given)
+        assert [row.get("name", "") for row in Store(path).runs()] == ["x", "y", "x", "", "x"]
+
+    def test_rows_that_were_forgotten_leave_no_trace(self, path):
+        kept = Store(path)
+        kept.add_runs([{"at_s": at, "function": name, "secret": f"of {name}"} for at in range(3) for name in "fg"])
+        assert kept.forget_runs("f", before_s=1.0) == 1
+        assert kept.forget_runs("f") == 2
+        assert kept.forget_runs("f") == 0
+        assert {row["function"] for row in kept.runs()} == {"g"}
+        assert b"of g" in path.read_bytes()
+        assert b"of f" not in path.read_bytes()
+        assert kept.forget_runs() == 3
+        assert kept.runs() == []
+        assert Store(path.parent / "nothing").forget_runs() == Store(None).forget_runs() == 0
+        assert not (path.parent / "nothing").exists()
 
     def test_what_json_does_not_know(self, path):
         numpy = pytest.importorskip("numpy")
@@ -230,13 +268,13 @@ class TestAtOnce:
             kept.extend(Store(path).add_runs([{"at_s": at, "function": str(me)}]) for at in range(3))
 
         kept: list[bool] = []
-        threads = [threading.Thread(target=write, args=(me,)) for me in range(50)]
+        threads = [threading.Thread(target=write, args=(me,)) for me in range(100)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert kept == [True] * 150
-        assert Store(path).count() == 150
+        assert kept == [True] * 300
+        assert Store(path).count() == 300
 
     @needs_flock
     def test_a_broken_file_is_moved_once(self, path):
@@ -304,6 +342,40 @@ def refuses(kept: Store, match: str) -> None:
     assert "AMORSIZE_HISTORY" in str(caught[0].message)
 
 
+OLD = """
+CREATE TABLE cost (key TEXT PRIMARY KEY, measured_at_s REAL NOT NULL, body TEXT NOT NULL);
+CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX run_function ON run (function);
+INSERT INTO cost VALUES ('fork', 100.0, '{"base_s":0.013}');
+INSERT INTO run (at_s, function, body) VALUES (1.0, 'f', '{"name":"mod.f","clock_s":0.5,"machine":{"system":"X"}}');
+INSERT INTO run (at_s, function, body) VALUES (2.0, 'g', '{"clock_s":0.25}');
+INSERT INTO run (at_s, function, body) VALUES (3.0, 'f', '{"clock_s":0.75}');
+PRAGMA application_id=1634562675;
+PRAGMA user_version=1;
+"""
+
+
+class TestOlderFiles:
+    @pytest.fixture(autouse=True)
+    def _old_file(self, path):
+        link = sqlite3.connect(path)
+        link.executescript(OLD)
+        link.close()
+
+    def test_are_brought_up_to_date_with_all_that_is_in_them(self, path):
+        assert Store(path).count() == 3
+        assert Store(path).get_cost("fork") == {"base_s": 0.013, "measured_at_s": 100.0}
+        first, last = Store(path).runs("f")
+        assert first == {"at_s": 1.0, "function": "f", "name": "mod.f", "clock_s": 0.5, "machine": {"system": "X"}}
+        assert last == {"at_s": 3.0, "function": "f", "clock_s": 0.75}
+        assert Store(path).add_runs(rows(1, "f"))
+        assert len(Store(path).runs("f")) == 3
+
+    def test_by_whoever_comes_first(self, path):
+        write_at_once(path, 8, 2)
+        assert Store(path).count() == 3 + 16
+
+
 class TestSickFiles:
     def test_folder_in_its_place(self, tmp_path):
         refuses(Store(tmp_path), "not a file")
@@ -351,6 +423,41 @@ class TestSickFiles:
             assert not Store(path).add_runs([{"name": "x" * 100_000}])
         assert Store(path).runs() == rows(2)
         assert Store(path).add_runs(rows(1))
+
+    @needs_fork
+    @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+    def test_no_room_for_the_file_to_grow(self, path):
+        """The system refuses to write beyond 64 kB, as a full disk or a quota would."""
+        import resource
+        import signal
+
+        Store(path).add_runs(rows(2))
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+            warnings.simplefilter("ignore")
+            refused = not Store(path).add_runs([{"name": "x" * 1_000_000}])
+            os._exit(0 if refused and Store(path).runs() == rows(2) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert Store(path).runs() == rows(2)
+        assert Store(path).add_runs(rows(1))
+
+    @pytest.mark.skipif(not SMALL_DISKS, reason="only root may mount a file system, on Linux")
+    def test_full_disk_for_real(self, tmp_path):
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", disk], capture_output=True).returncode:
+            pytest.skip("may not mount anything here")
+        try:
+            kept = Store(disk / "history.sqlite")
+            assert kept.add_runs(rows(2))
+            with pytest.warns(RuntimeWarning, match="full|I/O"):
+                assert not kept.add_runs([{"name": "x" * 1_000_000}])
+            assert kept.runs() == rows(2)
+            assert kept.add_runs(rows(1))
+        finally:
+            subprocess.run(["umount", disk], check=True)
 
     def test_locked_file(self, path):
         Store(path).add_runs(rows(1))

@@ -36,8 +36,8 @@ class Shape(Frozen, kw_only=False):
     items: str
     size: float | None
 
-    def resembles(self, other: Shape) -> bool:
-        """Whether what was measured of one may hold for the other.
+    def resembles(self, other: Shape, alike: float = ALIKE) -> bool:
+        """Whether what was measured of one may hold for the other: items larger by less than ``alike`` times.
 
         Examples
         --------
@@ -51,7 +51,7 @@ class Shape(Frozen, kw_only=False):
         if self.size is None or other.size is None or self.size == other.size:
             return True
         low, high = sorted((self.size, other.size))
-        return high <= ALIKE * low
+        return high <= alike * low
 
 
 class Known(Frozen, kw_only=False):
@@ -103,7 +103,7 @@ class Memory:
         """What is known of this function over such data. About 10 µs; 30 where the function holds values."""
         if not self._known:
             return None
-        key = _key(func)
+        key = key_of(func)
         found = self._known.get(key)
         if found is None or not found.shape.resembles(shape_of(data)):
             return None
@@ -125,7 +125,7 @@ class Memory:
 
         ``lost``: the backend that made it slower than the loop, if one did. ``settled``: nothing was better than that.
         """
-        key, shape = _key(func), shape_of(data)
+        key, shape = key_of(func), shape_of(data)
         before = self._known.pop(key, None)
         out: tuple[Backend, ...] = () if lost is None else (lost,)
         rest = 0 if lost is None else REST
@@ -143,7 +143,7 @@ class Memory:
         if func is None:
             self._known.clear()
         else:
-            self._known.pop(_key(func), None)
+            self._known.pop(key_of(func), None)
 
 
 def _blended(before: Sample, now: Sample) -> Sample:
@@ -158,7 +158,7 @@ def _blended(before: Sample, now: Sample) -> Sample:
     return replace(now, item_s=item_s, item_cpu_s=now.item_cpu_s * scale, worker_s=worker_s)
 
 
-def _key(func: Callable[..., Any]) -> object:
+def key_of(func: Callable[..., Any]) -> object:
     """A plain function's code is equal to that of any other with the same body, and quicker to come by."""
     if keeps_nothing(func):
         return getattr(func, "__code__", func), getattr(func, "__module__", None)

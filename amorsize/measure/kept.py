@@ -42,7 +42,7 @@ class Wish(NamedTuple):
     def key(self, machine: Machine) -> str:
         """Under which name it is kept: what it is, by which rules it was measured, and where."""
         what = f"{self.engine} {self.start_method or '-'}"
-        where = f"{machine.system}; {_processor()}; {machine.logical_cores} cores, {machine.usable_cores:g} usable"
+        where = f"{machine.system}; {processor()}; {machine.logical_cores} cores, {machine.usable_cores:g} usable"
         return f"{what}; {SCHEMA}; {where}; {machine.python}{'' if machine.gil_enabled else ' without GIL'}"
 
 
@@ -109,7 +109,7 @@ def forget() -> None:
 _names: dict[str, str] = {}
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model, read once."""
     if "processor" not in _names:
         _names["processor"] = _processor_in("/proc/cpuinfo")

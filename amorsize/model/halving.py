@@ -19,6 +19,7 @@ from amorsize.facts import Forecast
 from amorsize.frozen import replace
 
 MOST: Final = 12  # candidates
+SHARE: Final = 0.5  # trials, at most, of the candidates that there are
 LEAST: Final = 1e-9  # seconds: what a forecast of nothing counts as
 
 Expect = Callable[[int, int], float]
@@ -166,20 +167,20 @@ def rungs(candidates: int) -> list[int]:
     return found
 
 
-def shortlist(grid: Sequence[Forecast], most: int = MOST) -> list[Forecast]:
+def shortlist(grid: Sequence[Forecast], most: int = MOST, share: float = SHARE) -> list[Forecast]:
     """The candidates worth a trial, the one with the best forecast first.
 
     Left out is what cannot win (the low end of its forecast is above the best one's high end; one worker alone, where
     the loop may run), what must not run, and what hardly differs from a better one (about as many workers, chunks
     within a factor of two). The loop and the best
-    candidate of each backend always take part. There are so few that all trials are at most half as many as the grid.
+    candidate of each backend always take part. There are so few that all trials are at most that ``share`` of the grid.
     """
     allowed = sorted((f for f in grid if f.refused is None), key=lambda f: f.total_s)
     if any(f.backend == "serial" for f in allowed):
         allowed = [f for f in allowed if f.backend == "serial" or f.workers > 1]
     if not allowed:
         return []
-    most = min(most, max((k for k in range(1, len(grid) + 1) if sum(rungs(k)) <= len(grid) / 2), default=1))
+    most = min(most, max((k for k in range(1, len(grid) + 1) if sum(rungs(k)) <= share * len(grid)), default=1))
     best = allowed[0]
     champions: dict[str, Forecast] = {}
     for one in allowed:

@@ -88,12 +88,22 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 'es' if word.endswith('s') else 's'}"
 
 
-def reason(best: Forecast, serial: Forecast, alternatives: list[Forecast], sample: Sample, known: bool) -> str:
+def reason(
+    best: Forecast,
+    serial: Forecast,
+    alternatives: list[Forecast],
+    sample: Sample,
+    known: bool,
+    known_runs: int = 0,
+) -> str:
     """One sentence: what was chosen, and why.
 
-    ``known`` tells whether the number of items is known, so that totals mean something.
+    ``known`` tells whether the number of items is known, so that totals mean something. ``known_runs``: nothing was
+    sampled, so many earlier runs have shown what items take.
     """
     item = f"an item takes {seconds(sample.item_s)}"
+    if known_runs:
+        item = f"{count(known_runs, 'earlier run')} agree that {item}"
     if sample.waits > 0.5:
         item += f", {sample.waits:.0%} of it waiting"
     if best.backend == "serial":
@@ -132,7 +142,7 @@ def explain(plan: Plan) -> str:
         parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
         lines.append("  of which   " + ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0))
     if plan.sample is not None:
-        lines.append(f"  sample     {_sample_line(plan.sample)}")
+        lines.append(f"  sample     {_sample_line(plan.sample, plan.known_runs)}")
     best: dict[str, Any] = {}
     for other in plan.alternatives:
         best.setdefault(other.backend, other)
@@ -172,9 +182,9 @@ def _plan_line(plan: Plan) -> str:
     return f"backend {plan.backend}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{how}"
 
 
-def _sample_line(sample: Sample) -> str:
+def _sample_line(sample: Sample, known_runs: int = 0) -> str:
     parts = [
-        count(sample.n_sampled, "item"),
+        f"of {count(known_runs, 'earlier run')}" if known_runs else count(sample.n_sampled, "item"),
         f"{seconds(sample.item_s)} each (±{seconds(sample.item_std_s)})",
         f"CPU {seconds(sample.item_cpu_s)}",
     ]

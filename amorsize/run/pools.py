@@ -6,6 +6,7 @@ They differ from the originals in one thing: a map that is given no chunksize us
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
 from itertools import starmap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -38,6 +39,33 @@ class PoolLike(Protocol):
 
     def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
         """End the pool's workers."""
+
+
+class Watch(Protocol):
+    """Who wants to know what a pool is used for, and what it takes."""
+
+    def opened(self) -> None:
+        """The pool is there."""
+
+    def mapping(self, func: object, data: object, chunksize: int | None) -> None:
+        """A map begins."""
+
+    def run(
+        self, run: Callable[..., list[Any]], start: Callable[..., Any], func: Any, data: Any, chunksize: int | None
+    ) -> list[Any]:
+        """Carry it out by ``run``, the pool's own map, or by ``start``, its ``map_async``."""
+
+    def mapped(self, results: list[Any]) -> None:
+        """It has ended well."""
+
+    def other(self) -> None:
+        """The pool is used for something else."""
+
+    def leaving(self) -> None:
+        """The ``with`` block has ended."""
+
+    def left(self, well: bool) -> None:
+        """The pool has gone; ``well``: nothing was raised."""
 
 
 class LoopResult:
@@ -164,49 +192,88 @@ class LoopPool:
 
 
 def open_pool(
-    backend: Backend, workers: int, chunksize: int, start_method: str | None, native_threads: int | None = None
+    backend: Backend,
+    workers: int,
+    chunksize: int,
+    start_method: str | None,
+    native_threads: int | None = None,
+    watch: Watch | None = None,
 ) -> PoolLike:
-    """Open the pool of a plan; ``native_threads`` caps the BLAS and OpenMP threads of each worker process."""
+    """Open the pool of a plan.
+
+    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of what is done.
+    """
+    kind: Any
+    options: dict[str, Any] = {}
     if backend == "serial":
-        return LoopPool()
-    import multiprocessing.pool
-
-    pool: PoolLike
-    if backend == "threads":
-        pool = _planned(multiprocessing.pool.ThreadPool)(chunksize, workers)
-    elif native_threads is None:
-        pool = _planned(multiprocessing.pool.Pool)(
-            chunksize, workers, context=multiprocessing.get_context(start_method)
-        )
+        kind = LoopPool
     else:
-        from amorsize.worker import limit_native_threads
+        import multiprocessing.pool
 
-        context = multiprocessing.get_context(start_method)
-        pool = _planned(multiprocessing.pool.Pool)(
-            chunksize, workers, limit_native_threads, (native_threads,), context=context
-        )
+        kind = multiprocessing.pool.ThreadPool if backend == "threads" else multiprocessing.pool.Pool
+        options = {"processes": workers}
+        if backend != "threads":
+            options["context"] = multiprocessing.get_context(start_method)
+            if native_threads is not None:
+                from amorsize.worker import limit_native_threads
+
+                options |= {"initializer": limit_native_threads, "initargs": (native_threads,)}
+        kind = _planned(kind, chunksize)
+    pool: PoolLike = (kind if watch is None else _watched(kind, watch))(**options)
+    if watch is not None:
+        watch.opened()
     return pool
 
 
-def _planned(kind: Any) -> Any:
+def _planned(kind: Any, planned: int) -> Any:
     """A subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
 
     class Planned(kind):  # type: ignore[misc]
-        def __init__(self, planned_chunksize: int, *args: Any, **kwargs: Any) -> None:
-            self._planned_chunksize = planned_chunksize
-            super().__init__(*args, **kwargs)
-
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().map(func, iterable, chunksize or self._planned_chunksize)
+            return super().map(func, iterable, chunksize or planned)
 
         def starmap(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().starmap(func, iterable, chunksize or self._planned_chunksize)
+            return super().starmap(func, iterable, chunksize or planned)
 
         def imap(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().imap(func, iterable, chunksize or self._planned_chunksize)
+            return super().imap(func, iterable, chunksize or planned)
 
         def imap_unordered(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().imap_unordered(func, iterable, chunksize or self._planned_chunksize)
+            return super().imap_unordered(func, iterable, chunksize or planned)
 
     Planned.__name__ = Planned.__qualname__ = f"Planned{kind.__name__}"
     return Planned
+
+
+OTHERS = ("starmap", "imap", "imap_unordered", "apply", "apply_async", "map_async", "starmap_async")
+
+
+def _watched(kind: Any, watch: Watch) -> Any:
+    """A subclass of a pool that tells ``watch`` what it is used for."""
+
+    class Watched(kind):  # type: ignore[misc]
+        def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
+            watch.mapping(func, iterable, chunksize)
+            results = watch.run(super().map, super().map_async, func, iterable, chunksize)
+            watch.mapped(results)
+            return results
+
+        def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
+            watch.leaving()
+            super().__exit__(kind, exc, tb)
+            watch.left(exc is None)
+
+    def telling(name: str) -> Any:
+        method = getattr(kind, name)
+
+        @wraps(method)
+        def tell(self: Any, *args: Any, **kwargs: Any) -> Any:
+            watch.other()
+            return method(self, *args, **kwargs)
+
+        return tell
+
+    for name in OTHERS:
+        setattr(Watched, name, telling(name))
+    Watched.__name__ = Watched.__qualname__ = kind.__name__
+    return Watched

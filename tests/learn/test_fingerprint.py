@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import threading
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -363,3 +364,43 @@ def test_what_keeps_nothing():
         None,
     ]
     assert not any(map(keeps_nothing, others))
+
+
+class TestVersions:
+    @pytest.fixture
+    def versioned(self, monkeypatch):
+        """A function of a module of a package that has a version."""
+        package, module = types.ModuleType("weighty"), types.ModuleType("weighty.part")
+        monkeypatch.setitem(sys.modules, "weighty", package)
+        monkeypatch.setitem(sys.modules, "weighty.part", module)
+        exec("def func(x): return x", module.__dict__)
+        return package, module.func
+
+    def test_another_version_is_another_function(self, versioned):
+        package, func = versioned
+        marks = [fingerprint(func)]
+        for version in ("1.0", "1.1"):
+            package.__version__ = version
+            marks.append(fingerprint(func))
+            assert fingerprint(func) == marks[-1]
+        assert len(set(marks)) == 3
+        package.__version__ = "1.0"
+        assert fingerprint(functools.partial(func, 1)) != marks[1]
+        assert fingerprint(func) == marks[1]
+
+    def test_also_of_what_it_is_made_of(self, versioned):
+        package, func = versioned
+        before = fingerprint(functools.partial(func, 1))
+        package.__version__ = "2"
+        assert fingerprint(functools.partial(func, 1)) != before
+
+    def test_versions_that_are_no_text_do_not_count(self, versioned):
+        package, func = versioned
+        before = fingerprint(func)
+        package.__version__ = object()
+        assert fingerprint(func) == before
+
+    def test_what_a_package_would_compute_is_not_asked_for(self, versioned):
+        package, func = versioned
+        package.__getattr__ = lambda name: 1 / 0
+        assert fingerprint(func)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from amorsize import store
-from amorsize.learn import history
+from amorsize.learn import history, waiting
 from amorsize.learn.fingerprint import fingerprint
 from amorsize.learn.history import History, Run
 
@@ -26,8 +26,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.fixture(autouse=True)
 def _no_rows_left():
     yield
-    history._buffers.clear()
-    history._failing.clear()
+    waiting._buffers.clear()
+    waiting._failing.clear()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ class TestRun:
 
     @pytest.mark.parametrize("junk", [None, "many", [], {}, object(), True])
     def test_nonsense_has_its_default(self, junk):
-        sound = {"function", "name", "backend", "start_method", "outcome"} if isinstance(junk, str) else set()
+        sound = {"function", "name", "source", "backend", "start_method", "outcome"} if isinstance(junk, str) else set()
         sound |= {"sample", "machine", "extra"} if junk == {} else set()
         names = [name for name in Run.__dataclass_fields__ if name not in sound]
         assert Run.from_dict(dict.fromkeys(names, junk)) == Run()
@@ -197,7 +197,7 @@ class TestRecording:
         assert History(path).runs() == []
 
     def test_many_rows_are_written_before_the_end(self, path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 10)
         for n_items in range(25):
             History(path).record({"n_items": n_items})
         assert [row["n_items"] for row in on_disk(path)] == list(range(20))
@@ -205,8 +205,8 @@ class TestRecording:
         assert len(on_disk(path)) == 25
 
     def test_threads_lose_nothing(self, path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 50)
-        monkeypatch.setattr(history, "HASTE_S", store.PATIENCE_S)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 50)
+        monkeypatch.setattr(waiting, "HASTE_S", store.PATIENCE_S)
 
         def record(me: int) -> None:
             for at in range(100):
@@ -241,7 +241,7 @@ class TestEnvironment:
             kept.record(FULL)
             assert kept.flush()
             assert (kept.runs(), len(kept)) == ([], 0)
-        assert history._buffers == {}
+        assert waiting._buffers == {}
         assert list(tmp_path.iterdir()) == []
 
     def test_own_file_is_ruled_by_nobody(self, monkeypatch, path):
@@ -270,8 +270,8 @@ class TestSickFiles:
         assert len(on_disk(tmp_path / "file" / "history.sqlite")) == 6
 
     def test_what_waits_is_bounded(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 10)
-        monkeypatch.setattr(history, "KEPT_ROWS", 30)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(waiting, "KEPT_ROWS", 30)
         kept = History(tmp_path)  # a folder: no file can be made there
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -280,7 +280,7 @@ class TestSickFiles:
         assert [run.n_items for run in kept.runs()] == list(range(70, 100))
 
     def test_recording_never_raises(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(history, "FLUSH_ROWS", 1)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             History(tmp_path / "x" / "\udcff" / ("y" * 300)).record(FULL)
@@ -391,3 +391,192 @@ def test_ctrl_c_still_ends_the_program_by_its_signal(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=False)
     assert done.returncode == -2
     assert len(History(tmp_path / "h.sqlite")) == 1
+
+
+class TestSources:
+    def test_only_those_asked_for(self, path):
+        kept = History(path)
+        for source in ("execute", "optimize", "tune", "import", "execute"):
+            kept.record(Run(function="f", source=source))
+        assert [run.source for run in kept.runs()] == ["execute", "execute"]
+        assert len(kept) == 2
+        for source in ("optimize", "tune", "import"):
+            assert [run.source for run in kept.runs(source=source)] == [source]
+        assert len(kept.runs(source="all")) == len(kept.runs("f", source="all")) == 5
+        assert len(kept.runs(source="all", limit=2)) == 2
+        with pytest.raises(ValueError, match="source must be one of"):
+            kept.runs(source="magic")
+
+    def test_what_is_recalled_is_of_this_machine_newest_first(self, path):
+        kept = History(path)
+        here = {"system": "Linux", "usable_cores": 2.0}
+        for at, machine in enumerate((here, {**here, "usable_cores": 4.0}, here, None, here)):
+            kept.record(Run(function=one, n_items=at, machine=machine))
+            if at == 2:
+                kept.flush()
+        mark = Run(machine=here).machine_digest
+        assert mark is not None
+        assert [run.n_items for run in kept.recall(one, mark, 10)] == [4, 2, 0]
+        assert len(history.waiting.waiting(str(path))) == 2, "reading has written nothing"
+        kept.flush()
+        assert [run.n_items for run in kept.recall(one, mark, 2)] == [4, 2]
+        assert list(kept.recall(len, mark, 10)) == []
+        assert list(History("off").recall(one, mark, 10)) == []
+
+    def test_what_others_write_meanwhile_is_seen(self, path):
+        kept, here = History(path), {"system": "Linux"}
+        mark = Run(machine=here).machine_digest
+        assert mark is not None
+        for at in range(3):
+            other = (
+                "import sys; from amorsize.learn.history import History, Run\n"
+                "History(sys.argv[1]).record(Run(function='f', n_items=int(sys.argv[2]), machine={'system': 'Linux'}))"
+            )
+            run_python(other.replace("'f'", repr(fingerprint(one))), path, at)
+            assert [run.n_items for run in kept.recall(one, mark, 10)] == list(range(at, -1, -1))
+            assert list(kept.recall(one, mark, 10)) == list(kept.recall(one, mark, 10))
+        path.unlink()
+        assert list(kept.recall(one, mark, 10)) == []
+
+
+class TestMachines:
+    def test_what_changes_all_the_time_is_not_kept(self, path):
+        from amorsize import machine
+
+        History(path).record({"machine": machine()})
+        (run,) = History(path).runs()
+        assert run.machine is not None
+        assert run.machine["usable_cores"] == machine().usable_cores
+        assert not {"load", "memory_available_bytes", "sources"} & set(run.machine)
+
+    def test_a_run_that_never_looked_has_the_machine_it_is_written_on(self, path, monkeypatch):
+        import amorsize
+
+        amorsize.execute(abs, [1], history=History(path))
+        amorsize.execute(abs, list(range(100)), history=History(path), backend="threads")
+        first, second = History(path).runs()
+        assert first.machine_digest == second.machine_digest is not None
+
+
+class TestSize:
+    def test_a_full_row_is_small(self):
+        """100,000 of them, with indices and what SQLite needs for itself, stay below 50 MB."""
+        from amorsize.facts import Sample
+        from amorsize.learn.rows import pack
+        from amorsize.tables import dumps
+
+        values = {name: 1.23456789012345e-05 for name in Sample.__dataclass_fields__ if name != "transfer_error"}
+        seconds = dict.fromkeys(("predicted_s", "serial_s", "clock_s", "work_s", "work_cpu_s"), 0.123456789)
+        run = replace(FULL, **seconds, predicted_interval_s=(0.123456789, 0.123456789), sample=Sample(**values))
+        body = pack(run.to_dict())
+        for name in ("at_s", "function", "name", "machine", "alike", "source"):
+            body.pop(name, None)
+        assert len(dumps(body)) < 400
+
+    def test_rows_that_tell_the_same_are_alike(self):
+        from amorsize.learn.memory import Shape
+        from amorsize.learn.rows import pack
+
+        def alike(**values):
+            return pack(replace(FULL, shape=Shape("list", "int", 100.0), **values).to_dict())["alike"]
+
+        assert alike() == alike(clock_s=9.0, at_s=3.0, n_items=11)
+        others = [{"n_jobs": 3}, {"n_items": 1_000}, {"backend": "threads"}, {"function": "g"}, {"source": "tune"}]
+        others += [{"machine": {"system": "Other"}}, {"extra": {"surprise": True}}]
+        assert len({alike(), *(alike(**other) for other in others)}) == len(others) + 1
+
+    def test_many_rows_are_thinned(self, path, monkeypatch):
+        monkeypatch.setattr(store, "KEEP_RUNS", 50)
+        kept = History(path)
+        kept.record(Run(function="rare", n_items=1))
+        for at in range(300):
+            kept.record(Run(function="frequent", n_items=at % 2, at_s=float(at + 1)))
+            if at % 7 == 0:
+                kept.flush()
+        assert kept.flush()
+        assert len(on_disk(path)) <= 50 + 7
+        assert len(kept.runs("rare")) == 1
+        assert kept.runs("frequent")[-1].at_s == 300.0
+
+
+class TestSharing:
+    def test_everything_comes_back(self, path, tmp_path):
+        full = replace(FULL, work_s=1.0, work_items=10, predicted_interval_s=(1.0, 1.5), threads_gain=1.9)
+        here, there = History(path), History(tmp_path / "there")
+        here.record(full)
+        here.record(Run(function=one, source="tune", at_s=7.0))
+        assert here.export(tmp_path / "rows") == 2
+        assert there.import_(tmp_path / "rows") == (2, 0, ())
+        first, second = there.runs(source="import")
+        assert first == replace(full, source="import", extra={**full.extra, "from": "execute"})
+        assert (second.function, second.extra) == (fingerprint(one), {"from": "tune"})
+        assert there.runs() == []
+        assert there.import_(tmp_path / "rows") == (0, 2, ())
+        there.export(tmp_path / "again")
+        assert History(tmp_path / "third").import_(tmp_path / "again").added == 2
+        assert History(tmp_path / "third").runs(source="import") == [first, second]
+
+    def test_what_cannot_be_read_or_written_is_told(self, path, tmp_path):
+        with pytest.raises(OSError, match="nothing"):
+            History(path).import_(tmp_path / "nothing")
+        with pytest.raises(OSError, match="nowhere"):
+            History(path).export(tmp_path / "nowhere" / "rows")
+        (tmp_path / "rows").write_text('{"function": "f", "clock_s": 1, "at_s": 1}\n')
+        with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="cannot be written"):
+            History(tmp_path).import_(tmp_path / "rows")
+
+    @pytest.mark.parametrize("line", ["\udcff", "null", "{}", '{"function": 1, "clock_s": 1, "at_s": 1}', "\0"])
+    def test_hostile_lines(self, path, tmp_path, line):
+        (tmp_path / "rows").write_text(line, errors="surrogatepass")
+        found = History(path).import_(tmp_path / "rows")
+        assert (found.added, [number for number, _ in found.broken]) == (0, [1])
+
+    def test_forgetting(self, path, tmp_path):
+        kept = History(path)
+        for function in (one, len, one):
+            kept.record({"function": function, "at_s": 1.0})
+        kept.record({"function": one})
+        assert kept.forget(one, older_than_s=60) == 2
+        assert kept.forget("nobody") == 0
+        assert [run.name for run in kept.runs()] == ["len", f"{__name__}.one"]
+        assert kept.forget() == 2
+        assert History("off").forget() == History(tmp_path / "none").forget() == 0
+        with pytest.raises(ValueError, match="older_than_s"):
+            kept.forget(older_than_s=-1)
+
+    def test_what_could_not_be_forgotten_is_told(self, tmp_path):
+        with pytest.warns(RuntimeWarning), pytest.raises(OSError, match="nothing was forgotten"):
+            History(tmp_path).forget()
+
+
+class TestWhatExecuteLeaves:
+    def test_a_parallel_run(self, path):
+        import amorsize
+
+        kept = History(path)
+        amorsize.execute(one, list(range(1_000)), backend="processes", max_workers=2, history=kept)
+        (run,) = kept.runs(one)
+        assert (run.source, run.backend, run.n_items, run.work_items) == ("execute", "processes", 1_000, 1_000)
+        assert run.shape is not None
+        assert (run.shape.kind, run.shape.items) == ("list", "int")
+        assert run.work_s is not None
+        assert run.machine_digest is not None
+
+    def test_a_loop(self, path):
+        import amorsize
+
+        kept = History(path)
+        amorsize.execute(one, range(10), history=kept)
+        (run,) = kept.runs()
+        assert (run.backend, run.n_items, run.work_s, run.predicted_s) == ("serial", 10, None, None)
+        assert run.serial_s == pytest.approx(run.clock_s, rel=1.0)
+
+    def test_trials_of_tune(self, path):
+        import amorsize
+
+        plan = amorsize.tune(one, range(2_000), backend=("serial", "threads"), max_workers=2, max_seconds=1,
+                             history=History(path))  # fmt: skip
+        rows = History(path).runs(source="tune")
+        assert [row.clock_s for row in rows] == pytest.approx([trial.seconds for trial in plan.trials], rel=1e-4)
+        assert [row.n_items for row in rows] == [trial.items for trial in plan.trials]
+        assert History(path).runs() == []

@@ -1,0 +1,288 @@
+"""The pruner: what past runs say of the model's forecasts, and which candidates that leaves.
+
+It predicts the residual ``log(clock / forecast)`` of a candidate from `amorsize.learn.features`. Without a fit there is
+no pruner, and nothing changes. With one it is silent wherever it has not shown that it helps:
+
+* the *gate* of an engine is open only if, on functions that the fit had not seen, the corrected forecasts were better
+  than the model's (`amorsize.learn.fitting`);
+* each engine's *range* is what it has seen of every feature: a candidate outside is left to the model;
+* what it says is bounded by `MOST`, and it may prefer only candidates that the model itself puts within `WILD` of its
+  own choice, so that a history that lies costs little.
+
+The intervals are those that the fit's errors on unseen functions had (jackknife+, Barber, Candès, Ramdas & Tibshirani
+2021, in its simplest form: one width for each engine).
+
+Fitting needs scikit-learn (extra ``ml``) and is asked for (`fit`); its result is a JSON file beside the history, which
+is checked when it is read, never unpickled, and used without importing anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amorsize.facts import Breakdown, Forecast, Machine, Sample
+from amorsize.frozen import field_names, replace
+from amorsize.learn.features import NAMES, Case, engine_of, features
+from amorsize.learn.trees import Trees, is_number
+
+if TYPE_CHECKING:
+    from amorsize.learn.fitting import Report
+    from amorsize.learn.history import History
+
+FORMAT: Final = 1
+SUFFIX: Final = ".fit.json"  # beside the history
+MOST: Final = log(3.0)  # no forecast is corrected by more than a factor of three
+WILD: Final = 1.15  # times the forecast of the model's own choice: no candidate beyond it is preferred. On the corpus
+# (docs/why/learning.md) 1.05 to 1.3 come to the same, and at 2 a workload loses 19 %.
+GAIN: Final = (
+    0.03  # another candidate must promise so much less time than the model's: at 0.01 a workload loses 4 %, at
+)
+# 0.03 none loses anything, and at 0.05 next to nothing is gained
+LOOP_GAIN: Final = 0.1  # and so much, where the model says that a plain loop is best (`amorsize.model.search.MARGIN`)
+
+
+class Region(NamedTuple):
+    """What is known of one engine.
+
+    Attributes
+    ----------
+    open : bool
+        Whether it may speak.
+    trees : Trees
+        Predict the residual.
+    least, most : tuple of float
+        The range of each feature that it has seen.
+    low, high : float
+        Between these lay 80 % of ``log(clock / corrected forecast)`` on unseen functions.
+    """
+
+    open: bool
+    trees: Trees
+    least: tuple[float, ...]
+    most: tuple[float, ...]
+    low: float
+    high: float
+
+
+class Narrowed(NamedTuple):
+    """A choice with what history says: as of `amorsize.model.search.choose`; what the model had said; a few words.
+
+    The latter two are None where history has not spoken.
+    """
+
+    best: Forecast
+    others: list[Forecast]
+    model_s: float | None
+    said: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruner:
+    """A fit.
+
+    Attributes
+    ----------
+    regions : Mapping of str to Region
+        By engine.
+    runs, functions : int
+        What it rests on.
+    """
+
+    regions: Mapping[str, Region]
+    runs: int = 0
+    functions: int = 0
+
+    def residual(self, case: Case) -> float | None:
+        """``log(clock / forecast)`` as history has it; None where it has nothing to say."""
+        region = self.regions.get(case.engine)
+        if region is None or not region.open or case.forecast.refused is not None or case.forecast.total_s <= 0:
+            return None
+        row = features(case)
+        if any(not low <= value <= high for low, value, high in zip(region.least, row, region.most, strict=True)):
+            return None
+        return max(-MOST, min(MOST, region.trees.predict(row)))
+
+    def correct(self, case: Case) -> Forecast:
+        """The forecast, corrected; the very same object where history has nothing to say."""
+        residual = self.residual(case)
+        if residual is None:
+            return case.forecast
+        region = self.regions[case.engine]
+        return corrected(case.forecast, residual, region.low, region.high)
+
+    def narrow(
+        self, best: Forecast, others: Sequence[Forecast], sample: Sample, machine: Machine, n_items: int
+    ) -> Narrowed:
+        """The model's choice among candidates of `amorsize.optimize`, reconsidered.
+
+        Parameters
+        ----------
+        best, others
+            As `amorsize.model.search.choose` returns them.
+        """
+        new = {
+            id(one): self.correct(Case(sample, machine, n_items, engine_of(one.backend), one))
+            for one in (best, *others)
+        }
+        if all(new[id(one)] is one for one in (best, *others)):
+            return Narrowed(best, list(others), None, None)
+        allowed = [one for one in others if one.refused is None and one.total_s <= WILD * best.total_s]
+        rival = min(allowed, key=lambda one: new[id(one)].total_s, default=best)
+        gain = LOOP_GAIN if best.backend == "serial" else GAIN
+        if new[id(rival)].total_s > (1 - gain) * new[id(best)].total_s:
+            rival = best
+        rest = [new[id(one)] for one in (best, *others) if one is not rival]
+        rest.sort(key=lambda one: (one.refused is not None, one.total_s))
+        return Narrowed(new[id(rival)], rest, rival.total_s, self._said(rival is not best))
+
+    def _said(self, other: bool) -> str:
+        what = "chose another candidate than the model" if other else "corrected the forecast"
+        return f"history ({self.runs:,} runs of {self.functions} functions) {what}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {
+            "format": FORMAT,
+            "features": list(NAMES),
+            "regions": {name: [one.trees.to_dict() if part is one.trees else part for part in one]
+                        for name, one in self.regions.items()},
+            "runs": self.runs,
+            "functions": self.functions,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, row: object) -> Pruner | None:
+        """Read what `to_dict` wrote; None when anything about it is wrong, or it knows other features."""
+        if not isinstance(row, Mapping) or row.get("format") != FORMAT or row.get("features") != list(NAMES):
+            return None
+        listed = row.get("regions")
+        if not isinstance(listed, Mapping):
+            return None
+        regions = {str(name): _region(one) for name, one in listed.items()}
+        known = {name: one for name, one in regions.items() if one is not None}
+        runs, functions = row.get("runs"), row.get("functions")
+        if len(known) < len(regions) or not isinstance(runs, int) or not isinstance(functions, int):
+            return None
+        return cls(known, runs, functions)
+
+
+def corrected(one: Forecast, residual: float, low: float, high: float) -> Forecast:
+    """A forecast times ``exp(residual)``; its parts keep their shares."""
+    factor = exp(residual)
+    parts = {name: getattr(one.breakdown, name) * factor for name in field_names(Breakdown)}
+    total_s = one.total_s * factor
+    return replace(
+        one,
+        total_s=total_s,
+        low_s=total_s * exp(min(low, 0.0)),
+        high_s=total_s * exp(max(high, 0.0)),
+        breakdown=Breakdown(**parts),
+    )
+
+
+def _region(row: object) -> Region | None:
+    if not isinstance(row, list) or len(row) != len(Region._fields):
+        return None
+    is_open, grown, least, most, low, high = row
+    trees = Trees.from_dict(grown, len(NAMES))
+    if trees is None or not isinstance(is_open, bool) or not all(isinstance(part, list) for part in (least, most)):
+        return None
+    if len(least) != len(NAMES) or len(most) != len(NAMES):
+        return None
+    if not all(is_number(one) for one in (*least, *most, low, high)) or not -9 <= low <= high <= 9:
+        return None
+    return Region(is_open, trees, tuple(map(float, least)), tuple(map(float, most)), float(low), float(high))
+
+
+# -- where it is kept ------------------------------------------------------------------------------------------------
+
+_known: dict[str, tuple[tuple[int, int], Pruner | None]] = {}  # by file: its date and size when it was read
+
+
+def file_of(history: History | None) -> str | None:
+    """Where a history's fit is kept; None: nothing is kept."""
+    from amorsize.learn.history import History
+
+    path = (History() if history is None else history).path
+    return None if path is None else f"{path}{SUFFIX}"
+
+
+def known(history: History | None) -> Pruner | None:
+    """The fit of a history, if there is one. Reading it takes 2 ms, once; to see that nothing changed 10 µs."""
+    try:
+        file = file_of(history)
+        if file is None:
+            return None
+        status = os.stat(file)
+    except OSError:
+        return None
+    seen = (status.st_mtime_ns, status.st_size)
+    if file not in _known or _known[file][0] != seen:
+        _known[file] = seen, read(file)
+    return _known[file][1]
+
+
+def read(file: str) -> Pruner | None:
+    """A fit from its file; None (and a warning) when it is damaged, None when it was made by another version."""
+    import json
+    import warnings
+
+    try:
+        with open(file, encoding="utf-8") as stream:
+            row = json.load(stream)
+        pruner = Pruner.from_dict(row)
+    except (OSError, ValueError, RecursionError):
+        row, pruner = None, None
+    same = isinstance(row, Mapping) and (row.get("format"), row.get("features")) != (FORMAT, list(NAMES))
+    if pruner is None and not same:
+        warnings.warn(f"amorsize: {file} is damaged and not used; make it anew", RuntimeWarning, stacklevel=2)
+    return pruner
+
+
+def keep(file: str, pruner: Pruner) -> None:
+    """Write a fit: whole or not at all."""
+    import json
+
+    draft = f"{file}.{os.getpid()}.part"
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    try:
+        with open(draft, "w", encoding="utf-8") as stream:
+            json.dump(pruner.to_dict(), stream, allow_nan=False, separators=(",", ":"))
+        os.replace(draft, file)
+    except BaseException:
+        if os.path.exists(draft):
+            os.unlink(draft)
+        raise
+
+
+def forget(history: History | None = None) -> bool:
+    """Delete a history's fit; whether there was one."""
+    file = file_of(history)
+    if file is None or not os.path.exists(file):
+        return False
+    os.unlink(file)
+    return True
+
+
+def fit(history: History | None = None) -> Report:
+    """Learn from a history's rows, keep what comes of it beside them, and say how good it is.
+
+    Needs scikit-learn (``pip install amorsize[ml]``), and takes some seconds.
+
+    Parameters
+    ----------
+    history : History, optional
+        By default the one that ``AMORSIZE_HISTORY`` names.
+
+    Raises
+    ------
+    ImportError
+        When scikit-learn is not installed.
+    """
+    from amorsize.learn.fitting import fit_history
+
+    return fit_history(history)

@@ -1,0 +1,355 @@
+"""Does learning from history help? ``python -m benchmarks.pruning [--out PATH] [--plots FOLDER]``.
+
+On a corpus of runs (`benchmarks.corpus`), with today's model: forecast errors and regret without and with a pruner
+that has seen neither the function that it is asked about, nor (on simulated machines) any machine of that shape; what
+`amorsize.tune` needs; and what poisoned histories cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from math import log
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from amorsize.facts import Forecast
+from amorsize.learn.features import Case
+from amorsize.learn.fitting import Example, learn
+from amorsize.learn.pruner import Pruner
+from amorsize.model.halving import rungs, shortlist
+from amorsize.model.search import _with_margin
+from benchmarks import corpus
+from benchmarks.corpus import Cell, Slice
+from benchmarks.environment import commit, file_stem, machine_facts, versions
+from benchmarks.results_files import FOLDER, free_path, write
+
+NOBODY = Pruner({})
+OPTIMIZE = ("loop", "pool", "threadpool")
+IMAGES = Path(__file__).parent.parent / "docs" / "why" / "img"
+
+
+def case_of(one: Slice, cell: Cell) -> Case:
+    """A setting as the pruner sees it."""
+    return Case(one.sample, one.place.machine, one.n_items, cell.engine, one.expected(cell))
+
+
+@cache
+def cases(one: Slice) -> list[tuple[Cell, Case]]:
+    """All settings of a slice, with today's forecasts."""
+    return [(cell, case_of(one, cell)) for cell in one.cells]
+
+
+def examples(slices: Iterable[Slice]) -> list[Example]:
+    """What history would hold: a row for each run."""
+    return [
+        Example(case, log(clock_s / case.forecast.total_s), one.function)
+        for one in slices
+        for cell, case in cases(one)
+        for clock_s in cell.clocks_s
+    ]
+
+
+Key = Callable[[Slice], str]
+
+
+def left_out(slices: Sequence[Slice], key: Key) -> dict[str, Pruner]:
+    """For each function (or shape) the pruner that comes of all the others."""
+    return {
+        name: learn(examples(one for one in slices if key(one) != name))[0] or NOBODY
+        for name in dict.fromkeys(map(key, slices))
+    }
+
+
+# -- forecasts -------------------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """A clock against its forecast, without and with the pruner."""
+
+    function: str
+    engine: str
+    before: float
+    after: float
+    spoke: bool
+    inside: tuple[bool, bool]
+
+
+def held(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> list[Held]:
+    """Every run."""
+    found = []
+    for one in slices:
+        for cell, case in cases(one):
+            old, new = case.forecast, pruners[key(one)].correct(case)
+            for clock_s in cell.clocks_s:
+                inside = (old.low_s <= clock_s <= old.high_s, new.low_s <= clock_s <= new.high_s)
+                errors = (abs(log(old.total_s / clock_s)), abs(log(new.total_s / clock_s)))
+                found.append(Held(one.function, cell.engine, *errors, new is not old, inside))
+    return found
+
+
+def summary(found: Sequence[Held]) -> dict[str, Any]:
+    """Errors without and with, and where the pruner spoke."""
+    spoken = [one for one in found if one.spoke]
+    return {"runs": len(found), "spoke": round(len(spoken) / len(found), 3)} | both(found) | {
+        "where_it_spoke": both(spoken) if spoken else None
+    }  # fmt: skip
+
+
+def both(found: Sequence[Held]) -> dict[str, Any]:
+    """Figures without and with."""
+    result = {}
+    for number, name in enumerate(("without", "with")):
+        errors = [one[2 + number] for one in found]
+        result[name] = {
+            "median": round(float(np.median(errors)), 4),
+            "p90": round(float(np.quantile(errors, 0.9)), 4),
+            "coverage": round(statistics.fmean(one.inside[number] for one in found), 3),
+        }
+    result["median_lower_by"] = round(1 - result["with"]["median"] / result["without"]["median"], 3)  # type: ignore[assignment]
+    return result
+
+
+def by(found: Sequence[Held], name: str) -> dict[str, Any]:
+    """A summary for each function or engine."""
+    values = sorted({getattr(one, name) for one in found})
+    return {value: summary([one for one in found if getattr(one, name) == value]) for value in values}
+
+
+# -- choices ---------------------------------------------------------------------------------------------------------
+
+
+def chosen(one: Slice, pruner: Pruner) -> tuple[Cell, Cell, Cell]:
+    """What the model picks of the measured settings that `optimize` may pick, what the pruner does, and the best."""
+    known = [(cell, case.forecast) for cell, case in cases(one) if cell.engine in OPTIMIZE]
+    found = sorted((forecast for _, forecast in known), key=lambda f: f.total_s)
+    model = _with_margin(found, one.sample.own_threads)
+    others = [f for f in found if f is not model]
+    best, *_ = pruner.narrow(model, others, one.sample, one.place.machine, one.n_items)
+
+    def cell_of(f: Forecast) -> Cell:
+        return next(
+            cell
+            for cell, other in known
+            if (other.backend, other.workers, other.chunksize) == (f.backend, f.workers, f.chunksize)
+        )
+
+    return cell_of(model), cell_of(best), min((cell for cell, _ in known), key=clock)
+
+
+def clock(cell: Cell) -> float:
+    """The median of a setting's runs."""
+    return statistics.median(cell.clocks_s)
+
+
+def regrets(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> dict[str, Any]:
+    """By function: time of what is chosen over time of the best, without and with."""
+    rows: dict[str, list[tuple[float, float]]] = {}
+    changed = 0
+    for one in slices:
+        model, pruned, best = chosen(one, pruners[key(one)])
+        changed += model != pruned
+        rows.setdefault(one.function, []).append((clock(model) / clock(best), clock(pruned) / clock(best)))
+    means = {
+        name: [round(statistics.geometric_mean(values), 4) for values in zip(*pairs, strict=True)]
+        for name, pairs in rows.items()
+    }
+    worse = {name: round(after / before, 4) for name, (before, after) in means.items()}
+    return {
+        "geometric_mean": [round(statistics.geometric_mean(values), 4) for values in zip(*means.values(), strict=True)],
+        "worst": [max(values) for values in zip(*means.values(), strict=True)],
+        "choices_changed": changed,
+        "choices": len(slices),
+        "worse_by_most": max(worse.values()),
+        "worse_than_2_percent": {name: value for name, value in worse.items() if value > 1.02},
+        "by_function": means,
+    }
+
+
+# -- tune ------------------------------------------------------------------------------------------------------------
+
+
+def tuned(one: Slice, pruner: Pruner | None) -> tuple[int, int, float]:
+    """Trials, settings, and the regret of what trials of all items find, when each trial is a run of the corpus."""
+    known = [(cell, case) for cell, case in cases(one) if cell.engine in OPTIMIZE]
+    share = 0.5
+    grid = [case.forecast for _, case in known]
+    new = grid if pruner is None else [pruner.correct(case) for _, case in known]
+    if any(a is not b for a, b in zip(grid, new, strict=True)):
+        share = 0.25
+    short = shortlist(new, share=share)
+    cells = [cell for f in short for (cell, _), other in zip(known, new, strict=True) if other is f]
+    trial = 0  # the first run; the others tell what the pick is worth
+    picked = min(cells, key=lambda cell: cell.clocks_s[trial])
+    worth = {cell: statistics.median(cell.clocks_s[1:] or cell.clocks_s) for cell, _ in known}
+    return sum(rungs(len(short))), len(grid), worth[picked] / min(worth.values())
+
+
+def tuning(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> dict[str, Any]:
+    """How close `tune` comes to the best of the grid, and with how many trials."""
+    result = {}
+    for name in ("without", "with"):
+        runs = [tuned(one, pruners[key(one)] if name == "with" else None) for one in slices]
+        result[name] = {
+            "trials_share": round(sum(r[0] for r in runs) / sum(r[1] for r in runs), 3),
+            "most_trials_share": round(max(r[0] / r[1] for r in runs), 3),
+            "within_5_percent": round(statistics.fmean(r[2] <= 1.05 for r in runs), 3),
+            "geometric_regret": round(statistics.geometric_mean([r[2] for r in runs]), 4),
+        }
+    return result
+
+
+# -- poison ----------------------------------------------------------------------------------------------------------
+
+Poison = Callable[[list[Example]], list[Example]]
+
+
+def poisons(elsewhere: list[Example]) -> dict[str, Poison]:
+    """Ways in which a history can lie."""
+    hundred = log(100.0)
+
+    def some(share: float, by_: float, which: Callable[[Example], bool] = lambda one: True) -> Poison:
+        def poison(found: list[Example]) -> list[Example]:
+            draw = random.Random(0)
+            return [
+                one._replace(residual=one.residual + by_) if which(one) and draw.random() < share else one
+                for one in found
+            ]
+
+        return poison
+
+    def processes(one: Example) -> bool:
+        return one.case.forecast.backend == "processes"
+
+    return {
+        "all x100": some(1.0, hundred),
+        "all /100": some(1.0, -hundred),
+        "half x100": some(0.5, hundred),
+        "a tenth x100": some(0.1, hundred),
+        "processes x100": some(1.0, hundred, processes),
+        "processes x3": some(1.0, log(3.0), processes),
+        "processes /3": some(1.0, -log(3.0), processes),
+        "loop x3": some(1.0, log(3.0), lambda one: one.case.engine == "loop"),
+        "other machines' rows": lambda found: elsewhere,
+    }
+
+
+def poisoned(slices: Sequence[Slice], elsewhere: list[Example]) -> dict[str, Any]:
+    """What each lying history does to the time of all choices, and to the worst one."""
+    result = {}
+    for name, poison in poisons(elsewhere).items():
+        fit, report = learn(poison(examples(slices)))
+        times = [chosen(one, fit or NOBODY)[:2] for one in slices]
+        by_function: dict[str, list[float]] = {}
+        for one, (model, pruned) in zip(slices, times, strict=True):
+            by_function.setdefault(one.function, []).append(clock(pruned) / clock(model))
+        result[name] = {
+            "run_time": round(sum(clock(new) for _, new in times) / sum(clock(old) for old, _ in times), 4),
+            "worst_function": round(max(map(statistics.geometric_mean, by_function.values())), 4),
+            "surprises": report.surprises,
+            "rows": report.rows,
+            "gates_open": [one.engine for one in report.engines if one.open],
+        }
+    return result
+
+
+# -- all of it -------------------------------------------------------------------------------------------------------
+
+
+def evaluate(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, Any]:
+    """Everything, in some minutes of CPU time."""
+    by_function: Key = lambda one: one.function  # noqa: E731
+    by_shape: Key = lambda one: one.place.name  # noqa: E731
+    result: dict[str, Any] = {}
+    for name, slices, key in (
+        ("unseen functions", real, by_function),
+        ("unseen functions, simulated", simulated, by_function),
+        ("unseen shapes, simulated", simulated, by_shape),
+    ):
+        began = time.perf_counter()
+        pruners = left_out(slices, key)
+        found = held(slices, pruners, key)
+        result[name] = {
+            "corpus": corpus.describe(slices),
+            "forecast": summary(found),
+            "by_engine": by(found, "engine"),
+            "by_function": by(found, "function"),
+            "regret": regrets(slices, pruners, key),
+            "tune": tuning(slices, pruners, key),
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+    result["another machine"] = elsewhere(real, simulated)
+    result["poisoned"] = poisoned(real, examples(simulated))
+    return result
+
+
+def elsewhere(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, Any]:
+    """What a fit of one machine says on others, ranges set aside: whether it could be shipped as a default belief."""
+    result = {}
+    for name, theirs, ours in (("real to simulated", real, simulated), ("simulated to real", simulated, real)):
+        fit = learn(examples(theirs))[0] or NOBODY
+        width = {engine: replace_range(region) for engine, region in fit.regions.items()}
+        wide = replace(fit, regions=width)
+        result[name] = summary(held(ours, {"": wide}, lambda one: ""))
+        result[f"{name}, as it is"] = summary(held(ours, {"": fit}, lambda one: ""))
+    return result
+
+
+def replace_range(region: Any) -> Any:
+    """A region without limits."""
+    return region._replace(least=tuple(-1e9 for _ in region.least), most=tuple(1e9 for _ in region.most))
+
+
+def show(result: dict[str, Any]) -> None:
+    """The figures, in lines."""
+    for name in ("unseen functions", "unseen functions, simulated", "unseen shapes, simulated"):
+        part = result[name]
+        print(f"{name}: {part['corpus']} ({part['seconds']} s)")
+        print("   forecast", part["forecast"])
+        for engine, one in part["by_engine"].items():
+            print("     ", engine, one)
+        print("   regret", {key: value for key, value in part["regret"].items() if key != "by_function"})
+        print("   tune", part["tune"])
+    for name, one in result["another machine"].items():
+        print(name, one)
+    for name, one in result["poisoned"].items():
+        print("poisoned:", name, one)
+
+
+def main() -> None:
+    """Evaluate, print, write and draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--real", type=Path, default=corpus.newest(simulated=False))
+    parser.add_argument("--simulated", type=Path, default=corpus.newest(simulated=True))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--plots", type=Path, help=f"folder, such as {IMAGES.relative_to(IMAGES.parents[2])}")
+    arguments = parser.parse_args()
+    real, simulated = corpus.read(arguments.real), corpus.read(arguments.simulated)
+    result = evaluate(real, simulated)
+    show(result)
+    date = datetime.date.today().isoformat()
+    head = {
+        "what": "the pruner, on functions and machines that it has not seen",
+        "corpora": [arguments.real.name, arguments.simulated.name],
+        "machine": machine_facts(),
+        "versions": versions(),
+        "commit": commit(),
+    }
+    write(arguments.out or free_path(FOLDER, f"{file_stem(date)}-pruning"), head | result)
+    if arguments.plots:
+        from benchmarks.pruning_plots import draw
+
+        for path in draw(result, arguments.plots):
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
