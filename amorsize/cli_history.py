@@ -153,10 +153,8 @@ def stats(history: History, given: argparse.Namespace) -> str:
 
 def fit(history: History, given: argparse.Namespace) -> str:
     """Fit the pruner, outside of anybody's wait."""
-    try:
-        from amorsize.learn import pruner  # type: ignore[attr-defined,unused-ignore]
-    except ImportError as exc:
-        raise ImportError("there is nothing to fit in this version of amorsize") from exc
+    from amorsize.learn import pruner
+
     try:
         return str(pruner.fit(history))
     except ImportError as exc:

@@ -114,7 +114,7 @@ UNKNOWN: Final = -1.0
 
 
 def shares(parts: Breakdown) -> list[int] | None:
-    """Where forecast seconds go, in percent, as a row of history keeps it; None: nobody knows.
+    """Where forecast seconds go, in percent, as a row of history keeps it; None: all into computing, or nobody knows.
 
     Examples
     --------
@@ -123,14 +123,14 @@ def shares(parts: Breakdown) -> list[int] | None:
     """
     values = [getattr(parts, name) for name in PARTS]
     total = sum(values)
-    return [round(100 * value / total) for value in values] if total > 0 else None
+    return [round(100 * value / total) for value in values] if total > parts.compute_s else None
 
 
 PARTS: Final = ("start_s", "compute_s", "transfer_s", "dispatch_s", "tail_s")
 
 
 def breakdown_of(percent: object, total_s: float) -> Breakdown | None:
-    """The same back in seconds; None when it is damaged.
+    """The same back in seconds; None when it is damaged, or missing.
 
     Examples
     --------

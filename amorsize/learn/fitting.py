@@ -16,7 +16,7 @@ from math import log
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from amorsize.facts import Forecast
+from amorsize.facts import Breakdown, Forecast
 from amorsize.learn import pruner
 from amorsize.learn.features import ENGINES, Case, Cores, breakdown_of, engine_of, features
 from amorsize.learn.history import ALL, History, Run
@@ -112,6 +112,8 @@ class Report:
 
 def fit_history(history: History | None = None) -> Report:
     """What `amorsize.learn.pruner.fit` does."""
+    import sklearn.ensemble  # noqa: F401  (whoever lacks it is to know before 20,000 rows are read)
+
     began = time.perf_counter()
     history = History() if history is None else history
     runs = history.runs(limit=MOST_READ, source=ALL)
@@ -144,8 +146,8 @@ def engine_in(run: Run) -> str | None:
 def example_of(run: Run) -> Example | None:
     """What a row of history teaches; None when something is missing, or it is too brief.
 
-    Of a loop of ``execute()`` the forecast is what the loop itself has told, and of a tuned plan what the trials have:
-    these teach nothing, and have no parts.
+    Of a loop of ``execute()`` the forecast is what the loop itself has told, and of a tuned plan what its trials have:
+    these teach nothing.
     """
     n, predicted_s, clock_s = run.n_items, run.predicted_s, run.clock_s
     if run.outcome != "ok" or not n or not is_number(predicted_s) or not is_number(clock_s):
@@ -154,7 +156,9 @@ def example_of(run: Run) -> Example | None:
         return None
     sample, cores, engine = sample_of(run), _cores(run.machine), engine_in(run)
     parts = breakdown_of(run.extra.get("parts"), predicted_s)
-    if sample is None or cores is None or engine is None or parts is None:
+    if engine == "loop" and parts is None:
+        parts = Breakdown(compute_s=predicted_s)
+    if sample is None or cores is None or engine is None or parts is None or run.extra.get("tuned"):
         return None
     forecast = Forecast(
         backend=run.backend,  # type: ignore[arg-type]

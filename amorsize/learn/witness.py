@@ -158,12 +158,14 @@ class Watch:
             "start_method": plan.start_method,
             "predicted_s": plan.predicted_s,
             "predicted_interval_s": plan.predicted_interval_s,
-            "parts": None if plan.trials else shares(plan.breakdown),  # of a tuned plan the clock knew before
+            "parts": shares(plan.breakdown),
             "serial_s": plan.serial_s,
             "clock_s": clock_s,
             "sample": plan.sample,
             "machine": plan.machine,
         }
+        if plan.trials:  # the forecast is not the model's, but the clock's
+            row["tuned"] = True
         if plan.model_s is not None:
             row |= {"predicted_s": plan.model_s, "predicted_interval_s": None, "pruned_s": plan.predicted_s}
         if plan.known_runs:

@@ -71,6 +71,7 @@ def test_numbers_that_are_none_are_passed_over():
         replace(good, sample=None),
         replace(good, sample={**good.sample, "item_s": "long"}),
         replace(good, extra={}),
+        replace(good, extra={**good.extra, "tuned": True}),
         replace(good, extra={"parts": [1, 2]}),
         replace(good, extra={"parts": [-1, 0, 0, 0, 101]}),
         replace(good, sample={"colour": 3}),
@@ -92,6 +93,7 @@ def test_rows_of_execute_teach_of_its_own_engines():
     assert example_of(replace(row, source="import")).case.engine == "team"
     assert example_of(replace(row, source="import", extra={**row.extra, "from": "optimize"})).case.engine == "pool"
     assert example_of(replace(row, backend="serial")) is None
+    assert example_of(replace(row, backend="serial", source="tune", extra={})).case.engine == "loop"
 
 
 def test_plain_numbers_say_what_scikit_learn_says():

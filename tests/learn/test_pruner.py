@@ -234,7 +234,7 @@ def test_what_a_plans_pool_takes_is_held_against_the_model_too(tmp_path, file):
     (row,) = history.runs(source="optimize")
     assert row.predicted_s == pytest.approx(plan.model_s, rel=1e-4)
     assert row.extra["pruned_s"] == pytest.approx(plan.predicted_s, rel=1e-4)
-    assert 98 <= sum(row.extra["parts"]) <= 102
+    assert plan.backend == "serial" or 98 <= sum(row.extra["parts"]) <= 102
 
 
 def test_next_to_nothing_is_planned_without_history(tmp_path, file):
