@@ -222,7 +222,8 @@ class Opening(Evidence):
             return RunMore(1)
         rate = max(self.rate_s, 1e-9)
         if self.settled and self.wall_s > SETTLED_S and abs(self.item_s - self.looked_item_s) < self.looked_item_s:
-            return RunMore(max(1, int(LONG_BATCH_S / rate)))
+            rest = self.n_items is not None and self.left * rate < 2 * LONG_BATCH_S
+            return RunMore(max(1, self.left if rest else int(LONG_BATCH_S / rate)))
         limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.terms is not None else BATCH_S
         return RunMore(max(1, min(2 * self.items, int(limit_s / rate))))
 

@@ -376,3 +376,28 @@ def test_the_better_of_two_trials_is_believed():
     play = Play(lambda i: 3e-3, 200, held=0.1, speedup=[1.0, 1.9], transfer=HEAVY).run()
     assert play.steps.count(TryThreads) == 2
     assert play.go.backend == "threads"
+
+
+def test_a_settled_map_of_some_milliseconds_ends_in_one_long_batch():
+    opening = Opening(200_000, indexable=True, most_cores=2)
+    opening.settle(5e-8)
+    batches = []
+    while opening.left:
+        step = opening.next()
+        assert isinstance(step, RunMore)
+        batches.append(step.items)
+        opening.saw(Observation(opening.items, step.items, 5e-8 * step.items, 5e-8 * step.items, 5e-8 * step.items))
+    assert batches[-1] > 180_000
+
+
+def test_a_settled_map_whose_items_take_longer_than_ever_is_looked_at_often():
+    opening = Opening(10_000, indexable=True, most_cores=2)
+    opening.settle(5e-8)
+    batches = []
+    for _ in range(20):
+        step = opening.next()
+        if not isinstance(step, RunMore):
+            break
+        batches.append(step.items)
+        opening.saw(Observation(opening.items, step.items, 1e-3 * step.items, 1e-3 * step.items, 1e-3 * step.items))
+    assert max(batches) <= 2
