@@ -145,7 +145,7 @@ def target_table(result: dict[str, Any]) -> str:
     verdict = {True: "met", False: "**missed**", None: "not measured"}
     lines = [
         [each.what, each.goal, each.figure, verdict[each.met] if each.goal else "", shortened(each.rows)]
-        for each in targets(result["summary"])
+        for each in targets(result["summary"], result["machine"]["usable_cores"])
     ]
     return markdown(["target", "goal", "this run", "", "rows that break it, worst first"], lines)
 
