@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Steps = Generator[None, None, None]
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
+REMEMBER_S: Final = 3e-3  # a shorter map that nobody asked anything about is not worth the 50 µs of remembering it
 NO_MORE: Final = 1.2  # times as many items as the loop was best for: it still is
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
 
@@ -154,13 +155,14 @@ class Execution:
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
         story, request = self.job.story, self.job.request
-        if story.blind or story.opening.terms is None or story.opening.slowdown > CROWDED:
+        opening = story.opening
+        if story.blind or opening.slowdown > CROWDED or (opening.terms is None and opening.wall_s < REMEMBER_S):
             return
         found = story.found()
         if found is not None:
             lost = story.go.backend if story.lost and story.go is not None else None
             settled = story.go is None and request.is_free
-            MEMORY.keep(request.func, request.data, found, story.opening.lasting_gain, lost, story.n_items, settled)
+            MEMORY.keep(request.func, request.data, found, opening.lasting_gain, lost, story.n_items, settled)
 
     def _finish_loop(self) -> Steps:
         job = self.job
