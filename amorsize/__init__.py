@@ -10,9 +10,10 @@ concurrent.futures, sqlite3 or scikit-learn.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from amorsize.api import execute, machine, optimize, tune, validate
     from amorsize.asynchronous import execute_async
     from amorsize.errors import AmorsizeError

@@ -6,14 +6,15 @@ so that the first call does not pay for it; all else is loaded when it is used.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Any, Literal, overload
-
 from amorsize.engine import Execution
 from amorsize.requests import check, whole
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Generator, Iterable
+    from typing import Any, Literal, overload
+
     from amorsize.events import Event
     from amorsize.facts import Machine
     from amorsize.learn.history import History
@@ -125,58 +126,59 @@ def optimize(
     )
 
 
-@overload
-def execute(
-    func: Callable[[Any], Any],
-    data: Iterable[Any],
-    *,
-    backend: Any = ...,
-    max_workers: int | None = ...,
-    start_method: str | None = ...,
-    memory_limit: int | None = ...,
-    sample: Literal["spread", "head"] = ...,
-    history: History | None = ...,
-    retries: int = ...,
-    on_error: Literal["raise", "collect"] = ...,
-    initializer: Callable[..., object] | None = ...,
-    initargs: tuple[Any, ...] = ...,
-    timeout: float | None = ...,
-    rate: float | None = ...,
-    max_failures: int | None = ...,
-    checkpoint: str | os.PathLike[str] | None = ...,
-    checkpoint_key: str | None = ...,
-    limits: Limits | None = ...,
-    progress: bool = ...,
-    on_event: Callable[[Event], object] | None = ...,
-    return_plan: Literal[False] = ...,
-) -> list[Any]: ...
+if TYPE_CHECKING:
 
+    @overload
+    def execute(
+        func: Callable[[Any], Any],
+        data: Iterable[Any],
+        *,
+        backend: Any = ...,
+        max_workers: int | None = ...,
+        start_method: str | None = ...,
+        memory_limit: int | None = ...,
+        sample: Literal["spread", "head"] = ...,
+        history: History | None = ...,
+        retries: int = ...,
+        on_error: Literal["raise", "collect"] = ...,
+        initializer: Callable[..., object] | None = ...,
+        initargs: tuple[Any, ...] = ...,
+        timeout: float | None = ...,
+        rate: float | None = ...,
+        max_failures: int | None = ...,
+        checkpoint: str | os.PathLike[str] | None = ...,
+        checkpoint_key: str | None = ...,
+        limits: Limits | None = ...,
+        progress: bool = ...,
+        on_event: Callable[[Event], object] | None = ...,
+        return_plan: Literal[False] = ...,
+    ) -> list[Any]: ...
 
-@overload
-def execute(
-    func: Callable[[Any], Any],
-    data: Iterable[Any],
-    *,
-    backend: Any = ...,
-    max_workers: int | None = ...,
-    start_method: str | None = ...,
-    memory_limit: int | None = ...,
-    sample: Literal["spread", "head"] = ...,
-    history: History | None = ...,
-    retries: int = ...,
-    on_error: Literal["raise", "collect"] = ...,
-    initializer: Callable[..., object] | None = ...,
-    initargs: tuple[Any, ...] = ...,
-    timeout: float | None = ...,
-    rate: float | None = ...,
-    max_failures: int | None = ...,
-    checkpoint: str | os.PathLike[str] | None = ...,
-    checkpoint_key: str | None = ...,
-    limits: Limits | None = ...,
-    progress: bool = ...,
-    on_event: Callable[[Event], object] | None = ...,
-    return_plan: Literal[True],
-) -> tuple[list[Any], Plan]: ...
+    @overload
+    def execute(
+        func: Callable[[Any], Any],
+        data: Iterable[Any],
+        *,
+        backend: Any = ...,
+        max_workers: int | None = ...,
+        start_method: str | None = ...,
+        memory_limit: int | None = ...,
+        sample: Literal["spread", "head"] = ...,
+        history: History | None = ...,
+        retries: int = ...,
+        on_error: Literal["raise", "collect"] = ...,
+        initializer: Callable[..., object] | None = ...,
+        initargs: tuple[Any, ...] = ...,
+        timeout: float | None = ...,
+        rate: float | None = ...,
+        max_failures: int | None = ...,
+        checkpoint: str | os.PathLike[str] | None = ...,
+        checkpoint_key: str | None = ...,
+        limits: Limits | None = ...,
+        progress: bool = ...,
+        on_event: Callable[[Event], object] | None = ...,
+        return_plan: Literal[True],
+    ) -> tuple[list[Any], Plan]: ...
 
 
 def execute(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+
+from amorsize.frozen import Frozen
 
 
-class Clock(NamedTuple):
+class Clock(Frozen, kw_only=False):
     """Three readings in seconds, each from an arbitrary zero.
 
     Attributes

@@ -7,47 +7,38 @@ somebody may take results away between two steps (`amorsize.streams`) or end it 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import nullcontext
-from dataclasses import replace
 from math import ceil
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
 
-from amorsize import worker
-from amorsize.facts import Forecast
+from amorsize import within
+from amorsize.frozen import replace
 from amorsize.job import Job
 from amorsize.learn.history import History
 from amorsize.learn.memory import MEMORY
 from amorsize.model.opening import CROWDED, Go, Opening, Probe, RunMore, TryThreads, WatchLock, Weigh
-from amorsize.model.schedule import Schedule
-from amorsize.parallel import (
-    Options,
-    crew_for,
-    drive,
-    executor_driver,
-    on_processes,
-    schedule_for,
-    thread_driver,
-)
 from amorsize.records import MEASURE_S
-from amorsize.requests import Request
 from amorsize.run.collector import RESULTS_ARE_KEPT
 from amorsize.run.crowd import CROWD
 from amorsize.run.loop import STREAM_BATCH
-from amorsize.run.outcome import Outcome
-from amorsize.run.vigil import Ticker, drain
-from amorsize.terms import NoTeam, most_workers, terms_for
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from amorsize.facts import Sample
+    from collections.abc import Generator, Iterable
+    from typing import Any, Final
+
+    from amorsize.facts import Forecast, Sample
+    from amorsize.parallel import Options
+    from amorsize.requests import Request
+    from amorsize.run.outcome import Outcome
     from amorsize.run.stop import Stop
+    from amorsize.run.vigil import Ticker
+
+    Steps = Generator[None, None, None]
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
+REMEMBER_S: Final = 3e-3  # a shorter map that nobody asked anything about is not worth the 50 µs of remembering it
 NO_MORE: Final = 1.2  # times as many items as the loop was best for: it still is
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
-
-Steps = Generator[None, None, None]
 
 
 class Execution:
@@ -97,13 +88,19 @@ class Execution:
         """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
         began = perf_counter()
         try:
-            # Somebody who takes results away as they come keeps his own house.
-            with CROWD, RESULTS_ARE_KEPT if self.job.window is None else nullcontext():
-                self.job.begin()
-                yield from self._run()
-                self.job.finish()
+            with CROWD:
+                if self.job.window is not None:  # somebody takes the results away as they come
+                    yield from self._all()
+                    return
+                with RESULTS_ARE_KEPT:
+                    yield from self._all()
         finally:
             self.job.close(perf_counter() - began)
+
+    def _all(self) -> Steps:
+        self.job.begin()
+        yield from self._run()
+        self.job.finish()
 
     def _run(self) -> Steps:
         job = self.job
@@ -126,6 +123,8 @@ class Execution:
         self._recall()
         while job.todo and not job.outcome.doomed:
             if opening.terms is None and opening.wants_terms(self.backends):
+                from amorsize.terms import terms_for
+
                 opening.terms = terms_for(job.request, self.backends, job.story)
             step = opening.next()
             if isinstance(step, RunMore):
@@ -156,13 +155,14 @@ class Execution:
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
         story, request = self.job.story, self.job.request
-        if story.blind or story.opening.terms is None or story.opening.slowdown > CROWDED:
+        opening = story.opening
+        if story.blind or opening.slowdown > CROWDED or (opening.terms is None and opening.wall_s < REMEMBER_S):
             return
         found = story.found()
         if found is not None:
             lost = story.go.backend if story.lost and story.go is not None else None
             settled = story.go is None and request.is_free
-            MEMORY.keep(request.func, request.data, found, story.opening.lasting_gain, lost, story.n_items, settled)
+            MEMORY.keep(request.func, request.data, found, opening.lasting_gain, lost, story.n_items, settled)
 
     def _finish_loop(self) -> Steps:
         job = self.job
@@ -216,6 +216,11 @@ class Execution:
 
     def _try_threads(self, items: int) -> None:
         """Run the next items on two threads; what fails there is run again by the loop."""
+        from amorsize.model.schedule import Schedule
+        from amorsize.parallel import thread_driver
+        from amorsize.run.outcome import Outcome
+        from amorsize.run.vigil import drain
+
         job, opening = self.job, self.job.story.opening
         spans = job.take(min(items, job.window or items))
         evidence = max(1, sum(stop - start for start, stop in spans) // 4)
@@ -244,6 +249,9 @@ class Execution:
 
     def _go(self, chosen: Forecast) -> Steps:
         """Run everything left as ``chosen``; when that cannot start or does not pay, the loop goes on without it."""
+        from amorsize import parallel
+        from amorsize.terms import NoTeam
+
         job = self.job
         story, opening = job.story, job.story.opening
         assert opening.terms is not None
@@ -263,17 +271,18 @@ class Execution:
             "item_s": opening.item_s,
             "evidence": max(1, min(opening.sample().n_sampled, int(10e-3 / max(opening.item_s, 1e-9)))),
             "caller_helps": quick and may_help and not threads and not theirs,
-            "crew": crew_for(job, chosen, opening.terms.machine, opening.sample(), may_help),
+            "crew": parallel.crew_for(job, chosen, opening.terms.machine, opening.sample(), may_help),
         }
         self._say_chosen(chosen)
         try:
             if theirs:
-                story.ran = yield from drive(job, executor_driver(job, schedule_for(job, chosen, **options)))
+                schedule = parallel.schedule_for(job, chosen, **options)
+                story.ran = yield from parallel.drive(job, parallel.executor_driver(job, schedule))
             elif threads:
-                driver = thread_driver(job, schedule_for(job, chosen, **options), job.outcome)
-                story.ran = yield from drive(job, driver)
+                schedule = parallel.schedule_for(job, chosen, **options)
+                story.ran = yield from parallel.drive(job, parallel.thread_driver(job, schedule, job.outcome))
             else:
-                yield from on_processes(job, chosen, job.loop if may_help else None, options)
+                yield from parallel.on_processes(job, chosen, job.loop if may_help else None, options)
         except NoTeam as exc:
             if not may_help:
                 raise exc.why from exc.why.__cause__
@@ -293,7 +302,9 @@ class Execution:
 
     def _go_blind(self) -> Steps:
         """Nothing may run here: workers start at once, and the schedule learns from them."""
+        from amorsize import parallel
         from amorsize.launch import no_forecast
+        from amorsize.terms import NoTeam, most_workers, terms_for
 
         job = self.job
         theirs = job.request.executor is not None
@@ -305,24 +316,23 @@ class Execution:
         # Nobody may look whether items wait, so a number that the user names is believed; but not within a worker, or
         # nested calls would multiply.
         asked = most_workers(job.request) or cores
-        if worker.cores_share is not None:
+        if within.cores_share is not None:
             asked = min(asked, cores)
         workers = max(1, asked if n is None else min(asked, n))
         if n == 0:
             return
         chosen = no_forecast(workers, terms.costs.processes.start_method)
         chosen = as_executor(chosen) if theirs else chosen
-        crew = (
-            None if job.request.max_workers else crew_for(job, chosen, terms.machine, job.story.opening.sample(), False)
-        )
+        sample = job.story.opening.sample()
+        crew = None if job.request.max_workers else parallel.crew_for(job, chosen, terms.machine, sample, False)
         job.story.go, job.story.blind = chosen, True
         self._say_chosen(chosen)
         try:
             if theirs:
-                schedule = schedule_for(job, chosen, crew=crew)
-                job.story.ran = yield from drive(job, executor_driver(job, schedule))
+                schedule = parallel.schedule_for(job, chosen, crew=crew)
+                job.story.ran = yield from parallel.drive(job, parallel.executor_driver(job, schedule))
             else:
-                yield from on_processes(job, chosen, None, {"crew": crew})
+                yield from parallel.on_processes(job, chosen, None, {"crew": crew})
         except NoTeam as exc:
             raise exc.why from exc.why.__cause__
 

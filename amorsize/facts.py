@@ -7,16 +7,20 @@ down by hand for a machine that nobody here owns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from amorsize.frozen import Frozen, field
 
-Backend = Literal["serial", "threads", "processes", "executor"]
-StartMethod = Literal["fork", "forkserver", "spawn"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    Backend = Literal["serial", "threads", "processes", "executor"]
+    StartMethod = Literal["fork", "forkserver", "spawn"]
+else:
+    Backend = StartMethod = str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Frozen):
     """What this process may use of this machine, read at one moment.
 
     Attributes
@@ -70,8 +74,7 @@ class Machine:
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartCost:
+class StartCost(Frozen):
     """What starting (and leaving) ``p`` workers costs: ``base_s + p * per_worker_s`` and the caller's memory on top.
 
     Attributes
@@ -94,8 +97,7 @@ class StartCost:
         return self.base_s + workers * (self.per_worker_s + self.per_caller_byte_s * caller_rss_bytes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelCost:
+class ChannelCost(Frozen):
     """What handing work over costs, besides pickling (which the sample measures on the user's own items).
 
     Attributes
@@ -123,8 +125,7 @@ class ChannelCost:
     inherits: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendCost:
+class BackendCost(Frozen):
     """Costs of one way to run a map: an engine and, for processes, how its workers start.
 
     Attributes
@@ -151,8 +152,7 @@ class BackendCost:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scaling:
+class Scaling(Frozen):
     """How much computing ``p`` busy processes get done here, relative to one (hyper-threads, turbo, busy neighbours).
 
     Attributes
@@ -185,8 +185,7 @@ class Scaling:
         return y0 + (y1 - y0) * (busy - p0) / (p1 - p0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
+class Costs(Frozen):
     """All that the model needs to know about the backends it may choose from.
 
     Attributes
@@ -202,8 +201,7 @@ class Costs:
     scaling: Scaling = Scaling()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(Frozen):
     """What a few real items told of the user's function. Means are per item.
 
     Attributes
@@ -269,8 +267,7 @@ class Sample:
         return 0.0 if self.item_s <= 0 else min(1.0, max(0.0, 1.0 - self.item_cpu_s / self.item_s))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Breakdown:
+class Breakdown(Frozen):
     """Where the forecast seconds go; the parts add up to the forecast.
 
     Attributes
@@ -294,8 +291,7 @@ class Breakdown:
     tail_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class Forecast(Frozen):
     """What the model expects of one candidate.
 
     Attributes
@@ -323,8 +319,7 @@ class Forecast:
     refused: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Frozen):
     """What one candidate really took on a slice of the data (`amorsize.tune`).
 
     Attributes
@@ -353,7 +348,7 @@ class Trial:
     rung: int
 
 
-class Observation(NamedTuple):
+class Observation(Frozen, kw_only=False):
     """What some neighbouring items took in the caller.
 
     Attributes
@@ -371,8 +366,7 @@ class Observation(NamedTuple):
     process_cpu_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ItemRecord:
+class ItemRecord(Frozen, kw_only=False):
     """What one item took, where items were long enough (1 ms) to be looked at one by one.
 
     Attributes
@@ -394,8 +388,7 @@ class ItemRecord:
     growth_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
+class Ran(Frozen):
     """What a parallel run took.
 
     Attributes
@@ -425,8 +418,7 @@ class Ran:
     hungriest: tuple[ItemRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Frozen, kw_only=False):
     """Stands in an item's place in the results when ``on_error="collect"`` and the item failed for good.
 
     Attributes

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
-from typing import Final
 
-from amorsize import worker
-from amorsize.facts import Machine
+from amorsize import within
+from amorsize.frozen import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from amorsize.facts import Machine
 
 
 def available_start_methods() -> tuple[str, ...]:
@@ -114,6 +118,6 @@ UNGUARDED: Final = (
 
 def share_of(machine: Machine) -> Machine:
     """The machine as this process may use it: inside a worker, its share of the one core budget of the tree."""
-    if worker.cores_share is None:
+    if within.cores_share is None:
         return machine
-    return replace(machine, usable_cores=min(machine.usable_cores, worker.cores_share))
+    return replace(machine, usable_cores=min(machine.usable_cores, within.cores_share))

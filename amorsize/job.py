@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
 from time import perf_counter, sleep
-from typing import TYPE_CHECKING, Any, TypeAlias
 
-from amorsize.facts import Observation
 from amorsize.learn.fingerprint import fingerprint, name_of
-from amorsize.model.events import Event
-from amorsize.model.opening import Opening, Probe
 from amorsize.model.pace import Pace
 from amorsize.records import Records
-from amorsize.requests import Request
 from amorsize.run.collector import RESULTS_ARE_KEPT
 from amorsize.run.crowd import CROWD
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import source_of
-from amorsize.run.vigil import Ticker, Vigil
+from amorsize.run.vigil import Vigil
 from amorsize.story import Story
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, TypeAlias
+
+    from amorsize.facts import Observation
+    from amorsize.model.events import Event
+    from amorsize.model.opening import Opening, Probe
+    from amorsize.requests import Request
     from amorsize.run.drive import ProcessDriver
     from amorsize.run.executors import ExecutorDriver
     from amorsize.run.news import News
     from amorsize.run.resume import Checkpoint
     from amorsize.run.stop import Stop
     from amorsize.run.threads import ThreadDriver
+    from amorsize.run.vigil import Ticker
 
     Driver: TypeAlias = ProcessDriver | ThreadDriver | ExecutorDriver
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from amorsize.measure.cgroups import Groups, oom_kills, own_groups, read_text
 from amorsize.measure.memory import cpu_seconds, resident_bytes, resident_bytes_of
-from amorsize.run.limiter import Limiter
 from amorsize.run.oom import OomCount
-from amorsize.run.vigil import Later, Ticker
+from amorsize.run.vigil import Later
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from amorsize.limits import Limits
     from amorsize.model.schedule import Schedule
     from amorsize.requests import Request
+    from amorsize.run.limiter import Limiter
     from amorsize.run.news import News
     from amorsize.run.team import Team
+    from amorsize.run.vigil import Ticker
 
 
 def news_for(request: Request) -> News:
@@ -39,6 +40,7 @@ def news_for(request: Request) -> News:
 def limiter_for(limits: Limits, began_s: float) -> Limiter:
     """What stops a run that exceeds these."""
     from amorsize.measure.machine import machine
+    from amorsize.run.limiter import Limiter
 
     cores = 1.0 if limits.max_cpu_percent is None else machine().usable_cores
     return Limiter(limits, began_s, memory=memory_reader(own_groups()), cpu_s=tree_cpu_seconds, cores=cores)
@@ -71,12 +73,10 @@ def oom_count() -> OomCount:
 
 def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
     """Reads the bytes that may still be used, and those that might be in all."""
-    from amorsize.measure.machine import memory_now
-
-    system = platform.system()
+    from amorsize.measure.machine import SYSTEM, memory_now
 
     def read() -> tuple[int, int]:
-        now = memory_now(read_text, system, groups)
+        now = memory_now(read_text, SYSTEM, groups)
         return now.available.value, now.limit.value or now.total.value
 
     return read

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from dataclasses import replace
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.facts import Forecast, Machine, Ran, Sample
+from amorsize.frozen import replace
 from amorsize.job import Job
 from amorsize.model.crew import Crew
 from amorsize.model.schedule import Schedule

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import worker
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.frozen import replace
 from amorsize.here import main_is_interactive, resolve_start_method, share_of
 from amorsize.measure.machine import machine
 from amorsize.measure.memory import forked_bytes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Final
 
+from amorsize.frozen import Frozen, replace
 from amorsize.planning import plan_for
 from amorsize.plans import Plan
 from amorsize.requests import Request
@@ -20,8 +20,7 @@ Afford = Callable[[Plan], int]
 """How many items there is time for, after a plan for some."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Portion:
+class Portion(Frozen):
     """Some of the items.
 
     Attributes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
-from dataclasses import replace
 from functools import partial
 from time import time
 from typing import Any
 
+from amorsize.frozen import replace
 from amorsize.here import share_of
 from amorsize.learn.history import History
 from amorsize.learn.known import LOOKED_AT, Known, known
@@ -24,7 +25,7 @@ def recall_or_plan(request: Request) -> Plan:
     """The plan for one call of ``optimize``, which notes in the history what its pool then takes."""
     plan = recalled(request) or plan_for(request)
     witness = Witness.of(request.func, plan.data, request.history, partial(finish, request))
-    return plan if witness is None else replace(plan, witness=witness)
+    return plan if witness is None else dataclasses.replace(plan, witness=witness)
 
 
 def finish(request: Request, results: list[Any]) -> list[Any]:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex
 
-from amorsize.facts import Backend
+from amorsize.frozen import Frozen
 from amorsize.here import available_start_methods
-from amorsize.limits import Limits
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from amorsize.facts import Backend
     from amorsize.learn.history import History
+    from amorsize.limits import Limits
 
 BACKENDS: tuple[Backend, ...] = ("serial", "threads", "processes")
 CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
 START_METHODS = ("fork", "forkserver", "spawn")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Frozen):
     """One call's arguments, all valid.
 
     Attributes
@@ -177,7 +178,11 @@ def _checkpoint_key(value: Any, checkpoint: Any) -> str | None:
 
 
 def _limits(value: Any) -> Limits | None:
-    if value is None or isinstance(value, Limits):
+    if value is None:
+        return None
+    from amorsize.limits import Limits
+
+    if isinstance(value, Limits):
         return value
     raise TypeError(f"limits: must be an amorsize.Limits or None, not {_kind(value)}")
 
@@ -215,7 +220,7 @@ def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) ->
 def _positive(name: str, value: Any, unit: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat | SupportsIndex) or isinstance(value, str):
+    if isinstance(value, bool | str) or not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
         raise TypeError(f"{name}: must be a number of {unit} or None, not {_kind(value)}")
     number = float(value)
     if not 0 < number < float("inf"):

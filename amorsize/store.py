@@ -26,17 +26,18 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from amorsize import tables
 from amorsize.place import VARIABLE, default_path, on_network
 from amorsize.tables import MIGRATIONS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
+    from typing import Any, Final, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
 PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores

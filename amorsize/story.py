@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from math import sqrt
 from time import time
-from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.facts import Forecast, Ran
-from amorsize.learn.features import shares
+from amorsize.frozen import replace
 from amorsize.learn.machines import HERE
 from amorsize.learn.memory import shape_of
 from amorsize.model.evidence import WAITS
-from amorsize.model.opening import Opening, loop_forecast
+from amorsize.model.opening import loop_forecast
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from amorsize.facts import Machine, Sample
+    from typing import Any, Final
+
+    from amorsize.facts import Forecast, Machine, Ran, Sample
+    from amorsize.model.opening import Opening
     from amorsize.requests import Request
 
 RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
 SLOWED: Final = 2.0  # times the forecast: what such a run showed of its items is not to be relied upon
 
 
-@dataclass(slots=True)
 class Story:
     """What happened in one run."""
 
-    opening: Opening
-    go: Forecast | None = None
-    alternatives: list[Forecast] = field(default_factory=list)
-    loop_s: float = 0.0  # spent in the caller before going parallel
-    loop_items: int = 0  # that were run there
-    n_items: int = 0  # results that this run has made
-    skipped: int = 0  # and those that were there before
-    wall_s: float = 0.0
-    ran: Ran | None = None
-    blind: bool = False  # func was not to run here, so nothing was looked at
-    sample: Sample | None = None
-    recalled: Sample | None = None  # what earlier maps had shown: where ``sample`` is this, nobody has measured anew
-    machine: Machine | None = None
-    warnings: list[str] = field(default_factory=list)
-    withdrew: bool = False  # workers could not be had, or did not pay
-    start_note: str | None = None  # why workers do not start by fork
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self.go: Forecast | None = None
+        self.alternatives: list[Forecast] = []
+        self.loop_s = 0.0  # spent in the caller before going parallel
+        self.loop_items = 0  # that were run there
+        self.n_items = 0  # results that this run has made
+        self.skipped = 0  # and those that were there before
+        self.wall_s = 0.0
+        self.ran: Ran | None = None
+        self.blind = False  # func was not to run here, so nothing was looked at
+        self.sample: Sample | None = None
+        # What earlier maps had shown: where ``sample`` is this, nobody has measured anew.
+        self.recalled: Sample | None = None
+        self.machine: Machine | None = None
+        self.warnings: list[str] = []
+        self.withdrew = False  # workers could not be had, or did not pay
+        self.start_note: str | None = None  # why workers do not start by fork
 
     @property
     def loop_only_s(self) -> float:
@@ -115,6 +117,8 @@ class Story:
         if go is not None and go.total_s > 0:
             row["predicted_s"] = self.loop_s + go.total_s
             row["predicted_interval_s"] = (self.loop_s + go.low_s, self.loop_s + go.high_s)
+            from amorsize.learn.features import shares
+
             row["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
         if not self.blind and self.opening.items:
             row["serial_s"] = self.serial_s

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Iterable
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.engine import Execution
 from amorsize.model.events import Taken
 from amorsize.requests import Request
 from amorsize.run.outcome import Flow
-from amorsize.run.vigil import Ticker
+
+if TYPE_CHECKING:
+    from amorsize.run.vigil import Ticker
 
 AHEAD_ITEMS: Final = 16_384  # of tiny items: what workers do in some 0.1 s, so that no reader's pause stops them
 AHEAD_BYTES: Final = 64 << 20

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.frozen import Frozen, as_dict
 from amorsize.thinning import surplus
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
+    from typing import Any, Final
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -218,6 +220,8 @@ def _plain(value: Any) -> object:
     """What stands in JSON for a value that it does not know."""
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Frozen):
+        return as_dict(value)
     if hasattr(type(value), "__dataclass_fields__"):
         return {name: getattr(value, name) for name in value.__dataclass_fields__}
     if isinstance(value, set | frozenset):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.errors import AmorsizeError
 from amorsize.facts import Backend, BackendCost, Costs, StartCost
+from amorsize.frozen import replace
 from amorsize.here import resolve_start_method, share_of
 from amorsize.model.opening import Terms
 from amorsize.model.recorded import recorded

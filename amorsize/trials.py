@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Backend, Failure
+from amorsize.frozen import replace
 from amorsize.here import resolve_start_method
 from amorsize.plans import Plan
 from amorsize.report.verdict import plan_words

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from math import exp, hypot, log
@@ -13,6 +13,7 @@ from typing import Any, Final
 from amorsize import trials
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
+from amorsize.frozen import replace
 from amorsize.here import resolve_start_method
 from amorsize.learn.features import Case, engine_of, shares
 from amorsize.learn.history import History
@@ -63,14 +64,14 @@ def _readable(loop_s: float, plan: Plan) -> int:
 
 
 def _untried(portion: Portion, why: str) -> Plan:
-    return _with_all_data(replace(portion.plan, warnings=(*portion.plan.warnings, why)), portion)
+    return _with_all_data(dataclasses.replace(portion.plan, warnings=(*portion.plan.warnings, why)), portion)
 
 
 def _with_all_data(plan: Plan, portion: Portion) -> Plan:
     """The plan for all of the user's data; where nobody knows how much that is, nothing is foretold."""
     if portion.rest is None:
         return plan
-    return replace(
+    return dataclasses.replace(
         plan,
         data=chain(portion.items, portion.rest),
         predicted_s=None,
@@ -243,7 +244,7 @@ class Contest:
         loop = next((f for f in [chosen, *found.values()] if f.backend == "serial"), None)
         serial_s = loop.total_s if loop is not None else portion.plan.serial_s
         speedup = serial_s / chosen.total_s if serial_s is not None and chosen.total_s > 0 else 1.0
-        plan = replace(
+        plan = dataclasses.replace(
             portion.plan,
             backend=chosen.backend,
             n_jobs=chosen.workers,
@@ -305,7 +306,7 @@ def spread(share: float, total_s: float, before_s: float | None) -> float:
     Examples
     --------
     >>> round(spread(1.0, 2.0, 1.0), 3), round(spread(0.5, 2.0, 1.0), 3)
-    (0.09, 0.358)
+    (0.15, 0.378)
     """
     moved = abs(log(total_s / before_s)) if before_s and total_s > 0 else 0.0
     return hypot(RUN_NOISE, (1 - share) * max(UNSEEN_NOISE, moved))

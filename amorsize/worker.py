@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from amorsize import within
 from amorsize.errors import TransferError
 from amorsize.frames import (
     APART,
@@ -39,6 +40,11 @@ from amorsize.frames import (
     send,
 )
 from amorsize.records import Meter
+from amorsize.within import take, trace_of
+
+if sys.platform != "win32":
+    import fcntl  # here, since what the caller has loaded before it forks costs its workers nothing
+    import select
 
 if TYPE_CHECKING:
     import socket
@@ -50,9 +56,6 @@ the two below; and when it began (``time.monotonic_ns``), if items may run only 
 IDLE, BETWEEN = -1, -2  # waiting for a span; at a span, yet at none of its items (to pickle its results, say)
 
 _main_by_value = False  # in a worker: whether it cannot import the caller's ``__main__``
-
-cores_share: float | None = None
-"""In a worker: how many cores a nested call may use. None: this is not a worker."""
 
 
 class Setup:
@@ -96,7 +99,7 @@ class ItemError:
 
     def __init__(self, index: int, exc: BaseException) -> None:
         self.index = index
-        self.trace = "".join(traceback.format_exception(exc))
+        self.trace = trace_of(exc)
         kind = type(exc)
         self.type_name = name_of(kind)
         self.text = _safe_str(exc)
@@ -183,13 +186,6 @@ def encode(results: list[Any], errors: list[ItemError], first: int, timing: tupl
 def describe(obj: object, exc: BaseException) -> str:
     """What cannot be pickled, in a few words."""
     return f"a {type(obj).__name__} ({_safe_str(exc) or type(exc).__name__})"
-
-
-def take(data: Any, start: int, stop: int) -> Any:
-    """Items ``start`` to ``stop`` of indexable data; a slice where slicing is known to mean that."""
-    if type(data) in (list, tuple, range, str, bytes) or type(data).__module__ == "numpy":
-        return data[start:stop]
-    return [data[index] for index in range(start, stop)]
 
 
 def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
@@ -321,8 +317,8 @@ def _receive_slot(sock: socket.socket) -> Slot:
 def _load_setup(parts: Sequence[Any]) -> Setup:
     try:
         setup: Setup = loads(parts)
-        global _main_by_value, cores_share
-        _main_by_value, cores_share = setup.by_value, setup.cores
+        global _main_by_value
+        _main_by_value, within.cores_share = setup.by_value, setup.cores
     except Exception as exc:
         detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})"
         raise TransferError("func", None, detail) from exc
@@ -336,16 +332,16 @@ def _report(sock: socket.socket) -> None:
     try:
         send(sock, frame(BROKEN, dumps(ItemError(-1, exc))))
     except Exception:  # noqa: BLE001
+        import traceback
+
         traceback.print_exc()
 
 
 def _settle(cores: float = 1.0) -> None:
-    global cores_share, _main_by_value
-    import signal
-
+    global _main_by_value
     _main_by_value = False
 
-    cores_share = cores
+    within.cores_share = cores
     # The caller answers Ctrl-C for all; handlers that the caller's program installed are not meant for a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -357,8 +353,6 @@ def _settle(cores: float = 1.0) -> None:
 
 def _restore(signal_mask: Any) -> None:
     if signal_mask is not None:
-        import signal
-
         signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
 
 
@@ -389,10 +383,6 @@ def die_with_caller(lifeline: int) -> None:
     """
     if not sys.platform.startswith("linux"):
         return
-    import fcntl
-    import select
-    import signal
-
     try:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline, getattr(fcntl, "F_SETSIG", 10), signal.SIGKILL)

@@ -21,6 +21,11 @@ def contender_record(rounds: int) -> dict[str, Any]:
     }
 
 
+def rounds_run(events: Iterable[Event], asked: int) -> int:
+    """How many rounds there were: short rows have more than asked for."""
+    return max([asked, *(event["round"] + 1 for event in events if event["event"] == "time")])
+
+
 def fold(events: Iterable[Event], rounds: int) -> Row:
     """Raw record of one row.
 

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from benchmarks import busy, rivals
-from benchmarks.record import Event, Row, contender_record, fold, in_flight
+from benchmarks.record import Event, Row, contender_record, fold, in_flight, rounds_run
 from benchmarks.row import Job
 from benchmarks.workloads import Workload
 
@@ -107,9 +107,9 @@ def measure_row(workload: Workload, job: Job, silence_s: float = SILENCE_S) -> R
             break
         failures[culprit] = wrong
         job = replace(job, contenders=tuple(name for name in job.contenders if name != culprit))
-    row = fold(events, job.rounds)
+    row = fold(events, rounds_run(events, job.rounds))
     for name, message in failures.items():
-        row["contenders"][name] = {**contender_record(job.rounds), "failed": message}
+        row["contenders"][name] = {**contender_record(rounds_run(events, job.rounds)), "failed": message}
     after = busy.probe()
     return {
         "workload": workload.name,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.grid import GRID
+from benchmarks.measure import MOST_ROUNDS
 from benchmarks.rivals import EXECUTE, LOOP, MOST_ITEMS, OPTIMIZE_POOL, UNKNOWN
 from benchmarks.summary import PLAN_MAP, POOL_MAP
 from benchmarks.targets import targets
@@ -144,7 +145,7 @@ def target_table(result: dict[str, Any]) -> str:
     verdict = {True: "met", False: "**missed**", None: "not measured"}
     lines = [
         [each.what, each.goal, each.figure, verdict[each.met] if each.goal else "", shortened(each.rows)]
-        for each in targets(result["summary"])
+        for each in targets(result["summary"], result["machine"]["usable_cores"])
     ]
     return markdown(["target", "goal", "this run", "", "rows that break it, worst first"], lines)
 
@@ -232,7 +233,9 @@ def render(result: dict[str, Any]) -> str:
     """The whole page."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    rounds = f"2 to {result['rounds']}" if result.get("brief") else result["rounds"]
+    rounds = (
+        f"2 to {result['rounds']}" if result.get("brief") else f"{result['rounds']} (short rows: up to {MOST_ROUNDS})"
+    )
     head = (
         f"{result['started'][:10]}, {machine['system']}, {machine['usable_cores']} cores "
         f"({machine['cpu'] or 'unknown'}), {machine['python']}; {versions}. "

@@ -15,6 +15,7 @@ ORACLE_MEAN, ORACLE_WORST = 1.00, 1.20
 POOL_MEAN, POOL_WORST = 1.10, 1.35
 ERROR_MEDIAN, ERROR_P90 = 0.10, 0.25
 COVERAGE = (0.75, 0.90)
+BARE_FORK_S = 4.5e-3  # two processes by os.fork and a pipe, until their first results (docs/why/engine.md)
 STEADY = 1.0  # items that vary by less than their mean
 
 
@@ -104,6 +105,21 @@ def against_loop(rows: Rows, name: str = EXECUTE, called: str = "execute") -> Ta
     return Target(what, "0", str(len(slower)) if medians else "–", not slower if medians else None, worst_first(slower))
 
 
+def floor(rows: Rows, cores: float) -> Target:
+    """What there is to be had at all: the loop's work spread over all cores, or the best time of anyone.
+
+    Nothing is promised of it. It says what the first target asks of a scheduler: below lies only what makes the work
+    itself less (results that need no garbage collection); above, what items and results cost on their way.
+    """
+    ratios = [
+        min(each["medians"][each["best"]], each["medians"][LOOP] / cores + BARE_FORK_S)
+        / each["medians"][each["best_rival"]]
+        for each in rows.values()
+    ]
+    what = f"4.5 ms and the loop / {cores:g}, or the best time of anyone, over the best rival, geometric mean"
+    return Target(what, "", f"{statistics.geometric_mean(ratios):.3f} over {len(ratios)} rows" if ratios else "–", None)
+
+
 def of_unknown_functions(rows: Rows) -> list[Target]:
     """What a function's first map takes. Nothing is promised of it by itself."""
     mean = mean_target(f"{UNKNOWN} / best rival, geometric mean", regrets(rows, UNKNOWN, "best_rival"), RIVALS_MEAN)
@@ -183,8 +199,8 @@ def asking(rows: Rows) -> Target:
     return Target(what, goal, figure, not over, worst_first(over))
 
 
-def targets(summary: Summary) -> list[Target]:
-    """Every target that a run can show, in the order in which they are promised."""
+def targets(summary: Summary, cores: float | None = None) -> list[Target]:
+    """Every target that a run can show, in the order in which they are promised; on so many cores."""
     rows = {name: each for name, each in summary["rows"].items() if each["medians"]}
     parts: Sequence[Callable[[Rows], Target | list[Target]]] = (
         against_rivals, against_oracle, against_loop, of_unknown_functions, pool_choice, forecast_error, asking,
@@ -193,4 +209,4 @@ def targets(summary: Summary) -> list[Target]:
     for part in parts:
         answer = part(rows)
         found += [answer] if isinstance(answer, Target) else answer
-    return found
+    return found if cores is None else [*found[:2], floor(rows, cores), *found[2:]]

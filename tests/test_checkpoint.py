@@ -24,7 +24,7 @@ import pytest
 from modes import ROOT, over
 
 import amorsize
-from amorsize import engine
+from amorsize import parallel
 from amorsize.errors import CheckpointError, CheckpointMismatchError
 from amorsize.facts import Failure
 from amorsize.run import journal, resume
@@ -713,7 +713,7 @@ def test_a_lost_worker_is_a_failure(run, path):
 
 def test_no_worker_is_started_for_nothing(path, monkeypatch):
     amorsize.execute(abs, range(N), checkpoint=path)
-    monkeypatch.setattr(engine, "on_processes", None)
+    monkeypatch.setattr(parallel, "on_processes", None)
     assert amorsize.execute(abs, range(N), checkpoint=path, backend="processes") == list(range(N))
 
 

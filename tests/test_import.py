@@ -15,12 +15,25 @@ from modes import ROOT
 import amorsize
 
 HEAVY = {"numpy", "sklearn", "psutil", "multiprocessing", "concurrent.futures", "sqlite3", "rich"}
+SLOW_TO_LOAD = {
+    "typing",
+    "dataclasses",
+    "inspect",
+    "re",
+    "enum",
+    "pickle",
+    "traceback",
+    "threading",
+    "pathlib",
+}  # 1-8 ms
+PARALLEL = {f"amorsize.{name}" for name in ("parallel", "launch", "worker", "errors", "model.schedule", "run.team")}
 
 
 def loaded_by(code: str) -> set[str]:
     """Modules that a fresh interpreter holds after ``code``."""
+    tell = "import sys\nnames = sorted(sys.modules)\nimport json\nprint(json.dumps(names))"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"],
+        [sys.executable, "-c", f"{code}\n{tell}"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
@@ -37,6 +50,7 @@ def test_import_loads_nothing_heavy():
     loaded = loaded_by("import amorsize")
     assert "amorsize" in loaded
     assert not loaded & HEAVY
+    assert {name for name in loaded - loaded_by("") if not name.startswith("amorsize")} <= {"__future__"}
 
 
 @pytest.mark.parametrize("history", ["", "import os; os.environ.pop('AMORSIZE_HISTORY')"], ids=["off", "on"])
@@ -47,12 +61,44 @@ def test_a_short_map_loads_nothing_heavy(history, tmp_path):
     tries = (loaded_by(script) for _ in range(10))
     loaded = next((t for t in tries if not t & HEAVY), HEAVY)
     assert "amorsize.engine" in loaded
-    assert not loaded & (HEAVY | {"cloudpickle", "threadpoolctl", "platformdirs"})
+    assert not loaded & (HEAVY | PARALLEL | {"cloudpickle", "threadpoolctl", "platformdirs"})
+    assert not (loaded - loaded_by("")) & SLOW_TO_LOAD
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_going_parallel_loads_little():
+    call = "amorsize.execute(abs, range(9), backend='processes', start_method='fork', max_workers=2)"
+    loaded = loaded_by(f"import amorsize\nassert {call} == list(range(9))")
+    assert loaded >= PARALLEL
+    assert not (loaded - loaded_by("")) & {"dataclasses", "inspect", "traceback", "platform", "pathlib", "cloudpickle"}
 
 
 def test_a_short_map_of_an_iterator_loads_nothing_heavy():
     loaded = loaded_by("import amorsize\nassert amorsize.execute(abs, iter(range(100))) == list(range(100))")
-    assert not loaded & (HEAVY | {"cloudpickle", "threadpoolctl", "platformdirs"})
+    assert not loaded & (HEAVY | PARALLEL | {"cloudpickle", "threadpoolctl", "platformdirs"})
+    assert not (loaded - loaded_by("")) & SLOW_TO_LOAD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit here")
+def test_what_an_item_raises_is_told_though_nothing_can_be_loaded_any_more():
+    script = """
+import errno, os, resource, amorsize
+held = []
+def leak(x):
+    held.append(os.open(os.devnull, os.O_RDONLY))
+amorsize.execute(abs, range(3))
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+try:
+    amorsize.execute(leak, range(100), backend="serial")
+except OSError as raised:
+    for one in held:
+        os.close(one)
+    assert raised.errno == errno.EMFILE, raised
+    assert "raised at item" in raised.__notes__[0]
+else:
+    raise AssertionError
+"""
+    assert "amorsize.run.outcome" in loaded_by(script)
 
 
 def test_the_machine_can_be_read_without_numpy():

@@ -163,7 +163,10 @@ class TestWhatARunShows:
             backend=backend, workers=2, chunksize=1, start_method=None if backend == "threads" else method,
             total_s=total_s, low_s=0.9, high_s=1.1, breakdown=Breakdown(),
         )  # fmt: skip
-        return Story(opening, go=go, sample=sample, loop_s=opening.wall_s, loop_items=1, ran=Ran(items=100, **ran))
+        story = Story(opening)
+        story.go, story.sample, story.ran = go, sample, Ran(items=100, **ran)
+        story.loop_s, story.loop_items = opening.wall_s, 1
+        return story
 
     def test_who_is_slower_than_the_loop_has_lost(self):
         assert not self.story(wall_s=0.99).lost

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from time import time
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import place as place_of
 from amorsize import store
@@ -21,8 +20,10 @@ from amorsize.learn.fingerprint import fingerprint
 from amorsize.learn.rows import SOURCES, Run
 from amorsize.learn.waiting import flush
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any, Final
 
     from amorsize.learn.sharing import Imported
 

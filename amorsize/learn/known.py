@@ -17,12 +17,12 @@ wrong row cannot confirm itself.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from math import sqrt
 from statistics import median
 from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Sample
+from amorsize.frozen import replace
 from amorsize.learn.memory import ALIKE, Shape
 from amorsize.learn.rows import Run, sample_of
 from amorsize.model.evidence import WAITS

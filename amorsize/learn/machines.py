@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
 
-from amorsize import worker
+from amorsize import within
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.facts import Machine
 
 TELLING: Final = (
@@ -66,8 +68,8 @@ def here() -> dict[str, Any]:
     from amorsize.measure.machine import machine
 
     found = features(machine()) or {}
-    if worker.cores_share is not None:  # a worker has its share of the cores
-        found["usable_cores"] = min(found["usable_cores"], worker.cores_share)
+    if within.cores_share is not None:  # a worker has its share of the cores
+        found["usable_cores"] = min(found["usable_cores"], within.cores_share)
     found["digest"] = digest_of(found)
     _read[:] = [(now, found)]
     return found

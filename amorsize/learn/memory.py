@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Backend, Sample
+from amorsize.frozen import Frozen, replace
 from amorsize.learn.fingerprint import fingerprint, keeps_nothing
 from amorsize.measure.size import size_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
 
 MOST: Final = 256  # functions
 PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
@@ -25,7 +29,7 @@ REST: Final = 10  # maps for which what lost is not tried again: the machine may
 SURPRISE: Final = 3.0  # items that took so many times more or less than is remembered: the mean begins anew
 
 
-class Shape(NamedTuple):
+class Shape(Frozen, kw_only=False):
     """What data looks like from outside. ``size``: of its items, on average; None: nobody can tell."""
 
     kind: str
@@ -50,7 +54,7 @@ class Shape(NamedTuple):
         return high <= alike * low
 
 
-class Known(NamedTuple):
+class Known(Frozen, kw_only=False):
     """What is remembered of a function.
 
     Attributes
@@ -104,7 +108,7 @@ class Memory:
         if found is None or not found.shape.resembles(shape_of(data)):
             return None
         if found.settled:
-            self._known[key] = found._replace(settled=found.settled - 1)
+            self._known[key] = replace(found, settled=found.settled - 1)
         return found
 
     def keep(

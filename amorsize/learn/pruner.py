@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, log
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.facts import Breakdown, Forecast, Machine, Sample
+from amorsize.frozen import field_names, replace
 from amorsize.learn.features import NAMES, Case, engine_of, features
 from amorsize.learn.trees import Trees, is_number
 
@@ -172,7 +173,7 @@ class Pruner:
 def corrected(one: Forecast, residual: float, low: float, high: float) -> Forecast:
     """A forecast times ``exp(residual)``; its parts keep their shares."""
     factor = exp(residual)
-    parts = {name: getattr(one.breakdown, name) * factor for name in Breakdown.__dataclass_fields__}
+    parts = {name: getattr(one.breakdown, name) * factor for name in field_names(Breakdown)}
     total_s = one.total_s * factor
     return replace(
         one,

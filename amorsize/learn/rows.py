@@ -9,14 +9,17 @@ added is in ``extra``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite, log2
-from typing import Any, Final
 
 from amorsize.facts import Machine, Sample
+from amorsize.frozen import Frozen, as_dict, defaults, field, field_names
 from amorsize.learn.fingerprint import fingerprint, name_of
 from amorsize.learn.machines import HERE, digest_of, features, here
 from amorsize.learn.memory import Shape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 SOURCES: Final = ("execute", "optimize", "tune", "import")
 DIGITS: Final = 6
@@ -27,13 +30,12 @@ TIMES: Final = ("clock_s", "predicted_s", "low_s", "high_s", "serial_s", "work_s
 SAMPLE_FIELDS: Final = (
     "n_sampled", "item_s", "item_std_s", "item_max_s", "item_cpu_s", "last_s", "first_call_s", "error_s", "arg_bytes",
     "result_bytes", "arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s", "touched_bytes",
-    "worker_s", "gil_held", "own_threads", "rss_growth_bytes", "transfer_error",
+    "worker_s", "gil_held", "own_threads", "rss_growth_bytes", "transfer_error", "kept_s",
 )  # fmt: skip
 """The order in which a sample's values lie in the file; only ever appended to."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Frozen):
     """One run: what was decided, what was expected, and what the clock showed.
 
     Attributes
@@ -113,8 +115,8 @@ class Run:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON: a function stands as its fingerprint, and names the run if nothing else does."""
-        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
-        values["shape"] = None if self.shape is None else self.shape._asdict()
+        values = as_dict(self)
+        values["shape"] = None if self.shape is None else as_dict(self.shape)
         if callable(self.function):
             values["function"] = fingerprint(self.function)
             values["name"] = self.name or name_of(self.function)
@@ -158,6 +160,8 @@ def pack(row: Mapping[str, Any]) -> dict[str, Any]:
     times = {"low_s": low_s, "high_s": high_s}
     packed["times"] = _list_of([times[name] if name in times else packed.pop(name, None) for name in TIMES])
     shape = row.get("shape")
+    if isinstance(shape, Shape):
+        shape = list(as_dict(shape).values())
     if isinstance(shape, tuple | list):
         packed["shape"] = [_short(value) for value in shape]
     if (sample := row.get("sample")) is not None:
@@ -288,7 +292,7 @@ def _interval(value: object) -> object:
 
 def _shape(value: object) -> object:
     if isinstance(value, Mapping):
-        value = [value.get(name) for name in Shape._fields]
+        value = [value.get(name) for name in field_names(Shape)]
     if not isinstance(value, list | tuple) or len(value) != 3:
         return _NONSENSE
     kind, items, size = value
@@ -312,7 +316,5 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
     "shape": _shape,
     "sample": _sample,
 }
-_DEFAULTS: Final = {one.name: one.default for one in fields(Run) if one.default is not MISSING}
-_SAMPLE_DEFAULTS: Final[dict[str, Any]] = {
-    one.name: 0 if one.default is MISSING else one.default for one in fields(Sample)
-}
+_DEFAULTS: Final = defaults(Run)
+_SAMPLE_DEFAULTS: Final[dict[str, Any]] = {name: defaults(Sample).get(name, 0) for name in field_names(Sample)}

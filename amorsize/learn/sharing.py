@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from math import isfinite
 from typing import Any, Final, NamedTuple, TextIO
 
+from amorsize.frozen import replace
 from amorsize.learn.rows import Run
 from amorsize.tables import dumps
 

@@ -13,14 +13,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final, NamedTuple
 
 from amorsize import place as place_of
 from amorsize import store
+from amorsize.frozen import Frozen, as_dict, replace
 from amorsize.learn.fingerprint import digest, fingerprint, keeps_nothing, name_of, outline
 from amorsize.learn.memory import key_of
 from amorsize.learn.rows import Run, pack, unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 FLUSH_ROWS: Final = 1_000  # writing so many takes 50 ms, which is 50 µs for each run
 KEPT_ROWS: Final = 10_000  # what waits in memory at most, while the file cannot be written
@@ -74,15 +77,17 @@ def flush(place: str | None = None, *, patience_s: float = store.PATIENCE_S) -> 
     return kept
 
 
-@dataclass(slots=True)
 class Entry:
     """A recorded run that waits. ``function`` is a plain function, a fingerprint, or an outline made in time."""
 
-    run: Run | Mapping[str, Any]
-    function: object
-    name: str
-    at_s: float
-    read: Run | None = None  # how it will be read from the file, once somebody has asked
+    __slots__ = ("at_s", "function", "name", "read", "run")
+
+    def __init__(self, run: Run | Mapping[str, Any], function: object, name: str, at_s: float) -> None:
+        self.run = run
+        self.function = function
+        self.name = name
+        self.at_s = at_s
+        self.read: Run | None = None  # how it will be read from the file, once somebody has asked
 
     @classmethod
     def of(cls, run: Run | Mapping[str, Any]) -> Entry:
@@ -97,10 +102,7 @@ class Entry:
     def to_dict(self, memo: dict[int, tuple[str, str]] | None = None) -> dict[str, Any]:
         """The row. ``memo`` holds what is known of functions that stay alive meanwhile."""
         run, function = self.run, self.function
-        if isinstance(run, Run):
-            row: dict[str, Any] = {one.name: getattr(run, one.name) for one in fields(run)}
-        else:
-            row = dict(run)
+        row = as_dict(run) if isinstance(run, Run) else dict(run)
         if isinstance(function, _Outlined):
             mark, name = digest(function.text), self.name
         elif callable(function):
@@ -133,7 +135,7 @@ class Entry:
         return function is func or (callable(function) and key_of(function) == key_of(func))
 
 
-class _Outlined(NamedTuple):
+class _Outlined(Frozen, kw_only=False):
     text: str
 
 

@@ -12,11 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize import worker
+from amorsize import within
 from amorsize.facts import BackendCost, Costs, Machine, Scaling
+from amorsize.frozen import replace
 from amorsize.measure.apart import HELPER_S, Job, cost_job, in_helper, scaling_job
 from amorsize.measure.figures import Found
 from amorsize.measure.kept import SCALING, Known, Wish, keep, recalled, remembered, turn
@@ -231,7 +231,7 @@ def _obstacle(wish: Wish, machine: Machine) -> str | None:
     """Why no processes can be measured from here; None: they can."""
     if wish.start_method is not None and wish.start_method not in machine.start_methods:
         return f"workers cannot be started by {wish.start_method} here"
-    if worker.cores_share is not None:
+    if within.cores_share is not None:
         return "this is a worker process"
     from multiprocessing.process import current_process
 

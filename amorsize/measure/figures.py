@@ -8,11 +8,11 @@ showed has read noise: then the recorded one stands, and the cost says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import isfinite
 from typing import Final, NamedTuple
 
 from amorsize.facts import BackendCost, ChannelCost, StartCost
+from amorsize.frozen import replace
 from amorsize.measure.laps import Lap
 from amorsize.measure.timer import Timing, quantile, relative_spread
 from amorsize.model.recorded import BYTE_S, PLAUSIBLE, plausible, recorded

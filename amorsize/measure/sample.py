@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
+from math import sqrt
 from typing import Any, Final
 
 from amorsize.facts import Observation, Sample
+from amorsize.frozen import replace
 from amorsize.measure.lock import Canary
 from amorsize.measure.memory import resident_bytes, touch_s_per_byte
 from amorsize.measure.size import how_to_size, sizes_at
@@ -23,7 +24,7 @@ from amorsize.model.covariate import Sizes, guessed, half_way, halves, straighte
 from amorsize.model.evidence import WAITS
 from amorsize.model.opening import LOCK_FREE, PROBES, Opening
 from amorsize.run.loop import Loop
-from amorsize.run.outcome import OnError, Outcome
+from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, Streamed
 
 BUDGET_S: Final = (
@@ -78,7 +79,7 @@ class Sampler:
         self.processes = processes
         self.head: list[Any] = []
         self.rest: Iterator[Any] | None = None if isinstance(source, Indexable) else source.rest
-        self.outcome = Kept("raise")
+        self.outcome = Kept()
         self.source = source if isinstance(source, Indexable) else Indexable(self.head)
         self.loop = Loop(func, self.source, self.outcome)
         self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
@@ -89,8 +90,8 @@ class Sampler:
         self.gil_held: float | None = None
         self.size: Callable[[Any], float | None] | None = None
         self.sizes: list[tuple[int, float]] = []  # at some positions, if they differ
+        self.mean_size = 0.0
         self.seen_sizes: list[float] = []  # of what was looked at
-        self.longest_s = 0.0  # of single items
 
     def take(self) -> Sample:
         """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
@@ -125,7 +126,10 @@ class Sampler:
             return BUDGET_S
         item_s = self.opening.item_s
         if self.sizes:
-            item_s = max(item_s, self._per_size_s() * sum(size for _, size in self.sizes) / len(self.sizes))
+            by_size_s = self._per_size_s() * self.mean_size
+            item_s = min(
+                by_size_s, sqrt(item_s * by_size_s)
+            )  # half-way up, till more is known: it may not go with sizes
         return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
 
     def _run(self, start: int, stop: int) -> Any:
@@ -136,7 +140,6 @@ class Sampler:
         seen = self.loop.run(start, stop)
         self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
-        self.longest_s = max(self.longest_s, seen.wall_s if seen.items == 1 else 0.0)
         self.spent_s += seen.wall_s
         self.seen.append(seen)
         if self.sizes and seen.items:
@@ -180,13 +183,14 @@ class Sampler:
 
     def _size(self) -> None:
         """Look how large items are, where that is quick to tell."""
-        source = self.source
-        if self.rest is not None or not isinstance(source, Indexable) or not isinstance(source.data, list | tuple | range):
+        data = self.source.data
+        if self.rest is not None or not isinstance(data, list | tuple | range):
             return  # to look at items of other sequences may be dear
-        self.size = how_to_size(source.data[:3])
-        sizes = sizes_at(source.data, self.size)
+        self.size = how_to_size(data[:3])
+        sizes = sizes_at(data, self.size)
         if sizes is not None and vary([size for _, size in sizes]):
             self.sizes = sizes
+            self.mean_size = sum(size for _, size in sizes) / len(sizes)
 
     def _probe(self) -> float:
         """Some neighbours at each of some spread positions, within the budget; the seconds that they took."""
@@ -202,7 +206,8 @@ class Sampler:
             if len(seen) >= most:
                 break
             expected_s = each * self._expected_s(size)
-            dear = not seen and size is not None and expected_s > budget_s and expected_s < self._most_dear_s()
+            dear = not seen and size is not None and budget_s < expected_s < self._most_dear_s()
+            dear = dear and expected_s > 2 * self.opening.first_s
             if self.spent_s - dear_s + expected_s > budget_s and not dear:
                 if size is None:
                     break
@@ -215,8 +220,7 @@ class Sampler:
 
     def _most_dear_s(self) -> float:
         """What one item may take because much of the work lies in such ones, in place of the first, which did not."""
-        total_s = (self.length or 0) * self._per_size_s() * sum(size for _, size in self.sizes) / len(self.sizes)
-        return DEAR_SHARE * total_s if total_s > 0 else 0.0
+        return DEAR_SHARE * (self.length or 0) * self._per_size_s() * self.mean_size
 
     def _positions(self, last: int) -> Iterator[tuple[int, float | None]]:
         """Where to look, up to ``last`` beyond those looked at, with the size there if sizes differ.
@@ -283,7 +287,8 @@ class Sampler:
         seen = [one for one in (self.seen[1:] if len(self.seen) > 2 or sample.first_call_s else self.seen) if one.items]
         means = self.seen_sizes[-len(seen) :]
         everything = Sizes.of([size for _, size in self.sizes], max(means, default=0.0))
-        if means and not vary(means) and not isinstance(self.source.item(0), int | float):
+        is_number = isinstance(self.source.item(0), int | float)
+        if means and not vary(means) and (len(means) > 1 or not is_number):
             return guessed(sample, sum(means) / len(means), everything)
         return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
 
@@ -309,8 +314,8 @@ TRANSFER: Final = (
 class Kept(Outcome):
     """Results by index, wherever they lie: a list would be filled up to the farthest of them (5 ms for 200,000)."""
 
-    def __init__(self, on_error: OnError) -> None:
-        super().__init__(on_error)
+    def __init__(self) -> None:
+        super().__init__("raise")
         self.by_index: dict[int, Any] = {}
 
     def place_for(self, start: int) -> list[Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Any, Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 MOST: Final = 2048  # items looked at, at even distances: 0.2 ms
 MOST_FILES: Final = 256  # the same where each has to be asked for on disk: 0.4 ms

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from amorsize.model.events import Span
 
 
-@dataclass(slots=True)
 class Lot:
     """Items that are alike, for all that is known, and what is known of them."""
 
-    item_s: float = 0.0
-    evidence: int = 1
-    fixed: int | None = None
-    fresh: int = 0  # items never handed out, as far as their number is known
-    left: int = 0  # items not done, where lots come and go
+    __slots__ = ("evidence", "fixed", "fresh", "item_s", "left")
+
+    def __init__(self, item_s: float = 0.0, evidence: int = 1, fixed: int | None = None) -> None:
+        self.item_s = item_s
+        self.evidence = evidence
+        self.fixed = fixed
+        self.fresh = 0  # items never handed out, as far as their number is known
+        self.left = 0  # items not done, where lots come and go
 
 
 class Backlog:
@@ -99,7 +100,7 @@ class Backlog:
             self.segments.popleft()
         else:
             self.segments[0] = (end, stop, lot)
-        return Span(start, end, lot=lot)
+        return Span(start, end, False, False, lot)
 
     def take_again(self, most: int) -> Span:
         """The next span that came back, or ``most`` items of it."""

@@ -10,11 +10,9 @@ A pure state machine: `Budget.ask`, `give_back`, `leave` and `let_in` say which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import ceil
 
 
-@dataclass(slots=True)
 class Budget:
     """The cores of this process, and who has how many workers on them.
 
@@ -36,10 +34,11 @@ class Budget:
     {2: 2}
     """
 
-    cores: int = 1
-    held: dict[int, int] = field(default_factory=dict)
-    queue: dict[int, int] = field(default_factory=dict)
-    wanted: dict[int, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.cores = 1
+        self.held: dict[int, int] = {}
+        self.queue: dict[int, int] = {}
+        self.wanted: dict[int, int] = {}
 
     @property
     def free(self) -> int:

@@ -15,7 +15,10 @@ From below a chunk is worth `MIN_CHUNK_S` of work, as far as the evidence carrie
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MIN_CHUNK_S: Final = 1e-3  # twenty times the cost of dispatching a chunk (40-50 µs)
 TARGET_CHUNK_S: Final = 30e-3  # dispatching 50 µs each is then nothing, and news is never older than this

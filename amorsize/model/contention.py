@@ -9,6 +9,7 @@ and an item that computes for that long loses it again.
 from __future__ import annotations
 
 from amorsize.facts import Observation
+from amorsize.frozen import replace
 
 
 def alone(seen: Observation, others: int, switch_s: float, queued_s: float = 0.0) -> Observation:
@@ -40,4 +41,4 @@ def alone(seen: Observation, others: int, switch_s: float, queued_s: float = 0.0
     lost_s = min(waited_s, min(by_others_s, turns_s) + queued_s)
     if lost_s <= 0.0:
         return seen
-    return seen._replace(wall_s=seen.wall_s - lost_s, process_cpu_s=seen.cpu_s)
+    return replace(seen, wall_s=seen.wall_s - lost_s, process_cpu_s=seen.cpu_s)

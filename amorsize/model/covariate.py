@@ -1,7 +1,7 @@
 """What the items themselves tell of their cost: a few times, and the sizes of all, make a better mean.
 
-If the seconds of the sampled items go with their sizes (a number's value, a text's length, a file's bytes), as ``a + b *
-size``, the mean over all items is that of the mean size: the regression estimator, with a = 0 the ratio estimator
+If the seconds of the sampled items go with their sizes (a number's value, a text's length, a file's bytes), as
+``a + b * size``, the mean over all items is that of the mean size: the regression estimator, with a = 0 the ratio one
 (Cochran, Sampling Techniques, 1977, ch. 7 and 6). Sorted data, heavy tails and single giants are then no surprise any
 more. To find out, one must have looked at small and large ones: the sample goes by strata of size (ibid., ch. 5).
 """
@@ -9,11 +9,14 @@ more. To find out, one must have looked at small and large ones: the sample goes
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from math import sqrt
-from typing import Final, NamedTuple
 
 from amorsize.facts import Sample
+from amorsize.frozen import Frozen, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 DIFFER: Final = 1.5  # sampled sizes must differ by so much, or nobody can tell whether they matter
 BETTER: Final = 0.5  # of what the seconds differ by, sizes must explain all but this share
@@ -22,7 +25,7 @@ FAR_ERROR: Final = 0.5  # relative error of that guess (of 150 source files the 
 # twentieth of what its size says)
 
 
-class Sizes(NamedTuple):
+class Sizes(Frozen, kw_only=False):
     """Mean, standard deviation, largest and last of the sizes of all items, and the share that no sample tells of."""
 
     mean: float
@@ -139,8 +142,8 @@ def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, flo
 
     Examples
     --------
-    >>> fitted([10.0, 20.0, 40.0], [3.0, 5.0, 9.0])
-    (1.0..., 0.2)
+    >>> tuple(round(value, 6) for value in fitted([10.0, 20.0, 40.0], [3.0, 5.0, 9.0]))
+    (1.0, 0.2)
     >>> fitted([10.0, 20.0], [1.0, 2.0])
     (0.0, 0.1)
     """
@@ -159,9 +162,7 @@ def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, flo
 
 
 def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
-    """Of one item alone nobody can tell whether its cost goes with its size: half-way, and as unsure as that.
-
-    For items that are read or walked through; a number's value says nothing.
+    """Of items of one size nobody can tell whether their cost goes with it: half-way, and as unsure as that.
 
     Examples
     --------
@@ -178,6 +179,7 @@ def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
         item_s=sample.item_s * scale,
         item_cpu_s=sample.item_cpu_s * scale,
         item_std_s=max(sample.item_std_s, sample.item_s * scale * everything.std / everything.mean / 2),
+        item_max_s=max(sample.item_max_s, sample.item_s * sqrt(everything.largest / size)),
         error_s=max(sample.error_s * scale, sample.item_s * scale * (far - 1)),
     )
 

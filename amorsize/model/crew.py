@@ -16,7 +16,6 @@ A change is kept only if the next period bears it out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
 
@@ -30,7 +29,6 @@ KEEP_FEWER: Final = 0.9  # of the throughput, or those that went come again
 MAX_CHANGES: Final = 6
 
 
-@dataclass(slots=True)
 class Crew:
     """Judges a crew by its periods; see the module.
 
@@ -46,20 +44,18 @@ class Crew:
         Whether anybody could go on without workers.
     """
 
-    cores: float
-    most: int
-    alone_s: float = 0.0
-    may_lose: bool = False
-    began_s: float | None = None
-    items: int = 0
-    spans: int = 0
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    starved: bool = False
-    lost_before: bool = False
-    changes: int = 0
-    trial: tuple[int, float, float] | None = None  # workers before, throughput then, and the share of it to be kept
-    history: list[tuple[int, float]] = field(default_factory=list)
+    def __init__(self, cores: float, most: int, alone_s: float = 0.0, may_lose: bool = False) -> None:
+        self.cores = cores
+        self.most = most
+        self.alone_s = alone_s
+        self.may_lose = may_lose
+        self.began_s: float | None = None
+        self.items = self.spans = 0
+        self.wall_s = self.cpu_s = 0.0
+        self.starved = self.lost_before = False
+        self.changes = 0
+        self.trial: tuple[int, float, float] | None = None  # workers before, throughput then, and the share to be kept
+        self.history: list[tuple[int, float]] = []
 
     def begin(self, now_s: float) -> None:
         """Start a new period: the crew has changed."""

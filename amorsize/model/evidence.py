@@ -6,11 +6,14 @@ A pure accumulator: whoever runs items reports here, and `Evidence.sample` says 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import sqrt
-from typing import Final
 
 from amorsize.facts import Backend, Observation, Sample
+from amorsize.frozen import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 EVIDENCE_ITEMS: Final = 3
 BATCH_S: Final = 1e-3  # the clock is read about once per millisecond

@@ -12,10 +12,11 @@ by some factor, that factor drops out of the comparison with the clock, and what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from amorsize.facts import Forecast
+from amorsize.frozen import replace
 
 MOST: Final = 12  # candidates
 SHARE: Final = 0.5  # trials, at most, of the candidates that there are

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from amorsize.facts import BackendCost, Forecast, Machine, Sample
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 WORKER_BYTES: Final[dict[str | None, int]] = {
     # what an idle worker adds to the machine's used memory (proportional set size), measured on CPython 3.11-3.13

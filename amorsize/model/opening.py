@@ -19,15 +19,19 @@ A pure state machine: `Opening.next` says what to do, and the driver reports bac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
 
 from amorsize.facts import Backend, Costs, Forecast, Machine, Observation, Sample
+from amorsize.frozen import Frozen, replace
 from amorsize.model.cost import OWN_THREADS, forecast
 from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WAITS, WATCH_LONGEST_S, Evidence
 from amorsize.model.search import MARGIN, choose
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 LONG_BATCH_S: Final = 10e-3  # once it is known that nothing beats the loop: somebody may still want to end it
+SETTLED_S: Final = 0.2e-3  # of items that take as long as they always did: then the rest may come in long batches
 SURE_SHARE: Final = 0.05  # what starting in vain may cost, of what was spent already (the project's own promise:
 SURE_S: Final = 2e-3  # never slower than the loop by more than 5 % and 2 ms); below it no more evidence is asked for
 PROBES: Final = 8  # spread positions
@@ -55,13 +59,13 @@ CROWDED: Final = 1.2  # a loop that others slow down by more cannot tell by whom
 PRIOR_CHECK_S: Final = 2e-3  # items that should be shorter are looked at before what is recalled is acted upon
 
 
-class RunMore(NamedTuple):
+class RunMore(Frozen, kw_only=False):
     """Run so many further items in the loop."""
 
     items: int
 
 
-class Probe(NamedTuple):
+class Probe(Frozen, kw_only=False):
     """Run ``items`` neighbours at each of so many positions spread over what is left, until ``budget_s`` is spent.
 
     ``watch``: with a canary beside them.
@@ -73,24 +77,23 @@ class Probe(NamedTuple):
     watch: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Weigh:
+class Weigh(Frozen, kw_only=False):
     """Measure what it costs to pickle a few items and results."""
 
 
-class WatchLock(NamedTuple):
+class WatchLock(Frozen, kw_only=False):
     """Run so many further items in the loop while a canary thread looks how often the GIL is free."""
 
     items: int
 
 
-class TryThreads(NamedTuple):
+class TryThreads(Frozen, kw_only=False):
     """Run so many further items on two threads."""
 
     items: int
 
 
-class Go(NamedTuple):
+class Go(Frozen, kw_only=False):
     """Run what is left as forecast."""
 
     forecast: Forecast
@@ -99,8 +102,7 @@ class Go(NamedTuple):
 Step = RunMore | Probe | Weigh | WatchLock | TryThreads | Go
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Frozen):
     """What an opening may choose from.
 
     Attributes
@@ -156,6 +158,7 @@ class Opening(Evidence):
         self.may_probe = indexable and spread
         self.look_at_s = 0.0
         self.looked_left_s = self.looked_item_s = 0.0
+        self.settled = False
 
     def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
         """Take in what spread positions have told; see `Evidence.probed`. Nobody needs to look there again."""
@@ -165,6 +168,7 @@ class Opening(Evidence):
     def settle(self, item_s: float) -> None:
         """Take in that for such items nothing was better than the loop: ask only if they turn out to be others."""
         self.looked_item_s = item_s
+        self.settled = True
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
@@ -217,6 +221,9 @@ class Opening(Evidence):
         if self.items < 2:
             return RunMore(1)
         rate = max(self.rate_s, 1e-9)
+        if self.settled and self.wall_s > SETTLED_S and abs(self.item_s - self.looked_item_s) < self.looked_item_s:
+            rest = self.n_items is not None and self.left * rate < 2 * LONG_BATCH_S
+            return RunMore(max(1, self.left if rest else int(LONG_BATCH_S / rate)))
         limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.terms is not None else BATCH_S
         return RunMore(max(1, min(2 * self.items, int(limit_s / rate))))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 
 BURST_S: Final = 0.05  # tokens of so many seconds may be saved up, so that short items can go out in chunks
 

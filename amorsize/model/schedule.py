@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
 
 from amorsize.model.backlog import Backlog, Lot, part
 from amorsize.model.chunks import depth, next_chunk
@@ -51,6 +49,10 @@ from amorsize.model.events import (
 )
 from amorsize.model.pace import Pace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 MAX_RESTARTS: Final = 3
 """Workers in a row that may die while they are at no item, before the schedule stops starting new ones."""
 
@@ -70,12 +72,14 @@ READ_AHEAD_DEPTH: Final = 3
 """Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
 
 
-@dataclass(slots=True)
 class _Worker:
     """What the schedule knows of one worker."""
 
-    flying: deque[Span] = field(default_factory=deque)
-    ready: bool = False
+    __slots__ = ("flying", "ready")
+
+    def __init__(self, *, ready: bool = False) -> None:
+        self.flying: deque[Span] = deque()
+        self.ready = ready
 
 
 class Schedule:

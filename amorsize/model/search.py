@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from math import ceil
-from typing import Final
 
 from amorsize.facts import Backend, Costs, Forecast, Machine, Sample
+from amorsize.frozen import replace
 from amorsize.model.cost import OWN_THREADS, cpu_per_item, forecast
 from amorsize.model.limits import refusal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MARGIN: Final = 0.1  # a parallel plan must promise at least this much less time than the loop
 OWN_THREADS_MARGIN: Final = 0.35  # the same for a function with threads of its own: what the cores it leaves idle are

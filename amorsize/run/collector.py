@@ -17,8 +17,11 @@ from __future__ import annotations
 import _thread
 import gc
 import os
-from types import TracebackType
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Final
 
 PATIENCE: Final = 64  # middle collections before a full one may come: 450,000 objects more than there were
 
@@ -41,7 +44,7 @@ class Collector:
         with self._lock:
             self._within += 1
             before = gc.get_threshold()
-            if self._within == 1 and gc.isenabled() and 0 < before[0] and 0 < before[2] < PATIENCE:
+            if self._within == 1 and gc.isenabled() and before[0] > 0 and 0 < before[2] < PATIENCE:
                 self._before, self._patience, self._last = before, PATIENCE, gc.get_count()[2]
                 gc.set_threshold(before[0], before[1], PATIENCE)
         return self

@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final
 
 from amorsize.facts import Observation
 from amorsize.model.contention import alone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MOST_THREADS: Final = 128  # of all calls at first: starting one takes 0.1-0.2 ms beside many others
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sized
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.clock import REAL, Clock
 from amorsize.facts import Observation
 from amorsize.run.outcome import Outcome, failure_here
 from amorsize.run.source import Indexable, Streamed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.records import Records
     from amorsize.run.news import News
 

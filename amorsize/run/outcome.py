@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import pickle
-import traceback
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, Literal
-
-from amorsize.errors import RemoteError, RemoteTraceback
 from amorsize.facts import Failure
-from amorsize.worker import ItemError
+from amorsize.within import trace_of
 
-OnError = Literal["raise", "collect"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+    from typing import Any, Literal
+
+    from amorsize.errors import RemoteError
+    from amorsize.worker import ItemError
+
+    OnError = Literal["raise", "collect"]
 
 REPR_CHARS = 60
 SAMPLE = 16  # results that are kept to be weighed
@@ -212,11 +214,15 @@ def shorten(obj: object) -> str:
 
 def failure_here(index: int, exc: BaseException) -> Failure:
     """A failure of an item that ran in this process."""
-    return Failure(index, exc, "".join(traceback.format_exception(exc)))
+    return Failure(index, exc, trace_of(exc))
 
 
 def failure_from(error: ItemError) -> Failure:
     """A failure of an item that ran in a worker: its own exception if that can be rebuilt, else a `RemoteError`."""
+    import pickle
+
+    from amorsize.errors import RemoteTraceback
+
     exc: BaseException
     try:
         exc = pickle.loads(error.pickled) if error.pickled is not None else _remote(error)
@@ -227,4 +233,6 @@ def failure_from(error: ItemError) -> Failure:
 
 
 def _remote(error: ItemError) -> RemoteError:
+    from amorsize.errors import RemoteError
+
     return RemoteError(error.type_name, error.text)

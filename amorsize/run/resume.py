@@ -7,16 +7,19 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.errors import CheckpointMismatchError
 from amorsize.facts import Failure
 from amorsize.model.events import Event
 from amorsize.run.digests import ItemDigest
 from amorsize.run.journal import LARGEST_BYTES, Failed, Journal, storable
-from amorsize.run.outcome import OnError, Outcome, shorten
+from amorsize.run.outcome import Outcome, shorten
 from amorsize.run.source import Indexable, Streamed
 from amorsize.worker import name_of
+
+if TYPE_CHECKING:
+    from amorsize.run.outcome import OnError
 
 FLUSH_S: Final = 0.75  # with a look every 0.25 s: no result waits longer than a second
 LONGEST_PAUSE_S: Final = 60.0  # between tries to write to a full disk

@@ -5,34 +5,37 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
 from itertools import islice
 from time import perf_counter
-from typing import Any, Final, Protocol
 
-from amorsize.worker import take
+from amorsize.within import take
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final, Protocol
+
+    class Source(Protocol):
+        """Where a driver takes items from."""
+
+        length: int | None
+        indexable: bool
+
+        def items(self, start: int, stop: int) -> Any:
+            """Items ``start`` to ``stop``; fewer when the source ends before ``stop``, or has no more at the moment."""
+
+        def view(self, start: int, stop: int) -> Any:
+            """The same for somebody who walks over them once, here and now."""
+
+        def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
+            """These items are done and will not be asked for again, ``but`` those that failed: repeated, or named."""
+
+        def item(self, index: int) -> Any:
+            """One item that has not been released."""
+
+        def finish(self) -> None:
+            """All has been run: raise what the source raised, if it did."""
+
 
 PATIENCE_S: Final = 10e-3  # results that are ready wait no longer than this for items that come slowly
 GULP_S: Final = 0.5e-3  # read at a time without a look at the clock
-
-
-class Source(Protocol):
-    """Where a driver takes items from."""
-
-    length: int | None
-    indexable: bool
-
-    def items(self, start: int, stop: int) -> Any:
-        """Items ``start`` to ``stop``; fewer when the source ends before ``stop``, or has no more at the moment."""
-
-    def view(self, start: int, stop: int) -> Any:
-        """The same for somebody who walks over them once, here and now."""
-
-    def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
-        """These items are done and will not be asked for again, ``but`` those that failed: repeated, or named."""
-
-    def item(self, index: int) -> Any:
-        """One item that has not been released."""
-
-    def finish(self) -> None:
-        """All has been run: raise what the source raised, if it did."""
 
 
 class View:
@@ -55,7 +58,7 @@ class View:
     def __iter__(self) -> Iterator[Any]:
         walk = iter(self.data)
         walk.__setstate__(self.start)  # type: ignore[attr-defined]
-        return islice(walk, self.stop - self.start)
+        return walk if self.stop >= len(self.data) else islice(walk, self.stop - self.start)
 
 
 class Indexable:

@@ -6,22 +6,23 @@ It is a part of that loop, since a thread of its own would make forking unsafe.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
 
-from amorsize.facts import Ran
-from amorsize.model.events import Event
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final, Protocol
+
+    from amorsize.facts import Ran
+    from amorsize.model.events import Event
     from amorsize.run.stop import Stop
 
+    class Ticker(Protocol):
+        """Somebody who wants to look every now and then."""
+
+        def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
+            """Look, and say what the schedule should hear. ``pids``: worker processes. May raise, to end the run."""
+
+
 TICK_S: Final = 0.25
-
-
-class Ticker(Protocol):
-    """Somebody who wants to look every now and then."""
-
-    def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
-        """Look, and say what the schedule should hear. ``pids``: the worker processes. May raise, to end the run."""
 
 
 class Later:

@@ -9,7 +9,7 @@ import pytest
 from amorsize.learn.memory import MEMORY, Memory
 from benchmarks import functions, measure, rivals, verify
 from benchmarks.grid import Setting
-from benchmarks.record import fold, in_flight
+from benchmarks.record import fold, in_flight, rounds_run
 from benchmarks.rivals import Rival
 
 SQUARES = list(range(50))
@@ -205,3 +205,10 @@ def test_floats_may_differ_in_their_last_bits_and_numbers_not_in_type():
     assert verify.difference([0.1 + 0.2], [0.3]) is None
     assert verify.difference([0.3001], [0.3]) is not None
     assert verify.difference([1.0], [1]) is not None
+
+
+def test_a_short_row_has_more_rounds_than_asked_for():
+    events = race(only("loop"), rounds=5, thrifty=False)
+    assert rounds_run(events, 5) == measure.MOST_ROUNDS
+    seconds = fold(events, rounds_run(events, 5))["contenders"]["loop"]["seconds"]
+    assert None not in seconds

@@ -150,3 +150,13 @@ def test_asking_may_cost_an_item_a_first_call_and_five_milliseconds_or_one_perce
     asked_ = record(1.0, 1.0, 1.0, facts=seconds)
     rows = summarise([row("w", loop=record(serial, serial, serial), item=item, **{OPTIMIZE: asked_})])["rows"]
     assert targets.asking(rows).met is met
+
+
+def test_the_floor_is_the_loop_on_all_cores_or_the_best_of_anyone():
+    rows = {
+        "computes": {"medians": {"loop": 2.0, "Pool": 1.25}, "best": "Pool", "best_rival": "Pool"},
+        "waits": {"medians": {"loop": 2.0, "64 threads": 0.1}, "best": "64 threads", "best_rival": "64 threads"},
+    }
+    found = targets.floor(rows, 2.0)
+    assert found.met is None
+    assert found.figure.startswith("0.896")  # the root of 1.0045 / 1.25

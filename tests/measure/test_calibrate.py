@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measure_trees import patient
 
-from amorsize import worker
+from amorsize import within
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 from amorsize.measure import apart, calibrate, kept, rows
 from amorsize.measure.calibrate import cached_cost, cached_costs, cached_scaling, diagnose_all
@@ -547,7 +547,7 @@ def test_a_start_method_that_is_not_to_be_had(helper, nowhere):
 
 
 def test_workers_do_not_measure(helper, nowhere, monkeypatch):
-    monkeypatch.setattr(worker, "cores_share", 1.0)
+    monkeypatch.setattr(within, "cores_share", 1.0)
     assert_recorded(cached_cost("pool", "fork", HERE, store=nowhere), "pool", "fork", "worker")
     assert cached_scaling(HERE, store=nowhere) == Scaling()
     assert helper.calls == 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from amorsize.facts import Costs, Observation, Sample
 from amorsize.model.evidence import PRIOR_RANGE, PRIOR_S
 from amorsize.model.opening import (
+    FREE_GAIN,
     LOCK_FREE,
     SURELY_FREE,
     TRY_GAIN,
@@ -42,6 +43,7 @@ class Play:
         )
         self.at, self.spent, self.steps, self.go = 0, 0.0, [], None
         self.watches = 0
+        self.tried = []
 
     def see(self, items, start=None):
         start = self.at if start is None else start
@@ -74,6 +76,7 @@ class Play:
                     opening.watched(self.held, [self.see(min(items, left))])
                     self.at += min(items, left)
                 case TryThreads(items):
+                    self.tried.append(items)
                     speedup = self.speedup.pop(0) if isinstance(self.speedup, list) else self.speedup
                     wall = sum(self.cost(i) for i in range(self.at, self.at + items)) / speedup
                     self.at += items
@@ -349,14 +352,52 @@ def test_a_lock_that_looks_held_is_watched_again():
     assert free.watches == 1
 
 
-@pytest.mark.parametrize(("held", "trials"), [(SURELY_FREE / 2, 2), (SURELY_FREE + 0.05, 1)])
-def test_a_failed_trial_is_repeated_where_the_lock_is_surely_free(held, trials):
-    play = Play(lambda i: 3e-3, 200, held=held, speedup=TRY_GAIN * 0.9, transfer=HEAVY).run()
+@pytest.mark.parametrize(
+    ("held", "speedup", "trials"), [(SURELY_FREE / 2, FREE_GAIN * 0.9, 2), (SURELY_FREE + 0.05, TRY_GAIN * 0.9, 1)]
+)
+def test_a_failed_trial_is_repeated_where_the_lock_is_surely_free(held, speedup, trials):
+    play = Play(lambda i: 3e-3, 200, held=held, speedup=speedup, transfer=HEAVY).run()
     assert play.steps.count(TryThreads) == trials
     assert play.go is None
+
+
+def test_where_the_lock_is_surely_free_a_smaller_gain_is_believed():
+    play = Play(lambda i: 3e-3, 200, held=SURELY_FREE / 2, speedup=TRY_GAIN * 0.95, transfer=HEAVY).run()
+    assert play.steps.count(TryThreads) == 1
+    assert play.go.backend == "threads"
+
+
+def test_a_trial_has_an_even_number_of_items():
+    play = Play(lambda i: 1.7e-3, 200, held=0.1, speedup=1.9, transfer=HEAVY).run()
+    assert [items % 2 for items in play.tried] == [0]
 
 
 def test_the_better_of_two_trials_is_believed():
     play = Play(lambda i: 3e-3, 200, held=0.1, speedup=[1.0, 1.9], transfer=HEAVY).run()
     assert play.steps.count(TryThreads) == 2
     assert play.go.backend == "threads"
+
+
+def test_a_settled_map_of_some_milliseconds_ends_in_one_long_batch():
+    opening = Opening(200_000, indexable=True, most_cores=2)
+    opening.settle(5e-8)
+    batches = []
+    while opening.left:
+        step = opening.next()
+        assert isinstance(step, RunMore)
+        batches.append(step.items)
+        opening.saw(Observation(opening.items, step.items, 5e-8 * step.items, 5e-8 * step.items, 5e-8 * step.items))
+    assert batches[-1] > 180_000
+
+
+def test_a_settled_map_whose_items_take_longer_than_ever_is_looked_at_often():
+    opening = Opening(10_000, indexable=True, most_cores=2)
+    opening.settle(5e-8)
+    batches = []
+    for _ in range(20):
+        step = opening.next()
+        if not isinstance(step, RunMore):
+            break
+        batches.append(step.items)
+        opening.saw(Observation(opening.items, step.items, 1e-3 * step.items, 1e-3 * step.items, 1e-3 * step.items))
+    assert max(batches) <= 2
