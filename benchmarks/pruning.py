@@ -24,8 +24,8 @@ import numpy as np
 from amorsize.facts import Forecast
 from amorsize.learn.features import Case
 from amorsize.learn.fitting import Example, learn
-from amorsize.learn.pruner import Pruner
-from amorsize.model.halving import rungs, shortlist
+from amorsize.learn.pruner import Pruner, Region
+from amorsize.model.halving import SHARE, rungs, shortlist
 from amorsize.model.search import _with_margin
 from benchmarks import corpus
 from benchmarks.corpus import Cell, Slice
@@ -80,6 +80,7 @@ class Held(NamedTuple):
     before: float
     after: float
     spoke: bool
+    picked: bool  # the setting is the model's choice for `optimize`
     inside: tuple[bool, bool]
 
 
@@ -87,12 +88,13 @@ def held(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> list[
     """Every run."""
     found = []
     for one in slices:
+        model = chosen(one, NOBODY)[0]
         for cell, case in cases(one):
             old, new = case.forecast, pruners[key(one)].correct(case)
             for clock_s in cell.clocks_s:
                 inside = (old.low_s <= clock_s <= old.high_s, new.low_s <= clock_s <= new.high_s)
                 errors = (abs(log(old.total_s / clock_s)), abs(log(new.total_s / clock_s)))
-                found.append(Held(one.function, cell.engine, *errors, new is not old, inside))
+                found.append(Held(one.function, cell.engine, *errors, new is not old, cell == model, inside))
     return found
 
 
@@ -100,7 +102,8 @@ def summary(found: Sequence[Held]) -> dict[str, Any]:
     """Errors without and with, and where the pruner spoke."""
     spoken = [one for one in found if one.spoke]
     return {"runs": len(found), "spoke": round(len(spoken) / len(found), 3)} | both(found) | {
-        "where_it_spoke": both(spoken) if spoken else None
+        "where_it_spoke": both(spoken) if spoken else None,
+        "of_what_the_model_picks": both(picked) if (picked := [one for one in found if one.picked]) else None,
     }  # fmt: skip
 
 
@@ -177,34 +180,51 @@ def regrets(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> di
 # -- tune ------------------------------------------------------------------------------------------------------------
 
 
-def tuned(one: Slice, pruner: Pruner | None) -> tuple[int, int, float]:
-    """Trials, settings, and the regret of what trials of all items find, when each trial is a run of the corpus."""
+class Tuned(NamedTuple):
+    """What trials found."""
+
+    trials: int
+    settings: int
+    regret: float
+    spoke: bool
+
+
+def tuned(one: Slice, pruner: Pruner | None) -> Tuned:
+    """What trials of all items find, when each trial is a run of the corpus."""
     known = [(cell, case) for cell, case in cases(one) if cell.engine in OPTIMIZE]
-    share = 0.5
     grid = [case.forecast for _, case in known]
     new = grid if pruner is None else [pruner.correct(case) for _, case in known]
-    if any(a is not b for a, b in zip(grid, new, strict=True)):
-        share = 0.25
-    short = shortlist(new, share=share)
+    spoke = any(a is not b for a, b in zip(grid, new, strict=True))
+    short = shortlist(new, share=SHARE / 2 if spoke else SHARE)
     cells = [cell for f in short for (cell, _), other in zip(known, new, strict=True) if other is f]
-    trial = 0  # the first run; the others tell what the pick is worth
-    picked = min(cells, key=lambda cell: cell.clocks_s[trial])
+    picked = min(cells, key=lambda cell: cell.clocks_s[0])  # the other runs tell what the pick is worth
     worth = {cell: statistics.median(cell.clocks_s[1:] or cell.clocks_s) for cell, _ in known}
-    return sum(rungs(len(short))), len(grid), worth[picked] / min(worth.values())
+    return Tuned(sum(rungs(len(short))), len(grid), worth[picked] / min(worth.values()), spoke)
 
 
 def tuning(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> dict[str, Any]:
-    """How close `tune` comes to the best of the grid, and with how many trials."""
-    result = {}
-    for name in ("without", "with"):
-        runs = [tuned(one, pruners[key(one)] if name == "with" else None) for one in slices]
-        result[name] = {
-            "trials_share": round(sum(r[0] for r in runs) / sum(r[1] for r in runs), 3),
-            "most_trials_share": round(max(r[0] / r[1] for r in runs), 3),
-            "within_5_percent": round(statistics.fmean(r[2] <= 1.05 for r in runs), 3),
-            "geometric_regret": round(statistics.geometric_mean([r[2] for r in runs]), 4),
+    """How close `tune` comes to the best of the grid, and with how many trials: without, with, and where it spoke."""
+    without = [tuned(one, None) for one in slices]
+    with_it = [tuned(one, pruners[key(one)]) for one in slices]
+    spoken = [(a, b) for a, b in zip(without, with_it, strict=True) if b.spoke]
+    result = {"without": told(without), "with": told(with_it)}
+    if spoken:
+        result["where_it_spoke"] = {
+            "slices": len(spoken),
+            "without": told([a for a, _ in spoken]),
+            "with": told([b for _, b in spoken]),
         }
     return result
+
+
+def told(runs: Sequence[Tuned]) -> dict[str, float]:
+    """Figures of many."""
+    return {
+        "trials_share": round(sum(r.trials for r in runs) / sum(r.settings for r in runs), 3),
+        "most_trials_share": round(max(r.trials / r.settings for r in runs), 3),
+        "within_5_percent": round(statistics.fmean(r.regret <= 1.05 for r in runs), 3),
+        "geometric_regret": round(statistics.geometric_mean([r.regret for r in runs]), 4),
+    }
 
 
 # -- poison ----------------------------------------------------------------------------------------------------------
@@ -296,14 +316,13 @@ def elsewhere(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, An
     result = {}
     for name, theirs, ours in (("real to simulated", real, simulated), ("simulated to real", simulated, real)):
         fit = learn(examples(theirs))[0] or NOBODY
-        width = {engine: replace_range(region) for engine, region in fit.regions.items()}
-        wide = replace(fit, regions=width)
+        wide = replace(fit, regions={engine: without_limits(region) for engine, region in fit.regions.items()})
         result[name] = summary(held(ours, {"": wide}, lambda one: ""))
         result[f"{name}, as it is"] = summary(held(ours, {"": fit}, lambda one: ""))
     return result
 
 
-def replace_range(region: Any) -> Any:
+def without_limits(region: Region) -> Region:
     """A region without limits."""
     return region._replace(least=tuple(-1e9 for _ in region.least), most=tuple(1e9 for _ in region.most))
 
