@@ -207,8 +207,10 @@ def test_floats_may_differ_in_their_last_bits_and_numbers_not_in_type():
     assert verify.difference([1.0], [1]) is not None
 
 
-def test_a_short_row_has_more_rounds_than_asked_for():
+@pytest.mark.parametrize(("short_s", "rounds"), [(float("inf"), measure.MOST_ROUNDS), (0.0, 5)])
+def test_a_short_row_has_more_rounds_than_asked_for(monkeypatch, short_s, rounds):
+    monkeypatch.setattr(measure, "SHORT_S", short_s)
     events = race(only("loop"), rounds=5, thrifty=False)
-    assert rounds_run(events, 5) == measure.MOST_ROUNDS
+    assert rounds_run(events, 5) == rounds
     seconds = fold(events, rounds_run(events, 5))["contenders"]["loop"]["seconds"]
     assert None not in seconds
