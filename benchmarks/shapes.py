@@ -50,7 +50,8 @@ def drawn(number: int, cores: float) -> Job:
         "two kinds": lambda k: 5.0 if draw.random() < 0.1 else 0.5,
     }[kind]
     raw = [weights(k) for k in range(n)]
-    walls = [mean_s * weight / statistics.fmean(raw) for weight in raw]
+    scale = mean_s / statistics.fmean(raw)
+    walls = [scale * weight for weight in raw]
     return Job(f"{number}: {kind}", walls, [(1 - waits) * wall for wall in walls], result_bytes, lock)
 
 
