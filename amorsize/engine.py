@@ -259,6 +259,8 @@ class Execution:
             story.go, story.sample = chosen, opening.sample()
             _, story.alternatives = opening.candidates(opening.terms, story.sample)
             story.loop_s, story.loop_items = opening.wall_s, opening.items
+            if not job.source.indexable and opening.items:
+                story.read_item_s = job.loop.read_s / opening.items
         threads = chosen.backend == "threads"
         theirs = chosen.backend == job.request.executor_as
         if theirs:

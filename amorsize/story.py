@@ -32,6 +32,7 @@ class Story:
         self.alternatives: list[Forecast] = []
         self.loop_s = 0.0  # spent in the caller before going parallel
         self.loop_items = 0  # that were run there
+        self.read_item_s = 0.0  # what reading an item took there, where an iterator makes them
         self.n_items = 0  # results that this run has made
         self.skipped = 0  # and those that were there before
         self.wall_s = 0.0
@@ -93,7 +94,7 @@ class Story:
             return False
         if self.opening.rate is not None:
             return False  # its items had to wait for their turn
-        return self.withdrew or self.ran.wall_s > self.ran.items * self.sample.item_s
+        return self.withdrew or self.ran.wall_s > self.ran.items * (self.sample.item_s + self.read_item_s)
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
         """The run as history keeps it."""

@@ -19,7 +19,7 @@ from benchmarks.summary import summarise, summarise_row
 from benchmarks.workloads import REGISTRY, Workload
 
 FORMAT = 1
-DRAWINGS = Path(__file__).parent.parent / "docs" / "why"
+DRAWINGS = Path(__file__).parent.parent / "docs" / "why" / "img"
 ROUNDS = 5
 BRIEF_ROUNDS = 3
 BRIEF_LIMIT_S = 8.0  # of a row's rounds: after this no third one begins
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     goals.add_argument("path", nargs="?", type=Path, help="default: the newest")
     draw = commands.add_parser("plots", help="draw a result file")
     draw.add_argument("path", nargs="?", type=Path, help="default: the newest")
-    draw.add_argument("--out", type=Path, default=DRAWINGS, help="folder (default: docs/why)")
+    draw.add_argument("--out", type=Path, default=DRAWINGS, help="folder (default: docs/why/img)")
     return top
 
 

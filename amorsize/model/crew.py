@@ -42,13 +42,19 @@ class Crew:
         Seconds that an item took in the plain loop; 0: nobody knows, or items differ too much to compare.
     may_lose : bool
         Whether anybody could go on without workers.
+    read_s : float
+        Seconds that it takes to come by an item, where an iterator makes them. The caller alone would need that time,
+        too, so that workers which are kept waiting for items may be worth it all the same.
     """
 
-    def __init__(self, cores: float, most: int, alone_s: float = 0.0, may_lose: bool = False) -> None:
+    def __init__(
+        self, cores: float, most: int, alone_s: float = 0.0, may_lose: bool = False, read_s: float = 0.0
+    ) -> None:
         self.cores = cores
         self.most = most
         self.alone_s = alone_s
         self.may_lose = may_lose
+        self.read_s = read_s
         self.began_s: float | None = None
         self.items = self.spans = 0
         self.wall_s = self.cpu_s = 0.0
@@ -93,7 +99,7 @@ class Crew:
                 self.changes = MAX_CHANGES  # as it was, and no more experiments
                 return before
             return None
-        loses = self.may_lose and (busy < LOSING or (self.alone_s > 0 and speed * self.alone_s < LOSING))
+        loses = self.may_lose and self._loses(speed, busy)
         if loses and self.lost_before:
             return 0
         self.lost_before = loses
@@ -105,6 +111,12 @@ class Crew:
         self.changes += 1
         self.trial = (workers, speed, KEEP_MORE if wanted > workers else KEEP_FEWER)
         return wanted
+
+    def _loses(self, speed: float, busy: float) -> bool:
+        """Whether the caller alone would have got as much done, as far as one can tell."""
+        if self.alone_s > 0 and speed * (self.alone_s + self.read_s) < LOSING:
+            return True
+        return busy < LOSING and not self.read_s
 
     def _wanted(self, workers: int) -> int | None:
         computing = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0

@@ -48,6 +48,7 @@ class Loop:
         self.clock = clock
         self.records = records
         self.news = news
+        self.read_s = 0.0  # what it took to come by the items: an iterator may compute them
         self._failed = 0
 
     def run(self, start: int, stop: int) -> Observation:
@@ -56,9 +57,11 @@ class Loop:
         Runs fewer if the source has no more, or when an item fails that dooms the outcome.
         """
         clock = self.clock
+        began = clock.wall()
         items = self.source.view(start, stop)
         into = self.outcome.place_for(start)
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
+        self.read_s += wall - began
         done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
         self.outcome.put(start, into)  # not the items' time: far ahead of the others, it makes room for all between

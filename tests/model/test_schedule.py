@@ -236,6 +236,17 @@ class TestCrew:
     def test_computing_items_on_busy_cores_change_nothing(self):
         assert self.grow(lambda w: min(w, 2) / 1.0, cpu=1.0) == 2
 
+    @pytest.mark.parametrize(("read_s", "advice"), [(0.0, 0), (2.0, None)])
+    def test_workers_that_wait_for_items_are_worth_it_if_the_caller_must_make_these_too(self, read_s, advice):
+        """A second's work for an item that takes two to make: workers do one in two seconds, the caller in three."""
+        crew = Crew(cores=2.0, most=2, alone_s=1.0, may_lose=True, read_s=read_s)
+        for period in range(2):
+            crew.begin(period * 100.0)
+            for _ in range(50):
+                crew.saw(1, 1.0, 1.0)
+            said = crew.advice(2, period * 100.0 + 100.0)
+        assert said == advice
+
     def test_starvation_is_no_evidence(self):
         crew = Crew(cores=2.0, most=8, alone_s=1.0, may_lose=True)
         for period in range(5):
