@@ -49,16 +49,24 @@ class TestSecondMaps:
     @forks
     @pytest.mark.skipif(amorsize.machine().usable_cores < 2, reason="one core")
     def test_known_computing_begins_in_processes(self):
-        first = amorsize.execute(spin_where, range(24))
-        known = MEMORY.recall(spin_where, range(24))
-        assert known is not None
-        if known.lost or {pid for _, pid in first} == {os.getpid()}:
-            pytest.skip("the machine is too busy: the loop was faster")
-        second, plan = amorsize.execute(spin_where, range(24), return_plan=True)
-        assert os.getpid() in {pid for _, pid in first}
-        assert second[0][1] != os.getpid()  # later ones may have come back to it, on a machine that is busy
-        assert [value for value, _ in second] == [x * x for x in range(24)]
-        assert plan.backend == "processes"
+        began_here = 0
+        for _ in range(3):  # other programs may have the cores for a moment, and then the loop is as good
+            MEMORY.forget()
+            first = amorsize.execute(spin_where, range(24))
+            known = MEMORY.recall(spin_where, range(24))
+            assert known is not None
+            second, plan = amorsize.execute(spin_where, range(24), return_plan=True)
+            assert [value for value, _ in second] == [x * x for x in range(24)]
+            if known.lost or {pid for _, pid in first} == {os.getpid()}:
+                continue
+            assert os.getpid() in {pid for _, pid in first}
+            if second[0][1] != os.getpid():  # later ones may have come back to it
+                assert plan.backend == "processes"
+                return
+            began_here += 1
+        if not began_here:
+            pytest.skip("the machine is too busy: the loop was faster each time")
+        pytest.fail(f"{began_here} known maps began in the caller")
 
     def test_its_plan_counts_every_item_for_the_loop(self):
         """None of them has run in the caller, however many the memory is made of."""
