@@ -566,7 +566,7 @@ class TestWhatExecuteLeaves:
         import amorsize
 
         kept = History(path)
-        amorsize.execute(one, range(10), history=kept)
+        amorsize.execute(one, range(10), history=kept, backend="serial")
         (run,) = kept.runs()
         assert (run.backend, run.n_items, run.work_s, run.predicted_s) == ("serial", 10, None, None)
         assert run.serial_s == pytest.approx(run.clock_s, rel=1.0)
