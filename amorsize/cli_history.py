@@ -191,6 +191,10 @@ def forget(history: History, given: argparse.Namespace) -> str:
     older_than_s = None if given.older_than is None else given.older_than * DAY_S
     if given.function is None:
         gone = history.forget(older_than_s=older_than_s)
+        if older_than_s is None:  # what was learnt from them goes as well
+            from amorsize.learn import pruner
+
+            pruner.forget(history)
     else:
         marks = {str(one.function) for one in of_function(history.runs(source="all"), given.function)}
         gone = sum(history.forget(mark, older_than_s=older_than_s) for mark in sorted(marks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
@@ -146,6 +147,16 @@ class TestMoving:
         assert shown(capsys, "forget", "--function", "parse") == "2 rows forgotten\n"
         assert shown(capsys, "forget", "--older-than", "1") == "1 row forgotten\n"
         assert shown(capsys, "forget", "--all") == "0 rows forgotten\n"
+
+    def test_forget_all_takes_what_was_learnt_along(self, capsys, path):
+        from amorsize.learn import pruner
+
+        file = pruner.file_of(None)
+        pruner.keep(file, pruner.Pruner({}))
+        shown(capsys, "forget", "--older-than", "1")
+        assert os.path.exists(file)
+        shown(capsys, "forget", "--all")
+        assert not os.path.exists(file)
 
 
 class TestRefusals:
