@@ -235,6 +235,8 @@ class Sample(Frozen):
         Growth of resident memory per item while sampling.
     kept_s : float
         Seconds per item that keeping all results takes beyond what the sample saw: memory touched for the first time.
+    longest_s : float
+        Wall seconds of the longest item that sampling ran by itself; 0: not noted.
     transfer_error : str or None
         Why the function, an item or a result cannot be pickled; None when it can (or nobody needs to know).
     """
@@ -259,6 +261,7 @@ class Sample(Frozen):
     own_threads: float = 0.0
     rss_growth_bytes: float = 0.0
     kept_s: float = 0.0
+    longest_s: float = 0.0
     transfer_error: str | None = None
 
     @property
@@ -356,7 +359,8 @@ class Observation(Frozen, kw_only=False):
     start, items : int
         The first one's index, and how many.
     wall_s, cpu_s, process_cpu_s : float
-        Seconds for all of them: by the clock, CPU of the calling thread, CPU of all threads of the process.
+        Seconds for all of them: by the clock, CPU of the calling thread (with those in which it waited for nothing but
+        its turn on a core), CPU of all threads of the process.
     """
 
     start: int

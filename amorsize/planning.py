@@ -10,7 +10,7 @@ from amorsize import worker
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.here import main_is_interactive, resolve_start_method, share_of
-from amorsize.measure.machine import machine
+from amorsize.measure.machine import lately
 from amorsize.measure.memory import forked_bytes
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import OWN_THREADS
@@ -35,7 +35,7 @@ def plan_for(request: Request) -> Plan:
     if request.executor is not None:
         raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
     source = source_of(request.data)
-    here = share_of(machine())
+    here = share_of(lately())
     warnings: list[str] = []
     if source.length == 0:
         return Plan(
@@ -147,7 +147,6 @@ def plan_from(
         max_workers=request.max_workers,
         memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(),
-        quick=known_runs > 0,
     )
     if best.refused is not None:
         warnings.append(best.refused)
@@ -232,7 +231,7 @@ def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
 def plan_of(execution: Execution) -> Plan:
     """The plan that a run of ``execute`` carried out."""
     request, story = execution.job.request, execution.job.story
-    here = story.machine or share_of(machine())
+    here = story.machine or share_of(lately())
     sample = story.sample or story.opening.sample()
     n = story.n_items
     serial_s = story.serial_s

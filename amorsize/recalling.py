@@ -15,7 +15,7 @@ from amorsize.learn.known import LOOKED_AT, Known, known
 from amorsize.learn.machines import digest_of, features
 from amorsize.learn.memory import shape_of
 from amorsize.learn.witness import Witness, sequence
-from amorsize.measure.machine import machine
+from amorsize.measure.machine import lately
 from amorsize.planning import known_costs, plan_for, plan_from, pool_can_find, start_method_for
 from amorsize.plans import Plan
 from amorsize.requests import Request
@@ -52,7 +52,7 @@ def recalled(request: Request) -> Plan | None:
     n = len(request.data)  # type: ignore[arg-type]
     if not n or not history.is_on:
         return None
-    here = share_of(machine())
+    here = share_of(lately())
     digest = digest_of(features(here)) or ""
     found = known(history.recall(request.func, digest, LOOKED_AT), shape_of(request.data), n, time())
     return None if found is None else _plan(request, found, here, n)

@@ -63,17 +63,18 @@ def over_all(rows: Sequence[Row]) -> dict[str, Any] | None:
 def own_cost(row: Row, loop_s: float) -> dict[str, float] | None:
     """What `optimize` took beyond one item and a dear first call, and what it may take.
 
-    The first round is left out: the machine is not known before it. "One item" is the first one or a mean one,
-    whichever is longer; the first call is dear in later rounds only where the workload makes it so each time.
+    The first round is left out: the machine is not known before it. "One item" is the longest one that it ran (where
+    sizes differ that is a dear one, since much of the work lies in such), or the first or a mean one if that is longer;
+    the first call is dear in later rounds only where the workload makes it so each time.
     """
-    facts = row["contenders"].get(OPTIMIZE, {}).get("facts", [])
-    took = [each["optimize_s"] for each in facts[1:] if each]
-    if not took:
+    facts = [each for each in row["contenders"].get(OPTIMIZE, {}).get("facts", [])[1:] if each]
+    if not facts:
         return None
     item = row.get("item") or {"mean_s": loop_s / max(1, row.get("items") or 1), "first_s": 0.0, "first_call_s": 0.0}
     one_item_s = max(item["mean_s"], item["first_s"]) + item["first_call_s"]
+    beyond = [each["optimize_s"] - max(one_item_s, each.get("sample", {}).get("longest_s", 0.0)) for each in facts]
     return {
-        "beyond_s": max(0.0, statistics.median(took) - one_item_s),
+        "beyond_s": max(0.0, statistics.median(beyond)),
         "allowed_s": max(COST_S, COST_SHARE * loop_s),
     }
 

@@ -9,7 +9,7 @@ FIELDS = (
     "backend", "n_jobs", "chunksize", "start_method", "serial_s", "predicted_s", "predicted_interval_s",
     "estimated_speedup", "reason", "warnings",
 )  # fmt: skip
-SAMPLE_FIELDS = ("n_sampled", "item_s", "item_std_s", "item_max_s", "first_call_s", "gil_held")
+SAMPLE_FIELDS = ("n_sampled", "item_s", "item_std_s", "item_max_s", "first_call_s", "gil_held", "longest_s")
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,6 @@ host or a user.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from time import monotonic
 
 from amorsize import within
 
@@ -54,24 +53,22 @@ def features(machine: Machine | Mapping[str, Any] | None) -> dict[str, Any] | No
 HERE: Final = "here"
 """Stands in a row for the machine that this process runs on, where nobody had to look at it for the run."""
 
-LASTS_S: Final = 1.0  # to read the machine takes 0.3 ms, which is too much for each of many rows
-
-_read: list[tuple[float, dict[str, Any]]] = []
+_named: list[tuple[Machine, float | None, dict[str, Any]]] = []
 
 
 def here() -> dict[str, Any]:
     """The features of this machine, as this process may use it, and its digest; read about once a second."""
-    now = monotonic()
-    for at, found in _read[-1:]:
-        if now - at < LASTS_S:
-            return found
-    from amorsize.measure.machine import machine
+    from amorsize.measure.machine import lately
 
-    found = features(machine()) or {}
-    if within.cores_share is not None:  # a worker has its share of the cores
-        found["usable_cores"] = min(found["usable_cores"], within.cores_share)
+    machine, share = lately(), within.cores_share
+    for which, shared, found in _named:
+        if which is machine and shared == share:
+            return found
+    found = features(machine) or {}
+    if share is not None:  # a worker has its share of the cores
+        found["usable_cores"] = min(found["usable_cores"], share)
     found["digest"] = digest_of(found)
-    _read[:] = [(now, found)]
+    _named[:] = [(machine, share, found)]
     return found
 
 

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Final, NamedTuple, TypeVar
 
 from amorsize.facts import Machine
@@ -66,6 +67,22 @@ def machine() -> Machine:
     True
     """
     return read_machine(read_text, SYSTEM)
+
+
+LASTS_S: Final = 1.0  # to read it takes 0.3 ms, and 0.75 where caches are cold: much beside a map of some milliseconds
+
+_latest: list[tuple[float, object, Machine]] = []
+
+
+def lately() -> Machine:
+    """The same as `machine`, at most `LASTS_S` old; a new affinity mask or process is seen at once. Takes 4 µs."""
+    now, who = monotonic(), (os.getpid(), _affinity()[0])
+    for at, whose, found in _latest:
+        if now - at < LASTS_S and whose == who:
+            return found
+    found = machine()
+    _latest[:] = [(now, who, found)]
+    return found
 
 
 def read_machine(read: Reader, system: str) -> Machine:

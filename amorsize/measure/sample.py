@@ -2,8 +2,8 @@
 
 Beyond one item and a dear first call, a sample takes at most 5 ms, or 1 % of the serial time it forecasts if that is
 more. Indexable data is looked at in spread positions, since the first items of sorted data lie; fast functions in
-batches, so that the clock does not measure itself. While the first item runs, and some more if it was short, a canary
-looks whether the lock is free (`amorsize.measure.lock`).
+batches, so that the clock does not measure itself. Meanwhile a canary looks whether the lock is free
+(`amorsize.measure.lock`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any, Final
 
 from amorsize.facts import Observation, Sample
 from amorsize.frozen import replace
-from amorsize.measure.lock import Canary
+from amorsize.measure.lock import Canary, held_share
 from amorsize.measure.memory import resident_bytes, touch_s_per_byte
 from amorsize.measure.size import how_to_size, sizes_at
+from amorsize.measure.transfer import BUDGET_S as WEIGH_S
 from amorsize.measure.transfer import weigh
 from amorsize.model.covariate import Sizes, guessed, half_way, halves, straightened, vary
 from amorsize.model.evidence import WAITS
@@ -28,14 +29,14 @@ from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, Streamed
 
 BUDGET_S: Final = (
-    1.5e-3  # for all items but the first; with a look at the machine, the lock and the candidates it is 5 ms
+    1.2e-3  # for all items but the first; with a look at the machine, the lock and the candidates it is 5 ms
 )
 BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
-REST_S: Final = 2.5e-3
+REST_S: Final = 3e-3
 BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
 PROBE_EACH_S: Final = 0.3e-3  # of fast items at each position: with cold caches 10 µs look like 15
 WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then one that may runs has come round 4 times
-WATCH_ENOUGH_S: Final = 2e-3
+WATCH_ENOUGH_S: Final = 2e-3  # till it is believed that the lock is held: a canary can oversleep
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
 MOST_PROBES: Final = 64
 DEAR_SHARE: Final = 0.025  # of the serial time, for one item that stands for half of the work
@@ -75,7 +76,6 @@ class Sampler:
         self.func = func
         self.length = source.length
         self.spread = spread and isinstance(source, Indexable)
-        self.watch = watch
         self.processes = processes
         self.head: list[Any] = []
         self.rest: Iterator[Any] | None = None if isinstance(source, Indexable) else source.rest
@@ -84,32 +84,32 @@ class Sampler:
         self.loop = Loop(func, self.source, self.outcome)
         self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
         self.at = 0
-        self.spent_s = 0.0
+        self.ran_s = self.longest_s = 0.0  # all items, and the longest one
         self.where: list[int] = []
         self.seen: list[Observation] = []
-        self.gil_held: float | None = None
+        self.canary = Canary() if watch else None
+        self.rounds, self.watched_s = 0, 0.0  # of the canary, while items ran
+        self.first_weighed: Sample | None = None
         self.size: Callable[[Any], float | None] | None = None
         self.sizes: list[tuple[int, float]] = []  # at some positions, if they differ
         self.mean_size = 0.0
         self.seen_sizes: list[float] = []  # of what was looked at
+        self.per_size_s = 0.0  # of the same; 0: nobody can tell
 
     def take(self) -> Sample:
         """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
         before = resident_bytes()
         self._size()
-        self.gil_held = self._first()
-        if self.opening.items:
-            self._warm()
-            watch = self.watch and self.gil_held is None and self._lock_matters()
-            if self.spread:
-                with Canary() if watch else nullcontext() as canary:
-                    probed_s = self._probe()
-                if canary is not None and probed_s >= WATCH_S:
-                    self.gil_held = canary.gil_held
-            if watch and (self.gil_held is None or self.gil_held > LOCK_FREE):  # a canary can oversleep
-                again = self._watch()
-                self.gil_held = min(again, self.gil_held or 1.0) if again is not None else self.gil_held
-        self.opening.gil_held = self.gil_held
+        with self.canary or nullcontext():
+            self.opening.saw(self._next(1))
+            if self.opening.items:
+                self._warm()
+                if self.watched_s >= WATCH_ENOUGH_S or not self._lock_matters():
+                    self._stop_watching()
+                if self.spread:
+                    self._probe()
+                self._watch()
+        self.opening.gil_held = self._gil_held()
         grown = max(0, resident_bytes() - before) / max(1, self.opening.items)
         sample = self._straightened(self.opening.sample())
         weighed = self._weigh()
@@ -117,6 +117,7 @@ class Sampler:
             sample,
             rss_growth_bytes=grown,
             kept_s=self._kept_s(weighed.result_bytes - grown),
+            longest_s=self.longest_s,
             **{name: getattr(weighed, name) for name in TRANSFER},
         )
 
@@ -126,7 +127,7 @@ class Sampler:
             return BUDGET_S
         item_s = self.opening.item_s
         if self.sizes:
-            by_size_s = self._per_size_s() * self.mean_size
+            by_size_s = self.per_size_s * self.mean_size
             item_s = min(
                 by_size_s, sqrt(item_s * by_size_s)
             )  # half-way up, till more is known: it may not go with sizes
@@ -137,13 +138,19 @@ class Sampler:
         if self.rest is not None and stop > len(self.head):
             self.head.extend(islice(self.rest, stop - len(self.head)))
             stop = min(stop, len(self.head))
+        rounds = self.canary.rounds if self.canary is not None else 0
         seen = self.loop.run(start, stop)
+        if self.canary is not None:
+            self.rounds += self.canary.rounds - rounds
+            self.watched_s += seen.wall_s
         self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
-        self.spent_s += seen.wall_s
+        self.ran_s += seen.wall_s
+        self.longest_s = max(self.longest_s, seen.wall_s / max(1, seen.items))
         self.seen.append(seen)
         if self.sizes and seen.items:
             self.seen_sizes.append(self._size_of(seen))
+            self.per_size_s = self._per_size_s()
         return seen
 
     def _next(self, items: int) -> Any:
@@ -153,21 +160,17 @@ class Sampler:
         self.at += seen.items
         return seen
 
-    def _first(self) -> float | None:
-        """The first item, with a canary beside it, which has something to say if the item is long."""
-        with Canary() if self.watch else nullcontext() as canary:
-            self.opening.saw(self._next(1))
-        long_enough = self.spent_s >= 2 * WATCH_S
-        self.spent_s = 0.0  # one item is free
-        return canary.gil_held if canary is not None and long_enough else None
+    def _would_spend(self, items: int, item_s: float) -> float:
+        """What will have been spent beyond the longest item, if so many more are run."""
+        return self.ran_s + items * item_s - max(self.longest_s, item_s)
 
     def _warm(self) -> None:
-        """Head items in doubling batches, until the clock has something to measure."""
+        """Head items in batches that grow, until the clock has something to measure."""
         seen_s = self.opening.first_s
         while seen_s < BATCH_S / 2 or (self.at < 2 and not self.spread):
             expected = self.opening.rate_s
-            size = max(1, min(self.at, int(BATCH_S / max(expected, 1e-9))))
-            if self.spent_s + size * expected > self._budget():
+            size = max(1, min(3 * self.at, int(BATCH_S / max(expected, 1e-9))))
+            if self._would_spend(size, expected) > self._budget():
                 return
             seen = self._next(size)
             if not seen.items:
@@ -192,35 +195,33 @@ class Sampler:
             self.sizes = sizes
             self.mean_size = sum(size for _, size in sizes) / len(sizes)
 
-    def _probe(self) -> float:
-        """Some neighbours at each of some spread positions, within the budget; the seconds that they took."""
+    def _probe(self) -> None:
+        """Some neighbours at each of some spread positions, within the budget."""
         assert self.length is not None
         left = self.length - self.at
         if left < 2 * PROBES:
-            return 0.0
-        each = max(1, min(int(PROBE_EACH_S / max(self.opening.item_s, 1e-9)), left // (2 * MOST_PROBES)))
+            return
+        each = max(1, min(int(PROBE_EACH_S / max(self.opening.item_s, 1e-9)), left // (2 * PROBES)))
         seen: dict[int, Any] = {}
         most = MOST_PROBES if each == 1 else PROBES
-        budget_s, dear_s = self._budget(), 0.0
+        budget_s = self._budget()
         for start, size in islice(self._positions(left - each), MOST_LOOKS):
             if len(seen) >= most:
                 break
-            expected_s = each * self._expected_s(size)
-            dear = not seen and size is not None and budget_s < expected_s < self._most_dear_s()
-            dear = dear and expected_s > 2 * self.opening.first_s
-            if self.spent_s - dear_s + expected_s > budget_s and not dear:
+            item_s = self._expected_s(size)
+            items = max(1, min(each, int(PROBE_EACH_S / max(item_s, 1e-9))))
+            if self._would_spend(items, item_s) > budget_s or item_s > max(budget_s, self._most_dear_s()):
                 if size is None:
                     break
                 continue  # a smaller one may still do
             if all(abs(start - other) >= each for other in seen):
-                seen[start] = one = self._run(start, start + each)
-                self.opening.probed([seen[at] for at in sorted(seen)])
-                budget_s, dear_s = self._budget(), one.wall_s if dear else dear_s
-        return float(sum(one.wall_s for one in seen.values()))
+                seen[start] = one = self._run(start, start + items)
+                self.opening.probed([one])
+                budget_s = self._budget()
 
     def _most_dear_s(self) -> float:
         """What one item may take because much of the work lies in such ones, in place of the first, which did not."""
-        return DEAR_SHARE * (self.length or 0) * self._per_size_s() * self.mean_size
+        return DEAR_SHARE * (self.length or 0) * self.per_size_s * self.mean_size
 
     def _positions(self, last: int) -> Iterator[tuple[int, float | None]]:
         """Where to look, up to ``last`` beyond those looked at, with the size there if sizes differ.
@@ -238,11 +239,11 @@ class Sampler:
 
     def _expected_s(self, size: float | None) -> float:
         """Seconds of an item of that size, if the cost goes with it."""
-        rate = self._per_size_s() if size is not None else 0.0
+        rate = self.per_size_s if size is not None else 0.0
         return rate * (size or 0.0) if rate else self.opening.item_s
 
     def _per_size_s(self) -> float:
-        """Seconds per size of what was looked at; 0: nobody can tell."""
+        """Seconds per size of what was looked at."""
         beyond = min(1, len(self.seen) - 1)  # the first call may have been a dear one
         total = sum(size * one.items for one, size in zip(self.seen[beyond:], self.seen_sizes[beyond:], strict=True))
         return sum(one.wall_s for one in self.seen[beyond:]) / total if total > 0 else 0.0
@@ -251,32 +252,41 @@ class Sampler:
         """Mean size of some neighbours."""
         if self.size is None:
             return 0.0
-        looked = range(seen.start, seen.start + min(seen.items, NEIGHBOURS))
-        return sum(self.size(self.source.item(at)) or 0.0 for at in looked) / len(looked)
+        stop = seen.start + seen.items
+        looked = self.source.data[seen.start : stop : -(-seen.items // NEIGHBOURS)]
+        return sum(size or 0.0 for size in map(self.size, looked)) / len(looked)
 
-    def _watch(self) -> float | None:
-        """Run on beside a canary, as far as the budget goes."""
-        opening = self.opening
-        n = self.length
-        if opening.cpu_s < (1 - WAITS) * opening.wall_s:
-            return None
-        total_s = (n or 10_000) * opening.item_s
-        if total_s < WORTH_WATCHING_S or opening.item_s <= 0:
-            return None
-        items = round(WATCH_ENOUGH_S / opening.item_s) or int(self._budget() - self.spent_s > opening.item_s)
+    def _watch(self) -> None:
+        """Run on beside the canary until it had time enough, where what it says can matter, within the budget."""
+        opening, n, item_s = self.opening, self.length, self.opening.item_s
+        held, missing_s = self._gil_held(), WATCH_ENOUGH_S - self.watched_s
+        is_free = held is not None and held <= LOCK_FREE
+        if self.canary is None or is_free or missing_s <= 0 or opening.cpu_s < (1 - WAITS) * opening.wall_s:
+            return
+        if item_s <= 0 or (n or 10_000) * item_s < WORTH_WATCHING_S:
+            return
+        items = round(missing_s / item_s)
+        if not items and held is None:
+            items = int(self._would_spend(1, item_s) < self._budget())
         if n is not None:
             items = min(items, n - self.at)
-        if items < 1 or items * opening.item_s < WATCH_S:
-            return None
-        with Canary() as canary:  # the items beside it are slowed a little: they are not counted in the mean
-            seen = self._next(items)
-        return canary.gil_held if seen.wall_s >= WATCH_S else None
+        if items > 0 and self.watched_s + items * item_s >= WATCH_S:
+            self._next(items)  # the items beside it are slowed a little: they are not counted in the mean
+
+    def _stop_watching(self) -> None:
+        if self.canary is not None:
+            self.canary.stop()
+            self.canary = None
+
+    def _gil_held(self) -> float | None:
+        """Share of the time in which items held the lock; None: nobody looked for long enough."""
+        return held_share(self.rounds, self.watched_s) if self.watched_s >= WATCH_S else None
 
     def _lock_matters(self) -> bool:
         """Whether threads could beat processes: where starting processes, or what must travel, weighs something."""
         if not self.processes or (self.length or 10_000) * self.opening.item_s < SHORT_S:
             return True
-        first = weigh([self.source.item(0)], self.outcome.some(1), in_band=True, func=self.func)
+        first = self._weigh_first()
         return first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
 
     def _straightened(self, sample: Sample) -> Sample:
@@ -295,20 +305,20 @@ class Sampler:
     def _weigh(self) -> Sample:
         """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""
         where = self.where[:WEIGHED]
+        first = self.first_weighed
+        if first is not None and sum(getattr(first, name) for name in TRANSFER_S) > WEIGH_S:
+            return first  # one alone takes longer than there is time for
         items = [self.source.item(i) for i in where]
         results = [self.outcome.by_index[i] for i in where if i in self.outcome.by_index]
         return weigh(items, results, in_band=True, func=self.func)
 
+    def _weigh_first(self) -> Sample:
+        self.first_weighed = weigh([self.source.item(0)], self.outcome.some(1), in_band=True, func=self.func)
+        return self.first_weighed
 
-TRANSFER: Final = (
-    "arg_bytes",
-    "result_bytes",
-    "arg_pickle_s",
-    "arg_unpickle_s",
-    "result_pickle_s",
-    "result_unpickle_s",
-    "transfer_error",
-)
+
+TRANSFER_S: Final = ("arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s")
+TRANSFER: Final = ("arg_bytes", "result_bytes", *TRANSFER_S, "transfer_error")
 
 
 class Kept(Outcome):

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from math import isfinite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-MOST: Final = 2048  # items looked at, at even distances: 0.2 ms
-MOST_FILES: Final = 256  # the same where each has to be asked for on disk: 0.4 ms
+MOST: Final = 1024  # items looked at, at even distances: 0.15 ms
+MOST_OTHERS: Final = 512  # the same where each has to be asked by itself: 0.35 ms
+MOST_FILES: Final = 256  # where each has to be asked for on disk: 0.4 ms
+MOST_SIZE: Final = 1e300  # of a number that can be reckoned with
+NUMBERS: Final = frozenset({int, float})
+CONTAINERS: Final = frozenset({str, bytes, bytearray, list, tuple, dict, set, frozenset})
 
 
 def size_of(item: Any) -> float | None:
     """A number's value, a container's length, an array's bytes; None: nobody can tell."""
     if isinstance(item, int | float):
-        return abs(float(item)) if -1e300 < item < 1e300 else None
+        return abs(float(item)) if -MOST_SIZE < item < MOST_SIZE else None
     if isinstance(item, str | bytes | bytearray | list | tuple | dict | set | frozenset):
         return float(len(item))
     try:
@@ -42,12 +45,19 @@ def how_to_size(items: Sequence[Any]) -> Callable[[Any], float | None]:
 
 def sizes_at(data: Sequence[Any], size: Callable[[Any], float | None]) -> list[tuple[int, float]] | None:
     """Positions at even distances and the sizes there; None if there is an item whose size cannot be told."""
-    most = MOST_FILES if size is file_size_of else MOST
-    stride = max(1, -(-len(data) // most))
-    found: list[tuple[int, float]] = []
-    for at, item in zip(range(0, len(data), stride), data[::stride], strict=True):
-        one = size(item)
-        if one is None or not isfinite(one):
-            return None
-        found.append((at, one))
-    return found or None
+    kinds = set(map(type, data[:: _stride(data, MOST)]))
+    fast = kinds <= NUMBERS or kinds <= CONTAINERS
+    stride = _stride(data, MOST_FILES if size is file_size_of else MOST if fast else MOST_OTHERS)
+    items = data[::stride]
+    sizes: list[float | None]
+    if size is not size_of or not fast:
+        sizes = [size(item) for item in items]
+    else:  # ten times as fast as one by one
+        sizes = list(map(abs, items)) if kinds <= NUMBERS else list(map(len, items))
+    if not sizes or any(one is None or not one < MOST_SIZE for one in sizes):
+        return None
+    return list(zip(range(0, len(data), stride), map(float, sizes), strict=True))  # type: ignore[arg-type]
+
+
+def _stride(data: Sequence[Any], most: int) -> int:
+    return max(1, -(-len(data) // most))

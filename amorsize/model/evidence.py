@@ -97,15 +97,12 @@ class Evidence:
             self.batches.append((seen.items, seen.wall_s))
 
     def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
-        """Take in a few items from each of some spread positions, and what a canary said beside them.
-
-        When it is called again, also those taken in before.
-        """
+        """Take in a few items from each of some spread positions, and what a canary said beside them."""
         if gil_held is not None:
             self._heard(gil_held, seen)
-        for one in set(seen) - set(self.probes):
+        for one in seen:
             self._add(one)
-        self.probes = list(seen)
+        self.probes = sorted([*self.probes, *seen], key=lambda one: one.start)
 
     def crowded(self, slowdown: float) -> None:
         """Take in by how much other calls have just slowed the loop down (1: not at all)."""

@@ -8,7 +8,7 @@ from math import ceil
 
 from amorsize.facts import Backend, Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
-from amorsize.model.cost import OWN_THREADS, cpu_per_item, forecast
+from amorsize.model.cost import OWN_THREADS, Candidates, cpu_per_item
 from amorsize.model.limits import refusal
 
 TYPE_CHECKING = False
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 MARGIN: Final = 0.1  # a parallel plan must promise at least this much less time than the loop
 OWN_THREADS_MARGIN: Final = 0.35  # the same for a function with threads of its own: what the cores it leaves idle are
 # worth is overestimated while other programs keep them from it
-QUICK_WORKERS: Final = 2.0  # step of the ladder of a quick search; with QUICK_SPLITS its best is forecast to take
-QUICK_COUNTS: Final = 2  # numbers of workers whose chunks are looked at, those best with four chunks each
-QUICK_SPLITS: Final = (1, 2, 4, 8, 16)  # at most 5 % more than the best of all, in 19 of 20 random cases
+COUNTS: Final = 2  # numbers of workers of which all chunk sizes are looked at: those best with four chunks each
 SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)  # chunks for each worker
 MAX_WAITING_WORKERS: Final = 64  # where nobody says how many callers the other end can bear
 
@@ -37,13 +35,11 @@ def choose(
     caller_rss_bytes: int = 0,
     shrinking: bool = False,
     loop_slowdown: float = 1.0,
-    quick: bool = False,
 ) -> tuple[Forecast, list[Forecast]]:
     """The candidate with the least forecast time, and the best of every other backend and number of workers.
 
     Serial is taken whenever nothing beats it by `MARGIN`. When it is not among ``backends``, the best of the others
     is taken, refused or not. ``loop_slowdown``: how much longer an item takes in the loop than it would alone.
-    ``quick``: look at a fifth of the candidates, on coarser ladders.
 
     Returns
     -------
@@ -56,8 +52,7 @@ def choose(
         cost = None if backend == "serial" else costs.threads if backend == "threads" else costs.processes
         if backend != "serial" and cost is None:
             continue
-        ask = partial(
-            forecast,
+        of = Candidates(
             replace(sample, item_s=sample.item_s * loop_slowdown) if backend == "serial" else sample,
             costs,
             machine,
@@ -66,15 +61,17 @@ def choose(
             caller_rss_bytes=caller_rss_bytes,
             shrinking=shrinking,
         )
-        counts = worker_counts(sample, machine, backend, n_items, max_workers, QUICK_WORKERS if quick else 1.4)
-        if quick and len(counts) > QUICK_COUNTS:
-            by_four = {ask(p, ceil(n_items / (4 * p))).total_s: p for p in counts}
-            counts = [by_four[total_s] for total_s in sorted(by_four)[:QUICK_COUNTS]]
+        counts = worker_counts(sample, machine, backend, n_items, max_workers)
+        by_four = {p: of.seconds(p, ceil(n_items / (4 * p))) for p in counts} if len(counts) > COUNTS else {}
+        thorough = set(sorted(by_four, key=by_four.__getitem__)[:COUNTS]) if by_four else set(counts)
         for workers in counts:
-            row = [ask(workers, size) for size in chunk_sizes(sample, backend, workers, n_items, shrinking, quick)]
-            best = min(row, key=lambda f: f.total_s)
+            sizes = [max(1, ceil(n_items / (4 * workers)))]
+            if workers in thorough:
+                sizes = chunk_sizes(sample, backend, workers, n_items, shrinking)
+            best = of.forecast(workers, min(sizes, key=partial(of.seconds, workers)))
             why = refusal(best, sample, cost, machine, memory_limit_bytes)
             if why is not None:  # smaller chunks may fit where the fastest do not
+                row = [of.forecast(workers, c) for c in chunk_sizes(sample, backend, workers, n_items, shrinking)]
                 fitting = [f for f in row if refusal(f, sample, cost, machine, memory_limit_bytes) is None]
                 best = min(fitting, key=lambda f: f.total_s) if fitting else replace(best, refused=why)
             found.append(best)
@@ -97,7 +94,7 @@ def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
 
 
 def worker_counts(
-    sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None, factor: float = 1.4
+    sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None
 ) -> list[int]:
     """Numbers of workers worth a forecast: up to the cores, and beyond them as far as items wait."""
     if backend == "serial":
@@ -112,12 +109,10 @@ def worker_counts(
     most = max(1, min(most, n_items))
     if max_workers is not None:
         most = min(most, max_workers)
-    return _ladder(1, most, factor, also=(cores,))
+    return _ladder(1, most, also=(cores,))
 
 
-def chunk_sizes(
-    sample: Sample, backend: Backend, workers: int, n_items: int, shrinking: bool, quick: bool = False
-) -> list[int]:
+def chunk_sizes(sample: Sample, backend: Backend, workers: int, n_items: int, shrinking: bool) -> list[int]:
     """Chunk sizes worth a forecast: a ladder, and those that divide the items evenly among the workers."""
     if backend == "serial":
         return [max(1, n_items)]
@@ -125,8 +120,8 @@ def chunk_sizes(
         size = 1 if sample.item_s <= 0 else max(1, int(5e-3 / sample.item_s))
         return [max(1, min(size, ceil(n_items / (4 * workers))))]
     most = max(1, ceil(n_items / workers))
-    also = (ceil(n_items / (workers * split)) for split in (QUICK_SPLITS if quick else SPLITS))
-    return _ladder(1, most, 8.0 if quick else 2.0, also=also)
+    also = (ceil(n_items / (workers * split)) for split in SPLITS)
+    return _ladder(1, most, 2.0, also=also)
 
 
 def _ladder(least: int, most: int, factor: float = 1.4, *, also: Iterable[int] = ()) -> list[int]:
