@@ -180,6 +180,7 @@ class Execution:
     # -- what the opening asks -----------------------------------------------------------------------------------
 
     def _weigh(self) -> Sample:
+        from amorsize.measure.memory import keeping_s
         from amorsize.measure.transfer import touched_bytes, weigh
 
         job = self.job
@@ -190,8 +191,13 @@ class Execution:
         results = [r for r in job.outcome.some(4 * 16) if r is not None][:16]
         items = job.next_items()
         if forks and job.source.indexable:
-            return replace(weigh([], results), touched_bytes=touched_bytes(items[0]) if len(items) else 0.0)
-        return weigh(items, results, func=None if forks else job.request.func)
+            found = replace(weigh([], results), touched_bytes=touched_bytes(items[0]) if len(items) else 0.0)
+        else:
+            found = weigh(items, results, func=None if forks else job.request.func)
+        opening = job.story.opening
+        if job.window is not None:  # somebody takes the results away
+            return found
+        return replace(found, kept_s=keeping_s(opening.left, found.result_bytes - opening.new_bytes / opening.items))
 
     def _probe(self, step: Probe) -> None:
         job = self.job

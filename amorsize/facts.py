@@ -361,6 +361,8 @@ class Observation(Frozen, kw_only=False):
     wall_s, cpu_s, process_cpu_s : float
         Seconds for all of them: by the clock, CPU of the calling thread (with those in which it waited for nothing but
         its turn on a core), CPU of all threads of the process.
+    new_bytes : float
+        Memory that they were the first to touch.
     """
 
     start: int
@@ -368,6 +370,7 @@ class Observation(Frozen, kw_only=False):
     wall_s: float
     cpu_s: float
     process_cpu_s: float
+    new_bytes: float = 0.0
 
 
 class ItemRecord(Frozen, kw_only=False):

@@ -85,7 +85,7 @@ def crew_for(job: Job, chosen: Forecast, here: Machine, sample: Sample, may_lose
     if chosen.backend == "processes":
         most = min(most, MOST_PROCESSES_PER_CORE * ceil(here.usable_cores))
     alike = sample.item_std_s < ALIKE * sample.item_s
-    alone_s = sample.item_s if alike else 0.0
+    alone_s = sample.item_s + sample.kept_s if alike else 0.0
     return Crew(here.usable_cores, max(most, chosen.workers), alone_s, may_lose, job.story.read_item_s)
 
 

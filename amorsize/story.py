@@ -59,7 +59,7 @@ class Story:
         """What the plain loop would have taken in all, as far as anybody can tell."""
         if self.go is None or self.sample is None:
             return self.loop_only_s
-        return self.loop_s + self.sample.item_s * max(0, self.n_items - self.loop_items)
+        return self.loop_s + (self.sample.item_s + self.sample.kept_s) * max(0, self.n_items - self.loop_items)
 
     def found(self) -> Sample | None:
         """What the items of this run took, all of them together; None where that has not become known."""
@@ -94,7 +94,8 @@ class Story:
             return False
         if self.opening.rate is not None:
             return False  # its items had to wait for their turn
-        return self.withdrew or self.ran.wall_s > self.ran.items * (self.sample.item_s + self.read_item_s)
+        item_s = self.sample.item_s + self.sample.kept_s + self.read_item_s
+        return self.withdrew or self.ran.wall_s > self.ran.items * item_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
         """The run as history keeps it."""

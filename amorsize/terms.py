@@ -30,7 +30,7 @@ class NoTeam(Exception):  # noqa: N818
 
 
 def terms_for(request: Request, backends: tuple[Backend, ...], story: Story) -> Terms:
-    """The terms of one run, from recorded figures: nothing is measured here (0.3 ms if nobody has lately looked at the machine)."""
+    """The terms of one run, from recorded figures; 0.3 ms if nobody has looked at the machine within a second."""
     from amorsize.measure.machine import lately
     from amorsize.measure.memory import forked_bytes
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from amorsize.facts import Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.lock import Canary, held_share
-from amorsize.measure.memory import resident_bytes, touch_s_per_byte
+from amorsize.measure.memory import keeping_s, resident_bytes
 from amorsize.measure.size import how_to_size, sizes_at
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
 from amorsize.measure.transfer import weigh
@@ -44,7 +44,6 @@ NEIGHBOURS: Final = 64  # whose sizes are looked at
 MOST_LOOKS: Final = 256  # positions considered, most of them too dear
 SHORT_S: Final = 0.2  # of serial time: below it the start of a Pool (15 ms) weighs against threads
 LIGHT_BYTES: Final = 20_000  # an item and its result of less than this cross a pipe in some 50 µs
-READY_BYTES: Final = 32 << 20  # that an allocator may have ready (glibc keeps up to 64 MB at the top of its heap)
 WEIGHED: Final = 16  # items and results
 
 
@@ -116,7 +115,7 @@ class Sampler:
         return replace(
             sample,
             rss_growth_bytes=grown,
-            kept_s=self._kept_s(weighed.result_bytes - grown),
+            kept_s=keeping_s(self.length or 0, weighed.result_bytes - max(grown, self._new_bytes())),
             longest_s=self.longest_s,
             **{name: getattr(weighed, name) for name in TRANSFER},
         )
@@ -178,11 +177,9 @@ class Sampler:
             self.opening.saw(seen)
             seen_s = seen.wall_s
 
-    def _kept_s(self, unseen_bytes: float) -> float:
-        """What it takes to keep a result, of which so many bytes came from memory that lay ready while sampling."""
-        if (self.length or 0) * unseen_bytes < READY_BYTES:
-            return 0.0
-        return unseen_bytes * touch_s_per_byte()
+    def _new_bytes(self) -> float:
+        """Memory that an item was the first to touch."""
+        return sum(one.new_bytes for one in self.seen) / max(1, sum(one.items for one in self.seen))
 
     def _size(self) -> None:
         """Look how large items are, where that is quick to tell."""

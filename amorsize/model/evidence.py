@@ -42,7 +42,7 @@ class Evidence:
     def __init__(self, n_items: int | None) -> None:
         self.n_items = n_items
         self.items = 0
-        self.wall_s = self.cpu_s = self.process_cpu_s = 0.0
+        self.wall_s = self.cpu_s = self.process_cpu_s = self.new_bytes = 0.0
         self.head_items = 0
         self.head_s = 0.0
         self.first_s = 0.0
@@ -161,6 +161,7 @@ class Evidence:
         self.wall_s += seen.wall_s
         self.cpu_s += seen.cpu_s
         self.process_cpu_s += seen.process_cpu_s
+        self.new_bytes += seen.new_bytes
 
     # -- what is believed ----------------------------------------------------------------------------------------
 

@@ -106,6 +106,8 @@ def worker_counts(
         cpu = max(cpu, 1e-6 * sample.item_s)
         useful = ceil(1.5 * machine.usable_cores * sample.item_s / cpu)
         most = max(cores, min(useful, max(MAX_WAITING_WORKERS, 4 * cores) if max_workers is None else max_workers))
+    elif backend == "threads" and sample.gil_held is not None and cores > 1:
+        most = 2 * cores  # one that waits for the lock leaves its core to another
     most = max(1, min(most, n_items))
     if max_workers is not None:
         most = min(most, max_workers)

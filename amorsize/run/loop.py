@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sized
 
-from amorsize.clock import REAL, Clock, busy_s
+from amorsize.clock import PAGE_BYTES, REAL, Clock, busy_s
 from amorsize.facts import Observation
 from amorsize.run.outcome import Outcome, failure_here
 from amorsize.run.source import Indexable, Streamed
@@ -60,19 +60,20 @@ class Loop:
         began = clock.wall()
         items = self.source.view(start, stop)
         into = self.outcome.place_for(start)
-        switches = clock.switches()
+        counts = clock.counts()
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
         self.read_s += wall - began
         done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
-        busy = busy_s(wall, cpu, switches, clock.switches())
+        after = clock.counts()
         self.outcome.put(start, into)  # not the items' time: far ahead of the others, it makes room for all between
         self.source.release(start, start + done)
         if done == 1 and self.records is not None:
             self.records.saw(start, wall, cpu)
         if self.news is not None:
             self.news.chunk(None, start, done, self._failed, wall, cpu)
-        return Observation(start, done, wall, busy, process)
+        new_bytes = (after[2] - counts[2]) * PAGE_BYTES
+        return Observation(start, done, wall, busy_s(wall, cpu, counts, after), process, new_bytes)
 
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """``into += map(func, items)`` at its own speed, yet it knows where an exception came from; says how many."""

@@ -87,7 +87,7 @@ class Robbed:
 
     def __init__(self, gives_up):
         self.now, self.counts, self.gives_up = 0.0, (0, 0), gives_up
-        self.clock = Clock(lambda: self.now, lambda: 0.4 * self.now, lambda: 0.4 * self.now, lambda: self.counts)
+        self.clock = Clock(lambda: self.now, lambda: 0.4 * self.now, lambda: 0.4 * self.now, lambda: (*self.counts, 0))
 
     def __call__(self, item):
         self.now += 10e-3
@@ -121,7 +121,7 @@ def test_far_positions_cost_nothing_to_keep():
 
 
 def test_results_that_will_need_new_memory_are_counted(monkeypatch):
-    monkeypatch.setattr(sampling, "touch_s_per_byte", lambda: 1e-9)
+    monkeypatch.setattr(memory, "touch_s_per_byte", lambda: 1e-9)
     monkeypatch.setattr(sampling, "resident_bytes", lambda: 0)  # the sampled ones came from memory that lay ready
 
     def make(x):
