@@ -1,4 +1,5 @@
-"""One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike.
+"""One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike; then from another
+start, so that nobody is the only one to run after itself.
 
 Before the rounds, and off the record: the plain loop twice, each item timed; then the grid's first pass, if asked for.
 
@@ -36,8 +37,18 @@ NEVER_OUT = frozenset({rivals.LOOP, *rivals.AMORSIZE})  # nor the oracle
 
 
 def in_turn(contenders: Sequence[Rival], round_: int) -> list[Rival]:
-    """Forwards in even rounds, backwards in odd ones."""
-    return list(contenders) if round_ % 2 == 0 else list(reversed(contenders))
+    """Forwards in even rounds, backwards in odd ones, and beginning with another one in each pair of rounds.
+
+    Else the one at either end would always run after itself, with its own caches and heap, and nobody else would.
+
+    Examples
+    --------
+    >>> [in_turn("ABCD", round_) for round_ in range(4)]  # doctest: +NORMALIZE_WHITESPACE
+    [['A', 'B', 'C', 'D'], ['D', 'C', 'B', 'A'], ['D', 'A', 'B', 'C'], ['C', 'B', 'A', 'D']]
+    """
+    first = round_ // 2 * (len(contenders) // 2 + 1) % max(1, len(contenders))
+    order = [*contenders[first:], *contenders[:first]]
+    return order if round_ % 2 == 0 else order[::-1]
 
 
 def hopeless(times: dict[str, list[float]], rounds_run: int) -> list[str]:
