@@ -8,6 +8,7 @@ somebody may take results away between two steps (`amorsize.streams`) or end it 
 from __future__ import annotations
 
 from math import ceil
+from sys import modules
 from time import perf_counter
 
 from amorsize import within
@@ -160,9 +161,10 @@ class Execution:
             return
         found = story.found()
         if found is not None:
-            lost = story.go.backend if story.lost and story.go is not None else None
-            settled = story.go is None and request.is_free
-            MEMORY.keep(request.func, request.data, found, opening.lasting_gain, lost, story.n_items, settled)
+            ran = None if story.go is None else story.go.backend
+            lost, won = (ran, None) if story.lost else (None, ran)
+            settled = ran is None and request.is_free and opening.would_loop(story.n_items)
+            MEMORY.keep(request.func, request.data, found, opening.lasting_gain, lost, story.n_items, settled, won)
 
     def _finish_loop(self) -> Steps:
         job = self.job
@@ -268,6 +270,7 @@ class Execution:
             if not job.source.indexable and opening.items:
                 story.read_item_s = job.loop.read_s / opening.items
         threads = chosen.backend == "threads"
+        story.is_first = ("amorsize.run.threads" if threads else "amorsize.run.team") not in modules
         theirs = chosen.backend == job.request.executor_as
         if theirs:
             story.go = as_executor(chosen)

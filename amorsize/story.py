@@ -44,6 +44,7 @@ class Story:
         self.machine: Machine | None = None
         self.warnings: list[str] = []
         self.withdrew = False  # workers could not be had, or did not pay
+        self.is_first = False  # nobody in this process has run anything in that way before
         self.start_note: str | None = None  # why workers do not start by fork
 
     @property
@@ -95,6 +96,8 @@ class Story:
         if self.opening.rate is not None:
             return False  # its items had to wait for their turn
         item_s = self.sample.item_s + self.sample.kept_s + self.read_item_s
+        if self.is_first:  # what it has loaded (15-25 ms) nobody will pay again
+            return self.withdrew
         return self.withdrew or self.ran.wall_s > self.ran.items * item_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike; then from another
-start, so that nobody is the only one to run after itself.
+"""One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike.
+
+Each pair of rounds begins with another contender, so that nobody is the only one to run after itself.
 
 Before the rounds, and off the record: the plain loop twice, each item timed; then the grid's first pass, if asked for.
 

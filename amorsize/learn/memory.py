@@ -25,7 +25,7 @@ MOST: Final = 256  # functions
 PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
 ALIKE: Final = 2.0  # data whose items are on average up to so many times larger or smaller counts as the same
 NEWEST: Final = 0.5  # weight of the newest run in the mean
-REST: Final = 10  # maps for which what lost is not tried again: the machine may only have been busy
+REST: Final = 10  # maps for which what has lost time and again is not tried again
 SURPRISE: Final = 3.0  # items that took so many times more or less than is remembered: the mean begins anew
 
 
@@ -69,6 +69,8 @@ class Known(Frozen, kw_only=False):
         Backends that turned out slower than the loop.
     rest : int
         For so many maps more: then they may try again.
+    losses : int
+        How often in a row something has lost.
     n_items : int or None
         How many items the newest run had: as many are expected where nobody can say.
     settled : int
@@ -80,6 +82,7 @@ class Known(Frozen, kw_only=False):
     threads_gain: float | None = None
     lost: tuple[Backend, ...] = ()
     rest: int = 0
+    losses: int = 0
     n_items: int | None = None
     settled: int = 0
 
@@ -120,21 +123,28 @@ class Memory:
         lost: Backend | None = None,
         n_items: int | None = None,
         settled: bool = False,
+        won: Backend | None = None,
     ) -> None:
         """Remember what a run has shown.
 
-        ``lost``: the backend that made it slower than the loop, if one did. ``settled``: nothing was better than that.
+        ``lost``: the backend that made it slower than the loop, if one did; ``won``: the one that did not. ``settled``:
+        nothing was better than the loop. Who loses for the first time sits out the next map only, since the machine may
+        have been busy; each further time in a row it rests for longer, as in exponential backoff, up to `REST` maps.
         """
         key, shape = key_of(func), shape_of(data)
         before = self._known.pop(key, None)
         out: tuple[Backend, ...] = () if lost is None else (lost,)
-        rest = 0 if lost is None else REST
+        losses = rest = 0
         if before is not None and before.shape.resembles(shape):
+            losses = 0 if won is not None else before.losses
             if before.rest > 0:
                 out, rest = tuple(dict.fromkeys((*before.lost, *out))), max(rest, before.rest - 1)
             if before.sample.item_s / SURPRISE < sample.item_s < SURPRISE * before.sample.item_s:
                 sample = _blended(before.sample, sample)
-        self._known[key] = Known(shape, sample, threads_gain, out, rest, n_items, REST * settled)
+        if lost is not None:
+            losses += 1
+            rest = max(rest, min(REST, 2**losses - 2))
+        self._known[key] = Known(shape, sample, threads_gain, out, rest, losses, n_items, REST * settled)
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 

@@ -267,8 +267,14 @@ class Opening(Evidence):
         best, _ = self.candidates(terms, sample)
         return best
 
-    def candidates(self, terms: Terms, sample: Sample) -> tuple[Forecast, list[Forecast]]:
-        """The best candidate for what is left, and the others."""
+    def would_loop(self, n_items: int) -> bool:
+        """Whether a loop would have been best for all of the items, had they been known from the first one on."""
+        if self.lost:
+            return False  # somebody only sits out
+        return self.terms is None or self.candidates(self.terms, self.sample(), n_items)[0].backend == "serial"
+
+    def candidates(self, terms: Terms, sample: Sample, n_items: int | None = None) -> tuple[Forecast, list[Forecast]]:
+        """The best candidate for so many items, by default what is left, and the others."""
         backends = terms.backends
         out = {*self.lost, "threads"} if self._tried_in_vain() else set(self.lost)
         backends = tuple(b for b in backends if b not in out) or backends
@@ -276,7 +282,7 @@ class Opening(Evidence):
             sample,
             terms.costs,
             terms.machine,
-            n_items=max(1, self.left),
+            n_items=max(1, self.left if n_items is None else n_items),
             backends=backends,
             max_workers=terms.max_workers,
             memory_limit_bytes=terms.memory_limit_bytes,

@@ -211,21 +211,31 @@ class TestRuns:
         known = memory.recall(plain, ["a" * 100])
         assert (known.sample.item_s, known.lost, known.rest) == (2e-3, (), 0)
 
-    def test_a_backend_that_lost_rests_and_comes_back(self):
+    @pytest.mark.parametrize(("losses", "maps"), [(1, 1), (2, 3), (3, 7), (4, REST + 1), (9, REST + 1)])
+    def test_a_backend_that_lost_sits_out_for_longer_each_time(self, losses, maps):
         memory = Memory()
-        memory.keep(plain, ITEMS, MILLI, lost="processes")
-        for _ in range(REST):
+        for _ in range(losses):
+            memory.keep(plain, ITEMS, MILLI, lost="processes")
+        sat_out = 0
+        while memory.recall(plain, ITEMS).lost:
             assert memory.recall(plain, ITEMS).lost == ("processes",)
             memory.keep(plain, ITEMS, MILLI)
-        assert memory.recall(plain, ITEMS).rest == 0
-        memory.keep(plain, ITEMS, MILLI)
-        assert memory.recall(plain, ITEMS).lost == ()
+            sat_out += 1
+        assert sat_out == maps
+
+    def test_who_has_won_since_begins_anew(self):
+        memory = Memory()
+        for _ in range(3):
+            memory.keep(plain, ITEMS, MILLI, lost="processes")
+        memory.keep(plain, ITEMS, MILLI, won="processes")
+        memory.keep(plain, ITEMS, MILLI, lost="processes")
+        assert memory.recall(plain, ITEMS).losses == 1
 
     def test_two_backends_may_rest_each_of_them_once(self):
         memory = Memory()
         for backend in ("processes", "threads", "threads", "processes", "threads"):
             memory.keep(plain, ITEMS, MILLI, lost=backend)
-        assert memory.recall(plain, ITEMS).lost == ("processes", "threads")
+        assert sorted(memory.recall(plain, ITEMS).lost) == ["processes", "threads"]
 
     def test_a_trials_result_is_that_of_the_newest_run(self):
         memory = Memory()
