@@ -183,7 +183,7 @@ class Execution:
 
     def _weigh(self) -> Sample:
         from amorsize.measure.memory import keeping_s
-        from amorsize.measure.transfer import touched_bytes, weigh
+        from amorsize.measure.transfer import OBJECTS_BYTES, block_bytes, touched_bytes, weigh
 
         job = self.job
         terms = job.story.opening.terms
@@ -199,7 +199,8 @@ class Execution:
         opening = job.story.opening
         if job.window is not None:  # somebody takes the results away
             return found
-        return replace(found, kept_s=keeping_s(opening.left, found.result_bytes - opening.new_bytes / opening.items))
+        held = found.result_bytes * (1.0 if not results or block_bytes(results[0]) else OBJECTS_BYTES)
+        return replace(found, kept_s=keeping_s(opening.left, held - opening.new_bytes / opening.items))
 
     def _probe(self, step: Probe) -> None:
         job = self.job

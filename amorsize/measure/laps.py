@@ -6,7 +6,13 @@ drive it, so that what is measured is what they will pay.
 
 Workers start one after the other. From the mean of the moments at which they take items, ``p`` of them finish work of
 W seconds in ``W / p``; so that mean counts as the start. Where there are more workers than cores, those that are up
-share the cores with those that still start, nothing is gained by being early, and the last one's moment counts.
+share the cores with those that still start, nothing is gained by being early, and the last one's moment counts. (Not so
+threads: there are more of them than cores only where they wait.)
+
+Processes of a pool are up when all compute side by side, which the system's scheduler may take a while to see to: it
+woke both of two workers on one core, and let them take turns of 1.4 ms there for up to 6 ms, while the other core was
+idle (Linux 6.18; more often the more chunks there were, since each result wakes a thread of the caller). So the first
+map of a lap is of `BUSY_CHUNKS` items a worker that compute for `BUSY_S` each; what it takes beyond that is told apart.
 
 A chunk's item keeps its worker busy for `SPIN_S`: handing out empty items keeps the caller so busy that it never
 sleeps, and the waking up, which real chunks pay for, would not show (13 µs a chunk instead of 30 in a pool, 1 instead
@@ -27,9 +33,11 @@ if TYPE_CHECKING:
     from amorsize.model.events import Event, Instruction
 
 SPIN_S: Final = 50e-6
+BUSY_S: Final = 1e-3  # of CPU time
+BUSY_CHUNKS: Final = 4  # for each worker
 PAYLOAD_BYTES: Final = 1 << 20  # 16 pipefuls: large enough that what a message costs in itself does not show
 
-NOTHING, SPIN, YIELD = 0, -1, -2  # items; a positive one asks for a result of so many bytes
+NOTHING, SPIN, YIELD, BUSY = 0, -1, -2, -3  # items; a positive one asks for a result of so many bytes
 
 
 class Lap(NamedTuple):
@@ -45,6 +53,8 @@ class Lap(NamedTuple):
         Wall seconds from the end of one chunk until the same worker was at its next; with one worker only.
     out_s_per_byte, back_s_per_byte : float
         For large items, and for large results, with pickling.
+    settle_s : float
+        Until processes of a pool that were up computed side by side.
     """
 
     start_s: float
@@ -52,6 +62,7 @@ class Lap(NamedTuple):
     turn_s: float = 0.0
     out_s_per_byte: float = 0.0
     back_s_per_byte: float = 0.0
+    settle_s: float = 0.0
 
 
 def task(item: Any) -> Any:
@@ -66,6 +77,10 @@ def task(item: Any) -> Any:
             pass
     elif item == YIELD:
         time.sleep(0)
+    elif item == BUSY:
+        until = time.thread_time() + BUSY_S
+        while time.thread_time() < until:
+            pass
     return None
 
 
@@ -159,6 +174,7 @@ def _pool(start_method: str | None, workers: int, cores: float, chunks: int, pay
         for _ in range(workers):
             door.get()
             arrivals.append(wall())
+        settle_s = _settle(pool, workers, cores, clock) if start_method is not None and workers > 1 else 0.0
         first_s, _ = _watch_map(pool, [NOTHING], clock)
         chunk = _watch_map(pool, [_short(start_method)] * chunks, clock)
         out_s = back_s = 0.0
@@ -174,12 +190,19 @@ def _pool(start_method: str | None, workers: int, cores: float, chunks: int, pay
         door.close()
     moved = max(1, payloads) * PAYLOAD_BYTES
     return Lap(
-        start_s=_started(arrivals, cores) - began + first_s + leaving_s,
+        start_s=_started(arrivals, cores if start_method is not None else workers) - began + first_s + leaving_s,
         chunk_s=chunk[1] / max(1, chunks),
         turn_s=_turn(chunk[0] / chunks, workers, start_method) if chunks else 0.0,
         out_s_per_byte=out_s / moved,
         back_s_per_byte=back_s / moved,
+        settle_s=settle_s,
     )
+
+
+def _settle(pool: Any, workers: int, cores: float, clock: Clock) -> float:
+    """What the first map of processes that compute takes beyond their computing."""
+    took_s, _ = _watch_map(pool, [BUSY] * (BUSY_CHUNKS * workers), clock)
+    return max(0.0, took_s - BUSY_CHUNKS * BUSY_S * max(1.0, workers / cores))
 
 
 def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]:
@@ -248,7 +271,7 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
     chunk_wall_s, chunk_s = ((marks[short][k] - marks[0][k]) / short for k in (0, 1))
     moved = max(1, payloads) * PAYLOAD_BYTES
     return Lap(
-        start_s=_started(arrivals, cores) - began + ended - marks[-1][0],
+        start_s=_started(arrivals, cores if start_method is not None else workers) - began + ended - marks[-1][0],
         chunk_s=chunk_s if chunks else 0.0,
         turn_s=_turn(chunk_wall_s, workers, start_method) if chunks else 0.0,
         out_s_per_byte=(marks[short + sends][0] - marks[short][0]) / moved,

@@ -20,24 +20,24 @@ from amorsize.measure.lock import Canary, held_share
 from amorsize.measure.memory import keeping_s, resident_bytes
 from amorsize.measure.size import how_to_size, sizes_at
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
-from amorsize.measure.transfer import weigh
-from amorsize.model.covariate import Sizes, guessed, half_way, halves, straightened, vary
-from amorsize.model.evidence import WAITS
+from amorsize.measure.transfer import OBJECTS_BYTES, block_bytes, weigh
+from amorsize.model.covariate import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
+from amorsize.model.evidence import COLD_BYTES, WAITS
 from amorsize.model.opening import LOCK_FREE, PROBES, Opening
 from amorsize.run.loop import Loop
 from amorsize.run.outcome import Outcome
 from amorsize.run.source import Indexable, Streamed
 
-BUDGET_S: Final = (
-    1.2e-3  # for all items but the first; with a look at the machine, the lock and the candidates it is 5 ms
-)
+BUDGET_S: Final = 2.2e-3  # of the clock, beyond the longest item; with weighing results and the search it is 5 ms
 BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
-REST_S: Final = 3e-3
+REST_S: Final = 2e-3
 BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
 PROBE_EACH_S: Final = 0.3e-3  # of fast items at each position: with cold caches 10 µs look like 15
 WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then one that may runs has come round 4 times
 WATCH_ENOUGH_S: Final = 2e-3  # till it is believed that the lock is held: a canary can oversleep
 WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
+AGAIN_S: Final = 6e-3  # a longer first item is not repeated only because it may have been cold …
+LOADED_BYTES: Final = 4 << 20  # … unless it laid out so much, as loading a library does (numpy: 12 MB)
 MOST_PROBES: Final = 64
 DEAR_SHARE: Final = 0.025  # of the serial time, for one item that stands for half of the work
 NEIGHBOURS: Final = 64  # whose sizes are looked at
@@ -83,7 +83,7 @@ class Sampler:
         self.loop = Loop(func, self.source, self.outcome)
         self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
         self.at = 0
-        self.ran_s = self.longest_s = 0.0  # all items, and the longest one
+        self.began_s = self.longest_s = 0.0
         self.where: list[int] = []
         self.seen: list[Observation] = []
         self.canary = Canary() if watch else None
@@ -97,11 +97,13 @@ class Sampler:
 
     def take(self) -> Sample:
         """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
+        self.began_s = self.loop.clock.wall()
         before = resident_bytes()
         self._size()
         with self.canary or nullcontext():
             self.opening.saw(self._next(1))
             if self.opening.items:
+                self._again()
                 self._warm()
                 if self.watched_s >= WATCH_ENOUGH_S or not self._lock_matters():
                     self._stop_watching()
@@ -115,7 +117,7 @@ class Sampler:
         return replace(
             sample,
             rss_growth_bytes=grown,
-            kept_s=keeping_s(self.length or 0, weighed.result_bytes - max(grown, self._new_bytes())),
+            kept_s=keeping_s(self.length or 0, self._held_bytes(weighed) - max(grown, self._new_bytes())),
             longest_s=self.longest_s,
             **{name: getattr(weighed, name) for name in TRANSFER},
         )
@@ -144,7 +146,6 @@ class Sampler:
             self.watched_s += seen.wall_s
         self.outcome.finish(self.source.item)  # what an item raised belongs to the user
         self.where.extend(range(start, min(start + seen.items, start + 2)))
-        self.ran_s += seen.wall_s
         self.longest_s = max(self.longest_s, seen.wall_s / max(1, seen.items))
         self.seen.append(seen)
         if self.sizes and seen.items:
@@ -161,7 +162,18 @@ class Sampler:
 
     def _would_spend(self, items: int, item_s: float) -> float:
         """What will have been spent beyond the longest item, if so many more are run."""
-        return self.ran_s + items * item_s - max(self.longest_s, item_s)
+        return self.loop.clock.wall() - self.began_s + items * item_s - max(self.longest_s, item_s)
+
+    def _again(self) -> None:
+        """A second item after a first one that has laid out memory beside its result, as dear first calls do.
+
+        If it was one, that is free. If not, this costs a short item (`AGAIN_S`), or one of very many.
+        """
+        laid_out = self.opening.first_bytes - sum(map(block_bytes, self.outcome.some(1)))
+        is_short = self.opening.first_s < AGAIN_S and laid_out > COLD_BYTES
+        is_one_of_many = (self.length or 0) * BUDGET_SHARE >= 1 and laid_out > LOADED_BYTES
+        if (is_short or is_one_of_many) and self.length != 1:
+            self.opening.saw(self._next(1))
 
     def _warm(self) -> None:
         """Head items in batches that grow, until the clock has something to measure."""
@@ -176,6 +188,11 @@ class Sampler:
                 return
             self.opening.saw(seen)
             seen_s = seen.wall_s
+
+    def _held_bytes(self, weighed: Sample) -> float:
+        """What a result takes in memory."""
+        many = [result for result in self.outcome.some(1) if not block_bytes(result)]
+        return weighed.result_bytes * (OBJECTS_BYTES if many else 1.0)
 
     def _new_bytes(self) -> float:
         """Memory that an item was the first to touch."""
@@ -295,7 +312,7 @@ class Sampler:
         means = self.seen_sizes[-len(seen) :]
         everything = Sizes.of([size for _, size in self.sizes], max(means, default=0.0))
         is_number = isinstance(self.source.item(0), int | float)
-        if means and not vary(means) and (len(means) > 1 or not is_number):
+        if means and not vary(means, SAMPLED_DIFFER) and (len(means) > 1 or not is_number):
             return guessed(sample, sum(means) / len(means), everything)
         return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
 

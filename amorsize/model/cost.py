@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from typing import Final
 
 Z_80: Final = 1.2816  # a normal variable is within ±1.28 standard deviations in 80 % of cases
-NOISE: Final = 0.1  # relative: what the same map differs by between two runs on a cloud machine. 47 loops, each run
-# again at once: 3 % at the median, 14 % at the 90th percentile; with 0.06 intervals held two maps of three
+NOISE: Final = 0.08  # relative: what the same map differs by between two runs on a cloud machine. 47 loops, each run
+# again at once: 3 % at the median, 14 % at the 90th percentile, as if by a deviation of 0.05-0.085. Of 227 maps on a
+# noisy day intervals held 81 %, of 314 on a quiet one 84 (with 0.1: 83 and 87, with 0.06: 77 and 81)
 UNKNOWN_PLACES: Final = 0.6  # relative: items that wait for somebody else may have to queue there, once many do: a
 # server that bears 8 callers took 2.2 times what 44 threads were to bring
 MOSTLY_WAITS: Final = 0.5  # share of waiting, and times as many workers as cores, from which on nobody can know that
@@ -146,7 +147,7 @@ class Candidates:
             self.item_s += sample.kept_s  # whoever makes a result touches its memory
             self.mu_c += sample.kept_s
             # Where nobody has looked at the lock, computing is taken to hold it.
-            self.lock_s = self.mu_c if sample.gil_held is None else sample.item_s * sample.gil_held
+            self.lock_s = self.mu_c if sample.gil_held is None else self.item_s * sample.gil_held
             return
         arg = 0.0 if channel.inherits else 1.0
         moved = arg * sample.arg_bytes + sample.result_bytes

@@ -18,7 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-DIFFER: Final = 1.5  # sampled sizes must differ by so much, or nobody can tell whether they matter
+DIFFER: Final = 1.5  # sizes that differ by less do not matter much, whatever they mean
+SAMPLED_DIFFER: Final = 1.2  # sampled sizes must differ by so much, or nobody can tell whether they matter
+NOISE: Final = 0.08  # relative: seconds that differ by less are alike, whatever line goes through three of them
 BETTER: Final = 0.5  # of what the seconds differ by, sizes must explain all but this share
 FAR: Final = 2.0  # times the largest size sampled: beyond it the proportion is a guess
 FAR_ERROR: Final = 0.5  # relative error of that guess (of 150 source files the largest, a table of texts, took a
@@ -85,7 +87,7 @@ def half_way(ranked: Sequence[float]) -> int:
     return len(ranked) - 1
 
 
-def vary(sizes: Sequence[float]) -> bool:
+def vary(sizes: Sequence[float], by: float = DIFFER) -> bool:
     """Whether sizes differ enough to say something.
 
     Examples
@@ -93,7 +95,7 @@ def vary(sizes: Sequence[float]) -> bool:
     >>> vary([100.0, 101.0]), vary([10.0, 100.0])
     (False, True)
     """
-    return max(sizes) >= DIFFER * max(min(sizes), 1e-300)
+    return max(sizes) >= by * max(min(sizes), 1e-300)
 
 
 def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float], everything: Sizes) -> Sample:
@@ -116,11 +118,13 @@ def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float
     >>> round(found.item_s, 4), round(found.item_max_s, 4)
     (0.01, 0.02)
     """
-    if len(sizes) < 2 or min(sizes) <= 0 or not vary(sizes) or sample.item_s <= 0:
+    if len(sizes) < 2 or min(sizes) <= 0 or not vary(sizes, SAMPLED_DIFFER) or sample.item_s <= 0:
         return sample
     base_s, per_size_s = fitted(sizes, seconds)
     spread = _deviation([s / (base_s + per_size_s * size) for s, size in zip(seconds, sizes, strict=True)])
-    if per_size_s <= 0 or spread > BETTER * _deviation([s / sample.item_s for s in seconds]):
+    mean_s = sum(seconds) / len(seconds)
+    differ = _deviation([s / mean_s for s in seconds])
+    if per_size_s <= 0 or differ < NOISE or spread > BETTER * differ:
         return sample
     item_s = base_s + per_size_s * everything.mean
     scale = item_s / sample.item_s
@@ -131,8 +135,21 @@ def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float
         item_std_s=sqrt((per_size_s * everything.std) ** 2 + (spread * item_s) ** 2),
         item_max_s=base_s + per_size_s * everything.largest,
         last_s=base_s + per_size_s * everything.last,
-        error_s=item_s * sqrt(spread**2 / len(sizes) + (FAR_ERROR * everything.beyond) ** 2),
+        error_s=item_s * sqrt((few(len(sizes)) * spread) ** 2 / len(sizes) + (FAR_ERROR * everything.beyond) ** 2),
     )
+
+
+def few(n: int) -> float:
+    """How much wider an interval of 80 % must be since the deviation itself is known from n values only.
+
+    The quantile of Student's distribution (1908) over that of the normal one, to 3 %.
+
+    Examples
+    --------
+    >>> [round(few(n), 2) for n in (2, 3, 5, 20)]
+    [2.4, 1.47, 1.18, 1.04]
+    """
+    return 1.0 + 1.4 / (n - 1) ** 1.57 if n < 4 else 1.0 + 0.72 / (n - 1)
 
 
 def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:

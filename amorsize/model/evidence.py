@@ -24,6 +24,9 @@ WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does n
 HANDED_OVER_S: Final = 50e-6  # items as short as the time in which a lock changes hands (20-50 µs)
 FIRST_WAITS: Final = 0.1  # of an item's time on the CPU: below it what cold caches take in the first call weighs
 FIRST_CPU: Final = 0.5  # of a waiting item's CPU time: 0.1 ms in the first call, 0.05 with warm caches
+DEAR: Final = 5.0  # times as long as the others: what a first call takes beyond them is its own
+WARM: Final = 1.2  # the same for one that loaded or laid out more memory than the others by …
+COLD_BYTES: Final = 1 << 19  # … so much, as imports and allocators do: a first hash took 5.3 ms and 1.5 MB, others 0.65
 RATE_WEIGHT: Final = 0.3
 PRIOR_RANGE: Final = 3.0  # items that take so many times more or less than what is recalled are other items
 PRIOR_S: Final = 20e-3  # of the loop: after that the items speak for themselves
@@ -45,7 +48,7 @@ class Evidence:
         self.wall_s = self.cpu_s = self.process_cpu_s = self.new_bytes = 0.0
         self.head_items = 0
         self.head_s = 0.0
-        self.first_s = 0.0
+        self.first_s = self.first_bytes = 0.0
         self.rate_s = 0.0  # recent seconds per item, exponentially weighted
         self.probes: list[Observation] = []
         self.batches: list[tuple[int, float]] = []  # the first ones, for the spread between items
@@ -84,7 +87,7 @@ class Evidence:
         if not seen.items:
             return
         if not self.items:
-            self.first_s = seen.wall_s / seen.items
+            self.first_s, self.first_bytes = seen.wall_s / seen.items, seen.new_bytes / seen.items
         self._add(seen)
         self.head_items += seen.items
         self.head_s += seen.wall_s
@@ -218,7 +221,13 @@ class Evidence:
             others = max(p.wall_s / p.items for p in self.probes)
         else:
             return 0.0
-        return self.first_s - others if self.first_s > 5 * others and self.first_s > BATCH_S else 0.0
+        dear = WARM if self._was_cold() else DEAR
+        return self.first_s - others if self.first_s > dear * others and self.first_s > BATCH_S else 0.0
+
+    def _was_cold(self) -> bool:
+        """Whether the first item has touched far more memory that was new to the process than the others have."""
+        others_bytes = (self.new_bytes - self.first_bytes) / (self.items - 1) if self.items > 1 else 0.0
+        return self.first_bytes - others_bytes > COLD_BYTES
 
     def sample(self) -> Sample:
         """All that is known, as the model wants it."""

@@ -247,7 +247,7 @@ def test_a_lap_of_threads(engine, workers):
 
 
 def test_a_lap_without_chunks():
-    assert lap("threads", None, 2, cores=2)[1:] == (0.0, 0.0, 0.0, 0.0)
+    assert lap("threads", None, 2, cores=2)[1:] == (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_tasks():
