@@ -306,7 +306,7 @@ def spread(share: float, total_s: float, before_s: float | None) -> float:
     Examples
     --------
     >>> round(spread(1.0, 2.0, 1.0), 3), round(spread(0.5, 2.0, 1.0), 3)
-    (0.15, 0.378)
+    (0.12, 0.367)
     """
     moved = abs(log(total_s / before_s)) if before_s and total_s > 0 else 0.0
     return hypot(RUN_NOISE, (1 - share) * max(UNSEEN_NOISE, moved))

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-TOUCHED_BYTES: Final = 1 << 20
+TOUCHED_BYTES: Final = 1 << 19
 READY_BYTES: Final = 32 << 20  # that an allocator may have ready (glibc keeps up to 64 MB at the top of its heap)
 
 
@@ -26,7 +26,7 @@ def keeping_s(n_items: int, unseen_bytes: float) -> float:
 
 
 def touch_s_per_byte() -> float:
-    """Seconds for a byte of memory that nobody has touched yet: the kernel clears a page and maps it. Takes 0.3 ms.
+    """Seconds for a byte of memory that nobody has touched yet: the kernel clears a page and maps it. Takes 0.15 ms.
 
     0.2 ns for 480 MB of arrays on a virtual machine (120,000 pages, 0.8 µs each), where the arrays themselves took
     0.14; this says 0.24-0.27, and 0.45 in the first half when nobody has done so for a while: the lesser of two counts.
