@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
 REMEMBER_S: Final = 3e-3  # a shorter map that nobody asked anything about is not worth the 50 µs of remembering it
+PARALLEL: Final = {"threads": "amorsize.run.threads", "processes": "amorsize.run.team"}
 NO_MORE: Final = 1.2  # times as many items as the loop was best for: it still is
 SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
 
@@ -69,6 +70,8 @@ class Execution:
     ) -> None:
         self.job = Job(request, Opening, outcome, window=window, tickers=tickers, stop=stop)
         self.backends = request.backends  # that have not failed yet
+        self.is_settled = False  # earlier maps have asked, and the loop was the answer
+        self.loaded = [name for name, module in PARALLEL.items() if module in modules]  # somebody has used these before
 
     def run_and_record(self) -> list[Any]:
         """Run the map, and leave a row in the history whatever comes of it."""
@@ -152,6 +155,7 @@ class Execution:
             n, before = job.source.length, known.n_items
             if known.settled and n is not None and before is not None and n <= NO_MORE * before:
                 job.story.opening.settle(known.sample.item_s)
+                self.is_settled = True
 
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
@@ -163,7 +167,11 @@ class Execution:
         if found is not None:
             ran = None if story.go is None else story.go.backend
             lost, won = (ran, None) if story.lost else (None, ran)
-            settled = ran is None and request.is_free and opening.would_loop(story.n_items)
+            if lost == "threads":  # what was seen of the lock was wrong
+                found = replace(found, gil_held=None)
+            settled = (
+                ran is None and request.is_free and (None if self.is_settled else opening.would_loop(story.n_items))
+            )
             MEMORY.keep(request.func, request.data, found, opening.lasting_gain, lost, story.n_items, settled, won)
 
     def _finish_loop(self) -> Steps:
@@ -183,7 +191,7 @@ class Execution:
 
     def _weigh(self) -> Sample:
         from amorsize.measure.memory import keeping_s
-        from amorsize.measure.transfer import OBJECTS_BYTES, block_bytes, touched_bytes, weigh
+        from amorsize.measure.transfer import held_bytes, touched_bytes, weigh
 
         job = self.job
         terms = job.story.opening.terms
@@ -199,7 +207,7 @@ class Execution:
         opening = job.story.opening
         if job.window is not None:  # somebody takes the results away
             return found
-        held = found.result_bytes * (1.0 if not results or block_bytes(results[0]) else OBJECTS_BYTES)
+        held = sum(map(held_bytes, results[:2])) / max(1, len(results[:2]))
         return replace(found, kept_s=keeping_s(opening.left, held - opening.new_bytes / opening.items))
 
     def _probe(self, step: Probe) -> None:
@@ -271,7 +279,7 @@ class Execution:
             if not job.source.indexable and opening.items:
                 story.read_item_s = job.loop.read_s / opening.items
         threads = chosen.backend == "threads"
-        story.is_first = ("amorsize.run.threads" if threads else "amorsize.run.team") not in modules
+        story.is_first = ("threads" if threads else "processes") not in self.loaded
         theirs = chosen.backend == job.request.executor_as
         if theirs:
             story.go = as_executor(chosen)

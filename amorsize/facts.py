@@ -83,6 +83,8 @@ class StartCost(Frozen):
         Seconds from the decision until the workers take items, plus what leaving them makes the caller wait.
     per_caller_byte_s : float
         Seconds per worker and per byte of the caller's resident memory (fork copies its page tables).
+    settle_s : float
+        Seconds until processes that are up compute side by side, where some of them end chunks meanwhile.
     spread : float
         Relative uncertainty of the sum: half the interquartile range over the median; 0.1 is ±10 %.
     """
@@ -91,6 +93,7 @@ class StartCost(Frozen):
     per_worker_s: float
     per_caller_byte_s: float = 0.0
     spread: float = 0.25
+    settle_s: float = 0.0
 
     def total_s(self, workers: int, caller_rss_bytes: int = 0) -> float:
         """Seconds to start and leave ``workers`` workers from a caller of that resident size."""

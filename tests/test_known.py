@@ -177,9 +177,12 @@ class TestWhatARunShows:
         return story
 
     def test_who_is_slower_than_the_loop_has_lost(self):
-        assert not self.story(wall_s=0.99).lost
-        assert self.story(wall_s=1.01).lost
+        assert not self.story(wall_s=0.94).lost
+        assert self.story(wall_s=0.96).lost  # nothing gained
         assert self.story(wall_s=0.5).lost is False
+        first = self.story(wall_s=1.5)
+        first.is_first = True  # half of it may have been loading modules
+        assert not first.lost
         withdrew = self.story(wall_s=0.5)
         withdrew.withdrew = True
         assert withdrew.lost

@@ -75,6 +75,8 @@ class Known(Frozen, kw_only=False):
         How many items the newest run had: as many are expected where nobody can say.
     settled : int
         For so many maps more, of no more items, nobody need ask again: the loop was best, whatever was allowed.
+    settlings : int
+        How often in a row that was the answer.
     """
 
     shape: Shape
@@ -85,6 +87,7 @@ class Known(Frozen, kw_only=False):
     losses: int = 0
     n_items: int | None = None
     settled: int = 0
+    settlings: int = 0
 
 
 class Memory:
@@ -122,21 +125,30 @@ class Memory:
         threads_gain: float | None = None,
         lost: Backend | None = None,
         n_items: int | None = None,
-        settled: bool = False,
+        settled: bool | None = False,
         won: Backend | None = None,
     ) -> None:
         """Remember what a run has shown.
 
         ``lost``: the backend that made it slower than the loop, if one did; ``won``: the one that did not. ``settled``:
-        nothing was better than the loop. Who loses for the first time sits out the next map only, since the machine may
-        have been busy; each further time in a row it rests for longer, as in exponential backoff, up to `REST` maps.
+        nothing was better than the loop (None: nobody asked, since that is settled).
+
+        Who loses for the first time sits out the next map only, since the machine may have been busy; each further time
+        in a row it rests for longer, as in exponential backoff, up to `REST` maps. So does the question, where the loop
+        is the answer.
         """
         key, shape = key_of(func), shape_of(data)
         before = self._known.pop(key, None)
         out: tuple[Backend, ...] = () if lost is None else (lost,)
         losses = rest = 0
+        settlings, quiet = int(bool(settled)), int(bool(settled))
         if before is not None and before.shape.resembles(shape):
             losses = 0 if won is not None else before.losses
+            if settled is None:
+                settlings, quiet = before.settlings, before.settled
+            elif settled:
+                settlings = before.settlings + 1
+                quiet = min(REST, 2**settlings - 1)
             if before.rest > 0:
                 out, rest = tuple(dict.fromkeys((*before.lost, *out))), max(rest, before.rest - 1)
             if before.sample.item_s / SURPRISE < sample.item_s < SURPRISE * before.sample.item_s:
@@ -144,7 +156,7 @@ class Memory:
         if lost is not None:
             losses += 1
             rest = max(rest, min(REST, 2**losses - 2))
-        self._known[key] = Known(shape, sample, threads_gain, out, rest, losses, n_items, REST * settled)
+        self._known[key] = Known(shape, sample, threads_gain, out, rest, losses, n_items, quiet, settlings)
         while len(self._known) > MOST:
             self._known.popitem(last=False)
 

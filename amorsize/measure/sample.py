@@ -20,7 +20,7 @@ from amorsize.measure.lock import Canary, held_share
 from amorsize.measure.memory import keeping_s, resident_bytes
 from amorsize.measure.size import how_to_size, sizes_at
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
-from amorsize.measure.transfer import OBJECTS_BYTES, block_bytes, weigh
+from amorsize.measure.transfer import block_bytes, held_bytes, weigh
 from amorsize.model.covariate import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
 from amorsize.model.evidence import COLD_BYTES, WAITS
 from amorsize.model.opening import LOCK_FREE, PROBES, Opening
@@ -45,6 +45,7 @@ MOST_LOOKS: Final = 256  # positions considered, most of them too dear
 SHORT_S: Final = 0.2  # of serial time: below it the start of a Pool (15 ms) weighs against threads
 LIGHT_BYTES: Final = 20_000  # an item and its result of less than this cross a pipe in some 50 µs
 WEIGHED: Final = 16  # items and results
+LOOKED_AT: Final = 2  # results, for what they take in memory
 
 
 class Sampler:
@@ -117,7 +118,7 @@ class Sampler:
         return replace(
             sample,
             rss_growth_bytes=grown,
-            kept_s=keeping_s(self.length or 0, self._held_bytes(weighed) - max(grown, self._new_bytes())),
+            kept_s=keeping_s(self.length or 0, self._held_bytes() - max(grown, self._new_bytes())),
             longest_s=self.longest_s,
             **{name: getattr(weighed, name) for name in TRANSFER},
         )
@@ -189,10 +190,10 @@ class Sampler:
             self.opening.saw(seen)
             seen_s = seen.wall_s
 
-    def _held_bytes(self, weighed: Sample) -> float:
+    def _held_bytes(self) -> float:
         """What a result takes in memory."""
-        many = [result for result in self.outcome.some(1) if not block_bytes(result)]
-        return weighed.result_bytes * (OBJECTS_BYTES if many else 1.0)
+        some = self.outcome.some(LOOKED_AT)
+        return sum(map(held_bytes, some)) / max(1, len(some))
 
     def _new_bytes(self) -> float:
         """Memory that an item was the first to touch."""

@@ -121,8 +121,7 @@ def measure(
         per_byte_s,
     )
     settle_s = quantile([full.settle_s for full in fulls], 0.5)
-    if settle_s > 0:  # once, however many there are
-        cost = replace(cost, start=replace(cost.start, base_s=cost.start.base_s + settle_s))
+    cost = replace(cost, start=replace(cost.start, settle_s=settle_s))
     cold_s = max(0.0, fulls[0].start_s - of_many.median_s) if start_method in ("forkserver", "spawn") else 0.0
     return Found(cost, cold_s)
 

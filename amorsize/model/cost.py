@@ -164,15 +164,20 @@ class Candidates:
         """Expected seconds, start to end."""
         if self.backend == "serial":
             return self.n * (self.sample.item_s + self.sample.kept_s)
-        start_s = self.cost.start.total_s(workers, self.rss_bytes)
-        return start_s + self._run(workers, max(1, min(chunksize, self.n)))[0] + self.first_call_s
+        chunksize = max(1, min(chunksize, self.n))
+        return self._start_s(workers, chunksize) + self._run(workers, chunksize)[0] + self.first_call_s
+
+    def _start_s(self, workers: int, chunksize: int) -> float:
+        start = self.cost.start
+        in_turns = ceil(self.n / chunksize) > workers > 1
+        return start.total_s(workers, self.rss_bytes) + start.settle_s * in_turns
 
     def forecast(self, workers: int, chunksize: int) -> Forecast:
         """The same with its interval, and where the seconds go."""
         if self.backend == "serial":
             return _serial(self.sample, self.n)
         sample, chunksize = self.sample, max(1, min(chunksize, self.n))
-        start_s = self.cost.start.total_s(workers, self.rss_bytes)
+        start_s = self._start_s(workers, chunksize)
         run_s, tail_s, active, cores = self._run(workers, chunksize)
         total = start_s + run_s + self.first_call_s
         spread = _spread(sample, self.cost, self.n, total, start_s)

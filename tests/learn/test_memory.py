@@ -280,8 +280,22 @@ class TestBounds:
         assert 0 < len(memory._known) <= MOST
 
 
-def test_what_is_settled_is_asked_again_after_some_maps():
+def test_what_is_settled_is_asked_again_after_more_maps_each_time():
+    memory, asked = Memory(), []
+    for n in range(40):
+        known = memory.recall(len, ["b"])
+        rests = known is not None and known.settled > 0
+        memory.keep(len, ["a"], MILLI, settled=None if rests else True)
+        if not rests:
+            asked.append(n)
+    assert asked == [0, 2, 6, 14, 14 + REST + 1, 14 + 2 * (REST + 1)]
+
+
+def test_what_is_no_more_settled_begins_anew():
     memory = Memory()
-    memory.keep(len, ["a"], Sample(n_sampled=1, item_s=1e-3), n_items=1, settled=True)
-    found = [memory.recall(len, ["b"]).settled for _ in range(REST + 2)]
-    assert found == [*range(REST, 0, -1), 0, 0]
+    for _ in range(4):
+        memory.keep(len, ["a"], MILLI, settled=True)
+    memory.keep(len, ["a"], MILLI, won="threads")
+    assert memory.recall(len, ["a"]).settled == 0
+    memory.keep(len, ["a"], MILLI, settled=True)
+    assert memory.recall(len, ["a"]).settled == 1
