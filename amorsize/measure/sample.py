@@ -31,6 +31,8 @@ from amorsize.run.source import Indexable, Streamed
 BUDGET_S: Final = 2.2e-3  # of the clock, beyond the longest item; with weighing results and the search it is 5 ms
 BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
 REST_S: Final = 2e-3
+LITTLE_S: Final = 15e-3  # of work in all, for which a loop is best whatever a sample says, is worth less:
+LITTLE_SHARE: Final = 0.15
 BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
 PROBE_EACH_S: Final = 0.3e-3  # of fast items at each position: with cold caches 10 µs look like 15
 WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then one that may runs has come round 4 times
@@ -104,6 +106,7 @@ class Sampler:
         with self.canary or nullcontext():
             self.opening.saw(self._next(1))
             if self.opening.items:
+                self._weigh_first()  # early: where that takes long, there is less time for more items
                 self._again()
                 self._warm()
                 if self.watched_s >= WATCH_ENOUGH_S or not self._lock_matters():
@@ -133,6 +136,8 @@ class Sampler:
             item_s = min(
                 by_size_s, sqrt(item_s * by_size_s)
             )  # half-way up, till more is known: it may not go with sizes
+        if n * item_s < LITTLE_S:
+            return max(BUDGET_S / 2, LITTLE_SHARE * n * item_s)
         return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
 
     def _run(self, start: int, stop: int) -> Any:
@@ -301,8 +306,8 @@ class Sampler:
         """Whether threads could beat processes: where starting processes, or what must travel, weighs something."""
         if not self.processes or (self.length or 10_000) * self.opening.item_s < SHORT_S:
             return True
-        first = self._weigh_first()
-        return first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
+        first = self.first_weighed
+        return first is None or first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
 
     def _straightened(self, sample: Sample) -> Sample:
         """The sample, as the sizes of all the items say that it should be."""
@@ -327,9 +332,8 @@ class Sampler:
         results = [self.outcome.by_index[i] for i in where if i in self.outcome.by_index]
         return weigh(items, results, in_band=True, func=self.func)
 
-    def _weigh_first(self) -> Sample:
+    def _weigh_first(self) -> None:
         self.first_weighed = weigh([self.source.item(0)], self.outcome.some(1), in_band=True, func=self.func)
-        return self.first_weighed
 
 
 TRANSFER_S: Final = ("arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s")
