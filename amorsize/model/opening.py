@@ -50,6 +50,8 @@ FREE_GAIN: Final = 1.15  # the same where the lock is surely free: making arrays
 # which 1.39 had sent it back to a loop that took twice as long
 CHEAP_THREADS_S: Final = 0.4e-3  # starting two threads, at the least
 CHEAP_PROCESSES_S: Final = 4.5e-3  # starting and leaving two forked workers, at the least
+WORTH_PROCESSES_S: Final = 9e-3  # the same with what cold caches and copied pages take: 6.5-9 ms from a small process,
+# 10-14 from one with scikit-learn in it
 ONE_WAIT_S: Final = 4.5e-3  # a single item that waits for longer is enough; less may have been another program's turn
 RESULT_S: Final = 0.1e-6  # to pickle and unpickle the smallest result, as one of many
 NEWS: Final = 0.2  # relative change of the estimate that makes an answered question worth asking again
@@ -181,11 +183,11 @@ class Opening(Evidence):
         left = self.left
         left_s = left * self.item_s
         if self._waits():
-            gain_s, start_s = left_s, CHEAP_THREADS_S
+            gain_s, worth_s, start_s = left_s, CHEAP_THREADS_S, CHEAP_THREADS_S
         else:
             gain_s = left_s * (1 - MARGIN - 1 / self.most_cores) - left * RESULT_S
-            start_s = CHEAP_PROCESSES_S
-        if gain_s < start_s:
+            worth_s, start_s = WORTH_PROCESSES_S, CHEAP_PROCESSES_S
+        if gain_s < worth_s:
             return False
         if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
             return False
