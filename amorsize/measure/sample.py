@@ -30,7 +30,7 @@ from amorsize.run.source import Indexable, Streamed
 
 BUDGET_S: Final = 2.2e-3  # of the clock, beyond the longest item; with weighing results and the search it is 5 ms
 BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
-REST_S: Final = 2e-3
+REST_S: Final = 2.6e-3
 LITTLE_S: Final = 15e-3  # of work in all, for which a loop is best whatever a sample says, is worth less:
 LITTLE_SHARE: Final = 0.15
 BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
@@ -136,7 +136,10 @@ class Sampler:
             item_s = min(
                 by_size_s, sqrt(item_s * by_size_s)
             )  # half-way up, till more is known: it may not go with sizes
-        if n * item_s < LITTLE_S:
+        if len(self.seen) > 1:  # the first call may have been a dear one
+            others = self.seen[1:]
+            item_s = min(item_s, sum(one.wall_s for one in others) / max(1, sum(one.items for one in others)))
+        if n * item_s < LITTLE_S and not self.sizes:
             return max(BUDGET_S / 2, LITTLE_SHARE * n * item_s)
         return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
 
@@ -185,7 +188,7 @@ class Sampler:
         """Head items in batches that grow, until the clock has something to measure."""
         seen_s = self.opening.first_s
         while seen_s < BATCH_S / 2 or (self.at < 2 and not self.spread):
-            expected = self.opening.rate_s
+            expected = self.seen[-1].wall_s / max(1, self.seen[-1].items)  # each batch is quicker, till caches are warm
             size = max(1, min(3 * self.at, int(BATCH_S / max(expected, 1e-9))))
             if self._would_spend(size, expected) > self._budget():
                 return

@@ -220,18 +220,15 @@ class Candidates:
     def _lock_wait_s(self, threads: int) -> float:
         """How long an item waits for the interpreter's lock with so many threads: a mean value analysis.
 
-        And for the kernel's, on the address space, while new memory is mapped.
-
         Not where items wait for something else, for which `KNEE` has been fitted.
         """
         if not self.lock_s or self.sample.waits > KNEE_WAITS:
             return 0.0
-        alone_s = self.lock_s + KERNEL_LOCK * self.sample.kept_s
-        waits, elsewhere_s = self.lock_waits_s, max(0.0, self.item_s - alone_s)
+        waits, elsewhere_s = self.lock_waits_s, max(0.0, self.item_s - self.lock_s)
         while len(waits) <= threads:
-            at_lock_s = alone_s * (1 + self.lock_queue)
+            at_lock_s = self.lock_s * (1 + self.lock_queue)
             self.lock_queue = len(waits) * at_lock_s / (elsewhere_s + at_lock_s)
-            waits.append(at_lock_s - alone_s)
+            waits.append(at_lock_s - self.lock_s)
         return waits[threads]
 
     def _breakdown(
@@ -284,10 +281,6 @@ def _serial(sample: Sample, n_items: int) -> Forecast:
     )
 
 
-KERNEL_LOCK: Final = (
-    0.5  # of the time in which memory is mapped. 120 arrays of 4 MB took 88 ms on 2 threads, 75 on 3, 60 on
-)
-# 4, 59 on 6, 62 on 8 (two cores)
 KNEE: Final = 6  # docs/why/simulation.md: with 6, the 90th percentile of the error fell from 27 to 14 %
 KNEE_WAITS: Final = 0.1  # share of waiting from which on it counts
 

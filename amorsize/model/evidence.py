@@ -94,7 +94,8 @@ class Evidence:
         self._check_prior()
         rate = seen.wall_s / seen.items
         # The second batch takes the first one's place: the first call may have been a dear one.
-        blend = RATE_WEIGHT if len(self.batches) > 1 else 1.0
+        # One that is larger than all before it counts for its share: the first ones mostly timed cold caches.
+        blend = max(RATE_WEIGHT, seen.items / self.head_items) if len(self.batches) > 1 else 1.0
         self.rate_s += blend * (rate - self.rate_s)
         if len(self.batches) < 64:
             self.batches.append((seen.items, seen.wall_s))
