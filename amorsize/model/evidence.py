@@ -25,6 +25,7 @@ HANDED_OVER_S: Final = 50e-6  # items as short as the time in which a lock chang
 FIRST_WAITS: Final = 0.1  # of an item's time on the CPU: below it what cold caches take in the first call weighs
 FIRST_CPU: Final = 0.5  # of a waiting item's CPU time: 0.1 ms in the first call, 0.05 with warm caches
 DEAR: Final = 5.0  # times as long as the others: what a first call takes beyond them is its own
+DEAR_TO_FEW: Final = 20.0  # the same where only one or two others have been seen, at other positions
 WARM: Final = 1.2  # the same for one that loaded or laid out more memory than the others by …
 COLD_BYTES: Final = 1 << 19  # … so much, as imports and allocators do: a first hash took 5.3 ms and 1.5 MB, others 0.65
 RATE_WEIGHT: Final = 0.3
@@ -218,11 +219,13 @@ class Evidence:
         """What the first call took beyond the others."""
         if self.head_items > 1:
             others = (self.head_s - self.first_s) / (self.head_items - 1)
-        elif len(self.probes) >= EVIDENCE_ITEMS:
+        elif self.probes:
             others = max(p.wall_s / p.items for p in self.probes)
         else:
             return 0.0
         dear = WARM if self._was_cold() else DEAR
+        if self.head_items == 1 and len(self.probes) < EVIDENCE_ITEMS:
+            dear = DEAR_TO_FEW
         return self.first_s - others if self.first_s > dear * others and self.first_s > BATCH_S else 0.0
 
     def _was_cold(self) -> bool:
