@@ -8,13 +8,12 @@ from collections.abc import Callable
 from amorsize.frozen import Frozen
 
 try:
-    from resource import RUSAGE_THREAD, getrusage
+    from resource import RUSAGE_THREAD, getpagesize, getrusage
 except ImportError:  # not Linux
-    IS_COUNTED = False
+    IS_COUNTED, PAGE_BYTES = False, 4096
 else:
-    IS_COUNTED = True
+    IS_COUNTED, PAGE_BYTES = True, getpagesize()
 
-PAGE_BYTES = 4096
 Counts = tuple[int, int, int]
 NOTHING: Counts = (0, 0, 0)
 

@@ -208,7 +208,7 @@ class Execution:
         if job.window is not None:  # somebody takes the results away
             return found
         held = sum(map(held_bytes, results[:2])) / max(1, len(results[:2]))
-        return replace(found, kept_s=keeping_s(opening.left, held - opening.new_bytes / opening.items))
+        return replace(found, kept_s=keeping_s(opening.left, held - opening.new_bytes / max(1, opening.items)))
 
     def _probe(self, step: Probe) -> None:
         job = self.job
