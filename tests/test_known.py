@@ -46,16 +46,18 @@ class TestSecondMaps:
         assert plan.sample.waits > 0.5
         assert "waiting" in plan.reason
 
+    NO_THREADS = ("serial", "processes")  # where the cores are busy, threads would be worth a look at the lock first
+
     @forks
     @pytest.mark.skipif(amorsize.machine().usable_cores < 2, reason="one core")
     def test_known_computing_begins_in_processes(self):
         began_here = 0
         for _ in range(3):  # other programs may have the cores for a moment, and then the loop is as good
             MEMORY.forget()
-            first = amorsize.execute(spin_where, range(24))
+            first = amorsize.execute(spin_where, range(24), backend=self.NO_THREADS)
             known = MEMORY.recall(spin_where, range(24))
             assert known is not None
-            second, plan = amorsize.execute(spin_where, range(24), return_plan=True)
+            second, plan = amorsize.execute(spin_where, range(24), backend=self.NO_THREADS, return_plan=True)
             assert [value for value, _ in second] == [x * x for x in range(24)]
             if known.lost or {pid for _, pid in first} == {os.getpid()}:
                 continue
