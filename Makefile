@@ -49,10 +49,10 @@ test-all: lint
 		echo "== $$($$v/bin/python -VV)"; $$v/bin/python -m pytest || exit 1; done
 
 test-long: $(VENV)/.dev
-	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/model/test_schedule.py -k long_runs
+	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/schedule/test_schedule.py -k long_runs
 
 test-cpython: $(VENV)/.dev
-	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/test_executor.py -k cpython
+	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor/test_executor.py -k cpython
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks run --brief

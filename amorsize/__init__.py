@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from amorsize.api import execute, machine, optimize, tune, validate
-    from amorsize.asynchronous import execute_async
     from amorsize.errors import AmorsizeError
-    from amorsize.executor import Executor
+    from amorsize.executor.executor import Executor
     from amorsize.facts import Failure, Machine
-    from amorsize.learn.history import History
+    from amorsize.history.history import History
     from amorsize.limits import Limits
-    from amorsize.plans import Plan
-    from amorsize.plans import Plan as OptimizationResult
-    from amorsize.validation import Validation
+    from amorsize.plan.plan import Plan
+    from amorsize.plan.plan import Plan as OptimizationResult
+    from amorsize.plan.trials.validation import Validation
+    from amorsize.run.async_map import execute_async
 
 __version__ = "0.1.0"
 
@@ -48,16 +48,16 @@ __all__ = [
 
 _HOME = {
     "AmorsizeError": ("amorsize.errors", "AmorsizeError"),
-    "Executor": ("amorsize.executor", "Executor"),
+    "Executor": ("amorsize.executor.executor", "Executor"),
     "Failure": ("amorsize.facts", "Failure"),
-    "History": ("amorsize.learn.history", "History"),
+    "History": ("amorsize.history.history", "History"),
     "Limits": ("amorsize.limits", "Limits"),
     "Machine": ("amorsize.facts", "Machine"),
-    "OptimizationResult": ("amorsize.plans", "Plan"),
-    "Plan": ("amorsize.plans", "Plan"),
-    "Validation": ("amorsize.validation", "Validation"),
+    "OptimizationResult": ("amorsize.plan.plan", "Plan"),
+    "Plan": ("amorsize.plan.plan", "Plan"),
+    "Validation": ("amorsize.plan.trials.validation", "Validation"),
     "execute": ("amorsize.api", "execute"),
-    "execute_async": ("amorsize.asynchronous", "execute_async"),
+    "execute_async": ("amorsize.run.async_map", "execute_async"),
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
     "stream": ("amorsize.api", "stream"),

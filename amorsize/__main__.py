@@ -1,10 +1,10 @@
-"""``python -m amorsize``: see `amorsize.cli`."""
+"""``python -m amorsize``: see `amorsize.cli.main`."""
 
 from __future__ import annotations
 
 import sys
 
-from amorsize.cli import main
+from amorsize.cli.main import main
 
 if __name__ == "__main__":  # workers that are started by spawn import this module too
     sys.exit(main())

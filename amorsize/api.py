@@ -6,8 +6,8 @@ so that the first call does not pay for it; all else is loaded when it is used.
 
 from __future__ import annotations
 
-from amorsize.engine import Execution
-from amorsize.requests import check, whole
+from amorsize.options import check, whole
+from amorsize.run.execute import Execution
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from amorsize.events import Event
     from amorsize.facts import Machine
-    from amorsize.learn.history import History
+    from amorsize.history.history import History
     from amorsize.limits import Limits
-    from amorsize.plans import Plan
-    from amorsize.validation import Validation
+    from amorsize.plan.plan import Plan
+    from amorsize.plan.trials.validation import Validation
 
 
 def machine() -> Machine:
@@ -38,7 +38,7 @@ def machine() -> Machine:
     >>> amorsize.machine().usable_cores > 0
     True
     """
-    from amorsize.measure.machine import machine as read
+    from amorsize.system.machine import machine as read
 
     return read()
 
@@ -110,7 +110,7 @@ def optimize(
     >>> plan.backend, plan.n_jobs
     ('serial', 1)
     """
-    from amorsize.recalling import recall_or_plan
+    from amorsize.plan.recalling import recall_or_plan
 
     return recall_or_plan(
         check(
@@ -313,14 +313,14 @@ def execute(
         coroutines=True,
     )
     if request.is_coroutine:
-        from amorsize.asynchronous import in_a_new_loop
+        from amorsize.run.async_map import in_a_new_loop
 
         return in_a_new_loop(request, return_plan)
     execution = Execution(request)
     results = execution.run_and_record()
     if not return_plan:
         return results
-    from amorsize.planning import plan_of
+    from amorsize.plan.optimize import plan_of
 
     return results, plan_of(execution)
 
@@ -387,7 +387,7 @@ def stream(
     [0, 1, 4, 9]
     >>> squares.close()
     """
-    from amorsize.streams import stream_results
+    from amorsize.run.stream import stream_results
 
     request = check(
         func,
@@ -471,8 +471,8 @@ def validate(
     >>> validation.same_results, validation.n_used
     (True, 3)
     """
-    from amorsize.requests import duration, names_of
-    from amorsize.validating import RIVALS, validate_request
+    from amorsize.options import duration, names_of
+    from amorsize.plan.trials.validate import RIVALS, validate_request
 
     request = check(
         func,
@@ -541,8 +541,8 @@ def tune(
     >>> plan.backend, len(plan.trials) > 0
     ('serial', True)
     """
-    from amorsize.requests import duration
-    from amorsize.tuning import tune_request
+    from amorsize.options import duration
+    from amorsize.plan.trials.tune import tune_request
 
     request = check(
         func,

@@ -25,12 +25,12 @@ import psutil
 os.environ.setdefault("AMORSIZE_HISTORY", "off")
 
 import amorsize
-from amorsize.model.schedule import Schedule
-from amorsize.run.drive import ProcessDriver
-from amorsize.run.outcome import Outcome
-from amorsize.run.source import source_of
-from amorsize.run.team import Team
-from amorsize.worker import Setup
+from amorsize.backends.processes import ProcessDriver
+from amorsize.backends.results import Outcome
+from amorsize.backends.source import source_of
+from amorsize.backends.workers.child import Setup
+from amorsize.backends.workers.team import Team
+from amorsize.schedule.schedule import Schedule
 from benchmarks.environment import machine_facts, versions
 from benchmarks.functions import burn, make_array, square, total
 

@@ -57,7 +57,7 @@ DATA = list(range(2_000))
 def row(function: Any, at: int, cpu: dict[str, float], machine: Any) -> dict[str, Any]:
     """A row as full as any: of a run on processes."""
     from amorsize.facts import Sample
-    from amorsize.learn.memory import shape_of
+    from amorsize.history.this_process import shape_of
 
     def near(value: float) -> float:
         return value * random.uniform(0.95, 1.05)
@@ -80,8 +80,8 @@ def row(function: Any, at: int, cpu: dict[str, float], machine: Any) -> dict[str
 def decisions(path: Path) -> dict[str, Any]:
     """Of `optimize`, for functions that are known, and for one that must be sampled."""
     import amorsize
-    from amorsize.learn import history
-    from amorsize.learn.history import History
+    from amorsize.history import history
+    from amorsize.history.history import History
 
     def afresh(func: Any) -> None:
         history._recent.clear()  # as if another process had written to the file since
@@ -107,7 +107,7 @@ import sys, time
 import sqlite3
 from amorsize import optimize, engine
 from benchmarks.history import computes, DATA
-import multiprocessing.pool, amorsize.recalling, amorsize.measure.calibrate
+import multiprocessing.pool, amorsize.plan.recalling, amorsize.measure.calibrate
 began = time.perf_counter()
 plan = optimize(computes, DATA)
 print((time.perf_counter() - began) * 1e3)
@@ -127,7 +127,7 @@ READ = """
 import sys, time
 from amorsize import execute
 from benchmarks.history import computes
-from amorsize.learn.history import History
+from amorsize.history.history import History
 execute(abs, [1])
 began = time.perf_counter()
 list(History().recall(computes, sys.argv[1], 16))
@@ -146,8 +146,8 @@ def fresh(code: str, path: Path, *arguments: str, turns: int = 7) -> float:
 def fill(path: Path, rows: int) -> dict[str, float]:
     """Write so many rows of `FUNCTIONS` functions."""
     import amorsize
-    from amorsize.learn.rows import pack
-    from amorsize.store import Store
+    from amorsize.history.run_record import pack
+    from amorsize.history.sqlite_file import Store
 
     machine, spent = amorsize.machine(), 0.0
     for begin in range(0, rows, BATCH):
@@ -169,7 +169,7 @@ def fill(path: Path, rows: int) -> dict[str, float]:
 
 def measure(folder: Path, rows: int) -> dict[str, Any]:
     import amorsize
-    from amorsize.learn.machines import digest_of, features
+    from amorsize.history.machine_id import digest_of, features
 
     small, large = folder / "small.sqlite", folder / "large.sqlite"
     digest = str(digest_of(features(amorsize.machine())))

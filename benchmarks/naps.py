@@ -16,11 +16,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import amorsize
-from amorsize.model.overheads import Overheads
-from amorsize.model.schedule import Schedule
-from amorsize.run.outcome import Outcome
-from amorsize.run.source import source_of
-from amorsize.run.threads import ThreadDriver
+from amorsize.backends.results import Outcome
+from amorsize.backends.source import source_of
+from amorsize.backends.threads import ThreadDriver
+from amorsize.schedule.schedule import Schedule
+from amorsize.schedule.simulation.overheads import Overheads
 from benchmarks.engine import dispatch
 
 

@@ -66,8 +66,8 @@ class Case:
 
     def rows(self, factor: float, machine: Any) -> None:
         """Point history at a new file with five rows that say so."""
-        from amorsize.learn.history import History
-        from amorsize.learn.memory import shape_of
+        from amorsize.history.history import History
+        from amorsize.history.this_process import shape_of
 
         self.files += 1
         os.environ["AMORSIZE_HISTORY"] = str(self.folder / f"{self.files}.sqlite")
@@ -96,7 +96,7 @@ class Case:
     def execute(self, factor: float | None) -> dict[str, Any]:
         """Run `execute`, whose memory believes so."""
         import amorsize
-        from amorsize.learn.memory import MEMORY
+        from amorsize.history.this_process import MEMORY
 
         os.environ["AMORSIZE_HISTORY"] = "off"
         MEMORY.forget()
@@ -109,7 +109,7 @@ class Case:
     def turn(self) -> dict[str, dict[str, Any]]:
         """Every way once, in any order."""
         import amorsize
-        from amorsize.learn.history import History
+        from amorsize.history.history import History
 
         here = amorsize.machine()
         there = replace(here, logical_cores=512, affinity_cores=512, usable_cores=512.0)

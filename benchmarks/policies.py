@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from amorsize.facts import BackendCost, ChannelCost, Costs, Forecast, Machine, Sample, StartCost
-from amorsize.measure.start import team_size
-from amorsize.model.cores import Cores, Program
-from amorsize.model.crew import Crew
-from amorsize.model.overheads import Overheads
-from amorsize.model.policies import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
-from amorsize.model.schedule import Schedule
+from amorsize.measure.start_cost import team_size
 from amorsize.model.search import choose
-from amorsize.model.simulate import Simulation, Simulator, Work, simulate
+from amorsize.schedule.schedule import Schedule
+from amorsize.schedule.simulation.cores import Cores, Program
+from amorsize.schedule.simulation.overheads import Overheads
+from amorsize.schedule.simulation.simulate import Simulation, Simulator, Work, simulate
+from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
+from amorsize.schedule.worker_count import Crew
 from amorsize.testing import a_machine
 from benchmarks.environment import commit, versions
 from benchmarks.results_files import FOLDER, free_path, read, write

@@ -25,8 +25,8 @@ from amorsize.facts import Forecast
 from amorsize.learn.features import Case
 from amorsize.learn.fitting import Example, learn
 from amorsize.learn.pruner import Pruner, Region
-from amorsize.model.halving import SHARE, rungs, shortlist
 from amorsize.model.search import _with_margin
+from amorsize.plan.trials.halving import SHARE, rungs, shortlist
 from benchmarks import corpus
 from benchmarks.corpus import Cell, Slice
 from benchmarks.environment import commit, file_stem, machine_facts, versions

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import amorsize
-from amorsize import trials
 from amorsize.facts import BackendCost
 from amorsize.measure.calibrate import cached_costs
-from amorsize.measure.memory import forked_bytes
 from amorsize.model.cost import OWN_THREADS
-from amorsize.model.recorded import plausible_scaling
-from amorsize.model.recorded import recorded as recorded_cost
+from amorsize.model.default_costs import plausible_scaling
+from amorsize.model.default_costs import recorded as recorded_cost
 from amorsize.model.search import chunk_sizes
-from amorsize.plans import Plan
-from amorsize.portion import spread_items
-from amorsize.requests import check
+from amorsize.options import check
+from amorsize.plan.plan import Plan
+from amorsize.plan.trials import ways
+from amorsize.plan.trials.subset import spread_items
+from amorsize.system.memory import forked_bytes
 from benchmarks import calibration
 from benchmarks.corpus import Cell, Place, Slice, read, write
 from benchmarks.environment import commit, cpu_model, versions
@@ -203,16 +203,16 @@ def clock(setting: Cell, func: Any, items: list[Any], plan: Plan) -> float:
     engine, backend, workers, chunksize, method, _ = setting
     if engine in ("team", "threads"):
         request = check(func, items, backend=backend, max_workers=workers, start_method=method)
-        way = trials.Way(name="", what="", run=partial(trials.executed, request, items))
+        way = ways.Way(name="", what="", run=partial(ways.executed, request, items))
     elif engine == "loop":
-        way = trials.Way(name="", what="", run=lambda: list(map(func, items)))
+        way = ways.Way(name="", what="", run=lambda: list(map(func, items)))
     else:
         native = None
         if backend == "processes" and plan.sample is not None and plan.sample.own_threads > OWN_THREADS:
             native = max(1, int(amorsize.machine().usable_cores // workers))
-        run = trials.PlanRun(func, items, backend, workers, chunksize, method, native)  # type: ignore[arg-type]
-        way = trials.Way(name="", what="", run=run, settle=run.settle)
-    return trials.timed(way)[1]
+        run = ways.PlanRun(func, items, backend, workers, chunksize, method, native)  # type: ignore[arg-type]
+        way = ways.Way(name="", what="", run=run, settle=run.settle)
+    return ways.timed(way)[1]
 
 
 if __name__ == "__main__":

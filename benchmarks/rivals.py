@@ -137,9 +137,9 @@ def knowing_nothing() -> Iterator[None]:
     """As in a process that has mapped nothing yet; what `amorsize.execute` has learnt is there again afterwards."""
     from unittest import mock
 
-    from amorsize.learn.memory import Memory
+    from amorsize.history.this_process import Memory
 
-    with mock.patch("amorsize.engine.MEMORY", Memory()):
+    with mock.patch("amorsize.run.execute.MEMORY", Memory()):
         yield
 
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 os.environ.setdefault("AMORSIZE_HISTORY", "off")
 
-from amorsize.model.overheads import Overheads
-from amorsize.model.simulate import simulate
+from amorsize.schedule.simulation.overheads import Overheads
+from amorsize.schedule.simulation.simulate import simulate
 from benchmarks import naps
 from benchmarks.environment import commit, file_stem, machine_facts, versions
 from benchmarks.grid import usable_cores

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 import amorsize
-from amorsize.cli import main as command_line
+from amorsize.cli.main import main as command_line
 
 NOT_PYTHON = -1
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from amorsize import facts
 from amorsize.frozen import Frozen, as_dict, field, field_names, replace
-from amorsize.learn.history import Run
-from amorsize.model import events
-from amorsize.requests import Request
+from amorsize.history.history import Run
+from amorsize.options import Request
+from amorsize.schedule import messages
 
 
 class Spot(Frozen):
@@ -58,7 +58,7 @@ class Rival:
 
 
 def kinds() -> list[type[Frozen]]:
-    modules = (facts, events, sys.modules[Run.__module__], sys.modules[Request.__module__])
+    modules = (facts, messages, sys.modules[Run.__module__], sys.modules[Request.__module__])
     found = {kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)}
     return sorted((k for k in found if issubclass(k, Frozen) and k is not Frozen), key=lambda k: k.__name__)
 
@@ -156,7 +156,7 @@ def test_kinds_are_not_equal():
     assert Spot(x=1.0, y=2.0) != Rival(x=1.0, y=2.0)
     assert Spot(x=1.0, y=2.0) != Marked(x=1.0, y=2.0)
     assert Empty() == Empty()
-    assert events.Closed() != events.Finish()
+    assert messages.Closed() != messages.Finish()
 
 
 def test_a_kind_has_its_bases_fields():

@@ -60,7 +60,7 @@ def test_a_short_map_loads_nothing_heavy(history, tmp_path):
     # An overloaded machine may stop the loop for so long that the map looks like a long one: one quiet try must do.
     tries = (loaded_by(script) for _ in range(10))
     loaded = next((t for t in tries if not t & HEAVY), HEAVY)
-    assert "amorsize.engine" in loaded
+    assert "amorsize.run.execute" in loaded
     assert not loaded & (HEAVY | PARALLEL | {"cloudpickle", "threadpoolctl", "platformdirs"})
     assert not (loaded - loaded_by("")) & SLOW_TO_LOAD
 
@@ -98,7 +98,7 @@ except OSError as raised:
 else:
     raise AssertionError
 """
-    assert "amorsize.run.outcome" in loaded_by(script)
+    assert "amorsize.backends.results" in loaded_by(script)
 
 
 def test_the_machine_can_be_read_without_numpy():
@@ -134,8 +134,8 @@ def test_without_a_fit_nothing_of_it_is_loaded(tmp_path):
 
 
 def test_a_worker_module_is_light():
-    loaded = loaded_by("import amorsize.worker")
-    assert not loaded & (HEAVY | {"cloudpickle", "amorsize.engine", "amorsize.facts", "logging", "asyncio"})
+    loaded = loaded_by("import amorsize.backends.workers.child")
+    assert not loaded & (HEAVY | {"cloudpickle", "amorsize.run.execute", "amorsize.facts", "logging", "asyncio"})
 
 
 def test_every_public_name_is_there():

@@ -16,9 +16,9 @@ from modes import over
 
 import amorsize
 from amorsize import Limits
+from amorsize.backends import limiter
+from amorsize.backends.limiter import CPU_WINDOW_S, Limiter
 from amorsize.errors import ResourceLimitError
-from amorsize.run import limiter
-from amorsize.run.limiter import CPU_WINDOW_S, Limiter
 
 EACH = [modes.SERIAL, modes.THREADS, *modes.PROCESSES, modes.AUTO, modes.TO_THREADS, *modes.TO_PROCESSES]
 ALL_OF_IT = {"max_seconds": 1e9, "max_memory_percent": 100, "max_cpu_percent": 100}

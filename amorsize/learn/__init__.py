@@ -1,1 +1,0 @@
-"""What real runs took, kept for the next decision."""

@@ -17,11 +17,11 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Breakdown, Forecast
+from amorsize.history.history import ALL, History, Run
+from amorsize.history.run_record import sample_of
 from amorsize.learn import pruner
 from amorsize.learn.features import ENGINES, Case, Cores, breakdown_of, engine_of, features
-from amorsize.learn.history import ALL, History, Run
 from amorsize.learn.pruner import MOST, Pruner, Region
-from amorsize.learn.rows import sample_of
 from amorsize.learn.trees import LEAF, Tree, Trees, is_number
 
 LEAST_ROWS: Final = 30  # of an engine

@@ -30,8 +30,8 @@ from amorsize.learn.features import NAMES, Case, engine_of, features
 from amorsize.learn.trees import Trees, is_number
 
 if TYPE_CHECKING:
+    from amorsize.history.history import History
     from amorsize.learn.fitting import Report
-    from amorsize.learn.history import History
 
 FORMAT: Final = 1
 SUFFIX: Final = ".fit.json"  # beside the history
@@ -205,7 +205,7 @@ _known: dict[str, tuple[tuple[int, int], Pruner | None]] = {}  # by file: its da
 
 def file_of(history: History | None) -> str | None:
     """Where a history's fit is kept; None: nothing is kept."""
-    from amorsize.learn.history import History
+    from amorsize.history.history import History
 
     path = (History() if history is None else history).path
     return None if path is None else f"{path}{SUFFIX}"

@@ -1,1 +1,0 @@
-"""Measuring: side effects live here; each function returns a fact."""

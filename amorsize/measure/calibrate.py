@@ -1,9 +1,9 @@
-"""What parallelism costs here: looked up in memory and in the store (`amorsize.measure.kept`), or measured and kept.
+"""What parallelism costs here: looked up in memory and in the store (`amorsize.measure.cost_cache`), or measured and kept.
 
 Nothing here raises. Where something cannot be measured, the recorded cost of another machine stands in, with the
 reason as its warning.
 
-Threads are measured in this process, processes from a process of its own (`amorsize.measure.apart` says why).
+Threads are measured in this process, processes from a process of its own (`amorsize.measure.helper_process` says why).
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize import within
 from amorsize.facts import BackendCost, Costs, Machine, Scaling
 from amorsize.frozen import replace
-from amorsize.measure.apart import HELPER_S, Job, cost_job, in_helper, scaling_job
+from amorsize.measure.cost_cache import SCALING, Known, Wish, keep, recalled, remembered, turn
 from amorsize.measure.figures import Found
-from amorsize.measure.kept import SCALING, Known, Wish, keep, recalled, remembered, turn
-from amorsize.measure.scale import Curve, busy_counts
-from amorsize.measure.start import measure
-from amorsize.model.recorded import recorded
+from amorsize.measure.helper_process import HELPER_S, Job, cost_job, in_helper, scaling_job
+from amorsize.measure.scaling import Curve, busy_counts
+from amorsize.measure.start_cost import measure
+from amorsize.model.default_costs import recorded
+from amorsize.system import nested
 
 if TYPE_CHECKING:
-    from amorsize.store import Store
+    from amorsize.history.sqlite_file import Store
 
 BUDGET_S: Final = 0.3  # of optimize(), once
 ALL_BUDGET_S: Final = 2.6  # of diagnose_all(); with what laps overrun their budgets it stays below 3 s
@@ -108,7 +108,7 @@ def _fulfil(wishes: Sequence[Wish], machine: Machine, store: Store | None, budge
 
 
 def _default_store() -> Store:
-    from amorsize.store import default_store
+    from amorsize.history.sqlite_file import default_store
 
     return default_store()
 
@@ -231,7 +231,7 @@ def _obstacle(wish: Wish, machine: Machine) -> str | None:
     """Why no processes can be measured from here; None: they can."""
     if wish.start_method is not None and wish.start_method not in machine.start_methods:
         return f"workers cannot be started by {wish.start_method} here"
-    if within.cores_share is not None:
+    if nested.cores_share is not None:
         return "this is a worker process"
     from multiprocessing.process import current_process
 

@@ -1,7 +1,7 @@
 """A measured cost from raw figures, held against what is plausible.
 
 Starting and leaving ``p`` workers is modelled as ``base_s + p * per_worker_s``: the line through the medians for one
-worker and for many. A figure further than a factor of `amorsize.model.recorded.PLAUSIBLE` from what other machines
+worker and for many. A figure further than a factor of `amorsize.model.default_costs.PLAUSIBLE` from what other machines
 showed has read noise: then the recorded one stands, and the cost says so.
 """
 
@@ -15,7 +15,7 @@ from amorsize.facts import BackendCost, ChannelCost, StartCost
 from amorsize.frozen import replace
 from amorsize.measure.laps import Lap
 from amorsize.measure.timer import Timing, quantile, relative_spread
-from amorsize.model.recorded import BYTE_S, PLAUSIBLE, plausible, recorded
+from amorsize.model.default_costs import BYTE_S, PLAUSIBLE, plausible, recorded
 
 LEAST_SPREAD: Final = 0.05  # of starts: quiet machines repeat them within 5 %, and the next day is another day
 CHUNK_SPREAD: Final = 0.1  # of what a chunk costs, at least

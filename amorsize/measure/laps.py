@@ -27,10 +27,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from amorsize.clock import REAL, Clock
+from amorsize.system.clock import REAL, Clock
 
 if TYPE_CHECKING:
-    from amorsize.model.events import Event, Instruction
+    from amorsize.schedule.messages import Event, Instruction
 
 SPIN_S: Final = 50e-6
 BUSY_S: Final = 1e-3  # of CPU time
@@ -218,14 +218,14 @@ def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]
 
 
 def _own(start_method: str | None, workers: int, cores: float, chunks: int, payloads: int, clock: Clock) -> Lap:
-    from amorsize.model.events import Done, Lost, Ready
-    from amorsize.model.schedule import Schedule
-    from amorsize.run.drive import ProcessDriver
-    from amorsize.run.outcome import Outcome
-    from amorsize.run.source import source_of
-    from amorsize.run.team import Team
-    from amorsize.run.threads import ThreadDriver
-    from amorsize.worker import Setup
+    from amorsize.backends.processes import ProcessDriver
+    from amorsize.backends.results import Outcome
+    from amorsize.backends.source import source_of
+    from amorsize.backends.threads import ThreadDriver
+    from amorsize.backends.workers.child import Setup
+    from amorsize.backends.workers.team import Team
+    from amorsize.schedule.messages import Done, Lost, Ready
+    from amorsize.schedule.schedule import Schedule
 
     marks: list[tuple[float, float]] = []  # wall and CPU when all were ready, and at each chunk's end
     arrivals: list[float] = []

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 from amorsize.measure.figures import Found
-from amorsize.measure.scale import Curve
+from amorsize.measure.scaling import Curve
 
 R = TypeVar("R", StartCost, ChannelCost)
 
@@ -29,7 +29,7 @@ def found_from(row: object, engine: str, start_method: str | None) -> Found | No
 
     Examples
     --------
-    >>> from amorsize.model.recorded import recorded
+    >>> from amorsize.model.default_costs import recorded
     >>> row = to_dict(Found(recorded("pool", "fork"), 0.5))
     >>> found_from(row, "pool", "fork") == Found(recorded("pool", "fork"), 0.5)
     True

@@ -3,7 +3,7 @@
 Beyond one item and a dear first call, a sample takes at most 5 ms, or 1 % of the serial time it forecasts if that is
 more. Indexable data is looked at in spread positions, since the first items of sorted data lie; fast functions in
 batches, so that the clock does not measure itself. Meanwhile a canary looks whether the lock is free
-(`amorsize.measure.lock`).
+(`amorsize.measure.gil`).
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from itertools import islice
 from math import sqrt
 from typing import Any, Final
 
+from amorsize.backends.loop import Loop
+from amorsize.backends.results import Outcome
+from amorsize.backends.source import Indexable, Streamed
 from amorsize.facts import Observation, Sample
 from amorsize.frozen import replace
-from amorsize.measure.lock import Canary, held_share
-from amorsize.measure.memory import keeping_s, resident_bytes
-from amorsize.measure.size import how_to_size, sizes_at
+from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
 from amorsize.measure.transfer import block_bytes, held_bytes, weigh
-from amorsize.model.covariate import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
+from amorsize.model.decide import LOCK_FREE, PROBES, Opening
 from amorsize.model.evidence import COLD_BYTES, WAITS
-from amorsize.model.opening import LOCK_FREE, PROBES, Opening
-from amorsize.run.loop import Loop
-from amorsize.run.outcome import Outcome
-from amorsize.run.source import Indexable, Streamed
+from amorsize.model.size_regression import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
+from amorsize.system.memory import keeping_s, resident_bytes
+from amorsize.system.object_sizes import how_to_size, sizes_at
 
 BUDGET_S: Final = 2.2e-3  # of the clock, beyond the longest item; with weighing results and the search it is 5 ms
 BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from amorsize.clock import REAL, Clock
+from amorsize.system.clock import REAL, Clock
 
 LEAST: Final = 3  # rounds that must be kept before any spread is believed
 UNKNOWN: Final = 0.3  # the least spread that is assumed when there were fewer: starts differ by 10-30 %

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from amorsize import frames, worker
+from amorsize.backends.workers import child, protocol
 from amorsize.facts import Sample
 
 BUDGET_S: Final = 0.3e-3  # for all objects of one kind, beyond the first
@@ -111,7 +111,7 @@ def _cannot(obj: object, what: str, in_band: bool) -> str | None:
     try:
         _dump([obj], in_band)
     except Exception as exc:  # noqa: BLE001
-        return f"{what} cannot be pickled: {worker.describe(obj, exc)}"
+        return f"{what} cannot be pickled: {child.describe(obj, exc)}"
     return None
 
 
@@ -139,7 +139,7 @@ def _timed(objects: list[Any], in_band: bool) -> tuple[int, float, float]:
     began = time.perf_counter()
     parts = _dump(objects, in_band)
     dumped = time.perf_counter()
-    frames.loads(parts)
+    protocol.loads(parts)
     loaded = time.perf_counter()
     return sum(memoryview(part).nbytes for part in parts), dumped - began, loaded - dumped
 
@@ -157,7 +157,7 @@ def _dump(objects: list[Any], in_band: bool) -> list[Any]:
         from multiprocessing.reduction import ForkingPickler
 
         return [bytes(ForkingPickler.dumps(objects))]
-    return frames.dumps(objects)
+    return protocol.dumps(objects)
 
 
 def _first_bad(objects: Sequence[Any], exc: BaseException) -> str:
@@ -165,5 +165,5 @@ def _first_bad(objects: Sequence[Any], exc: BaseException) -> str:
         try:
             pickle.dumps(obj)
         except Exception as why:  # noqa: BLE001
-            return worker.describe(obj, why)
+            return child.describe(obj, why)
     return str(exc)

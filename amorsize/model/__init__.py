@@ -1,1 +1,0 @@
-"""Thinking only: no clock, operating system, thread, file or chance."""

@@ -39,7 +39,7 @@ from __future__ import annotations
 from math import ceil, exp, hypot, log, sqrt
 
 from amorsize.facts import Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
-from amorsize.model.chunks import MIN_CHUNK_S
+from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def forecast(
     --------
     A thousand items of 1 ms, on two cores:
 
-    >>> from amorsize.model.recorded import recorded
+    >>> from amorsize.model.default_costs import recorded
     >>> from amorsize.testing import a_machine
     >>> work = Sample(n_sampled=5, item_s=1e-3, item_cpu_s=1e-3)
     >>> costs = Costs(processes=recorded("team", "fork"))

@@ -9,7 +9,7 @@ from math import ceil
 from amorsize.facts import Backend, Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.model.cost import OWN_THREADS, Candidates, cpu_per_item
-from amorsize.model.limits import refusal
+from amorsize.model.memory_limit import refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-"""Carrying out what was decided; nothing here decides."""

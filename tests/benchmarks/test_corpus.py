@@ -9,7 +9,7 @@ import pytest
 from pruning import HERE, WORK, fit_of
 
 from amorsize.facts import Costs, Sample
-from amorsize.model.recorded import recorded
+from amorsize.model.default_costs import recorded
 from benchmarks import corpus
 from benchmarks.corpus import Cell, Place, Slice
 from benchmarks.shapes import SHAPES, drawn, sampled
@@ -72,7 +72,7 @@ def test_simulated_jobs_are_the_same_each_time_and_of_one_kind_everywhere():
 
 
 def test_recorded_settings_hold_the_plan_and_differ():
-    from amorsize.plans import Plan
+    from amorsize.plan.plan import Plan
     from benchmarks.recording import settings_of
 
     plan = Plan(backend="processes", n_jobs=3, chunksize=7, start_method="fork", sample=WORK)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from amorsize.learn.memory import MEMORY, Memory
+from amorsize.history.this_process import MEMORY, Memory
 from benchmarks import functions, measure, rivals, verify
 from benchmarks.grid import Setting
 from benchmarks.record import fold, in_flight, rounds_run

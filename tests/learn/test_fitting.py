@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from pruning import HERE, WORK, candidate, case, examples, run_of
 
+from amorsize.history.history import History, Run
 from amorsize.learn import pruner
 from amorsize.learn.fitting import LEAST_ROWS, MOST_ROWS, PER_FUNCTION, Example, example_of, learn, thinned
-from amorsize.learn.history import History, Run
 
 pytest.importorskip("sklearn")
 from amorsize.learn.fitting import as_trees, grown

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pruning import HERE, WORK, candidate, case, fit_of
 
 import amorsize
+from amorsize.history.history import History
 from amorsize.learn import pruner
-from amorsize.learn.history import History
 from amorsize.learn.pruner import MOST, WILD, Pruner
 
 ENGINES = ["loop", "pool", "threadpool"]
@@ -255,9 +255,9 @@ def test_a_trial_of_tune_is_a_row_and_knows_what_history_said(tmp_path, file):
 
 
 def test_trials_are_at_most_a_quarter_of_the_grid_where_history_speaks(tmp_path, file):
-    from amorsize.portion import Portion
-    from amorsize.requests import check
-    from amorsize.tuning import Field
+    from amorsize.options import check
+    from amorsize.plan.trials.subset import Portion
+    from amorsize.plan.trials.tune import Field
 
     history = History(tmp_path / "history.sqlite")
     pruner.keep(file, fit_of({"pool": 0.1}))

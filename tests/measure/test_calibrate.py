@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measure_trees import patient
 
-from amorsize import within
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
-from amorsize.measure import apart, calibrate, kept, rows
+from amorsize.history.sqlite_file import Store
+from amorsize.measure import calibrate, cost_cache, helper_process, rows
 from amorsize.measure.calibrate import cached_cost, cached_costs, cached_scaling, diagnose_all
+from amorsize.measure.cost_cache import DAY_S, SCALING, Wish
 from amorsize.measure.figures import Found
-from amorsize.measure.kept import DAY_S, SCALING, Wish
-from amorsize.measure.machine import machine
-from amorsize.measure.scale import Curve
-from amorsize.model.recorded import recorded
-from amorsize.store import Store
+from amorsize.measure.scaling import Curve
+from amorsize.model.default_costs import recorded
+from amorsize.system import nested
+from amorsize.system.machine import machine
 from amorsize.testing import a_machine
 
 HERE = a_machine(cores=2)
@@ -39,9 +39,9 @@ FORK = Wish("pool", "fork")
 
 @pytest.fixture(autouse=True)
 def nothing_known():
-    kept.forget()
+    cost_cache.forget()
     yield
-    kept.forget()
+    cost_cache.forget()
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_everything_can_be_measured(store):
     }
     assert all(cost.measured for cost in found["costs"])
     assert isinstance(found["scaling"], Scaling)
-    kept.forget()
+    cost_cache.forget()
     assert cached_cost("threads", None, here, store=store) in found["costs"]
 
 
@@ -227,7 +227,7 @@ def test_costs_of_all_that_is_asked_for(helper, nowhere):
 
 def test_the_store_remembers_for_another_process(helper, store):
     first = cached_costs(HERE, store=store)
-    kept.forget()
+    cost_cache.forget()
     assert cached_costs(HERE, store=store) == first
     assert helper.calls == 1
 
@@ -235,12 +235,12 @@ def test_the_store_remembers_for_another_process(helper, store):
 def test_the_default_store_is_the_one_of_the_environment(helper, tmp_path, monkeypatch):
     monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "mine.sqlite"))
     cached_cost("pool", "fork", HERE)
-    kept.forget()
+    cost_cache.forget()
     cached_cost("pool", "fork", HERE)
     assert helper.calls == 1
     assert (tmp_path / "mine.sqlite").exists()
     monkeypatch.setenv("AMORSIZE_HISTORY", "off")
-    kept.forget()
+    cost_cache.forget()
     cached_cost("pool", "fork", HERE)
     assert helper.calls == 2
 
@@ -250,7 +250,7 @@ def test_figures_are_believed_for_a_month(helper, store, clock, forget):
     def after(days):
         clock.now = 1e9 + days * DAY_S
         if forget:
-            kept.forget()
+            cost_cache.forget()
         cached_cost("pool", "fork", HERE, store=store)
         return helper.calls
 
@@ -264,7 +264,7 @@ def test_doubtful_figures_are_believed_for_five_minutes(helper, store, clock, fo
     def after(minutes):
         clock.now = 1e9 + minutes * 60
         if forget:
-            kept.forget()
+            cost_cache.forget()
         assert cached_cost("pool", "fork", HERE, store=store).warnings == helper.warnings
         return helper.calls
 
@@ -368,7 +368,7 @@ def test_a_damaged_row_in_the_store_is_measured_again(helper, store, body):
         store.put_cost(wish.key(HERE), body, 1e9)
     assert cached_cost("pool", "fork", HERE, store=store).measured
     assert helper.calls == 1
-    kept.forget()
+    cost_cache.forget()
     assert cached_cost("pool", "fork", HERE, store=store).measured
     assert helper.calls == 1, "the whole row took the damaged one's place"
 
@@ -439,7 +439,7 @@ def test_a_child_does_not_inherit_a_lock_that_is_held(helper, nowhere):
     held, release = threading.Event(), threading.Event()
 
     def hold():
-        with kept.turn():
+        with cost_cache.turn():
             held.set()
             release.wait()
 
@@ -448,7 +448,7 @@ def test_a_child_does_not_inherit_a_lock_that_is_held(helper, nowhere):
     held.wait()
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if kept.turn().acquire(blocking=False) else 1)
+        os._exit(0 if cost_cache.turn().acquire(blocking=False) else 1)
     release.set()
     other.join()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -462,7 +462,7 @@ def broken(*args, **kwargs):
 
 
 def test_no_more_processes(monkeypatch, store):
-    monkeypatch.setattr(apart.subprocess, "Popen", broken)
+    monkeypatch.setattr(helper_process.subprocess, "Popen", broken)
     assert_recorded(cached_cost("pool", "fork", HERE, store=store), "pool", "fork", "Resource temporarily unavailable")
     assert cached_scaling(HERE, store=store) == Scaling()
     assert store.get_cost(FORK.key(HERE)) is None
@@ -491,7 +491,7 @@ def test_a_failure_is_not_tried_again_at_once(helper, nowhere, clock):
 @patient
 @given(JUNK)
 def test_an_answer_that_nobody_understands(junk):
-    kept.forget()
+    cost_cache.forget()
     answer = junk if isinstance(junk, dict) else {"cost": junk, "points": junk}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibrate, "in_helper", lambda jobs: [answer] * len(jobs))
@@ -501,32 +501,34 @@ def test_an_answer_that_nobody_understands(junk):
 
 
 def test_jobs_that_fail():
-    helped = apart.in_helper(
+    helped = helper_process.in_helper(
         [{"kind": "cost", "engine": "pool", "method": "teleport", "cores": 2, "budget_s": 0.0}] * 2
     )
     assert ["cannot find context" in answer["error"] for answer in helped] == [True, True]
-    assert apart.in_helper([{"kind": "nonsense"}])[0]["error"].startswith("KeyError")
+    assert helper_process.in_helper([{"kind": "nonsense"}])[0]["error"].startswith("KeyError")
 
 
 def test_a_helper_that_does_not_come_back():
-    (answer,) = apart.in_helper([apart.cost_job("pool", METHODS[0], 2.0, 600.0)], patience_s=0.01)
+    (answer,) = helper_process.in_helper([helper_process.cost_job("pool", METHODS[0], 2.0, 600.0)], patience_s=0.01)
     assert answer == {"error": "measuring took longer than 0.01 s"}
     assert not [child for child in psutil.Process().children() if "amorsize" in " ".join(child.cmdline())]
 
 
 def test_a_helper_that_dies(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
-    assert apart.in_helper([apart.cost_job("pool", METHODS[0], 2.0, 0.0)]) == [{"error": "the helper process ended"}]
+    assert helper_process.in_helper([helper_process.cost_job("pool", METHODS[0], 2.0, 0.0)]) == [
+        {"error": "the helper process ended"}
+    ]
 
 
 @patient
 @given(st.integers(0, 200), st.binary(max_size=20))
 def test_answers_are_read_as_far_as_they_are_whole(cut, noise):
     lines = [{"error": "one"}, {"cost": {"a": 1}}, {"error": "three"}]
-    output = b"\n" + b"\n".join(f"{apart.MARK}{json.dumps(line)}".encode() for line in lines) + b"\n"
-    found = apart.answers(output[:cut])
+    output = b"\n" + b"\n".join(f"{helper_process.MARK}{json.dumps(line)}".encode() for line in lines) + b"\n"
+    found = helper_process.answers(output[:cut])
     assert found == lines[: len(found)]
-    assert apart.answers(noise.replace(b"amorsize", b"") + output) == lines
+    assert helper_process.answers(noise.replace(b"amorsize", b"") + output) == lines
 
 
 @pytest.mark.parametrize("path", ["/opt/blender", "", None])
@@ -547,7 +549,7 @@ def test_a_start_method_that_is_not_to_be_had(helper, nowhere):
 
 
 def test_workers_do_not_measure(helper, nowhere, monkeypatch):
-    monkeypatch.setattr(within, "cores_share", 1.0)
+    monkeypatch.setattr(nested, "cores_share", 1.0)
     assert_recorded(cached_cost("pool", "fork", HERE, store=nowhere), "pool", "fork", "worker")
     assert cached_scaling(HERE, store=nowhere) == Scaling()
     assert helper.calls == 0
@@ -596,5 +598,5 @@ def test_jobs_share_the_budget(wishes):
 def test_the_processor_has_a_name(tmp_path):
     listed = tmp_path / "cpuinfo"
     listed.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n")
-    assert kept._processor_in(str(listed)) == "Some CPU @ 3 GHz"
-    assert isinstance(kept._processor_in(str(tmp_path / "none")), str)
+    assert cost_cache._processor_in(str(listed)) == "Some CPU @ 3 GHz"
+    assert isinstance(cost_cache._processor_in(str(tmp_path / "none")), str)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from amorsize.clock import Clock
-from amorsize.measure import memory
+from amorsize.backends.source import source_of
 from amorsize.measure import sample as sampling
 from amorsize.measure.sample import BUDGET_S, DEAR_SHARE, Sampler
-from amorsize.run.source import source_of
+from amorsize.system import memory
+from amorsize.system.clock import Clock
 
 
 class Work:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measure_trees import patient
 
-from amorsize.clock import Clock
 from amorsize.measure import timer
 from amorsize.measure.timer import quantile, relative_spread, steady, timed
+from amorsize.system.clock import Clock
 
 seconds = st.floats(1e-6, 1e3)
 

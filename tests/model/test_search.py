@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from amorsize.facts import Costs, Machine, Sample
-from amorsize.model.recorded import recorded
+from amorsize.model.default_costs import recorded
 from amorsize.model.search import choose
 
 MACHINE = Machine(

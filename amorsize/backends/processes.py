@@ -1,0 +1,392 @@
+"""The one loop that drives worker processes: carries out what the schedule says, and tells it what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize.backends.loop import Loop
+from amorsize.backends.results import Outcome, failure_from
+from amorsize.backends.source import Indexable, Streamed
+from amorsize.backends.ticks import Vigil, drain
+from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers.connection import Handle
+from amorsize.backends.workers.item_times import Records
+from amorsize.backends.workers.recorded import items_of
+from amorsize.backends.workers.team import Message, Team
+from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
+from amorsize.facts import Failure, Ran
+from amorsize.schedule.messages import (
+    CALLER,
+    Abandon,
+    Done,
+    Ended,
+    Event,
+    Fail,
+    Fell,
+    Finish,
+    Kill,
+    Lost,
+    Ready,
+    Resize,
+    Retire,
+    Running,
+    Send,
+    Span,
+    Start,
+    Tick,
+    Why,
+)
+from amorsize.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from amorsize.backends.notify import News
+    from amorsize.backends.oom import OomCount
+
+LOOKS_PER_TIMEOUT: Final = 20  # an item that hangs is ended within 5 % of its time limit
+LONGEST_LOOK_S: Final = 0.1
+KILLED: Final = 9  # SIGKILL, which the kernel ends processes by when memory is short
+
+
+def look_every_s(timeout_s: float | None) -> float | None:
+    """How often to look who is at what, when items may run for ``timeout_s``."""
+    return None if timeout_s is None else max(1e-3, min(LONGEST_LOOK_S, timeout_s / LOOKS_PER_TIMEOUT))
+
+
+def who_is_at_what(team: Team) -> tuple[Running, ...]:
+    """Which worker is at which item, and for how long."""
+    now_ns = time.monotonic_ns()
+    seen = ((number, handle.item_and_start()) for number, handle in team.handles.items())
+    return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
+
+
+def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
+    """How a worker ended, as an error."""
+    code = handle.exitcode if handle is not None else None
+    killed = code is not None and code < 0
+    signal = -code if killed and code is not None else None
+    return WorkerLostError(index, None if killed else code, signal, oom, call=call)
+
+
+class ProcessDriver:
+    """Runs what a schedule says on a team of processes.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    team : Team
+    source : Indexable or Streamed
+        Where items come from, unless the team's workers have inherited them.
+    outcome : Outcome
+    loop : Loop or None
+        For what the caller may run itself: small spans while workers start, what cannot be pickled, and everything
+        when no worker can be kept alive. None: func never runs in the caller.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        team: Team,
+        source: Indexable | Streamed,
+        outcome: Outcome,
+        loop: Loop | None,
+        vigil: Vigil | None = None,
+        *,
+        records: Records | None = None,
+        news: News | None = None,
+        count_oom: Callable[[], OomCount] | None = None,
+    ) -> None:
+        self.schedule = schedule
+        self.team = team
+        self.source = source
+        self.outcome = outcome
+        self.loop = loop
+        self.vigil = vigil or Vigil()
+        self.records = Records() if records is None else records
+        self.news = news
+        self.oom: OomCount | None = None
+        self._count_oom = count_oom
+        self.warnings: list[str] = []
+        self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
+        self._inherited = team.data is not None
+        self._mine: Span | None = None  # what the caller itself is to run next
+        self._finished = False
+        self._last_loss: Handle | None = None
+        self._last_oom = False
+        self._refused: OSError | None = None  # why the last worker could not be started
+        self._ready_s: float | None = None
+        self._work_s = self._work_cpu_s = 0.0
+        self._items = self._chunks = self._lost = 0
+
+    def run(self) -> Ran:
+        """Run to the end. Failures of items stand in the outcome.
+
+        Raises
+        ------
+        WorkerLostError
+            When no worker can be kept alive and the caller may not run the items itself.
+        """
+        return drain(self.steps())
+
+    def steps(self) -> Generator[None, None, Ran]:
+        """The same, step by step: whoever goes through them may look at the results between two of them."""
+        self._began = time.perf_counter()
+        try:
+            if self.vigil.stop is not None:
+                self.team.heed(self.vigil.stop.fileno())
+            for instruction in self.schedule.begin(self._began):
+                self._carry_out([instruction])
+                if isinstance(instruction, Start) and not self._is_over():
+                    self._hear(0.0)  # who is ready already has something to do while the others are started
+            if self._count_oom is not None:
+                self.oom = self._count_oom()  # while the workers are on their way
+            while not self._is_over():
+                if self._mine is not None:
+                    self._run_mine()
+                    if self._is_over():
+                        break
+                self._turn()
+                yield
+        except BaseException:
+            self.team.kill()
+            raise
+        if self.outcome.doomed:
+            self.team.kill()
+        else:
+            self.team.close()
+        return Ran(
+            wall_s=time.perf_counter() - self._began,
+            ready_s=self._ready_s,
+            work_s=self._work_s,
+            work_cpu_s=self._work_cpu_s,
+            items=self._items,
+            chunks=self._chunks,
+            lost=self._lost,
+            slowest=items_of(self.records.slowest),
+            hungriest=items_of(self.records.hungriest),
+        )
+
+    def _turn(self) -> None:
+        """Wait for messages, and act on them; then see whether it is time for anything else."""
+        now = time.perf_counter()
+        wait_s: float | None = 0.0
+        if self._mine is None:
+            wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now), look_every_s(self.schedule.timeout_s))
+        self._hear(wait_s)
+        if self._is_over():
+            return
+        now = time.perf_counter()
+        events = self.vigil.look(now, [handle.pid for handle in self.team.handles.values()])
+        if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
+            events.append(Tick(self._running() if self.schedule.timeout_s is not None else ()))
+        self.tell(events)
+
+    def _hear(self, wait_s: float | None) -> None:
+        """Wait so long for messages, and act on them."""
+        for message in self.team.wait(wait_s):
+            self._carry_out(self._on_message(message))
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Have the schedule hear of something that happened outside."""
+        for event in events:
+            if not self._is_over():
+                if self.news is not None:
+                    self._tell_news(event)
+                self._carry_out(self._handle(event))
+
+    def _tell_news(self, event: Event) -> None:
+        assert self.news is not None
+        if isinstance(event, Resize):
+            self.news.resized(event.workers)
+        elif isinstance(event, Lost):
+            self.news.worker_lost(event.worker, event.item, None, event.oom)
+
+    def _handle(self, event: Event) -> list[Any]:
+        return self.schedule.handle(event, time.perf_counter())
+
+    def _running(self) -> tuple[Running, ...]:
+        return who_is_at_what(self.team)
+
+    def _is_over(self) -> bool:
+        return self._finished or self.outcome.doomed
+
+    # -- instructions --------------------------------------------------------------------------------------------
+
+    def _carry_out(self, instructions: list[Any]) -> None:
+        todo = instructions[::-1]
+        while todo:
+            match todo.pop():
+                case Start(number):
+                    todo.extend(self._start(number)[::-1])
+                case Send(number, span):
+                    todo.extend(self._send(number, span)[::-1])
+                case Retire(number):
+                    self.team.retire(number)
+                    self._has_left(number)
+                case Kill(number):
+                    self.team.end(number)
+                    self._has_left(number)
+                case Fail(index, why):
+                    if self.outcome.fatal is None:  # else it is that item itself, of which the outcome knows
+                        self.outcome.fail(self._failure(index, why))
+                    if self.outcome.doomed:
+                        return
+                case Finish():
+                    self._finished = True
+                case Abandon(slow):
+                    self._mine = None  # it is among what is left over
+                    self._give_back(slow)
+                    return
+
+    def _start(self, number: int) -> list[Any]:
+        if number not in self.schedule.workers:
+            return []  # the others were done before it could be started
+        try:
+            self.team.start(number)
+        except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
+            self._refused = exc
+            self.warnings.append(f"a worker could not be started ({exc}); going on with fewer")
+            return self._handle(Lost(number))
+        if self.news is not None:
+            self.news.worker_started(number, self.team.handles[number].pid)
+        return []
+
+    def _has_left(self, number: int) -> None:
+        if self.news is not None:
+            self.news.worker_retired(number)
+
+    def _send(self, number: int, span: Span) -> list[Any]:
+        if number == CALLER:
+            self._mine = span
+            return []
+        if self._inherited:
+            self.team.send_range(number, span.start, span.stop)
+            return []
+        out: list[Any] = []
+        # One slow read is enough for one turn: others wait for news meanwhile.
+        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
+        if len(items) < len(span):
+            length = self.source.length
+            out = self._handle(Fell(number, span.start, span.start + len(items)) if length is None else Ended(length))
+        if len(items):
+            self.team.send_items(number, span.start, span.start + len(items), items)
+        return out
+
+    def _run_mine(self) -> None:
+        span, self._mine = self._mine, None
+        assert span is not None
+        assert self.loop is not None
+        seen = self.loop.run(span.start, span.stop)
+        if self.outcome.doomed:
+            return
+        out: list[Any] = []
+        ran = seen.items
+        if span.start + ran in self.outcome.failures:
+            ran += 1  # it has been repeated as often as it may, and its exception waits for its turn
+        elif ran < len(span):
+            length = self.source.length
+            out = self._handle(Fell(CALLER, span.start, span.start + ran) if length is None else Ended(length))
+        if ran:
+            out += self._handle(Done(CALLER, seen.wall_s, ran=ran))
+        self._carry_out(out)
+
+    def _give_back(self, slow: bool) -> None:
+        """No worker can be kept alive, or they only lose time: the caller runs what is left, or gives up."""
+        if self.loop is None:
+            raise self._loss_of(None).exception from self._refused
+        if not slow:
+            self.warnings.append("no worker could be kept alive: the rest ran in the caller")
+        self.left_over = self.schedule.left_over()
+        self._finished = True
+
+    # -- messages ------------------------------------------------------------------------------------------------
+
+    def _on_message(self, message: Message) -> list[Any]:
+        match message.kind:
+            case protocol.READY:
+                if self._ready_s is None:
+                    self._ready_s = time.perf_counter() - self._began
+                return self._handle(Ready(message.worker))
+            case protocol.DONE:
+                return self._handle(self._on_done(message))
+            case protocol.APART:
+                return self._handle(Done(message.worker, 0.0, apart=True))
+            case protocol.BROKEN:
+                return self._on_broken(protocol.loads(message.parts))
+            case None:
+                return self._on_lost(message)
+        raise AssertionError(f"unknown frame {message.kind}")
+
+    def _on_done(self, message: Message) -> Event:
+        try:
+            first, (wall_s, cpu_s, rss_bytes, records), results, errors = protocol.loads(message.parts)
+        except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
+            return self._on_unreadable(message.worker, exc)
+        self._chunks += 1
+        self._items += len(results)
+        self._work_s += wall_s
+        self._work_cpu_s += cpu_s
+        self.records.take(records)
+        failures, mended = [], []
+        for error in errors:
+            failure = failure_from(error)
+            if self.loop is not None and isinstance(failure.exception, TransferError):
+                self.loop.run(error.index, error.index + 1)  # it or its result cannot travel: run it here
+                mended.append(error.index)
+            else:
+                failures.append(failure)
+        failed = self.outcome.take_errors(failures)
+        self.outcome.put(first, results, but=[*failed, *mended])
+        if not self._inherited:
+            self.source.release(first, first + len(results), but=failed)
+        if self.news is not None:
+            n_failed = len(failed) + len(mended)  # of those mended the loop has told
+            self.news.chunk(message.worker, first, len(results), n_failed, wall_s, cpu_s, rss_bytes)
+        return Done(message.worker, wall_s, failed, len(results), cpu_s=cpu_s)
+
+    def _on_unreadable(self, number: int, exc: Exception) -> Event:
+        """A span's results were pickled, yet cannot be rebuilt here: find out whose fault it is."""
+        span = self.schedule.oldest(number)
+        if len(span) > 1:
+            return Done(number, 0.0, apart=True)
+        if self.loop is not None:
+            seen = self.loop.run(span.start, span.stop)
+            return Done(number, seen.wall_s)
+        detail = f"it cannot be rebuilt in the caller ({type(exc).__name__}: {exc})"
+        failure = Failure(span.start, TransferError("result", span.start, detail), detail)
+        return Done(number, 0.0, self.outcome.take_errors([failure]))
+
+    def _on_broken(self, error: child.ItemError) -> list[Any]:
+        """A worker cannot serve: the initializer raised, or the function cannot be rebuilt there."""
+        failure = failure_from(error)
+        no_func = isinstance(failure.exception, TransferError)
+        if self.loop is not None and (no_func or self.team.setup.initializer is None):
+            self.warnings.append(f"a worker could not take the function ({error.type_name}: {error.text})")
+            return []  # its end of file follows
+        if not no_func:
+            failure.exception.add_note("amorsize: raised in a worker process before its first item")
+        raise failure.exception
+
+    def _on_lost(self, message: Message) -> list[Any]:
+        handle: Handle = message.parts[0]
+        self._lost += 1
+        self._last_loss = handle
+        at, code = handle.was_at, handle.exitcode
+        self._last_oom = oom = code in (None, -KILLED) and self.oom is not None and self.oom.struck()
+        item = at if at >= 0 else None
+        if self.news is not None:
+            self.news.worker_lost(message.worker, item, code, oom)
+        return self._handle(Lost(message.worker, item, idle=at == child.IDLE, oom=oom))
+
+    def _failure(self, index: int, why: Why) -> Failure:
+        if why == "lost":
+            return self._loss_of(index)
+        if why == "late":
+            error = ItemTimeoutError(index, self.schedule.timeout_s or 0.0)
+            return Failure(index, error, str(error))
+        return self.outcome.last_error[index]
+
+    def _loss_of(self, index: int | None) -> Failure:
+        error = loss(self._last_loss, index, oom=self._last_oom)
+        return Failure(-1 if index is None else index, error, str(error))

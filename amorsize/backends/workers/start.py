@@ -1,0 +1,127 @@
+"""How worker processes start: forked from the caller, or anew through multiprocessing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
+
+
+def start_worker(setup: child.Setup, data: Any, start_method: str, passed: tuple[Any, ...] = ()) -> Handle:
+    """Start one; a forked one holds function and items already. Raises OSError if it cannot.
+
+    ``passed``: see `amorsize.backends.workers.child.serve_spawned`.
+    """
+    forks = start_method == "fork"
+    with _signals_held() if forks else nullcontext() as mask:
+        ours, theirs = socket.socketpair()
+        slot = Slot(inherited=forks)
+        try:
+            if forks:
+                handle = _fork(setup, data, ours, theirs, slot, mask)
+            else:
+                handle = _spawn(setup, ours, theirs, slot, start_method, passed)
+        except BaseException:
+            ours.close()
+            slot.close()
+            raise
+        finally:
+            theirs.close()
+        slot.hand_over()
+        ours.setblocking(False)
+        handle.pidfd = pidfd_of(handle.pid)
+        return handle
+
+
+def _fork(setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.socket, slot: Slot, mask: Any) -> Handle:
+    child.flush_stdio()  # else what is buffered would be written once by each worker
+    read_end, write_end = os.pipe()
+    try:
+        with _no_word_of_native_threads():
+            pid = os.fork()
+    except BaseException:
+        os.close(read_end)
+        os.close(write_end)
+        raise
+    if pid == 0:
+        ours.close()
+        os.close(write_end)
+        child.serve_forked(theirs, setup, data, slot.words, read_end, mask)
+    os.close(read_end)
+    return Handle(ours, pid, write_end, slot)
+
+
+def _spawn(
+    setup: child.Setup,
+    ours: socket.socket,
+    theirs: socket.socket,
+    slot: Slot,
+    start_method: str,
+    passed: tuple[Any, ...],
+) -> Handle:
+    import multiprocessing
+
+    if slot.fd is None:
+        ours.sendall(protocol.HELLO)
+    else:
+        socket.send_fds(ours, [protocol.HELLO], [slot.fd])
+    process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
+        target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
+    )
+    with STARTING, _main_file_hidden() if setup.by_value else nullcontext():
+        process.start()
+    handle = Handle(ours, process.pid, None, slot)
+    handle.process, handle.start_method = process, start_method
+    return handle
+
+
+@contextmanager
+def _signals_held() -> Iterator[Any]:
+    """Let Ctrl-C and SIGTERM wait while a worker is forked.
+
+    In the child they would climb into the caller's stack, of which it has a copy, before it is a worker; here they
+    could come between the fork and the note of whom to reap.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield None
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _no_word_of_native_threads() -> Iterator[None]:
+    """CPython from 3.12 on warns of a fork beside threads that are not Python's own, such as those that idle in BLAS.
+
+    Whether those are any danger has been decided before (`amorsize.system.start_methods`); of Python's own threads the warning stays.
+    """
+    if threading.active_count() > 1:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
+        yield
+
+
+@contextmanager
+def _main_file_hidden() -> Iterator[None]:
+    """Keep children of multiprocessing from looking for the file of a ``__main__`` without one (``<stdin>``)."""
+    names = vars(sys.modules["__main__"])
+    file = names.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            names["__file__"] = file

@@ -1,0 +1,237 @@
+"""Worker processes with a socket each, and the one place where the caller waits for all of them.
+
+Sending never blocks (what a socket does not take waits in an outbox) and neither does receiving, so that two spans in
+flight and a large result cannot lock each other, and a worker killed in mid-message cannot hold the caller. The death
+of a worker shows as end of file on its socket or on its pidfd, after all that it sent has been read.
+
+Forked workers are bare ``os.fork`` children: they hold function and data already, and the first results are there
+after 3-5 ms (``multiprocessing.Pool``: 13). Others are started by ``multiprocessing`` and sent the function once;
+they stay warm for the next map (`amorsize.backends.workers.warm`).
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from amorsize.backends.workers import child, protocol, warm
+from amorsize.backends.workers.connection import BLOCK, Handle
+from amorsize.backends.workers.start import start_worker
+
+
+class Message(NamedTuple):
+    """A frame from a worker, or (kind None) the news that it is gone."""
+
+    worker: int
+    kind: int | None
+    parts: list[Any]
+
+
+class Team:
+    """Some worker processes of one map.
+
+    Parameters
+    ----------
+    setup : worker.Setup
+        Function and settings.
+    data : object
+        What forked workers inherit and take their index ranges from; None: items are sent.
+    start_method : {"fork", "forkserver", "spawn"}
+        How workers start.
+    keep_warm : bool
+        Whether workers may come from earlier maps and wait for later ones.
+    """
+
+    def __init__(self, setup: child.Setup, data: Any, start_method: str, *, keep_warm: bool = True) -> None:
+        may_wait = keep_warm and start_method != "fork" and setup.initializer is None
+        self._key = warm.key_of(start_method) if may_wait else None
+        self.setup = setup
+        self.data = data
+        self.start_method = start_method
+        self.passed: tuple[Any, ...] = ()  # see worker.serve_spawned
+        self.handles: dict[int, Handle] = {}
+        self.leaving: list[Handle] = []
+        self.on_left: Callable[[], object] | None = None  # called when a worker that was let go has gone
+        self._setup_frame: list[Any] | None = None
+        if start_method != "fork":
+            self._setup_frame = protocol.frame(protocol.READY, protocol.dumps(setup, setup.by_value))
+        self._selector = selectors.DefaultSelector()
+        self._block = bytearray(BLOCK)
+        _teams.add(self)
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def start(self, number: int) -> None:
+        """Start a worker under this number; it answers READY when it can take items. Raises OSError if it cannot."""
+        handle = warm.take(self._key) if self._key is not None else None
+        if handle is None:
+            handle = start_worker(self.setup, self.data, self.start_method, self.passed)
+        else:
+            handle.untried = True
+        self._welcome(number, handle)
+
+    def _welcome(self, number: int, handle: Handle) -> None:
+        handle.number = number
+        self.handles[number] = handle
+        self._selector.register(handle.sock, selectors.EVENT_READ, handle)
+        if handle.pidfd is not None:
+            self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
+        if self._setup_frame is not None:
+            self._post(handle, self._setup_frame)
+
+    # -- talking -------------------------------------------------------------------------------------------------
+
+    def send_range(self, number: int, start: int, stop: int) -> None:
+        """Have a worker run items that it inherited."""
+        self._post_span(number, protocol.frame(protocol.RUN_RANGE, [protocol.SPAN.pack(start, stop)]))
+
+    def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
+        """Have a worker run these items; in the place of one that cannot be pickled goes the reason, which fails it."""
+        kind, by_value = protocol.RUN_ITEMS, self.setup.by_value
+        try:
+            pickled, *buffers = protocol.dumps(items, by_value)
+        except Exception:  # noqa: BLE001  (pickle raises anything)
+            kind = protocol.RUN_MARKED
+            marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
+            pickled, *buffers = protocol.dumps(marked, by_value)
+        self.send_pickled(number, kind, start, stop, [pickled, *buffers])
+
+    def send_pickled(self, number: int, kind: int, start: int, stop: int, dumped: Sequence[Any]) -> None:
+        """Have a worker run items that `frames.dumps` has pickled already."""
+        pickled, *buffers = dumped
+        payload = protocol.SPAN.pack(start, stop) + pickled
+        self._post_span(number, protocol.frame(kind, [payload, *buffers]))
+
+    def _post_span(self, number: int, parts: Sequence[Any]) -> None:
+        handle = self.handles.get(number)
+        if handle is not None:  # else it is gone, which will be the next news of it
+            handle.owes += 1
+            self._post(handle, parts)
+
+    def _post(self, handle: Handle, parts: Sequence[Any]) -> None:
+        handle.outbox.extend(memoryview(part).cast("B") for part in parts if len(part))
+        if handle.write():
+            self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
+
+    def wait(self, timeout_s: float | None) -> list[Message]:
+        """Messages that arrive within ``timeout_s`` seconds (None: as long as it takes; 0: what is here now)."""
+        messages: list[Message] = []
+        gone: dict[int, Handle] = {}
+        for key, mask in self._selector.select(timeout_s):
+            handle: Handle | None = key.data
+            if handle is None:
+                continue  # somebody wants the caller to look up
+            if self.handles.get(handle.number) is not handle:
+                self._see_off(handle)
+                continue
+            if mask & selectors.EVENT_WRITE and not handle.write():
+                self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
+            heard, closed = handle.read(self._block)
+            messages += [Message(handle.number, kind, parts) for kind, parts in heard]
+            handle.owes -= sum(kind in (protocol.DONE, protocol.APART) for kind, _ in heard)
+            if heard:
+                handle.ready, handle.untried = True, False
+            if closed or key.fd == handle.pidfd:
+                gone[handle.number] = handle
+        for handle in gone.values():
+            self._forget(handle)
+            handle.reap()
+            if handle.untried and self._replace(handle.number):
+                continue
+            messages.append(Message(handle.number, None, [handle]))
+        return messages
+
+    def heed(self, fd: int) -> None:
+        """Come back from `wait` also when this descriptor can be read."""
+        self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def _see_off(self, handle: Handle) -> None:
+        """One that was let go has gone."""
+        if handle in self.leaving:
+            self.leaving.remove(handle)
+            if handle.pidfd is not None:
+                self._selector.unregister(handle.pidfd)
+            handle.reap()
+            if self.on_left is not None:
+                self.on_left()
+
+    def _replace(self, number: int) -> bool:
+        """Start a new worker in the place of one that has died while it waited for this map, which is nobody's news."""
+        try:
+            self._welcome(number, start_worker(self.setup, self.data, self.start_method, self.passed))
+        except OSError:
+            return False
+        return True
+
+    # -- leaving -------------------------------------------------------------------------------------------------
+
+    def retire(self, number: int) -> None:
+        """Let a worker leave, if it has ever come; nobody waits for it yet."""
+        handle = self.handles.get(number)
+        if handle is None:
+            return
+        self._forget(handle)
+        if self._key is not None and warm.keep(handle, self.setup, self._key):
+            if self.on_left is not None:
+                self.on_left()
+            return
+        if handle.process is not None and not handle.ready:
+            handle.kill()  # it is still at its imports, which nobody need wait for
+        handle.sock.close()
+        self.leaving.append(handle)
+        if handle.pidfd is not None:
+            self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
+
+    def end(self, number: int) -> None:
+        """End one worker at once, whatever it is at; nothing more is heard of it."""
+        handle = self.handles.get(number)
+        if handle is not None:
+            handle.kill()
+            self._forget(handle)
+            handle.reap()
+
+    def close(self) -> None:
+        """Let all workers leave, and reap them."""
+        for number in list(self.handles):
+            self.retire(number)
+        for handle in self.leaving:
+            handle.reap()
+        self.leaving.clear()
+        self._selector.close()
+        _teams.discard(self)
+
+    def kill(self) -> None:
+        """End all workers at once, whatever they are at."""
+        for handle in [*self.handles.values(), *self.leaving]:
+            handle.kill()
+        for handle in list(self.handles.values()):
+            self._forget(handle)
+            self.leaving.append(handle)
+        self.close()
+
+    def _forget(self, handle: Handle) -> None:
+        self._selector.unregister(handle.sock)
+        if handle.pidfd is not None:
+            self._selector.unregister(handle.pidfd)
+        del self.handles[handle.number]
+
+
+_teams: weakref.WeakSet[Team] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    """In a forked child, ours or a stranger's: close the caller's ends, or workers would outlive their caller."""
+    for team in list(_teams):
+        for handle in [*team.handles.values(), *team.leaving]:
+            handle.abandon()
+        team.handles.clear()
+        team.leaving.clear()
+        team._selector.close()
+    _teams.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

@@ -1,0 +1,361 @@
+"""Keeps what a map finishes in a journal, and has the next one begin with what is missing there."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize.backends.results import Outcome, shorten
+from amorsize.backends.source import Indexable, Streamed
+from amorsize.backends.workers.child import name_of
+from amorsize.checkpoint.item_digest import ItemDigest
+from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal, storable
+from amorsize.errors import CheckpointMismatchError
+from amorsize.facts import Failure
+from amorsize.schedule.messages import Event
+
+if TYPE_CHECKING:
+    from amorsize.backends.results import OnError
+
+FLUSH_S: Final = 0.75  # with a look every 0.25 s: no result waits longer than a second
+LONGEST_PAUSE_S: Final = 60.0  # between tries to write to a full disk
+
+
+class Checkpoint:
+    """What one run keeps, and what it has from runs before it. A `Ticker`.
+
+    Parameters
+    ----------
+    file : str
+        The journal's absolute path.
+    identity : str
+        What stands for the function.
+    name : str
+        The function's name, for people.
+    fingerprint : callable
+        What stands for a function among the items.
+
+    Attributes
+    ----------
+    skipped : int
+        Items whose results were there already.
+    """
+
+    def __init__(self, file: str, identity: str, name: str, fingerprint: Callable[[Any], str]) -> None:
+        self.journal = Journal(file)
+        self.identity = identity
+        self.name = name
+        self.skipped = 0
+        self.warnings: dict[str, str] = {}
+        self.marks: dict[int, bytes] = {}  # digests of items that were read, until they are done
+        self._digest = ItemDigest(fingerprint)
+        self._source: MarkedSequence | MarkedStream | None = None
+        self._outcome: KeptOutcome | None = None
+        # Filled by whichever thread has finished something (appending is atomic), emptied by the calling one.
+        self._fresh: deque[tuple[int, list[Any]] | Failure] = deque()
+        self._results: list[tuple[int, bytes, Any]] = []  # item, digest, result
+        self._failures: list[Failed] = []
+        self._failed: set[int] = set()  # items that the file has as failed
+        self._unkept: set[int] = set()  # items whose results cannot be pickled
+        self._due_s = 0.0
+        self._pause_s = FLUSH_S
+
+    # -- what the run uses instead of its own ---------------------------------------------------------------------
+
+    def source(self, source: Indexable | Streamed) -> Indexable | Streamed:
+        """The same source, but its items are marked as they are read: func may change them."""
+        self._source = (
+            MarkedSequence(source.data, self)
+            if isinstance(source, Indexable)
+            else MarkedStream(source.rest, self, one_by_one=source.one_by_one)
+        )
+        return self._source
+
+    def outcome(self, on_error: OnError, max_failures: int | None) -> KeptOutcome:
+        """An outcome that hands on what is finished."""
+        self._outcome = KeptOutcome(on_error, max_failures, self)
+        return self._outcome
+
+    # -- before the first item ------------------------------------------------------------------------------------
+
+    def resume(self) -> deque[tuple[int, int | None]]:
+        """Take the file, check the items that are done in it, and give their results; what is left to run.
+
+        Raises
+        ------
+        CheckpointMismatchError, CheckpointError
+            See `Journal.begin`.
+        """
+        source, outcome = self._source, self._outcome
+        assert source is not None
+        assert outcome is not None
+        self.journal.begin(self.identity, self.name)
+        self._failed = self.journal.failed()
+        todo: deque[tuple[int, int | None]] = deque()
+        lost: list[str] = []
+        at = 0
+        for index, digest, pickled in self.journal.done():
+            if not source.reach(index):
+                break
+            self._check(source, index, digest)
+            try:
+                value = pickle.loads(pickled)
+            except Exception as exc:  # noqa: BLE001  (a class that has gone, and whatever user code raises)
+                lost.append(f"item {index}: {type(exc).__name__}: {exc}")
+                source.release(index, index + 1, but=(index,))
+                continue
+            outcome.restore(index, value)
+            source.release(index, index + 1)
+            self.skipped += 1
+            if index > at:
+                todo.append((at, index))
+            at = index + 1
+        if source.length is None or at < source.length:
+            todo.append((at, source.length))
+        self.journal.accept(source.length)
+        if lost:
+            self._warn("lost", f"{len(lost)} results cannot be rebuilt, and are made again ({lost[0]})")
+        self._due_s = time.perf_counter() + FLUSH_S
+        return todo
+
+    def _check(self, source: MarkedSequence | MarkedStream, index: int, digest: bytes) -> None:
+        found = self.marks.pop(index, None)
+        if found == digest:
+            return
+        advice = "Use another path, or delete the file to begin anew"
+        if found is None:
+            what = f"it holds a result of item {index}, and the data end after {source.length} items"
+        else:
+            what = f"it holds results of other data: item {index} ({_shown(source.item(index))}) is not what it was"
+            advice += (
+                ". If the data are the same: a set comes in another order in each process (sort it), an item that func "
+                "has changed is another one, and so is an object whose pickle differs from process to process"
+            )
+        raise CheckpointMismatchError(self.journal.file, f"{what}. {advice}", index)
+
+    # -- while it runs --------------------------------------------------------------------------------------------
+
+    def mark(self, start: int, items: Iterable[Any]) -> None:
+        """These items are about to be run."""
+        marks, digest = self.marks, self._digest
+        for index, item in enumerate(items, start):
+            if index not in marks:
+                marks[index] = digest(item)
+
+    def keep(self, start: int, values: list[Any]) -> None:
+        """These items are done."""
+        self._fresh.append((start, values))
+
+    def keep_failure(self, failure: Failure) -> None:
+        """This item has failed for good."""
+        if isinstance(failure.exception, Exception):  # others are no failures of the item, but requests to stop
+            self._fresh.append(failure)
+
+    def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
+        """Write, if it is time."""
+        if now_s >= self._due_s:
+            self.flush()
+        return ()
+
+    def flush(self) -> bool:
+        """Write what is finished; whether that went well. What cannot be written waits for the next time."""
+        if not self.journal.lock.held:
+            return True  # this is a forked child, or it is over
+        written = True
+        try:
+            self._sort()
+            if self._results or self._failures:
+                done = [index for index, _, _ in self._results]
+                mended = self._failed.intersection(done)
+                length = None if self._source is None else self._source.length
+                self.journal.write(self._pickled(), self._failures, mended, length)
+                self._failed.difference_update(mended)
+                self._failed.update(failure.item for failure in self._failures)
+                self._results.clear()
+                self._failures.clear()
+            self._pause_s = FLUSH_S
+        except Exception as exc:  # noqa: BLE001  (whatever is wrong with the file, the user's results come first)
+            written = False
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
+            self._warn("full", f"it cannot be written now ({exc}); the run goes on, and this is tried again")
+        self._due_s = time.perf_counter() + self._pause_s
+        return written
+
+    def close(self) -> None:
+        """Write what is left, and let go of the file."""
+        try:
+            self.flush()
+        finally:
+            self.journal.end()
+
+    def _sort(self) -> None:
+        """Take what is fresh apart."""
+        fresh = self._fresh
+        while fresh:
+            one = fresh.popleft()
+            if isinstance(one, Failure):
+                self._failures.append(_row_of(one, self._digest_of(one.index)))
+            else:
+                start, values = one
+                self._results += [
+                    (index, digest, value)
+                    for index, value in enumerate(values, start)
+                    if (digest := self._digest_of(index)) is not None
+                ]
+
+    def _digest_of(self, index: int) -> bytes | None:
+        """The mark of an item; those that forked workers have inherited are made now, as nobody here has run them."""
+        mark = self.marks.pop(index, None)
+        if mark is None and isinstance(self._source, MarkedSequence):
+            try:
+                return self._digest(self._source.data[index])
+            except Exception:  # noqa: BLE001  (a sequence may raise anything, and has: the item failed of it)
+                return None
+        return mark
+
+    def _pickled(self) -> Iterator[tuple[int, bytes, bytes]]:
+        for index, digest, value in self._results:
+            if index in self._unkept:
+                continue
+            try:
+                pickled = _dumps(value)
+            except Exception as exc:  # noqa: BLE001  (pickling raises anything)
+                self._unkept.add(index)
+                what = f"the result of item {index} cannot be kept ({exc}); such items run again next time"
+                self._warn("unkept", what)
+                continue
+            yield index, digest, pickled
+
+    def _warn(self, kind: str, what: str) -> None:
+        """Say it, once of each kind."""
+        if kind not in self.warnings:
+            self.warnings[kind] = f"checkpoint {self.journal.file}: {what}"
+            warnings.warn(f"{self.warnings[kind]}.", RuntimeWarning, stacklevel=2)
+
+
+class KeptOutcome(Outcome):
+    """An `Outcome` whose results are kept on disk too."""
+
+    def __init__(self, on_error: OnError, max_failures: int | None, checkpoint: Checkpoint) -> None:
+        super().__init__(on_error, max_failures)
+        self._checkpoint = checkpoint
+
+    def restore(self, index: int, value: Any) -> None:
+        """This result is there from before."""
+        super()._keep(index, [value])
+
+    def place_for(self, start: int) -> list[Any]:
+        """A new list; see `Outcome`."""
+        return []
+
+    def _keep(self, start: int, values: list[Any]) -> None:
+        super()._keep(start, values)
+        begin = start
+        if self.failures:  # whose place among the results is no result
+            for index, value in enumerate(values, start):
+                if isinstance(value, Failure) and self.failures.get(index) is value:
+                    self._checkpoint.keep(begin, values[begin - start : index - start])
+                    begin = index + 1
+        self._checkpoint.keep(begin, values[begin - start :])
+
+    def note(self, failure: Failure) -> None:
+        """This item has failed for good."""
+        super().note(failure)
+        self._checkpoint.keep_failure(failure)
+
+
+class MarkedSequence(Indexable):
+    """Indexable data whose items are marked before they run in this process, or are sent."""
+
+    def __init__(self, data: Any, checkpoint: Checkpoint) -> None:
+        super().__init__(data)
+        self._checkpoint = checkpoint
+
+    def items(self, start: int, stop: int) -> Any:
+        """Items ``start`` to ``stop``."""
+        items = super().items(start, stop)
+        self._checkpoint.mark(start, items)
+        return items
+
+    def reach(self, index: int) -> bool:
+        """Look at an item that is done; whether it is there."""
+        assert self.length is not None
+        if index < self.length:
+            self._checkpoint.mark(index, [self.data[index]])
+        return True
+
+
+class MarkedStream(Streamed):
+    """An iterator whose items are marked as they are read."""
+
+    def __init__(self, data: Iterator[Any], checkpoint: Checkpoint, *, one_by_one: bool) -> None:
+        super().__init__(data, one_by_one=one_by_one)
+        self._checkpoint = checkpoint
+
+    def _read(self, stop: int) -> list[Any]:
+        fresh = super()._read(stop)
+        self._checkpoint.mark(self.read - len(fresh), fresh)
+        return fresh
+
+    def reach(self, index: int) -> bool:
+        """Read on to an item that is done, and hold what is read before it; whether it is there.
+
+        If the iterator raised on the way to it, the items before that are run, and then its exception is raised.
+        """
+        while self.read <= index and self.length is None:
+            begun = self.read
+            self._read(index if begun < index else index + 1)
+            if self.read > index:
+                break
+            self.release(begun, self.read, but=range(begun, self.read))
+        return self.broken is None or index < self.read
+
+
+def _row_of(failure: Failure, digest: bytes | None) -> Failed:
+    exc = failure.exception
+    try:
+        text = str(exc)
+    except Exception:  # noqa: BLE001  (what user code does not stop at)
+        text = "<its text cannot be shown>"
+    return Failed(
+        failure.index,
+        digest,
+        time.time(),
+        name_of(type(exc)),
+        storable(text),
+        storable(failure.traceback),
+        _dumped_exception(exc),
+    )
+
+
+def _dumped_exception(exc: BaseException) -> bytes | None:
+    """The exception, if it survives a round trip."""
+    try:
+        pickled = pickle.dumps(exc, 5)
+        again = pickle.loads(pickled)
+    except Exception:  # noqa: BLE001  (user code: it raises anything)
+        return None
+    return pickled if type(again) is type(exc) and len(pickled) <= LARGEST_BYTES else None
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        pickled = pickle.dumps(value, 5)
+    except Exception:  # noqa: BLE001  (pickling raises anything)
+        import cloudpickle
+
+        pickled = cloudpickle.dumps(value, 5)
+    if len(pickled) > LARGEST_BYTES:
+        raise ValueError(f"its pickle has {len(pickled):,} bytes, and {LARGEST_BYTES:,} is the most")
+    return pickled
+
+
+def _shown(item: Any) -> str:
+    try:
+        return shorten(item)
+    except Exception:  # noqa: BLE001  (a repr that raises must not hide the mismatch)
+        return f"a {type(item).__name__}"

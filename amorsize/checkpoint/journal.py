@@ -1,0 +1,292 @@
+"""The file of a checkpoint: what is finished of one map, in SQLite.
+
+One process at a time writes it (see `filelock`), a transaction about once a second, on a connection that is opened for
+it: so none is carried through a fork, and the file is whole and alone whenever nobody writes. Its journal is a rollback
+journal and no write-ahead log, since large results would be written twice by that, and since it must also work on
+network file systems. Commits wait for the disk: what is in the file survives a power cut too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amorsize.checkpoint.file_lock import FileLock
+from amorsize.errors import CheckpointError, CheckpointMismatchError
+from amorsize.history.sqlite_file import connected
+
+if TYPE_CHECKING:
+    import sqlite3
+
+APPLICATION_ID: Final = 0x616D726A  # "amrj", in the header of every journal
+VERSION: Final = 1
+PATIENCE_S: Final = 5.0  # for somebody who lists the file at this very moment
+BLOCK_BYTES: Final = 32 << 20  # of results read at a time
+BLOCK_ROWS: Final = 1000
+LARGEST_BYTES: Final = 999_000_000  # SQLite holds no larger row
+
+NO_JOURNAL: Final = "it is no checkpoint, and was left as it is. Use another path"
+
+SCHEMA: Final = (
+    "CREATE TABLE map (identity TEXT, name TEXT, begun_at_s REAL, resumed_at_s REAL, items INTEGER)",
+    "CREATE TABLE done (item INTEGER PRIMARY KEY, digest BLOB NOT NULL, result BLOB NOT NULL)",
+    """CREATE TABLE failed (item INTEGER PRIMARY KEY, digest BLOB, at_s REAL NOT NULL, type TEXT NOT NULL,
+    text TEXT NOT NULL, traceback TEXT NOT NULL, exception BLOB)""",
+    f"PRAGMA application_id={APPLICATION_ID}",
+    f"PRAGMA user_version={VERSION}",
+)
+
+
+class Done(NamedTuple):
+    """An item's result, pickled."""
+
+    item: int
+    digest: bytes
+    result: bytes
+
+
+class Failed(NamedTuple):
+    """How an item failed; ``exception`` is pickled, None where that cannot be."""
+
+    item: int
+    digest: bytes | None
+    at_s: float
+    type: str
+    text: str
+    traceback: str
+    exception: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a journal says of its map; ``items`` is None while their number is unknown."""
+
+    identity: str
+    name: str
+    begun_at_s: float
+    resumed_at_s: float
+    items: int | None
+    done: int
+    failed: int
+
+
+class Journal:
+    """The journal of one map, held by this process from `begin` to `end`.
+
+    Parameters
+    ----------
+    file : str
+        Its absolute path.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lock = FileLock(file)
+
+    def begin(self, identity: str, name: str) -> None:
+        """Take the file, and make it if there is none. One that is there is not written to before `accept`.
+
+        Raises
+        ------
+        CheckpointMismatchError
+            When it holds something else.
+        CheckpointError
+            When another process has it, or it cannot be written.
+        """
+        try:
+            self.lock.acquire()
+        except OSError as exc:
+            raise _unwritable(self.file, exc) from exc
+        try:
+            self._claim(storable(identity), storable(name))
+        except BaseException:
+            self.end()
+            raise
+
+    def end(self) -> None:
+        """Let go of the file."""
+        self.lock.release()
+
+    def _claim(self, identity: str, name: str) -> None:
+        now_s = time.time()
+        if _is_something_else(self.file):
+            raise CheckpointMismatchError(self.file, NO_JOURNAL)
+        with _clearly(self.file), connected(self.file, "rwc", PATIENCE_S) as link:
+            link.execute("BEGIN IMMEDIATE")
+            if _is_empty(link, self.file):
+                for statement in SCHEMA:
+                    link.execute(statement)
+                link.execute("INSERT INTO map VALUES (?, ?, ?, ?, NULL)", (identity, name, now_s, now_s))
+                link.execute("COMMIT")
+                return
+            found, its_name = link.execute("SELECT identity, name FROM map").fetchone()
+            if found != identity:
+                raise CheckpointMismatchError(self.file, _other_function(its_name, found, name, identity))
+
+    def accept(self, items: int | None) -> None:
+        """The data are those of the journal, ``items`` in number if that is known. Sees that it can be written, too."""
+        with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
+            link.execute("UPDATE map SET resumed_at_s = ?, items = coalesce(?, items)", (time.time(), items))
+
+    def failed(self) -> set[int]:
+        """Which items failed when they were run last."""
+        with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
+            return {index for (index,) in link.execute("SELECT item FROM failed")}
+
+    def done(self) -> Iterator[Done]:
+        """What is finished, in order. No connection is open while the reader is at work."""
+        after = -1
+        while block := self._block(after):
+            yield from block
+            after = block[-1].item
+
+    def _block(self, after: int) -> list[Done]:
+        query = "SELECT item, digest, result FROM done WHERE item > ? ORDER BY item LIMIT ?"
+        block, size = [], 0
+        with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
+            for row in link.execute(query, (after, BLOCK_ROWS)):
+                block.append(Done(*row))
+                size += len(row[2])
+                if size > BLOCK_BYTES:
+                    break
+        return block
+
+    def write(
+        self,
+        done: Iterable[tuple[int, bytes, bytes]],
+        failed: Iterable[Failed],
+        mended: Iterable[int],
+        items: int | None,
+    ) -> None:
+        """Add results and failures, all or none; ``mended``: items that have failed before and are done now.
+
+        Raises whatever SQLite and the file system do.
+        """
+        with connected(self.file, "rw", PATIENCE_S) as link:
+            link.execute("BEGIN IMMEDIATE")
+            if _is_empty(link, self.file):
+                raise CheckpointMismatchError(self.file, "another file has taken its place")
+            link.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", done)
+            link.executemany("DELETE FROM failed WHERE item = ?", ((index,) for index in mended))
+            link.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?)", failed)
+            if items is not None:
+                link.execute("UPDATE map SET items = ?", (items,))
+            link.execute("COMMIT")
+
+
+def read(file: str, limit: int | None = None) -> tuple[Contents, list[Failed]]:
+    """What a journal says, with its first ``limit`` failures. Unpickles nothing.
+
+    Raises
+    ------
+    CheckpointMismatchError
+        When it is no journal.
+    CheckpointError
+        When it cannot be read.
+    """
+    with _reading(file), connected(file, "rw", PATIENCE_S) as link:  # "rw": a run that was killed may need undoing
+        if _is_empty(link, file):
+            raise CheckpointMismatchError(file, "it is empty")
+        contents = Contents(
+            *link.execute("SELECT identity, name, begun_at_s, resumed_at_s, items FROM map").fetchone(),
+            *link.execute("SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM failed)").fetchone(),
+        )
+        query = "SELECT * FROM failed ORDER BY item LIMIT ?"
+        failed = [Failed(*row) for row in link.execute(query, (-1 if limit is None else limit,))]
+    return contents, failed
+
+
+def results(file: str, limit: int | None = None) -> list[tuple[int, bytes]]:
+    """The first ``limit`` results of a journal, pickled, by index."""
+    with _reading(file), connected(file, "rw", PATIENCE_S) as link:
+        query = "SELECT item, result FROM done ORDER BY item LIMIT ?"
+        return link.execute(query, (-1 if limit is None else limit,)).fetchall()
+
+
+def _is_something_else(file: str) -> bool:
+    """Whether the file is no database. SQLite takes a very short one for an empty database, and overwrites it."""
+    magic = b"SQLite format 3\0"
+    if not os.path.isfile(file) or os.path.exists(f"{file}-journal"):  # which undoes what a killed process began
+        return False
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(len(magic)) not in (b"", magic)
+    except OSError:
+        return False
+
+
+def _is_empty(link: sqlite3.Connection, file: str) -> bool:
+    """Whether the file holds nothing yet. What is not ours is refused."""
+    ((application,),) = link.execute("PRAGMA application_id").fetchall()
+    ((version,),) = link.execute("PRAGMA user_version").fetchall()
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise CheckpointMismatchError(file, f"a newer amorsize wrote it (version {version})")
+        return False
+    if application or version or link.execute("SELECT 1 FROM sqlite_master").fetchall():
+        raise CheckpointMismatchError(file, "it is another program's database. Use another path")
+    return True
+
+
+def _other_function(its_name: str, found: str, name: str, identity: str) -> str:
+    if its_name == name:
+        what = f"it holds results of {its_name} as that was before it, or what it closes over, was changed"
+    else:
+        what = f"it holds results of another function, {its_name}, and not of {name}"
+    return (
+        f"{what} (its key is {found!r}, and this call's {identity!r}). Use another path, or delete the file to begin "
+        f"anew; if its results still hold, go on with checkpoint_key={found!r}"
+    )
+
+
+@contextmanager
+def _reading(file: str) -> Iterator[None]:
+    if not os.path.exists(file):
+        raise CheckpointError(file, "there is no such file")
+    try:
+        with _clearly(file):
+            yield
+    except CheckpointMismatchError:
+        raise
+    except CheckpointError as exc:
+        raise CheckpointError(file, f"it cannot be read ({exc.__cause__})") from exc.__cause__
+
+
+@contextmanager
+def _clearly(file: str) -> Iterator[None]:
+    """Say what SQLite's errors mean."""
+    import sqlite3
+
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (sqlite3.Error, OSError) as exc:
+        code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise CheckpointMismatchError(file, NO_JOURNAL) from exc
+        if code == sqlite3.SQLITE_CORRUPT:
+            raise CheckpointMismatchError(
+                file, f"it is broken ({exc}), and was left as it is. Restore it, or use another path"
+            ) from exc
+        raise _unwritable(file, exc) from exc
+    except Exception as exc:
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise CheckpointMismatchError(file, "it is no file. Use another path") from exc
+        raise
+
+
+def _unwritable(file: str, exc: Exception) -> CheckpointError:
+    missing = isinstance(exc, OSError) and exc.errno == errno.ENOENT
+    advice = "Make its folder first" if missing else "Use a path that can be written"
+    return CheckpointError(file, f"it cannot be written ({exc}), and nothing was run. {advice}, or leave it out")
+
+
+def storable(value: Any) -> str:
+    """A string that SQLite takes: lone surrogates are spelled out."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

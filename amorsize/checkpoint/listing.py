@@ -1,0 +1,98 @@
+"""What stands in a checkpoint, for people and as JSON."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from time import localtime, strftime
+from typing import Any, Final
+
+from amorsize.checkpoint.journal import Contents, Failed, read, results
+
+SHOWN: Final = 10  # failures in a summary
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was read of a journal; ``results`` holds reprs, and None if nobody asked."""
+
+    path: str
+    contents: Contents
+    failed: list[Failed]
+    results: list[tuple[int, str]] | None
+
+
+def look(path: str, limit: int | None = None, *, results: bool = False) -> Listing:
+    """Read a journal: at most ``limit`` failures and ``results``, which are unpickled only here.
+
+    Raises
+    ------
+    CheckpointError
+        When it cannot be read, or is no journal.
+    """
+    contents, failed = read(path, limit)
+    return Listing(path, contents, failed, _results(path, limit) if results else None)
+
+
+def _results(path: str, limit: int | None) -> list[tuple[int, str]]:
+    return [(index, _shown(pickled)) for index, pickled in results(path, limit)]
+
+
+def _shown(pickled: bytes) -> str:
+    try:
+        return repr(pickle.loads(pickled))
+    except Exception as exc:  # noqa: BLE001  (its class may be nowhere to be found here)
+        return f"<cannot be rebuilt: {type(exc).__name__}: {exc}>"
+
+
+def to_dict(found: Listing) -> dict[str, Any]:
+    """Everything, ready for JSON."""
+    contents = found.contents
+    shown: dict[str, Any] = {
+        "path": found.path,
+        "function": contents.name,
+        "key": contents.identity,
+        "begun_at_s": contents.begun_at_s,
+        "resumed_at_s": contents.resumed_at_s,
+        "items": contents.items,
+        "done": contents.done,
+        "failed": contents.failed,
+        "missing": _missing(contents),
+        "failures": [
+            {"index": one.item, "type": one.type, "text": one.text, "traceback": one.traceback, "at_s": one.at_s}
+            for one in found.failed
+        ],
+    }
+    if found.results is not None:
+        shown["results"] = [{"index": index, "repr": text} for index, text in found.results]
+    return shown
+
+
+def _missing(contents: Contents) -> int | None:
+    return None if contents.items is None else max(0, contents.items - contents.done - contents.failed)
+
+
+def to_text(found: Listing, tracebacks: bool = False) -> str:
+    """A summary, and the failures: one line each, or with their ``tracebacks``."""
+    contents, missing = found.contents, _missing(found.contents)
+    total = "" if contents.items is None else f" of {contents.items:,}"
+    state = [f"{contents.done:,}{total} items done", f"{contents.failed:,} failed"]
+    if missing is not None:
+        state.append(f"{missing:,} not run yet")
+    lines = [
+        f"{found.path}: {', '.join(state)}",
+        f"function {contents.name}, begun {_date(contents.begun_at_s)}, key {contents.identity}",
+    ]
+    lines += [f"item {index}: {text}" for index, text in found.results or ()]
+    failed = found.failed if tracebacks else found.failed[:SHOWN]
+    for one in failed:
+        lines.append(f"item {one.item} failed at {_date(one.at_s)}: {one.type}: {one.text}")
+        if tracebacks:
+            lines += [f"    {line}" for line in one.traceback.splitlines()]
+    if len(failed) < contents.failed:
+        lines.append(f"and {contents.failed - len(failed):,} more failed")
+    return "\n".join(lines)
+
+
+def _date(at_s: float) -> str:
+    return strftime("%Y-%m-%d %H:%M:%S", localtime(at_s))

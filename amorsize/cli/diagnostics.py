@@ -1,0 +1,356 @@
+r"""What a machine offers, what parallelism costs on it, and what that means for a call: as lines, and as plain dicts.
+
+From when on do workers pay? A call that computes for T seconds in a plain loop takes ``start(p) + T/C`` on p workers
+that get C cores' worth of computing done. That is less than the loop by the margin m that `optimize` asks for when
+
+.. math::
+
+    T \ge \frac{start(p)}{1 - m - 1/C(p)}, \qquad C(p) = \min(\text{scaling curve at } p,\ \text{usable cores})
+
+and the smallest such T over p is what a call must be worth. Left out: handing out chunks, pickling, the tail; they
+depend on the items, and `optimize` looks at those.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from typing import Any, Final
+
+from amorsize.facts import BackendCost, Machine, Scaling
+from amorsize.formatting import seconds, size
+from amorsize.model.search import MARGIN, MAX_WAITING_WORKERS
+
+WIDTH: Final = 100  # columns
+BUSY: Final = 0.5  # a load beyond this share of the cores disturbs what is measured
+
+ENGINES: Final = {
+    "team": "execute()",
+    "pool": "Pool",
+    "threads": "execute()",
+    "threadpool": "ThreadPool",
+}
+"""Engines in the order in which they are told of, and who uses them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worth:
+    """From when on an engine pays.
+
+    Attributes
+    ----------
+    cost : BackendCost
+        Of the engine.
+    workers : int
+        As many as pay first.
+    pays_from_s : float or None
+        Seconds that the plain loop must take before they do; None: they never do.
+    """
+
+    cost: BackendCost
+    workers: int
+    pays_from_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What is known of a machine: the facts, and what they cost.
+
+    Attributes
+    ----------
+    machine : Machine
+    costs : tuple of BackendCost
+        One for each engine and start method.
+    scaling : Scaling
+    doubts : tuple of str
+        What was doubtful about measuring the scaling curve.
+    version : str
+        Of amorsize.
+    at_s : float
+        Now, in seconds since the epoch: tells how old a measurement is.
+    """
+
+    machine: Machine
+    costs: tuple[BackendCost, ...]
+    scaling: Scaling = field(default_factory=Scaling)
+    doubts: tuple[str, ...] = ()
+    version: str = ""
+    at_s: float = 0.0
+
+    def worths(self) -> list[Worth]:
+        """From when on each engine pays: execute() first, the cheapest to start first."""
+        order = list(ENGINES)
+        found = [worth(cost, self.machine, self.scaling) for cost in self.costs if cost.engine in ENGINES]
+        return sorted(found, key=lambda w: (order.index(w.cost.engine), w.cost.start.total_s(2)))
+
+
+def worth(cost: BackendCost, machine: Machine, scaling: Scaling) -> Worth:
+    """From when on workers beat the loop by the margin: processes by computing, threads by waiting.
+
+    Examples
+    --------
+    Two workers that start in 20 ms on two full cores: 20 ms / (1 - 0.1 - 1/2).
+
+    >>> from amorsize.model.default_costs import recorded
+    >>> from amorsize.testing import a_machine
+    >>> fork = recorded("pool", "fork")
+    >>> round(fork.start.total_s(2) * 1e3, 1)
+    17.0
+    >>> round(worth(fork, a_machine(cores=2), Scaling()).pays_from_s * 1e3, 1)
+    42.5
+    >>> print(worth(fork, a_machine(cores=1), Scaling()).pays_from_s)
+    None
+    """
+    waits = cost.start_method is None
+    most = MAX_WAITING_WORKERS if waits else ceil(machine.usable_cores)
+    best = Worth(cost=cost, workers=1, pays_from_s=None)
+    for workers in range(2, most + 1):
+        speed = workers if waits else min(scaling.throughput(workers), machine.usable_cores)
+        saved = 1 - MARGIN - 1 / speed if speed > 0 else 0.0
+        if saved <= 0:
+            continue
+        needed_s = cost.start.total_s(workers) / saved
+        if best.pays_from_s is None or needed_s < best.pays_from_s:
+            best = Worth(cost=cost, workers=workers, pays_from_s=needed_s)
+    return best
+
+
+# ------------------------------------------------------------------------------------------------------------- dicts
+
+
+def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Everything as plain dicts, lists, numbers and strings, for JSON."""
+    machine = diagnosis.machine
+    facts = {name: _plain(getattr(machine, name)) for name in Machine.__dataclass_fields__}
+    return {
+        "amorsize": diagnosis.version,
+        "machine": facts,
+        "scaling": [list(point) for point in diagnosis.scaling.points],
+        "costs": [
+            {**_plain(asdict(w.cost)), "workers": w.workers, "pays_from_s": w.pays_from_s} for w in diagnosis.worths()
+        ],
+        "means": meaning(diagnosis),
+        "warnings": doubts(diagnosis),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if hasattr(value, "items"):
+        return {str(key): _plain(one) for key, one in value.items()}
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------------- lines
+
+
+def to_text(diagnosis: Diagnosis) -> str:
+    """Everything in lines of at most 100 columns."""
+    machine = diagnosis.machine
+    lines = [f"amorsize {diagnosis.version} with {machine.python} on {machine.system}", ""]
+    lines += ["Cores", *_cores(machine, diagnosis.scaling), ""]
+    lines += ["Memory", *_memory(machine), ""]
+    lines += ["Interpreter", *_interpreter(machine), ""]
+    lines += [*_table(diagnosis), ""]
+    lines += ["What that means", *_bullets(meaning(diagnosis))]
+    if found := doubts(diagnosis):
+        lines += ["", "Warnings", *_bullets(found)]
+    return "\n".join(lines)
+
+
+def _cores(machine: Machine, scaling: Scaling) -> list[str]:
+    rows = [
+        ("usable", _number(machine.usable_cores), _bounds(machine)),
+        ("quota", _number(machine.quota_cores), _source(machine, "quota_cores")),
+        ("affinity", _number(machine.affinity_cores), _source(machine, "affinity_cores")),
+        ("logical", _number(machine.logical_cores), _source(machine, "logical_cores")),
+        ("physical", _number(machine.physical_cores), _source(machine, "physical_cores")),
+        ("load", "unknown" if machine.load is None else f"{machine.load:.2f}", _source(machine, "load")),
+    ]
+    busy, speed = scaling.points[-1]
+    if busy > 1:
+        rows.append(("scaling", f"{speed:.2f}", f"times as much done by {busy} busy processes as by one (measured)"))
+    return _rows(rows)
+
+
+def _memory(machine: Machine) -> list[str]:
+    names = ("total", "limit", "available")
+    return _rows(
+        (name, size(getattr(machine, f"memory_{name}_bytes")), _source(machine, f"memory_{name}_bytes"))
+        for name in names
+    )
+
+
+def _interpreter(machine: Machine) -> list[str]:
+    methods = f"the default of {', '.join(machine.start_methods)}; {_source(machine, 'default_start_method')}"
+    lock = "on" if machine.gil_enabled else "off"
+    return _rows([("start", machine.default_start_method, methods), ("GIL", lock, _source(machine, "gil_enabled"))])
+
+
+HEADINGS: Final = ("", "", "base", "per worker", "±", "per chunk", "per MB", "pays from", "  measured")
+WIDTHS: Final = (14, 11, 9, 12, 6, 11, 9, 11, 0)
+
+
+def _table(diagnosis: Diagnosis) -> list[str]:
+    """One line for each engine and start method."""
+    lines = ["Starting workers".ljust(WIDTHS[0] + WIDTHS[1]) + _line(HEADINGS)[WIDTHS[0] + WIDTHS[1] :]]
+    for w in diagnosis.worths():
+        cost = w.cost
+        lines.append(
+            _line(
+                (
+                    f"  {ENGINES[cost.engine]}",
+                    cost.start_method or "threads",
+                    seconds(cost.start.base_s),
+                    seconds(cost.start.per_worker_s),
+                    f"{cost.start.spread:.0%}",
+                    seconds(cost.channel.per_chunk_s),
+                    seconds(per_megabyte_s(cost)) if cost.start_method is not None else "-",
+                    "never" if w.pays_from_s is None else seconds(w.pays_from_s),
+                    f"  {_when(cost, diagnosis.at_s)}",
+                )
+            )
+        )
+    return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+    """Two columns of words on the left, numbers to the right."""
+    cut = 2
+    words = [cell.ljust(width) for cell, width in zip(cells[:cut], WIDTHS, strict=False)]
+    numbers = [cell.rjust(width) for cell, width in zip(cells[cut:], WIDTHS[cut:], strict=True)]
+    return "".join([*words, *numbers]).rstrip()
+
+
+def _when(cost: BackendCost, now_s: float) -> str:
+    """How fresh the figures are."""
+    if not cost.measured:
+        return "no: recorded"
+    age_s = now_s - cost.measured_at_s
+    for unit, length_s in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if age_s >= 2 * length_s:
+            return f"{age_s / length_s:.0f} {unit} ago"
+    return "now"
+
+
+def per_megabyte_s(cost: BackendCost) -> float:
+    """Seconds of CPU, of caller and worker together, to move a megabyte to a worker."""
+    return 1e6 * (cost.channel.send_s_per_byte + cost.channel.worker_s_per_byte)
+
+
+# ----------------------------------------------------------------------------------------------------- what it means
+
+
+def meaning(diagnosis: Diagnosis) -> list[str]:
+    """What a call must be worth before workers pay, a sentence each."""
+    machine, worths = diagnosis.machine, diagnosis.worths()
+    processes = [w for w in worths if w.cost.start_method is not None]
+    threads = [w for w in worths if w.cost.start_method is None and w.pays_from_s is not None]
+    found = _computing(machine, processes, doubtful=bool(diagnosis.doubts))
+    if threads:
+        said = ", ".join(f"{seconds(w.pays_from_s)} with {_user(w)}" for w in threads)
+        found.append(f"Waiting: a call must be worth more than {said} in total before threads pay here.")
+    found.append(
+        "Computing in threads pays only where compiled code releases the GIL (zlib, hashlib, parts of numpy)."
+        if machine.gil_enabled
+        else "Computing in threads can pay too: this interpreter runs without a GIL."
+    )
+    copied = max((w.cost.start.per_caller_byte_s for w in processes), default=0.0)
+    if copied > 0 and machine.usable_cores > 1:
+        found.append(f"Each gigabyte that the caller holds adds about {seconds(copied * 1e9)} per forked worker.")
+    return found
+
+
+def _computing(machine: Machine, processes: list[Worth], *, doubtful: bool) -> list[str]:
+    """A sentence for each user of processes; or why there is none."""
+    if machine.usable_cores <= 1:
+        return [f"Computing: with {_cores_of(machine)}, processes can never pay for computing here."]
+    if processes and all(w.pays_from_s is None for w in processes):
+        how = "did just now, which is doubtful (see below)," if doubtful else "do"
+        return [f"Computing: {_cores_of(machine)} {how} too little more than one for processes to pay here."]
+    by_user: dict[str, list[Worth]] = {}
+    for w in processes:
+        if w.pays_from_s is not None:
+            by_user.setdefault(_user(w), []).append(w)
+    return [f"Computing with {user}: {_must_be_worth(found)}" for user, found in by_user.items()]
+
+
+def _must_be_worth(worths: list[Worth]) -> str:
+    first, *others = worths
+    by = "".join(f", {seconds(w.pays_from_s)} by {w.cost.start_method}" for w in others)
+    return (
+        f"a call must be worth more than {seconds(first.pays_from_s)} in total before processes pay here (started by "
+        f"{first.cost.start_method}{'; ' if by else ''}{by.removeprefix(', ')})."
+    )
+
+
+def _user(w: Worth) -> str:
+    return {"Pool": "multiprocessing.Pool"}.get(ENGINES[w.cost.engine], ENGINES[w.cost.engine])
+
+
+def doubts(diagnosis: Diagnosis) -> list[str]:
+    """What could not be read, what disturbs, and what was doubtful when measuring."""
+    machine = diagnosis.machine
+    found = [f"{name}: {text}" for name in machine.sources for text in _unknown(machine, name)]
+    if machine.load is not None and machine.load > BUSY * machine.logical_cores:
+        found.append(
+            f"The load of {machine.load:.2f} is high for {_number(machine.logical_cores)} cores: what is measured now "
+            "is worth less, and a parallel run will get less than the usable cores."
+        )
+    for cost in diagnosis.costs:
+        where = f"{ENGINES.get(cost.engine, cost.engine)} {cost.start_method or 'threads'}"
+        found += [f"{where}: {text}" for text in cost.warnings]
+    found += [f"scaling: {text}" for text in diagnosis.doubts]
+    return list(dict.fromkeys(found))
+
+
+# ------------------------------------------------------------------------------------------------------- small parts
+
+UNKNOWN: Final = "; unknown: "  # how a Machine's sources tell what could not be read
+
+
+def _source(machine: Machine, name: str) -> str:
+    return machine.sources.get(name, "").split(UNKNOWN)[0]
+
+
+def _unknown(machine: Machine, name: str) -> list[str]:
+    """What could not be read for a field."""
+    return [f"unknown: {text}" for text in machine.sources.get(name, "").split(UNKNOWN)[1:]]
+
+
+def _bounds(machine: Machine) -> str:
+    """Why so many cores are usable."""
+    affinity = f"affinity {_number(machine.affinity_cores)}"
+    if machine.quota_cores is None:
+        return f"{affinity}, no quota"
+    both = [f"quota {_number(machine.quota_cores)} from {_source(machine, 'quota_cores')}", affinity]
+    return ", ".join(both if machine.quota_cores < machine.affinity_cores else both[::-1])
+
+
+def _cores_of(machine: Machine) -> str:
+    return f"{_number(machine.usable_cores)} usable core{'' if machine.usable_cores == 1 else 's'}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _rows(rows: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A name, a value, and where it comes from; a long source goes on below where it began."""
+    lines = list[str]()
+    for name, value, source in rows:
+        lines += _wrapped(source, first=f"  {name:<11}{value:<12}", rest=" " * 25)
+    return lines
+
+
+def _bullets(sentences: Iterable[str]) -> list[str]:
+    return [line for text in sentences for line in _wrapped(text, first="  ", rest="    ")]
+
+
+def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
+    """Lines of at most `WIDTH`; a path is broken only when it does not fit a line of its own."""
+    folded = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
+    return [line.rstrip() for line in folded] or [first.rstrip()]

@@ -1,0 +1,239 @@
+"""``python -m amorsize history``: what past runs have left.
+
+Each command returns the text to print, and raises ValueError, OSError or ImportError with one line to say. Functions
+are named as `list` shows them; nobody's module is imported, and no function is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from time import time
+from typing import Any, Final
+
+from amorsize.cli import history_text as report
+from amorsize.formatting import count, seconds
+from amorsize.history.history import History
+from amorsize.history.run_record import Run
+
+ABOUT: Final = {
+    "list": "the newest runs",
+    "show": "what is known of a function",
+    "stats": "how good forecasts have been, by function",
+    "fit": "learn from all runs what forecasts miss (needs scikit-learn)",
+    "export": "write all rows into a file of JSON lines",
+    "import": "take in rows that another machine has exported",
+    "forget": "delete rows",
+}
+SOURCES: Final = ("execute", "optimize", "tune", "import", "all")
+DAY_S: Final = 86_400.0
+
+
+def add_commands(command: argparse.ArgumentParser, add_json: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the options of ``history`` and of its commands."""
+    commands = command.add_subparsers(metavar="COMMAND", title="commands", dest="what", required=True)
+    for name, about in ABOUT.items():
+        one = commands.add_parser(name, help=about, description=about)
+        one.add_argument("--path", metavar="FILE", help="the file; by default what AMORSIZE_HISTORY says")
+        if name in ("list", "show", "stats", "import", "forget", "export"):
+            add_json(one)
+        if name == "show":
+            one.add_argument("function", metavar="FUNCTION", help="its name, or the first digits of its fingerprint")
+        if name in ("export", "import"):
+            one.add_argument("file", metavar="FILE", help="a file of JSON lines; - is standard output or input")
+        if name in ("list", "stats", "forget"):
+            one.add_argument("--function", metavar="FUNCTION", help="only of this function")
+        if name == "list":
+            one.add_argument("--source", choices=SOURCES, default="all", help="only rows of this source")
+        if name in ("list", "show"):
+            one.add_argument("--limit", type=_whole, default=LIMIT, metavar="N", help=f"at most so many ({LIMIT})")
+        if name == "forget":
+            one.add_argument("--older-than", type=_days, metavar="DAYS", help="only what ended so long ago")
+            one.add_argument("--all", action="store_true", help="everything, of every function")
+
+
+LIMIT: Final = 20
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+_whole.__name__ = "whole number"  # "invalid whole number value: 'x'"
+
+
+def _days(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of days, not {text}")
+    return value
+
+
+_days.__name__ = "number of days"
+
+
+def run(given: argparse.Namespace) -> str:
+    """Carry out a command; the text to print."""
+    history = History(given.path)
+    if given.what not in ("list", "show", "stats") and history.path is None:
+        raise ValueError("history is off; --path names a file")
+    return COMMANDS[given.what](history, given)
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def list_(history: History, given: argparse.Namespace) -> str:
+    """The newest runs."""
+    found = history.runs(source=given.source)
+    if given.function is not None:
+        found = of_function(found, given.function)
+    found = found[-given.limit :]
+    return _json([one.to_dict() for one in found]) if given.json else report.listing(found)
+
+
+def show(history: History, given: argparse.Namespace) -> str:
+    """What is known of a function: one paragraph for each fingerprint that goes by this name."""
+    found = of_function(history.runs(source="all"), given.function)
+    groups: dict[str, list[Run]] = {}
+    for one in found:
+        groups.setdefault(str(one.function), []).append(one)
+    if given.json:
+        return _json([_shown(mark, rows, given.limit) for mark, rows in groups.items()])
+    parts = []
+    for mark, rows in groups.items():
+        shown = _shown(mark, rows, given.limit)
+        head = f"{shown['name'] or 'a function'}, fingerprint {mark}: {count(len(rows), 'row')}"
+        parts.append(f"{head}\n{shown['known']}\n\n{report.listing(rows[-given.limit :])}")
+    return "\n\n".join(parts)
+
+
+def _shown(mark: str, rows: Sequence[Run], limit: int) -> dict[str, Any]:
+    return {
+        "function": mark,
+        "name": rows[-1].name,
+        "rows": len(rows),
+        "known": _known(rows),
+        "runs": [one.to_dict() for one in rows[-limit:]],
+    }
+
+
+def _known(rows: Sequence[Run]) -> str:
+    """What `optimize` would take from these rows for data like that of the newest one, here."""
+    from amorsize.history.agreement import LEAST, known
+    from amorsize.history.machine_id import digest_of, features
+    from amorsize.system.machine import machine
+    from amorsize.system.start_methods import share_of
+
+    here = digest_of(features(share_of(machine())))
+    ours = [one for one in rows if one.machine_digest == here]
+    last = next((one for one in reversed(ours) if one.shape is not None and one.n_items), None)
+    if last is None or last.shape is None or last.n_items is None:
+        return "no row tells what its items took on a machine like this one"
+    of_what = f"{last.shape.kind} of {last.shape.items or 'items'}"
+    found = known(reversed(ours), last.shape, last.n_items, time())
+    if found is None:
+        return f"{of_what}: optimize() will sample it, since fewer than {LEAST} rows agree"
+    return f"{of_what}: {count(found.runs, 'row')} agree that an item takes {seconds(found.sample.item_s)}"
+
+
+def stats(history: History, given: argparse.Namespace) -> str:
+    """How good forecasts have been."""
+    rows = history.runs(source="all")
+    if given.function is not None:
+        rows = of_function(rows, given.function)
+    found = report.stats(rows, None if history.path is None else str(history.path), history.size_bytes())
+    return _json(report.to_dict(found)) if given.json else report.to_text(found)
+
+
+def fit(history: History, given: argparse.Namespace) -> str:
+    """Fit the pruner, outside of anybody's wait."""
+    from amorsize.learn import pruner
+
+    try:
+        return str(pruner.fit(history))
+    except ImportError as exc:
+        raise ImportError("fit needs scikit-learn: pip install 'amorsize[ml]'") from exc
+
+
+def export(history: History, given: argparse.Namespace) -> str:
+    """Write rows as JSON lines."""
+    if given.file == "-":
+        from amorsize.history.jsonlines import write_lines
+
+        write_lines(history.runs(source="all"), sys.stdout)
+        return ""
+    number = history.export(given.file)
+    return _json({"rows": number}) if given.json else f"{count(number, 'row')} written to {given.file}"
+
+
+def import_(history: History, given: argparse.Namespace) -> str:
+    """Read rows of JSON lines."""
+    found = history.import_(0 if given.file == "-" else given.file)  # type: ignore[arg-type]
+    for number, why in found.broken:
+        print(f"amorsize: {given.file}: line {number} is no row, passed over: {why}", file=sys.stderr)  # noqa: T201
+    if given.json:
+        return _json(found._asdict())
+    text = f"{count(found.added, 'row')} added"
+    text += f", {found.known:,} known before" if found.known else ""
+    return text + (f", {count(len(found.broken), 'line')} passed over" if found.broken else "")
+
+
+def forget(history: History, given: argparse.Namespace) -> str:
+    """Delete rows."""
+    if not given.all and given.function is None and given.older_than is None:
+        raise ValueError("forget: say what, with --function or --older-than, or say --all")
+    older_than_s = None if given.older_than is None else given.older_than * DAY_S
+    if given.function is None:
+        gone = history.forget(older_than_s=older_than_s)
+        if older_than_s is None:  # what was learnt from them goes as well
+            from amorsize.learn import pruner
+
+            pruner.forget(history)
+    else:
+        marks = {str(one.function) for one in of_function(history.runs(source="all"), given.function)}
+        gone = sum(history.forget(mark, older_than_s=older_than_s) for mark in sorted(marks))
+    return _json({"rows": gone}) if given.json else f"{count(gone, 'row')} forgotten"
+
+
+COMMANDS: Final[dict[str, Callable[[History, argparse.Namespace], str]]] = {
+    "list": list_,
+    "show": show,
+    "stats": stats,
+    "fit": fit,
+    "export": export,
+    "import": import_,
+    "forget": forget,
+}
+
+
+def of_function(runs: Sequence[Run], text: str) -> list[Run]:
+    """Rows of the functions that go by a name (its last parts will do), or by the first digits of a fingerprint.
+
+    Raises
+    ------
+    ValueError
+        When there is none.
+    """
+    found = [
+        one
+        for one in runs
+        if one.name == text
+        or one.name.endswith(f".{text}")
+        or (len(text) >= FEWEST and str(one.function).startswith(text.lower()))
+    ]
+    if not found:
+        raise ValueError(f"no run of {text!r} is recorded; `history list` shows the names")
+    return found
+
+
+FEWEST: Final = 6  # digits
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)

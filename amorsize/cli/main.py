@@ -1,0 +1,486 @@
+"""The command line: what this machine offers, how a map should run on it, and the map itself.
+
+Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 42 when a limit
+stopped the run; 130 after Ctrl-C. Where the reader of the output has gone (``| head``) nothing is said, and the code
+is the shell's for that, 141.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import TextIOWrapper
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from amorsize import __version__
+from amorsize.cli import history as cli_history
+from amorsize.cli import measure as cli_measure
+from amorsize.errors import ResourceLimitError
+
+if TYPE_CHECKING:
+    from amorsize.cli.diagnostics import Diagnosis
+    from amorsize.facts import BackendCost, Machine, Scaling
+    from amorsize.limits import Limits
+
+    KnownCosts = tuple[tuple[BackendCost, ...], Scaling, tuple[str, ...]]  # and what is doubtful about them
+
+T = TypeVar("T")
+
+FAILED: Final = 1
+BAD_USAGE: Final = 2
+LIMITED: Final = 42
+INTERRUPTED: Final = 130
+NOBODY_READS: Final = 141
+
+EPILOG: Final = """\
+examples:
+  python -m amorsize                                         what this machine really offers
+  python -m amorsize optimize math:factorial --range 2000    how should this map run here?
+  python -m amorsize validate math:factorial --range 2000    and does the clock agree?
+  python -m amorsize execute zlib:crc32 --range 5            one that fails: the item and its traceback
+  find . -name '*.py' | python -m amorsize execute os.path:getsize --file - --json
+
+FUNC is called with one item: a number from A (or 0) up to N-1, or a line of the file without its newline. MODULE is
+looked for in the current directory too. Results go to stdout, all else to stderr.
+
+exit codes: 0, 1 for a failed run, 2 for bad usage, 42 for a run that a limit stopped, 130 after Ctrl-C
+"""
+
+
+class UsageError(Exception):
+    """What was asked for makes no sense; the text is told in one line."""
+
+
+class RunFailedError(Exception):
+    """The user's own code failed; what it raised has been told."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default the program's own.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    try:
+        _print_anything()
+        arguments = _parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except UsageError as exc:
+        return _complain(str(exc), BAD_USAGE)
+    except RunFailedError:
+        return FAILED
+    except ResourceLimitError as exc:
+        return _complain(str(exc), LIMITED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        _forget_stdout()
+        return NOBODY_READS
+    return code
+
+
+# --------------------------------------------------------------------------------------------------------- arguments
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of exiting."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> Parser:
+    program = "python -m amorsize" if os.path.basename(sys.argv[0]) == "__main__.py" else "amorsize"
+    parser = Parser(
+        prog=program,
+        description="How should this map run here? Without a command: what this machine offers and what it costs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"amorsize {__version__}")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--fresh", action="store_true", help="measure anew what diagnostics show")
+    parser.set_defaults(run=_diagnostics)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    _add_diagnostics(commands)
+    _add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize)
+    _add_execute(_add_map(commands, "execute", "run map(FUNC, items) as fast as it runs here", _execute))
+    for name, about in cli_measure.ABOUT.items():
+        cli_measure.add_options(name, _add_map(commands, name, about, partial(_measure, name)))
+    _add_journal(commands)
+    _add_history(commands)
+    return parser
+
+
+def _add_diagnostics(commands: Any) -> None:
+    about = "cores, memory and start methods, and what parallelism costs here"
+    command = commands.add_parser("diagnostics", help=about, description=about)
+    _add_json(command)
+    command.add_argument("--fresh", action="store_true", default=argparse.SUPPRESS, help="measure anew")
+    command.set_defaults(run=_diagnostics)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    # Suppressed, lest the command's default overwrite a --json that stands before it.
+    command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    command.add_argument("function", metavar="MODULE:FUNC", help="such as math:sqrt or package.module:Class.method")
+    items = command.add_mutually_exclusive_group(required=True)
+    items.add_argument("--range", type=_range, metavar="[A:]N", help="the items are A (or 0), ... N-1")
+    items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
+    command.add_argument("--backend", type=_backend, default="auto", metavar="B", help=BACKEND_HELP)
+    command.add_argument("--max-workers", type=_whole(1), metavar="N", help="at most so many threads or processes")
+    command.add_argument("--start-method", choices=START_METHODS, help="how processes start")
+    _add_json(command)
+    command.set_defaults(run=run)
+    return command
+
+
+BACKEND_HELP: Final = "auto (the default), serial, threads or processes; several with commas between them"
+
+
+def _add_execute(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--retries", type=_whole(0), default=0, metavar="N", help="repeats of an item that raises")
+    command.add_argument(
+        "--on-error", choices=("raise", "collect"), default="raise", help="collect: go on, and show what failed"
+    )
+    command.add_argument("--checkpoint", metavar="PATH", help="keep there what is finished, and skip what is already")
+    command.add_argument("--checkpoint-key", metavar="KEY", help="stands in for the function in the checkpoint")
+    command.add_argument("--resume", action="store_true", help="go on with a checkpoint that must be there")
+    for name, what in (
+        ("seconds", "have passed"),
+        ("memory-percent", "percent of the memory are in use"),
+        ("cpu-percent", "percent of the usable cores have been busy for seconds"),
+    ):
+        command.add_argument(f"--max-{name}", type=float, metavar="X", help=f"stop when X {what}; exit code 42")
+
+
+def _add_journal(commands: Any) -> None:
+    about = "what is finished in a checkpoint, and what has failed"
+    command = commands.add_parser("journal", help=about, description=about)
+    command.add_argument("path", metavar="PATH", help="the file that checkpoint= names")
+    command.add_argument("--failures", action="store_true", help="show each failed item with its traceback")
+    command.add_argument("--results", action="store_true", help="show results too: unpickles them, so trust the file")
+    command.add_argument("--limit", type=_whole(0), metavar="N", help="at most so many of each")
+    _add_json(command)
+    command.set_defaults(run=_journal)
+
+
+def _add_history(commands: Any) -> None:
+    about = "what past runs have left, and how good forecasts have been"
+    command = commands.add_parser("history", help=about, description=about)
+    cli_history.add_commands(command, _add_json)
+    command.set_defaults(run=_history)
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number that is not less."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
+        return value
+
+    number.__name__ = "whole number"  # "invalid whole number value: 'x'"
+    return number
+
+
+def _range(text: str) -> range:
+    """A type for argparse: ``N``, or ``A:N``."""
+    first, colon, last = text.rpartition(":")
+    try:
+        start, stop = int(first) if colon else 0, int(last)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be N or A:N in whole numbers, not {text!r}") from None
+    if stop < 0 or start > stop:
+        raise argparse.ArgumentTypeError(f"must not be negative or run backwards: {text!r}")
+    return range(start, stop)
+
+
+def _backend(text: str) -> str | tuple[str, ...]:
+    return text if "," not in text else tuple(name.strip() for name in text.split(","))
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def _diagnostics(arguments: argparse.Namespace) -> int:
+    from amorsize.cli.diagnostics import to_dict, to_text
+
+    found = diagnose(fresh=arguments.fresh)
+    print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found))
+    return 0
+
+
+def _optimize(arguments: argparse.Namespace) -> int:
+    from amorsize import optimize
+
+    func, data, options = _map_of(arguments)
+    plan = _users(partial(optimize, func, data, **options))
+    print(plan.to_json(indent=2) if arguments.json else plan.explain())
+    return 0
+
+
+def _execute(arguments: argparse.Namespace) -> int:
+    from amorsize import Failure, execute
+    from amorsize.plan import optimize as planning  # noqa: F401  (loaded before the clock starts)
+    from amorsize.plan.plan_text import summary
+
+    names = ("retries", "on_error", "checkpoint", "checkpoint_key")
+    func, data, options = _map_of(
+        arguments, **{name: getattr(arguments, name) for name in names}, limits=_limits(arguments)
+    )
+    _check_resume(arguments)
+    began = perf_counter()
+    results, plan = _users(partial(execute, func, data, **options, return_plan=True))
+    took_s = perf_counter() - began
+    failed = sum(isinstance(result, Failure) for result in results)
+    if arguments.json:
+        body = {"plan": plan.to_dict(), "seconds": took_s, "results": [jsonable(result) for result in results]}
+        print(json.dumps(body))
+    else:
+        for result in results:
+            print(repr(result))
+    print(f"amorsize: {summary(plan, len(results), took_s, failed)}", file=sys.stderr)
+    return FAILED if failed else 0
+
+
+def _measure(name: str, arguments: argparse.Namespace) -> int:
+    func, data, options = _map_of(arguments)
+    print(_users(partial(cli_measure.RUN[name], func, data, options, arguments)))
+    return 0
+
+
+def _check_resume(arguments: argparse.Namespace) -> None:
+    if arguments.resume and arguments.checkpoint is None:
+        raise UsageError("--resume: say with --checkpoint PATH from what")
+    if arguments.resume and not os.path.exists(arguments.checkpoint):
+        raise UsageError(f"--resume: there is nothing at {arguments.checkpoint} to go on with; leave it out to begin")
+
+
+def _journal(arguments: argparse.Namespace) -> int:
+    from amorsize.checkpoint.listing import look, to_dict, to_text
+    from amorsize.errors import CheckpointError
+
+    try:
+        found = look(os.path.realpath(arguments.path), arguments.limit, results=arguments.results)
+    except CheckpointError as exc:
+        raise UsageError(str(exc)) from exc
+    print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found, arguments.failures))
+    return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    try:
+        text = cli_history.run(arguments)
+    except (OSError, ValueError, TypeError, ImportError) as exc:
+        if isinstance(exc, BrokenPipeError):
+            raise
+        raise UsageError(str(exc)) from exc
+    if text:
+        print(text)
+    return 0
+
+
+def _limits(arguments: argparse.Namespace) -> Limits | None:
+    from amorsize.limits import Limits
+
+    given = {name: getattr(arguments, name) for name in ("max_seconds", "max_memory_percent", "max_cpu_percent")}
+    try:
+        return Limits(**given) if any(value is not None for value in given.values()) else None
+    except ValueError as exc:
+        raise UsageError(f"--{str(exc).replace('_', '-', 2)}") from exc
+
+
+def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
+    """The function, the items, and the other arguments of `amorsize.optimize`, checked."""
+    from amorsize.options import check
+
+    func = load(arguments.function)
+    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
+    names = ("backend", "max_workers", "start_method")
+    options = {name: getattr(arguments, name) for name in names} | more
+    try:
+        check(func, data, **options)
+    except (TypeError, ValueError) as exc:
+        raise UsageError(str(exc)) from exc
+    return func, data, options
+
+
+def diagnose(*, fresh: bool = False) -> Diagnosis:
+    """Read this machine; recall what parallelism costs here, or measure it where something is not known any more."""
+    from time import time
+
+    from amorsize import machine
+    from amorsize.cli.diagnostics import Diagnosis
+
+    here = machine()
+    costs, scaling, doubts = (None if fresh else _recalled_costs(here)) or _measured_costs(here)
+    return Diagnosis(machine=here, costs=costs, scaling=scaling, doubts=doubts, version=__version__, at_s=time())
+
+
+def _measured_costs(here: Machine) -> KnownCosts:
+    from amorsize.history.sqlite_file import default_store
+    from amorsize.measure.calibrate import diagnose_all
+
+    found = diagnose_all(here, store=default_store(), budget_s=DIAGNOSE_S)
+    return found["costs"], found["scaling"], found["warnings"]
+
+
+def _recalled_costs(here: Machine) -> KnownCosts | None:
+    """What the store holds; None when it lacks anything."""
+    from time import time
+
+    from amorsize.history.sqlite_file import default_store
+    from amorsize.measure.calibrate import cached_cost, cached_scaling
+    from amorsize.measure.cost_cache import SCALING, Wish, recalled
+
+    store, now_s = default_store(), time()
+    engines = [Wish(engine, method) for engine in ("team", "pool") for method in here.start_methods]
+    engines += [Wish("threads"), Wish("threadpool")]
+    known = [recalled(wish, wish.key(here), store, now_s) for wish in (Wish(SCALING), *engines)]
+    if known[0] is None or not all(known):
+        return None
+    costs = tuple(cached_cost(*wish, here, store=store) for wish in engines)
+    return costs, cached_scaling(here, store=store), getattr(known[0].value, "warnings", ())
+
+
+START_METHODS: Final = ("fork", "forkserver", "spawn")
+DIAGNOSE_S: Final = 1.6  # of measuring; with starting the interpreter and reading the machine about 2 s
+
+
+# --------------------------------------------------------------------------------------------------- function, items
+
+
+def load(spec: str) -> Callable[[Any], Any]:
+    """The function that ``MODULE:FUNC`` names; FUNC may be dotted.
+
+    Raises
+    ------
+    UsageError
+        When there is no such module, no such attribute, or it cannot be called.
+    RunFailedError
+        When the module is there and raises.
+    """
+    module_name, _, path = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt")
+    if "" not in sys.path:  # the current directory
+        sys.path.insert(0, "")
+    found = _users(partial(_import, module_name))
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"{spec}: {getattr(found, '__name__', type(found).__name__)} has no attribute {name!r}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise UsageError(f"{spec}: cannot be called, its type is {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _import(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
+            raise  # it is there, but something that it imports is not
+        raise UsageError(f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path") from exc
+
+
+def lines_of(file: str) -> list[str]:
+    """The lines of a file, or of standard input for ``-``, without their newlines.
+
+    UTF-8, as other programs write it; bytes that are none (in file names, say) survive as surrogates.
+    """
+    try:
+        if file == "-":
+            stream = TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
+            return [line.removesuffix("\n") for line in stream]
+        with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
+            return [line.removesuffix("\n") for line in stream]
+    except OSError as exc:
+        raise UsageError(f"--file {file}: {exc.strerror or exc}") from exc
+
+
+def _users(call: Callable[[], T]) -> T:
+    """Call what runs the user's code; what that raises is told with its traceback."""
+    from amorsize.errors import CheckpointError
+
+    try:
+        return call()
+    except (KeyboardInterrupt, UsageError, ResourceLimitError):
+        raise
+    except CheckpointError as exc:
+        raise UsageError(str(exc)) from exc
+    except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
+        trace = exc.__traceback__
+        while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
+            trace = trace.tb_next
+        traceback.print_exception(type(exc), exc, trace)
+        raise RunFailedError from exc
+
+
+def _is_ours(module: object) -> bool:
+    """Whether a traceback need not show this module's frames above the user's."""
+    return str(module).startswith(("amorsize.", "importlib"))
+
+
+# ------------------------------------------------------------------------------------------------------------ output
+
+
+def jsonable(result: Any) -> Any:
+    """A result as JSON can hold it; of what JSON does not know, the repr.
+
+    Examples
+    --------
+    >>> jsonable({"a": [1, None]}), jsonable({1, 2}), jsonable(float("nan"))
+    ({'a': [1, None]}, '{1, 2}', 'nan')
+    """
+    from amorsize.facts import Failure
+
+    if isinstance(result, Failure):
+        return {"failure": {"index": result.index, "exception": repr(result.exception), "traceback": result.traceback}}
+    if type(result).__module__ == "numpy" and hasattr(result, "tolist"):
+        result = result.tolist()
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(result)
+    return result
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"amorsize: {text}", file=sys.stderr)
+    return code
+
+
+def _print_anything() -> None:
+    """Let a terminal or file of a narrow encoding show what it can."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Whoever read has gone: nothing more is written, also not when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

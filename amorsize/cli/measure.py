@@ -1,0 +1,108 @@
+"""The commands that run a function many times: ``validate``, ``tune`` and ``compare``.
+
+Each returns the text to print; what it is given has been checked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from amorsize.plan.trials.compare import Setting
+
+ABOUT: Final = {
+    "validate": "hold the forecast and execute() against the clock, the loop and the usual rivals",
+    "tune": "let the clock decide among the settings that the model thinks worth a trial",
+    "compare": "run settings of your choice side by side",
+}
+SECONDS: Final = {"validate": 10.0, "tune": 30.0, "compare": 10.0}
+
+
+def add_options(name: str, command: argparse.ArgumentParser) -> None:
+    """What the command takes besides the function, the items and what every command takes."""
+    command.epilog = "FUNC runs many times on the same items, and its results are thrown away."
+    command.add_argument(
+        "--max-seconds",
+        type=_seconds,
+        default=SECONDS[name],
+        metavar="S",
+        help=f"about how long it may take (by default {SECONDS[name]:g})",
+    )
+    if name != "tune":
+        command.add_argument("--rounds", type=_rounds, metavar="N", help="how often each is run; by default as fits")
+    if name == "compare":
+        command.add_argument(
+            "--with",
+            dest="settings",
+            type=_setting,
+            action="append",
+            required=True,
+            metavar="SETTING",
+            help="serial, threads[:WORKERS[:CHUNKSIZE]], processes[:WORKERS[:CHUNKSIZE]], pool (multiprocessing.Pool "
+            "as it is by default), execute or optimize; several times",
+        )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
+    return value
+
+
+_seconds.__name__ = "number of seconds"  # "invalid number of seconds value: 'x'"
+
+
+def _rounds(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+_rounds.__name__ = "whole number"
+
+
+def _setting(text: str) -> Setting:
+    from amorsize.plan.trials.compare import setting_of
+
+    try:
+        return setting_of(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+
+
+# ---------------------------------------------------------------------------------------------------------- commands
+
+
+def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
+    """The verdict and its table, or JSON."""
+    from amorsize import validate as run
+
+    found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds)
+    return found.to_json(indent=2) if given.json else found.explain()
+
+
+def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
+    """The plan with its trials, or JSON."""
+    from amorsize import tune as run
+
+    plan = run(func, data, **options, max_seconds=given.max_seconds)
+    return plan.to_json(indent=2) if given.json else plan.explain()
+
+
+def compare(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
+    """A table, or JSON."""
+    from amorsize.options import check
+    from amorsize.plan.trials.compare import compare_settings
+
+    settings = list(dict.fromkeys(given.settings))
+    request = check(func, data, **options)
+    found = compare_settings(request, settings, max_seconds=given.max_seconds, rounds=given.rounds)
+    return json.dumps(found.to_dict(), indent=2) if given.json else found.explain()
+
+
+RUN: Final = {"validate": validate, "tune": tune, "compare": compare}

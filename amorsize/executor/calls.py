@@ -1,0 +1,54 @@
+"""What an `Executor`'s workers run: calls, each of a function of its own.
+
+Workers import this module, so it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from amorsize.backends.workers.child import describe
+from amorsize.backends.workers.protocol import dumps
+
+Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
+"""Function, positional and keyword arguments."""
+
+NO_KEYWORDS: Final[Mapping[str, Any]] = {}  # one for all: pickle then sends it once per chunk
+
+
+def run(call: Call) -> Any:
+    """Carry out a call."""
+    function, args, keywords = call
+    return function(*args, **keywords)
+
+
+def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+    """Call an initializer; if it raises, log that where the standard library's executors do."""
+    try:
+        initializer(*initargs)
+    except BaseException:
+        import logging
+
+        logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+        raise
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """What to call a function in a message."""
+    named = getattr(function, "func", function)  # functools.partial
+    return str(getattr(named, "__qualname__", None) or type(named).__name__)
+
+
+def culprit(call: Call, by_value: bool) -> str | None:
+    """Which part of a call cannot be pickled, and why; None: all can."""
+    function, args, keywords = call
+    name = name_of(function)
+    parts = [(f"argument {place} of {name}", arg) for place, arg in enumerate(args, 1)]
+    parts += [(f"argument {key!r} of {name}", arg) for key, arg in keywords.items()]
+    for what, part in [("the function", function), *parts]:
+        try:
+            dumps(part, by_value)
+        except BaseException as exc:  # noqa: BLE001  (the user's __reduce__ may raise anything)
+            return f"{what} is {describe(part, exc)}"
+    return None

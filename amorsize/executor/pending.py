@@ -1,0 +1,180 @@
+"""Calls that have been submitted, and whoever waits for their results: futures, and iterators over a map."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
+from threading import Condition
+from typing import Any, NamedTuple
+
+from amorsize.executor.calls import NO_KEYWORDS, Call, name_of
+
+
+class Submitted:
+    """One call and its future."""
+
+    __slots__ = ("call", "future", "goes")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.future: Future[Any] = Future()
+        self.goes = False  # it has been sent, and cannot be cancelled any more
+
+    def go(self) -> bool:
+        """Whether it is to be sent; from then on it cannot be cancelled."""
+        if not self.goes:
+            with suppress(InvalidStateError, RuntimeError):  # somebody else has set the future
+                self.goes = self.future.set_running_or_notify_cancel()
+        return self.goes
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Hand over the result, or the error."""
+        with suppress(InvalidStateError):
+            if error is None:
+                self.future.set_result(result)
+            else:
+                self.future.set_exception(error)
+
+    def cancel(self) -> None:
+        """It will not be sent: let those know who wait for it."""
+        self.future.cancel()
+        self.go()
+
+
+class Singles:
+    """All that came by ``submit()``."""
+
+    def __init__(self) -> None:
+        self._by_index: dict[int, Submitted] = {}
+
+    def add(self, index: int, submitted: Submitted) -> None:
+        """Take on a call under a number."""
+        self._by_index[index] = submitted
+
+    def take(self, start: int, stop: int) -> list[Call]:
+        """The calls of this span; none if it has been cancelled. (A span of single calls is one call.)"""
+        submitted = self._by_index[start]
+        if submitted.go():
+            return [submitted.call]
+        del self._by_index[start]
+        return []
+
+    def put(self, start: int, results: Sequence[Any], errors: Mapping[int, BaseException]) -> None:
+        """These results have come; an error counts instead of a result."""
+        for index, result in enumerate(results, start):
+            self._by_index.pop(index).settle(result, errors.get(index))
+
+    def cancel(self, start: int, stop: int) -> None:
+        """These will never be sent."""
+        for index in range(start, stop):
+            self._by_index.pop(index).cancel()
+
+    def abort(self, error: Callable[[], BaseException]) -> None:
+        """None of the others will ever come."""
+        while self._by_index:
+            submitted = self._by_index.popitem()[1]
+            if submitted.go():
+                submitted.settle(None, error())
+
+    def place(self, index: int) -> tuple[int | None, str]:
+        """Position of an item in what the user has given, if it has one, and the name of the function."""
+        return None, name_of(self._by_index[index].call[0])
+
+
+class _Raised(NamedTuple):
+    """Stands in the place of a result."""
+
+    error: BaseException
+
+
+class Batch:
+    """The calls of one ``map()``, and its results on their way to the iterator.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : list of tuple
+        One tuple of arguments per call.
+    fixed : int or None
+        Calls per chunk, where the caller wants to have a say in it.
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: list[Any], fixed: int | None) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.fixed = fixed
+        self.first = self.lot = -1  # number of its first call, and of its lot: known once it has been taken on
+        self.left = self.length = len(arguments)
+        self._news = Condition()
+        self._ready: dict[int, list[Any]] = {}  # results by the position of the first, until their turn comes
+        self._next = 0  # position of the result that the iterator wants next
+        self._broken: BaseException | None = None
+
+    # -- the manager's side --------------------------------------------------------------------------------------
+
+    def take(self, start: int, stop: int) -> list[Call]:
+        """The calls of this span."""
+        function, first = self.function, self.first
+        return [(function, args, NO_KEYWORDS) for args in self.arguments[start - first : stop - first]]
+
+    def put(self, start: int, results: list[Any], errors: Mapping[int, BaseException]) -> None:
+        """These results have come; an error counts instead of a result."""
+        for index, error in errors.items():
+            results[index - start] = _Raised(error)
+        at, n = start - self.first, len(results)
+        self.arguments[at : at + n] = [None] * n
+        self.left -= n
+        with self._news:
+            self._ready[at] = results
+            if at == self._next:
+                self._news.notify_all()
+
+    def cancel(self, start: int, stop: int) -> None:
+        """These will never be sent."""
+        self.put(start, [_Raised(CancelledError())] * (stop - start), {})
+
+    def abort(self, error: Callable[[], BaseException]) -> None:
+        """None of the others will ever come."""
+        with self._news:
+            self._broken = error()
+            self._news.notify_all()
+
+    def place(self, index: int) -> tuple[int | None, str]:
+        """Position of an item in what the user has given, if it has one, and the name of the function."""
+        return index - self.first, name_of(self.function)
+
+    # -- the iterator's side -------------------------------------------------------------------------------------
+
+    def results(self, deadline_s: float | None) -> Iterator[Any]:
+        """The results in order. Raises TimeoutError when the next is not there at ``deadline_s`` (monotonic)."""
+        while self._next < self.length:
+            ready = self._wait(deadline_s)
+            ready.reverse()
+            while ready:  # nothing here may hold on to a result that has been given away
+                if type(ready[-1]) is _Raised:
+                    raise ready.pop().error
+                yield ready.pop()
+
+    def _wait(self, deadline_s: float | None) -> list[Any]:
+        with self._news:
+            while self._next not in self._ready:
+                if self._broken is not None:
+                    raise self._broken
+                wait_s = None if deadline_s is None else deadline_s - time.monotonic()
+                if wait_s is not None and wait_s <= 0:
+                    raise TimeoutError
+                self._news.wait(wait_s)
+            ready = self._ready.pop(self._next)
+            self._next += len(ready)
+            return ready
+
+
+class Unwanted(NamedTuple):
+    """Nobody wants the rest of this map any more."""
+
+    batch: Batch
+
+
+Lot = Singles | Batch

@@ -1,0 +1,48 @@
+"""Durations, sizes and counts as text."""
+
+from __future__ import annotations
+
+UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+
+
+def seconds(value: float | None) -> str:
+    """A duration with three significant digits and a fitting unit.
+
+    Examples
+    --------
+    >>> seconds(0.0000123), seconds(0.0456), seconds(7.891), seconds(None)
+    ('12.3 µs', '45.6 ms', '7.89 s', 'unknown')
+    """
+    if value is None:
+        return "unknown"
+    rounded = float(f"{value:.3g}")  # first: 0.9999 s is 1 s, not 1000 ms
+    unit, size = next(((u, z) for u, z in UNITS if abs(rounded) >= z), UNITS[-1 if rounded else 0])
+    number = f"{rounded / size:.3g}"
+    return f"{rounded:,.0f} {unit}" if "e" in number else f"{number} {unit}"
+
+
+def size(value: float | None) -> str:
+    """A number of bytes with a fitting unit.
+
+    Examples
+    --------
+    >>> size(1536), size(8 << 30), size(None)
+    ('1.5 kB', '8.6 GB', 'none')
+    """
+    if value is None:
+        return "none"
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.1f} {unit}"
+    return f"{value:.0f} B"
+
+
+def count(number: int, word: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> count(1, "process"), count(2, "process"), count(1000, "item")
+    ('1 process', '2 processes', '1,000 items')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 'es' if word.endswith('s') else 's'}"

@@ -1,0 +1,320 @@
+"""One run as history holds it: what was decided, what was expected, and what the clock showed.
+
+In the file a row is JSON, packed so that 100,000 of them stay below 50 MB: what has its default is left out, numbers
+have the digits that anybody could have measured, and times and sample are lists in the order of `TIMES` and
+`SAMPLE_FIELDS`. It is read with tolerance: what an older amorsize did not write has its default, and what a newer one
+added is in ``extra``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isfinite, log2
+
+from amorsize.facts import Machine, Sample
+from amorsize.frozen import Frozen, as_dict, defaults, field, field_names
+from amorsize.history.fingerprint import fingerprint, name_of
+from amorsize.history.machine_id import HERE, digest_of, features, here
+from amorsize.history.this_process import Shape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+SOURCES: Final = ("execute", "optimize", "tune", "import")
+DIGITS: Final = 6
+SAMPLE_DIGITS: Final = 4
+TIMES: Final = ("clock_s", "predicted_s", "low_s", "high_s", "serial_s", "work_s", "work_cpu_s", "threads_gain")
+"""The order in which seconds lie in the file, the two ends of the interval among them; only ever appended to."""
+
+SAMPLE_FIELDS: Final = (
+    "n_sampled", "item_s", "item_std_s", "item_max_s", "item_cpu_s", "last_s", "first_call_s", "error_s", "arg_bytes",
+    "result_bytes", "arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s", "touched_bytes",
+    "worker_s", "gil_held", "own_threads", "rss_growth_bytes", "transfer_error", "kept_s",
+)  # fmt: skip
+"""The order in which a sample's values lie in the file; only ever appended to."""
+
+
+class Run(Frozen):
+    """One run: what was decided, what was expected, and what the clock showed.
+
+    Attributes
+    ----------
+    at_s : float
+        When it ended, in seconds since the epoch.
+    function : str or callable
+        The function's fingerprint; the function itself only before it is written.
+    name : str
+        The function's name, for people.
+    source : str
+        What ran: ``"execute"``, ``"optimize"`` (a plan's pool), ``"tune"`` (one trial), or ``"import"`` (whatever it
+        was, another file had it).
+    shape : Shape or None
+        What the data looked like from outside.
+    n_items : int or None
+        Length of the data; None when it was never known.
+    backend : str
+        ``"serial"``, ``"threads"``, ``"processes"``, ``"executor"``, or ``"tasks"`` (of an event loop).
+    n_jobs, chunksize : int
+        As decided; the chunksize is the first one where chunks shrink.
+    start_method : str or None
+        How processes were started; None without processes.
+    predicted_s : float or None
+        The forecast of the run; None when there was none.
+    predicted_interval_s : (float, float) or None
+        Was meant to hold the clock in 80 % of runs.
+    serial_s : float or None
+        What a plain loop would have taken, as far as one can tell.
+    clock_s : float
+        What it took.
+    work_s, work_cpu_s : float or None
+        Seconds that workers spent in the function, added up: by the clock, and of CPU. None: nobody saw.
+    work_items : int or None
+        How many items these were for.
+    threads_gain : float or None
+        How much faster two threads were than one, where that was tried.
+    sample : Mapping or None
+        The `Sample` that the decision rests on; values that have their default may be missing (see `sample_of`).
+    machine : Mapping or None
+        What it ran on, as far as that matters.
+    outcome : str
+        ``"ok"``, or what came instead, such as ``"raised"``.
+    extra : Mapping
+        Anything else. ``recalled``: the sample is what earlier runs have shown, not what was measured for this one.
+        ``known``: how many earlier runs `amorsize.optimize` answered from, without calling the function;
+        ``surprise``: the clock showed something else than these had promised.
+    """
+
+    at_s: float = 0.0
+    function: str | Callable[..., object] = ""
+    name: str = ""
+    source: str = "execute"
+    shape: Shape | None = None
+    n_items: int | None = None
+    backend: str = "serial"
+    n_jobs: int = 1
+    chunksize: int = 1
+    start_method: str | None = None
+    predicted_s: float | None = None
+    predicted_interval_s: tuple[float, float] | None = None
+    serial_s: float | None = None
+    clock_s: float = 0.0
+    work_s: float | None = None
+    work_cpu_s: float | None = None
+    work_items: int | None = None
+    threads_gain: float | None = None
+    sample: Mapping[str, Any] | None = field(default=None, hash=False)
+    machine: Mapping[str, Any] | None = field(default=None, hash=False)
+    outcome: str = "ok"
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def machine_digest(self) -> str | None:
+        """The name of the machine (`amorsize.history.machine_id`); None where it is not known."""
+        return digest_of(features(self.machine))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON: a function stands as its fingerprint, and names the run if nothing else does."""
+        values = as_dict(self)
+        values["shape"] = None if self.shape is None else as_dict(self.shape)
+        if callable(self.function):
+            values["function"] = fingerprint(self.function)
+            values["name"] = self.name or name_of(self.function)
+        return values
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Run:
+        """Read a row: a value that is missing or makes no sense has its default, one without a field is extra.
+
+        Examples
+        --------
+        >>> run = Run.from_dict({"clock_s": 2, "n_jobs": "many", "colour": "red"})
+        >>> run.clock_s, run.n_jobs, run.extra
+        (2.0, 1, {'colour': 'red'})
+        """
+        values: dict[str, Any] = {}
+        unknown: dict[str, Any] = {}
+        if isinstance(times := row.get("times"), list):
+            row = {**dict(zip(TIMES, times, strict=False)), **{key: row[key] for key in row if key != "times"}}
+            row["predicted_interval_s"] = (row.pop("low_s", None), row.pop("high_s", None))
+        for key, value in row.items():
+            read = _READERS.get(key)
+            if read is None:
+                unknown[str(key)] = value
+            elif (sense := read(value)) is not _NONSENSE:
+                values[key] = sense
+        values["extra"] = {**values.get("extra", {}), **unknown}
+        return cls(**values)
+
+
+# -- in the file -----------------------------------------------------------------------------------------------------
+
+
+def pack(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it goes into the file (`amorsize.history.tables.insert`). ``sample`` and ``machine`` may be records."""
+    packed: dict[str, Any] = {str(key): _short(value) for key, value in row.items() if not _is_default(key, value)}
+    packed.pop("extra", None)
+    packed |= {str(key): _short(value) for key, value in _mapping_or(row.get("extra"), {}).items()}
+    packed["at_s"] = row.get("at_s")
+    low_s, high_s = packed.pop("predicted_interval_s", None) or (None, None)
+    times = {"low_s": low_s, "high_s": high_s}
+    packed["times"] = _list_of([times[name] if name in times else packed.pop(name, None) for name in TIMES])
+    shape = row.get("shape")
+    if isinstance(shape, Shape):
+        shape = list(as_dict(shape).values())
+    if isinstance(shape, tuple | list):
+        packed["shape"] = [_short(value) for value in shape]
+    if (sample := row.get("sample")) is not None:
+        packed["sample"] = _packed_sample(sample)
+    packed["machine"] = _packed_machine(row.get("machine"))
+    packed["alike"] = _alike(row, packed)
+    return packed
+
+
+def _packed_machine(machine: object) -> dict[str, Any] | None:
+    """What is kept of it, with its digest."""
+    if machine is HERE:
+        return here()
+    kept = features(machine) if isinstance(machine, Machine | Mapping) else None
+    return {**kept, "digest": digest_of(kept)} if kept else None
+
+
+def _is_default(key: object, value: object) -> bool:
+    if value is None:
+        return True  # or of no use: every field reads it as its default
+    default = _DEFAULTS.get(key, _NONSENSE)  # type: ignore[call-overload]
+    return value is default or (type(value) is type(default) and value == default)
+
+
+def _short(value: Any, digits: int = DIGITS) -> Any:
+    """A float with no more digits than anybody measured."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}") if isfinite(value) else None
+    if isinstance(value, tuple):
+        return [_short(one, digits) for one in value]
+    return value
+
+
+def _list_of(values: list[Any]) -> list[Any]:
+    """Without what is missing at its end."""
+    while values and values[-1] is None:
+        values.pop()
+    return values
+
+
+def _packed_sample(sample: Any) -> Any:
+    """A list, if it is a `Sample` or has values of one only; else a mapping."""
+    values = sample if isinstance(sample, Mapping) else None
+    if values is None:
+        names = getattr(type(sample), "__dataclass_fields__", {})
+        values = {name: getattr(sample, name) for name in names}
+    values = {str(key): _short(value, SAMPLE_DIGITS) for key, value in values.items()}
+    known = {key: value for key, value in values.items() if key in _SAMPLE_DEFAULTS}
+    if len(known) < len(values):
+        return values
+    return _list_of([None if known.get(key) == _SAMPLE_DEFAULTS[key] else known.get(key) for key in SAMPLE_FIELDS])
+
+
+def _alike(row: Mapping[str, Any], packed: Mapping[str, Any]) -> int:
+    """A number that rows share which tell the same: function, kind and size of data, candidate, machine, source."""
+    from hashlib import blake2b
+
+    kind, items, size = [*(packed.get("shape") or ()), None, None, None][:3]
+    machine = packed.get("machine") or {}
+    parts = [row.get("function"), kind, items, _octave(size), _octave(row.get("n_items")), row.get("backend")]
+    parts += [row.get("n_jobs"), _octave(row.get("chunksize")), row.get("start_method"), machine.get("digest")]
+    parts += [row.get("source"), bool(packed.get("surprise"))]
+    told = repr(parts).encode("utf-8", "backslashreplace")
+    return int.from_bytes(blake2b(told, digest_size=8).digest(), "big") >> 1
+
+
+def _octave(value: object) -> int | None:
+    return int(log2(value)) if isinstance(value, int | float) and 0 < value < float("inf") else None
+
+
+def unpack(packed: Mapping[str, Any]) -> Run:
+    """The run that a packed row stands for, as if it had been in the file."""
+    from amorsize.history.tables import dumps, loads
+
+    row = loads(dumps({key: value for key, value in packed.items() if key != "alike"})) or {}
+    machine = {key: value for key, value in (row.pop("machine", None) or {}).items() if key != "digest"}
+    return Run.from_dict({**row, "machine": machine} if machine else row)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def sample_of(run: Run) -> Sample | None:
+    """The sample of a run as a `Sample`; None where there is none, or it makes no sense."""
+    if run.sample is None:
+        return None
+    values: dict[str, Any] = {}
+    for name, default in _SAMPLE_DEFAULTS.items():
+        value = run.sample.get(name)
+        fits = isinstance(value, str) if name == "transfer_error" else _is_number(value)
+        values[name] = value if fits else default
+    return Sample(**values) if values["item_s"] > 0 else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
+
+
+_NONSENSE: Final = object()
+
+
+def _text(value: object) -> object:
+    return value if isinstance(value, str) else _NONSENSE
+
+
+def _count(value: object) -> object:
+    return value if isinstance(value, int) and not isinstance(value, bool) else _NONSENSE
+
+
+def _seconds(value: object) -> object:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _NONSENSE
+
+
+def _mapping(value: object) -> object:
+    return value if isinstance(value, Mapping) else _NONSENSE
+
+
+def _mapping_or(value: object, other: Mapping[str, Any]) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else other
+
+
+def _interval(value: object) -> object:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return _NONSENSE
+    low, high = map(_seconds, value)
+    return _NONSENSE if low is _NONSENSE or high is _NONSENSE else (low, high)
+
+
+def _shape(value: object) -> object:
+    if isinstance(value, Mapping):
+        value = [value.get(name) for name in field_names(Shape)]
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return _NONSENSE
+    kind, items, size = value
+    sound = isinstance(kind, str) and isinstance(items, str) and (size is None or _is_number(size))
+    return Shape(kind, items, None if size is None else float(size)) if sound else _NONSENSE
+
+
+def _sample(value: object) -> object:
+    if not isinstance(value, list) or not value:
+        return _mapping(value)
+    return {name: one for name, one in zip(SAMPLE_FIELDS, value, strict=False) if one is not None}
+
+
+# How to read each field; None means "has its default" for every one of them.
+_READERS: Final[dict[str, Callable[[object], object]]] = {
+    **dict.fromkeys(("function", "name", "source", "backend", "start_method", "outcome"), _text),
+    **dict.fromkeys(("n_items", "n_jobs", "chunksize", "work_items"), _count),
+    **dict.fromkeys(("at_s", "predicted_s", "serial_s", "clock_s", "work_s", "work_cpu_s", "threads_gain"), _seconds),
+    **dict.fromkeys(("machine", "extra"), _mapping),
+    "predicted_interval_s": _interval,
+    "shape": _shape,
+    "sample": _sample,
+}
+_DEFAULTS: Final = defaults(Run)
+_SAMPLE_DEFAULTS: Final[dict[str, Any]] = {name: defaults(Sample).get(name, 0) for name in field_names(Sample)}

@@ -1,0 +1,406 @@
+"""The one SQLite file of amorsize: what a backend costs here, and the rows of past runs.
+
+Where it is, ``AMORSIZE_HISTORY`` says at each call: a path, ``off`` (nothing on disk), or nothing at all, which means
+``history.sqlite`` in the user's cache folder. What it holds is worth little, and the user's results much, so:
+
+* No operation raises. A file that cannot be used costs one `RuntimeWarning` per path and process, and from then on
+  reads as empty.
+* Each operation opens the file and closes it again (about 1 ms to write, 0.2 ms to read, ext4 on a virtual disk), so
+  nothing is shared between threads or carried through a fork, and nobody holds a lock while idle.
+* Writers take turns: ``BEGIN IMMEDIATE``, and whoever finds the file busy tries again for up to `PATIENCE_S`.
+* The journal is a write-ahead log, except on network file systems: its index is shared memory, which hosts do not
+  share (https://sqlite.org/wal.html).
+* Making the file, bringing its tables up to date and moving a broken one out of the way happen under a lock on its
+  folder. Files change at a path in one direction only, so a connection that finds the same inode there before and
+  after it opened knows that file and log belong together.
+* Only what is ours is touched. The application id in its header tells; someone else's database, or one that a newer
+  amorsize wrote, is left as it is.
+
+What lies in the file, and how it is read and written, is in `amorsize.history.tables`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+
+from amorsize.history import tables
+from amorsize.history.location import VARIABLE, default_path, on_network
+from amorsize.history.tables import MIGRATIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+    from typing import Any, Final, TypeVar
+
+    T = TypeVar("T")
+
+APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
+PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
+KEEP_RUNS: Final = 100_000  # rows of 0.4 kB: the file stays below 50 MB
+
+# SQLite's primary result codes (https://sqlite.org/rescode.html), written down here since importing sqlite3 costs 4 ms.
+_BUSY, _LOCKED, _CORRUPT, _PROTOCOL, _NOT_A_DATABASE = 5, 6, 11, 15, 26
+_READONLY_MOVED: Final = 1032  # an extended code: somebody moved the file away between our opening and writing it
+
+_warned: set[str] = set()  # paths that had their warning in this process
+_impatient: set[str] = set()  # paths that were waited for in vain: one try each time, until one succeeds
+_in_flight: list[None] = []  # one entry for each operation that runs at this moment, in any thread
+_state = {"hooked": False, "unusable": False}
+
+
+class Store:
+    """The SQLite file at one path. Every method may be called from any thread and process, and none raises.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or None
+        The file. None keeps nothing: all reads are empty and all writes are refused.
+    patience_s : float
+        How long to try while others hold the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, *, patience_s: float = PATIENCE_S) -> None:
+        self._file = None if path is None else os.path.realpath(os.fspath(path))
+        self._patience_s = patience_s
+
+    def __repr__(self) -> str:
+        return f"Store({self._file!r})"
+
+    @property
+    def path(self) -> Path | None:
+        """The file, whether it exists or not; None when nothing is kept."""
+        from pathlib import Path
+
+        return None if self._file is None else Path(self._file)
+
+    def get_cost(self, key: str) -> dict[str, Any] | None:
+        """What `put_cost` stored last under that key, with ``measured_at_s`` added; None when there is nothing."""
+        return self._do(lambda link: tables.get_cost(link, key), write=False)
+
+    def put_cost(self, key: str, body: Mapping[str, Any], at_s: float) -> bool:
+        """Keep ``body`` (anything that JSON can hold) under ``key``, in place of what was there. Whether it is kept."""
+        return self._do(lambda link: tables.put_cost(link, key, body, at_s), write=True) is True
+
+    def add_runs(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Append rows (`tables.insert`), all or none, and thin what is beyond `KEEP_RUNS`. Whether they are kept."""
+        if not rows:
+            return True
+
+        def insert(link: sqlite3.Connection) -> bool:
+            tables.thin(link, KEEP_RUNS, tables.insert(link, rows))
+            return True
+
+        return self._do(insert, write=True) is True
+
+    def runs(
+        self,
+        function: str | None = None,
+        limit: int | None = None,
+        *,
+        source: str | None = None,
+        machine: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The newest ``limit`` rows (of that function, source, machine), in the order in which they were added."""
+        return self._do(lambda link: tables.select(link, function, limit, source, machine), write=False) or []
+
+    def count(self, source: str | None = None) -> int:
+        """How many rows of runs there are (of that source)."""
+        return self._do(lambda link: tables.count(link, source), write=False) or 0
+
+    def forget_runs(self, function: str | None = None, before_s: float | None = None) -> int | None:
+        """Delete rows (of that function; of runs before that time): how many; None when that could not be done."""
+        if self._file is None or not os.path.exists(self._file):
+            return 0
+        return self._do(lambda link: tables.forget(link, function, before_s), write=True)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Numbers that are others as soon as somebody has written to the file; none where there is no file."""
+        found: list[int] = []
+        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
+            with suppress(OSError):
+                status = os.stat(name)
+                found += (status.st_ino, status.st_size, status.st_mtime_ns)
+        return tuple(found)
+
+    def size_bytes(self) -> int:
+        """What the file takes on disk, with its log."""
+        found = 0
+        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
+            with suppress(OSError):
+                found += os.path.getsize(name)
+        return found
+
+    def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T | None:
+        """What ``work`` returns from within a transaction; None when the file has nothing or cannot be used."""
+        file = self._file
+        if file is None or _state["unusable"]:
+            return None
+        _hook_forks()
+        deadline_s = time.monotonic() + (0.0 if file in _impatient else self._patience_s)
+        mended = 0
+        while True:
+            try:
+                with _inside_sqlite():
+                    result = _transact(file, work, write=write, deadline_s=deadline_s)
+                _impatient.discard(file)
+                return result
+            except Exception as exc:  # noqa: BLE001  (whatever is wrong with the file, the user's results come first)
+                error = exc
+            if _passes(error):
+                if time.monotonic() < deadline_s:
+                    time.sleep(_pause_s())
+                    continue
+                _impatient.add(file)
+            elif _code(error) & 0xFF in (_CORRUPT, _NOT_A_DATABASE) and mended < 2 and _mend(file, deadline_s):
+                mended += 1
+                continue
+            _warn(file, f"{error or type(error).__name__}. What it would hold is lost, results are not")
+            return None
+
+
+def default_store() -> Store:
+    """The store of the file that ``AMORSIZE_HISTORY`` names now."""
+    return Store(default_path())
+
+
+class _Refused(Exception):  # noqa: N818  (never leaves this module)
+    """The file is not ours to use; the text says why."""
+
+
+class _Moved(Exception):  # noqa: N818  (never leaves this module)
+    """Another file took this path while it was being opened."""
+
+
+def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool, deadline_s: float) -> T | None:
+    """Open, do ``work`` in one transaction, close."""
+    before = _identity(file)
+    if before is None:
+        if not write:
+            return None
+        _set_up(file, deadline_s)
+        before = _identity(file)
+    try:
+        with closing(_connect(file, "rw", deadline_s)) as link:
+            if _settled_version(link) < len(MIGRATIONS):
+                _set_up(file, deadline_s)
+            if write:
+                link.execute(
+                    "PRAGMA synchronous=NORMAL"
+                )  # survives a crash of the process; a power cut may cost some rows
+            if on_network(os.path.dirname(file)):
+                link.execute("PRAGMA journal_mode=DELETE")  # it may have been made where the folder is local
+            link.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if _identity(file) != before:
+                raise _Moved
+            result = work(link)
+            link.execute("COMMIT")
+            return result
+    except Exception as exc:
+        if _identity(file) != before:
+            raise _Moved("another file took its place while it was opened") from exc
+        raise
+
+
+def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
+    """Open for ``"rw"`` or, making it, ``"rwc"``; SQLite itself waits up to 5 s for a lock."""
+    import sqlite3
+    from pathlib import Path
+
+    if os.path.exists(file) and not os.path.isfile(file):
+        raise _Refused("it is not a file")
+    wait_s = min(5.0, max(0.0, deadline_s - time.monotonic()))
+    return sqlite3.connect(f"{Path(file).as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None)
+
+
+@contextmanager
+def connected(file: str, mode: str, patience_s: float) -> Iterator[sqlite3.Connection]:
+    """A connection to any SQLite file, closed at the end; children that are forked meanwhile know of it."""
+    _hook_forks()
+    with _inside_sqlite(), closing(_connect(file, mode, time.monotonic() + patience_s)) as link:
+        yield link
+
+
+def _settled_version(link: sqlite3.Connection) -> int:
+    """The schema's version, read at one moment: another process may be making the file right now."""
+    link.execute("BEGIN")
+    version = _version(link)
+    link.execute("COMMIT")
+    return version
+
+
+def _version(link: sqlite3.Connection) -> int:
+    """The schema's version, within a transaction; 0: the file is still empty. Whatever is not ours is refused."""
+    # All rows are fetched each time: a statement with a row to come would hold its lock on the file.
+    ((application,),) = link.execute("PRAGMA application_id").fetchall()
+    ((version,),) = link.execute("PRAGMA user_version").fetchall()
+    if application == APPLICATION_ID:
+        if version > len(MIGRATIONS):
+            raise _Refused(f"a newer amorsize wrote it (schema {version}, this one knows {len(MIGRATIONS)})")
+        return int(version)
+    if application or version or link.execute("SELECT 1 FROM sqlite_master").fetchall():
+        raise _Refused("it is another program's database")
+    return 0
+
+
+def _set_up(file: str, deadline_s: float) -> None:
+    """Make the file, or bring its tables up to date."""
+    folder = os.path.dirname(file)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    # Without the lock (no flock here) SQLite's own locks still keep this right; only `_mend` depends on it.
+    with _folder_lock(folder, deadline_s), closing(_connect(file, "rwc", deadline_s)) as link:
+        if _settled_version(link) == len(MIGRATIONS):
+            return
+        link.execute(f"PRAGMA journal_mode={'DELETE' if on_network(folder) else 'WAL'}")
+        link.execute("BEGIN IMMEDIATE")
+        for step in MIGRATIONS[_version(link) :]:
+            for statement in step:
+                link.execute(statement)
+        link.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        link.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+        link.execute("COMMIT")
+
+
+def _mend(file: str, deadline_s: float) -> bool:
+    """Move a broken file aside, so that a new one can be made. Whether trying again makes sense.
+
+    Every process that meets the broken file comes here, one at a time, and looks again first: what lies there now may
+    be the new file that another has made.
+    """
+    try:
+        with _inside_sqlite(), _folder_lock(os.path.dirname(file), deadline_s) as locked:
+            if not locked:
+                return False
+            if not _is_corrupt(file, deadline_s):
+                return True
+            if not _is_ours(file):
+                return False
+            aside = next(name for name in (f"{file}.corrupt-{n}" for n in range(1, 1_000)) if not os.path.exists(name))
+            os.rename(file, aside)
+            for suffix in ("-wal", "-journal"):  # left behind, they would be played back into the new file
+                with suppress(FileNotFoundError):
+                    os.replace(file + suffix, aside + suffix)
+            with suppress(FileNotFoundError):
+                os.unlink(file + "-shm")
+    except (OSError, StopIteration):
+        return False
+    _warn(file, f"it was broken, and is now {os.path.basename(aside)}; a new one is begun", lost=False)
+    return True
+
+
+def _is_corrupt(file: str, deadline_s: float) -> bool:
+    import sqlite3
+
+    try:
+        with closing(_connect(file, "rw", deadline_s)) as link:
+            return bool(link.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",))
+    except sqlite3.Error as exc:
+        return _code(exc) & 0xFF in (_CORRUPT, _NOT_A_DATABASE)
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a broken file may be moved: our mark is in its header, or, without a header, its name is a database's.
+
+    A slip of the pen in ``AMORSIZE_HISTORY`` must not rename somebody's letters. Reading the file beside SQLite drops
+    this process's locks on it (POSIX), which is why only a broken file is looked at in this way.
+    """
+    with open(file, "rb") as stream:
+        head = stream.read(100)
+    if head.startswith(b"SQLite format 3\0") and len(head) == 100:
+        return int.from_bytes(head[68:72], "big") == APPLICATION_ID
+    return file.endswith((".sqlite", ".sqlite3", ".db"))
+
+
+@contextmanager
+def _folder_lock(folder: str, deadline_s: float) -> Iterator[bool]:
+    """Hold the folder's lock, if it can be had in time: the value says whether. It leaves no file behind."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):  # Windows
+        yield False
+        return
+    try:
+        yield _flock(descriptor, deadline_s)
+    finally:
+        # Said aloud: a child that was forked meanwhile holds this descriptor too, and would keep the lock for life.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, deadline_s: float) -> bool:
+    import fcntl
+
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_pause_s())
+        except OSError:  # NFS locks no folders
+            return False
+
+
+def _pause_s() -> float:
+    """1 to 20 ms, by chance, so that those who wait do not keep step."""
+    return 0.001 + (time.perf_counter_ns() * 2_654_435_761 + os.getpid() * 40_503 >> 7) % 1_000 * 19e-6
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's extended result code of an error; 0 when it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0)
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether trying again may help."""
+    code = _code(error)
+    return isinstance(error, _Moved) or code & 0xFF in (_BUSY, _LOCKED, _PROTOCOL) or code == _READONLY_MOVED
+
+
+def _warn(file: str, what: str, *, lost: bool = True) -> None:
+    if file not in _warned:
+        _warned.add(file)
+        advice = f" ({VARIABLE} may name another file, or say 'off')" if lost else ""
+        warnings.warn(f"amorsize history {file}: {what}{advice}.", RuntimeWarning, stacklevel=4)
+
+
+@contextmanager
+def _inside_sqlite() -> Iterator[None]:
+    _in_flight.append(None)
+    try:
+        yield
+    finally:
+        _in_flight.pop()
+
+
+def _hook_forks() -> None:
+    if not _state["hooked"]:
+        _state["hooked"] = True
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    """Give up in a child that was forked while another thread of its parent was inside SQLite.
+
+    SQLite would believe that this process holds the parent's locks, or wait for a mutex that nobody releases
+    (https://sqlite.org/howtocorrupt.html, 2.6).
+    """
+    if _in_flight:
+        _state["unusable"] = True

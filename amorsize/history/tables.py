@@ -1,0 +1,242 @@
+"""What lies in amorsize's SQLite file: its tables from version to version, and the statements that read and write them.
+
+Functions and machines stand once each, and runs refer to them by number: a row of a run takes some 0.4 kB. The rest of
+it is JSON and never pickled: a file that a stranger could write must not be able to run code.
+
+Everything here works on a connection within a transaction; `amorsize.history.sqlite_file` opens files, locks, waits and mends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
+
+from amorsize.frozen import Frozen, as_dict
+from amorsize.history.thinning import surplus
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import sqlite3
+    from typing import Any, Final
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE cost (key TEXT PRIMARY KEY, measured_at_s REAL NOT NULL, body TEXT NOT NULL)",
+        "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
+        "CREATE INDEX run_function ON run (function)",
+    ),
+    (  # functions and machines once each; where a row comes from; and which rows tell the same (`amorsize.history.thinning`)
+        "CREATE TABLE function (id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, name TEXT NOT NULL)",
+        "CREATE TABLE machine (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
+        "ALTER TABLE run RENAME TO run_1",
+        "DROP INDEX run_function",
+        (
+            "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function INTEGER NOT NULL, machine INTEGER, "
+            "source TEXT NOT NULL, alike INTEGER NOT NULL, body TEXT NOT NULL)"
+        ),
+        "INSERT INTO function (mark, name) SELECT DISTINCT function, '' FROM run_1",
+        (
+            "INSERT INTO run SELECT run_1.id, at_s, function.id, NULL, 'execute', function.id, body "
+            "FROM run_1 JOIN function ON mark = function"
+        ),
+        "DROP TABLE run_1",
+        "CREATE INDEX run_known ON run (function, machine)",
+        "CREATE INDEX run_source ON run (source)",
+    ),
+)
+"""What leads from each version of the schema (``PRAGMA user_version``) to the next; only ever appended to."""
+
+EXECUTE: Final = "execute"
+COLUMNS: Final = ("at_s", "function", "source", "machine", "alike")  # of a row, which are no part of its body
+ROOM: Final = 10  # one of so many rows goes when there are too many: thinning 100,000 takes 0.2 s, each 10,000 rows
+
+_SELECT: Final = (
+    "SELECT run.at_s, function.mark, function.name, run.source, machine.body, run.body FROM run "
+    "JOIN function ON function.id = run.function LEFT JOIN machine ON machine.id = run.machine"
+)
+
+
+# -- runs ------------------------------------------------------------------------------------------------------------
+
+
+def insert(link: sqlite3.Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Append rows; how many these were.
+
+    ``at_s``, ``function`` (its fingerprint), ``source``, ``machine`` (a mapping, with its ``digest``) and ``alike``
+    (a number that rows share that tell the same) have columns of their own; ``name`` is kept with the function, and the
+    rest as JSON.
+    """
+    functions: dict[str, tuple[int, str]] = {}
+    machines: dict[str, int] = {}
+    values = []
+    for row in rows:
+        mark, name = text(row.get("function") or ""), text(row.get("name") or "")
+        if mark not in functions:
+            functions[mark] = _function(link, mark, name)
+        function, usual_name = functions[mark]
+        body = {key: value for key, value in row.items() if key not in COLUMNS and key != "name"}
+        if name != usual_name:
+            body["name"] = name
+        machine = _machine(link, row.get("machine"), machines)
+        source = text(row.get("source") or EXECUTE)
+        values.append((_time(row.get("at_s")), function, machine, source, row.get("alike") or function, dumps(body)))
+    link.executemany("INSERT INTO run (at_s, function, machine, source, alike, body) VALUES (?, ?, ?, ?, ?, ?)", values)
+    return len(values)
+
+
+def _function(link: sqlite3.Connection, mark: str, name: str) -> tuple[int, str]:
+    """The number and the name of a function, which may be new."""
+    link.execute("INSERT OR IGNORE INTO function (mark, name) VALUES (?, ?)", (mark, name))
+    number, usual_name = link.execute("SELECT id, name FROM function WHERE mark = ?", (mark,)).fetchone()
+    return number, usual_name
+
+
+def _machine(link: sqlite3.Connection, machine: object, known: dict[str, int]) -> int | None:
+    """The number of a machine, which may be new."""
+    if not isinstance(machine, Mapping) or not machine:
+        return None
+    digest = machine.get("digest")
+    features = {key: value for key, value in machine.items() if key != "digest"}
+    mark = text(digest) if digest else dumps(features)
+    if mark not in known:
+        link.execute("INSERT OR IGNORE INTO machine (digest, body) VALUES (?, ?)", (mark, dumps(features)))
+        known[mark] = link.execute("SELECT id FROM machine WHERE digest = ?", (mark,)).fetchone()[0]
+    return known[mark]
+
+
+def select(
+    link: sqlite3.Connection,
+    function: str | None = None,
+    limit: int | None = None,
+    source: str | None = None,
+    machine: str | None = None,
+) -> list[dict[str, Any]]:
+    """The newest ``limit`` rows (of that function, source, machine), in the order in which they were added."""
+    asked = {
+        "run.function = (SELECT id FROM function WHERE mark = ?)": function,
+        "run.machine = (SELECT id FROM machine WHERE digest = ?)": machine,
+        "run.source = ?": source,
+    }
+    where = [condition for condition, value in asked.items() if value is not None]
+    values: list[Any] = [text(value) for value in asked.values() if value is not None]
+    query = _SELECT + (" WHERE " + " AND ".join(where) if where else "") + " ORDER BY run.id DESC"
+    if limit is not None:
+        query, values = query + " LIMIT ?", [*values, limit]
+    found = link.execute(query, values).fetchall()
+    machines = {text: loads(text) or {} for text in {row[4] for row in found} if text is not None}
+    return [row for row in (_row(values, machines) for values in reversed(found)) if row is not None]
+
+
+def _row(found: tuple[float, str, str, str, str | None, str], machines: Mapping[str, Any]) -> dict[str, Any] | None:
+    at_s, mark, name, source, machine, body = found
+    row = loads(body)
+    if row is None:
+        return None
+    row = {"at_s": at_s, "function": mark, **({"name": name} if name else {}), **row}
+    if source != EXECUTE:
+        row["source"] = source
+    if machine is not None:
+        row["machine"] = machines[machine]
+    return row
+
+
+def count(link: sqlite3.Connection, source: str | None = None) -> int:
+    """How many rows of runs there are."""
+    query = "SELECT count(*) FROM run" + ("" if source is None else " WHERE source = ?")
+    return int(link.execute(query, () if source is None else (source,)).fetchone()[0])
+
+
+def forget(link: sqlite3.Connection, function: str | None = None, before_s: float | None = None) -> int:
+    """Delete runs (of that function; that ended before that time) and overwrite what they held; how many they were."""
+    link.execute("PRAGMA secure_delete = ON")
+    where, values = ["1"], []
+    if function is not None:
+        where.append("function = (SELECT id FROM function WHERE mark = ?)")
+        values.append(text(function))
+    if before_s is not None:
+        where.append("at_s < ?")
+        values.append(before_s)  # type: ignore[arg-type]
+    gone = link.execute(f"DELETE FROM run WHERE {' AND '.join(where)}", values).rowcount
+    for table in ("function", "machine"):
+        link.execute(f"DELETE FROM {table} WHERE id NOT IN (SELECT {table} FROM run WHERE {table} IS NOT NULL)")
+    return gone
+
+
+def thin(link: sqlite3.Connection, most: int, added: int) -> None:
+    """Let go of rows when there are more than ``most``, after so many were added.
+
+    To count them takes some ms, so that is done once per hundredth of ``most``.
+    """
+    last = link.execute("SELECT max(id) FROM run").fetchone()[0] or 0
+    step = max(1, most // 100)
+    if last // step == (last - added) // step or count(link) <= most:
+        return
+    found = link.execute("SELECT id, alike FROM run ORDER BY id").fetchall()
+    gone = surplus([alike for _, alike in found], most - most // ROOM)
+    link.executemany("DELETE FROM run WHERE id = ?", [(found[at][0],) for at in gone])
+
+
+# -- costs -----------------------------------------------------------------------------------------------------------
+
+
+def get_cost(link: sqlite3.Connection, key: str) -> dict[str, Any] | None:
+    """What was put last under a key, with ``measured_at_s``."""
+    found = link.execute("SELECT measured_at_s, body FROM cost WHERE key = ?", (text(key),)).fetchone()
+    body = None if found is None else loads(found[1])
+    return None if body is None else {**body, "measured_at_s": found[0]}
+
+
+def put_cost(link: sqlite3.Connection, key: str, body: Mapping[str, Any], at_s: float) -> bool:
+    """Put it there in place of what was; True."""
+    values = (text(key), float(at_s), dumps(body))
+    return bool(link.execute("INSERT OR REPLACE INTO cost (key, measured_at_s, body) VALUES (?, ?, ?)", values))
+
+
+# -- values ----------------------------------------------------------------------------------------------------------
+
+
+def text(value: object) -> str:
+    """A string that SQLite takes: lone surrogates (from file names, say) are spelled out."""
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _time(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
+
+
+def dumps(body: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON of anything: records as objects, numpy's numbers as numbers, a type's name where nothing else will do."""
+    import json
+
+    try:
+        return json.dumps(body, default=_plain, skipkeys=True, separators=(",", ":"))
+    except Exception:  # noqa: BLE001  (it contains itself, or has a property that raises: keep what is plain)
+        items = body.items() if isinstance(body, Mapping) else ()
+        plain = {str(key): value for key, value in items if isinstance(value, str | int | float | None)}
+        return json.dumps(plain, separators=(",", ":"))
+
+
+def _plain(value: Any) -> object:
+    """What stands in JSON for a value that it does not know."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Frozen):
+        return as_dict(value)
+    if hasattr(type(value), "__dataclass_fields__"):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return value.item()
+    return f"<{type(value).__qualname__}>"
+
+
+def loads(text: object) -> dict[str, Any] | None:
+    """The object that a JSON text holds; None when it is broken or holds something else."""
+    import json
+
+    try:
+        body = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None

@@ -1,0 +1,155 @@
+"""Measure processes from a process of its own.
+
+The user's process is the wrong place to start workers from, for a measurement that nobody asked for:
+
+* started by spawn or forkserver, each child would run the user's main script again (where it lacks the usual guard,
+  that never ends), and import all that it imports;
+* forked while the caller has other threads, a child may hang, and Python 3.12 warns;
+* and whatever hangs would hang here.
+
+So a bare interpreter is started (60-80 ms, most of it imports), measures, and writes a line of JSON for each job. It
+leads a process group, so that after `PATIENCE_S` it can be ended with all its children. (Not a session: Linux would
+schedule that apart from the caller's, and another program would disturb the one more or less than the other.)
+
+What a start costs beyond that depends on the caller: the memory that it holds (see `amorsize.measure.start_cost`), and what
+its main script imports, which spawned children import again. Of the latter nobody here knows.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+HELPER_S: Final = 0.08  # until the helper's first job begins, and from its last one's end
+PATIENCE_S: Final = 10.0  # a cold disk can make each interpreter take a second
+
+MARK: Final = "amorsize:"  # begins a line of ours: others may print, too
+
+Job = Mapping[str, Any]
+
+
+def cost_job(engine: str, start_method: str, cores: float, budget_s: float) -> Job:
+    """Measure an engine of processes."""
+    return {"kind": "cost", "engine": engine, "method": start_method, "cores": cores, "budget_s": budget_s}
+
+
+def scaling_job(start_method: str, cores: float, physical_cores: int, budget_s: float) -> Job:
+    """Measure the scaling curve."""
+    return {"kind": "scaling", "method": start_method, "cores": cores, "physical": physical_cores, "budget_s": budget_s}
+
+
+# -- in the helper ---------------------------------------------------------------------------------------------------
+
+
+def serve(jobs: Sequence[Job]) -> None:
+    """Do the jobs and write a line for each."""
+    import json
+
+    for job in jobs:
+        sys.stdout.write(f"\n{MARK}{json.dumps(_do(job))}\n")
+        sys.stdout.flush()
+
+
+def _do(job: Job) -> dict[str, Any]:
+    from amorsize.measure.rows import to_dict
+    from amorsize.measure.scaling import measure_scaling
+    from amorsize.measure.start_cost import measure
+
+    try:
+        if job["kind"] == "cost":
+            return to_dict(measure(job["engine"], job["method"], job["cores"], job["budget_s"]))
+        return to_dict(measure_scaling(job["method"], job["cores"], job["physical"], job["budget_s"]))
+    except Exception as exc:  # noqa: BLE001  (the caller says why, and goes on with recorded costs)
+        return {"error": f"{type(exc).__name__}: {exc}"}
+
+
+# -- in the caller ---------------------------------------------------------------------------------------------------
+
+
+def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
+    """Have a helper do these jobs.
+
+    Returns
+    -------
+    list of dict
+        One answer for each job, in order: what `amorsize.measure.rows` reads, or ``{"error": why}``.
+
+    Raises
+    ------
+    OSError
+        The helper cannot be started.
+    """
+    code = (
+        f"import sys; sys.path[:] = {[one for one in sys.path if isinstance(one, str)]!r}; "
+        f"from amorsize.measure.helper_process import serve; serve({[dict(job) for job in jobs]!r})"
+    )
+    helper = subprocess.Popen(
+        [_interpreter(), "-c", code],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        process_group=0 if os.name == "posix" else None,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+    why = "the helper process ended"
+    try:
+        output, _ = helper.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        why = f"measuring took longer than {patience_s:g} s"
+        _end(helper)
+        output, _ = helper.communicate()
+    finally:
+        _end(helper)
+    return [*answers(output), *[{"error": why}] * len(jobs)][: len(jobs)]
+
+
+def answers(output: bytes) -> list[dict[str, Any]]:
+    r"""The answers in what the helper wrote, up to the first line that is not whole.
+
+    Examples
+    --------
+    >>> answers(b'Hello!\n\namorsize:{"error": "a"}\namorsize:{"err')
+    [{'error': 'a'}]
+    """
+    import json
+
+    found: list[dict[str, Any]] = []
+    for line in output.decode("utf-8", "replace").splitlines():
+        if line.startswith(MARK):
+            try:
+                answer = json.loads(line.removeprefix(MARK))
+            except ValueError:
+                break
+            found.append(answer if isinstance(answer, dict) else {"error": "an answer that nobody understands"})
+    return found
+
+
+def _interpreter() -> str:
+    """The interpreter that children run. Raises FileNotFoundError when it is not known to be one.
+
+    In an application that embeds or freezes Python, ``sys.executable`` is that application.
+    """
+    from multiprocessing.spawn import get_executable
+
+    path = os.fsdecode(get_executable() or b"")
+    name = os.path.basename(path).lower()
+    if getattr(sys, "frozen", False) or not ("python" in name or "pypy" in name):
+        raise FileNotFoundError(f"no interpreter is known here, only {path or 'nothing'}")
+    return path
+
+
+def _end(helper: subprocess.Popen[bytes]) -> None:
+    """End the helper, with its children, unless it has ended."""
+    if helper.poll() is not None:
+        return
+    try:
+        if hasattr(os, "killpg"):
+            os.killpg(helper.pid, signal.SIGKILL)
+        else:
+            helper.kill()
+    except ProcessLookupError:
+        return

@@ -1,0 +1,350 @@
+"""The arguments of a call, checked at the door: what comes out of here needs no second look."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from amorsize.frozen import Frozen
+from amorsize.system.start_methods import available_start_methods
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from amorsize.facts import Backend
+    from amorsize.history.history import History
+    from amorsize.limits import Limits
+
+BACKENDS: tuple[Backend, ...] = ("serial", "threads", "processes")
+CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
+START_METHODS = ("fork", "forkserver", "spawn")
+
+
+class Request(Frozen):
+    """One call's arguments, all valid.
+
+    Attributes
+    ----------
+    backends : tuple of str
+        Backends to choose from; ``auto`` tells whether that was left to amorsize.
+    executor : object or None
+        The user's own.
+    executor_as : str or None
+        Which of ``backends`` it takes the place of; "executor" when there is nothing else to choose from.
+    is_coroutine : bool
+        Whether calling func only makes a coroutine, which an event loop must run.
+    """
+
+    func: Callable[[Any], Any]
+    data: Iterable[Any]
+    auto: bool
+    backends: tuple[Backend, ...]
+    executor: Any
+    executor_as: Backend | None
+    max_workers: int | None
+    start_method: str | None
+    memory_limit_bytes: int | None
+    spread: bool
+    history: History | None
+    retries: int = 0
+    on_error: Literal["raise", "collect"] = "raise"
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
+    timeout_s: float | None = None
+    rate: float | None = None
+    max_failures: int | None = None
+    checkpoint: str | None = None
+    checkpoint_key: str | None = None
+    limits: Limits | None = None
+    progress: bool = False
+    on_event: Callable[[Any], object] | None = None
+    is_coroutine: bool = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing was asked for that could keep a map from going parallel."""
+        asked = (self.max_workers, self.start_method, self.memory_limit_bytes, self.rate, self.initializer, self.limits)
+        return self.auto and self.executor is None and all(one is None for one in asked)
+
+
+def check(
+    func: Any,
+    data: Any,
+    *,
+    backend: Any = "auto",
+    max_workers: Any = None,
+    start_method: Any = None,
+    memory_limit: Any = None,
+    sample: Any = "spread",
+    history: Any = None,
+    retries: Any = 0,
+    on_error: Any = "raise",
+    initializer: Any = None,
+    initargs: Any = (),
+    timeout: Any = None,
+    rate: Any = None,
+    max_failures: Any = None,
+    checkpoint: Any = None,
+    checkpoint_key: Any = None,
+    limits: Any = None,
+    progress: Any = False,
+    on_event: Any = None,
+    coroutines: bool = False,
+) -> Request:
+    """Check every argument of ``optimize``, ``execute`` and ``stream``. ``coroutines``: func may be one's function.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the argument's name first.
+    """
+    if not callable(func):
+        raise TypeError(f"func: must be callable, not {_kind(func)}")
+    is_coroutine = is_coroutine_function(func)
+    if is_coroutine:
+        _check_tasks(coroutines, backend, start_method, memory_limit)
+    if hasattr(type(data), "__aiter__"):
+        if not is_coroutine:
+            raise TypeError("data: is an async iterable, which only a coroutine function can be run over")
+    elif not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
+        raise TypeError(f"data: must be iterable, not {_kind(data)}")
+    if getattr(data, "ndim", None) == 0:
+        raise TypeError("data: a zero-dimensional array has no items to iterate over")
+    if initializer is not None and not callable(initializer):
+        raise TypeError(f"initializer: must be callable or None, not {_kind(initializer)}")
+    if not isinstance(initargs, Sequence) or isinstance(initargs, str | bytes):
+        raise TypeError(f"initargs: must be a tuple, not {_kind(initargs)}")
+    if on_error not in ("raise", "collect"):
+        raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
+    if sample not in ("spread", "head"):
+        raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
+    names, executor, place = _without_executor(backend)
+    timeout_s = _positive("timeout", timeout, "seconds")
+    failures = whole("max_failures", max_failures, least=0, optional=True)
+    if failures is not None and on_error != "collect":
+        raise ValueError("max_failures: counts failures that are collected; use it with on_error='collect'")
+    return Request(
+        func=func,
+        data=data,
+        auto=isinstance(backend, str) and backend == "auto",
+        backends=_candidates(names, place, None if is_coroutine else timeout_s),
+        executor=executor,
+        executor_as=place,
+        max_workers=whole("max_workers", max_workers, least=1, optional=True),
+        start_method=_start_method(start_method),
+        memory_limit_bytes=whole("memory_limit", memory_limit, least=1, optional=True),
+        spread=sample == "spread",
+        history=_history(history),
+        retries=whole("retries", retries, least=0) or 0,
+        on_error=on_error,
+        initializer=initializer,
+        initargs=tuple(initargs),
+        timeout_s=timeout_s,
+        rate=_positive("rate", rate, "items per second"),
+        max_failures=failures,
+        checkpoint=_checkpoint(checkpoint),
+        checkpoint_key=_checkpoint_key(checkpoint_key, checkpoint),
+        limits=_limits(limits),
+        progress=_progress(progress),
+        on_event=_on_event(on_event),
+        is_coroutine=is_coroutine,
+    )
+
+
+def _checkpoint(value: Any) -> str | None:
+    """The file, by its whole name: the working directory may change."""
+    if value is None:
+        return None
+    if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
+        raise TypeError(f"checkpoint: must be a path or None, not {_kind(value)}")
+    path = os.fspath(value)
+    if not path or not isinstance(path, str) or "\0" in path:
+        raise ValueError(f"checkpoint: must be the path of a file, not {path!r}")
+    return os.path.realpath(path)
+
+
+def _checkpoint_key(value: Any, checkpoint: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"checkpoint_key: must be a str or None, not {_kind(value)}")
+    if not value:
+        raise ValueError("checkpoint_key: must not be empty")
+    if checkpoint is None:
+        raise ValueError("checkpoint_key: stands in for the function in a checkpoint; use it with checkpoint=PATH")
+    return value
+
+
+def _limits(value: Any) -> Limits | None:
+    if value is None:
+        return None
+    from amorsize.limits import Limits
+
+    if isinstance(value, Limits):
+        return value
+    raise TypeError(f"limits: must be an amorsize.Limits or None, not {_kind(value)}")
+
+
+def _progress(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(
+            f"progress: must be True or False, not {_kind(value)}; a function of your own goes to on_event="
+        )
+    if value:
+        from amorsize.run.progress import Bar  # refused here if tqdm is missing
+
+        Bar.check()
+    return value
+
+
+def _on_event(value: Any) -> Callable[[Any], object] | None:
+    if value is not None and not callable(value):
+        raise TypeError(f"on_event: must be callable or None, not {_kind(value)}")
+    return value  # type: ignore[no-any-return]
+
+
+def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:
+    """What there is to choose from. Only a process of our own can be ended whatever it is at."""
+    named = _backends(backend)
+    if timeout_s is None:
+        return (place,) if place == "executor" else named
+    if place is not None:
+        raise ValueError("timeout: needs worker processes of amorsize's own, which alone can be ended; not an executor")
+    if backend != "auto" and "processes" not in named:
+        raise ValueError(f"timeout: needs worker processes, which alone can be ended; backend={backend!r} has none")
+    return ("processes",)
+
+
+def _positive(name: str, value: Any, unit: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool | str) or not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+        raise TypeError(f"{name}: must be a number of {unit} or None, not {_kind(value)}")
+    number = float(value)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name}: must be a positive, finite number of {unit}, not {value!r}")
+    return number
+
+
+def duration(name: str, value: Any) -> float:
+    """A number of seconds that must be there."""
+    number = _positive(name, value, "seconds")
+    if number is None:
+        raise TypeError(f"{name}: must be a number of seconds, not None")
+    return number
+
+
+def names_of(name: str, values: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """Some of the known names, or none."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: must be a tuple of names out of {tuple(known)}, not {_kind(values)}")
+    names = tuple(values)
+    for one in names:
+        if one not in known:
+            raise ValueError(f"{name}: must hold names out of {tuple(known)}, not {one!r}")
+    return names
+
+
+def _kind(obj: object) -> str:
+    return f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
+
+
+def is_coroutine_function(func: Any) -> bool:
+    """Whether calling it runs nothing, but makes a coroutine; also a method, a partial, or an object to be called."""
+    while hasattr(func, "func") and hasattr(func, "keywords"):  # functools.partial
+        func = func.func
+    code = getattr(func, "__code__", None) or getattr(type(func).__call__, "__code__", None)
+    return bool(code is not None and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without importing inspect
+
+
+def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
+    """The names in a backend, the executor in it, and the name whose place that takes among the candidates."""
+    if not isinstance(backend, str | tuple | list) and callable(getattr(backend, "submit", None)):
+        return "auto", backend, "executor"
+    if not isinstance(backend, tuple | list):
+        return backend, None, None
+    executors = [one for one in backend if not isinstance(one, str) and callable(getattr(one, "submit", None))]
+    if not executors:
+        return backend, None, None
+    names = [one for one in backend if all(one is not executor for executor in executors)]
+    if len(executors) > 1:
+        raise ValueError("backend: may hold one executor, not several")
+    if not names:
+        return "auto", executors[0], "executor"
+    place: Backend = "threads" if _has_threads(executors[0]) else "processes"
+    if place in names:
+        raise ValueError(f"backend: an executor is what takes the place of {place!r}; name one of the two")
+    return (*names, place), executors[0], place
+
+
+def _has_threads(executor: Any) -> bool:
+    futures = sys.modules.get("concurrent.futures.thread")
+    return futures is not None and isinstance(executor, futures.ThreadPoolExecutor)
+
+
+def _check_tasks(allowed: bool, backend: Any, start_method: Any, memory_limit: Any) -> None:
+    """What does not go with a coroutine function."""
+    if not allowed:
+        raise TypeError(
+            "func: is a coroutine function, which runs as tasks on an event loop: there is nothing to plan here, and "
+            "no pool can run it. Use execute(), or await execute_async(), which find out how many tasks at a time"
+        )
+    if backend != "auto":
+        raise ValueError(f"backend: a coroutine function runs on an event loop; leave it at 'auto', not {backend!r}")
+    for name, value in (("start_method", start_method), ("memory_limit", memory_limit)):
+        if value is not None:
+            raise ValueError(f"{name}: is for worker processes; a coroutine function has none")
+
+
+def _backends(backend: Any) -> tuple[Backend, ...]:
+    if isinstance(backend, str):
+        if backend == "auto":
+            return BACKENDS
+        if backend not in BACKENDS:
+            raise ValueError(f"backend: must be {CHOICES}, not {backend!r}")
+        return (backend,)
+    if isinstance(backend, tuple | list):
+        if not backend:
+            raise ValueError("backend: an empty tuple leaves nothing to choose from")
+        for one in backend:
+            if not isinstance(one, str):
+                raise TypeError(f"backend: must hold names of {BACKENDS} and one executor at most, not {_kind(one)}")
+            if one not in BACKENDS:
+                raise ValueError(f"backend: must hold names out of {BACKENDS}, not {one!r}")
+        return tuple(name for name in BACKENDS if name in backend)
+    raise TypeError(f"backend: must be {CHOICES}, not {_kind(backend)}")
+
+
+def whole(name: str, value: Any, *, least: int, optional: bool = False) -> int | None:
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name}: must be a whole number{' or None' if optional else ''}, not {_kind(value)}")
+    number = int(value.__index__())
+    if number < least:
+        raise ValueError(f"{name}: must be at least {least}, not {number}")
+    return number
+
+
+def _start_method(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"start_method: must be one of {START_METHODS} or None, not {_kind(value)}")
+    if value not in START_METHODS:
+        raise ValueError(f"start_method: must be one of {START_METHODS} or None, not {value!r}")
+    if value not in available_start_methods():
+        raise ValueError(f"start_method: {value!r} is not to be had on {sys.platform}")
+    return value
+
+
+def _history(value: Any) -> History | None:
+    if value is None:
+        return None
+    from amorsize.history.history import History
+
+    if not isinstance(value, History):
+        raise TypeError(f"history: must be a History or None, not {_kind(value)}")
+    return value

@@ -1,0 +1,288 @@
+"""``optimize()``: sample, costs, search, and the plan that comes of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize.backends.source import Indexable, Streamed, source_of
+from amorsize.backends.workers import child
+from amorsize.backends.workers.recorded import items_of
+from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.frozen import replace
+from amorsize.measure.sample import Sampler
+from amorsize.model.cost import OWN_THREADS
+from amorsize.model.default_costs import plausible_scaling, recorded
+from amorsize.model.search import choose
+from amorsize.options import Request
+from amorsize.plan.plan import Plan
+from amorsize.plan.plan_text import reason
+from amorsize.system.machine import lately
+from amorsize.system.memory import forked_bytes
+from amorsize.system.start_methods import main_is_interactive, resolve_start_method, share_of
+
+if TYPE_CHECKING:
+    from amorsize.learn.pruner import Pruner
+    from amorsize.run.execute import Execution
+
+UNKNOWN_S: Final = 1.0  # how much work an iterator of unknown length is planned for
+UNKNOWN_ITEMS: Final = 100
+
+
+def plan_for(request: Request) -> Plan:
+    """The plan for one call of ``optimize``."""
+    if request.executor is not None:
+        raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
+    source = source_of(request.data)
+    here = share_of(lately())
+    warnings: list[str] = []
+    if source.length == 0:
+        return Plan(
+            backend="serial", n_jobs=1, chunksize=1, estimated_speedup=1.0, serial_s=0.0, predicted_s=0.0,
+            predicted_interval_s=(0.0, 0.0), reason="there are no items", data=request.data, machine=here,
+        )  # fmt: skip
+    method = start_method_for(request, warnings)
+    sampler = Sampler(
+        request.func, source, spread=request.spread, watch=watches(request, here), processes=method is not None
+    )
+    if request.backends == ("processes",):
+        assert method is not None
+        sample = sample_in_child(request, source, method, here, warnings)
+    else:
+        sample = sampler.take()
+    data = request.data if isinstance(source, Indexable) else chain(sampler.head, source.rest)
+    if isinstance(source, Indexable) and source.data is not request.data:
+        data = source.data
+    n = source.length
+    if isinstance(source, Streamed) and len(sampler.head) <= sampler.at:
+        first_beyond = next(source.rest, _END)
+        if first_beyond is _END:
+            n, data = len(sampler.head), sampler.head
+        else:
+            data = chain(sampler.head, [first_beyond], source.rest)
+    if method is not None:
+        sample = pool_can_find(request.func, method, sample)
+    costs = known_costs(request, sample, here, method, n, warnings)
+    return plan_from(request, here, sample, costs, n, data, warnings)
+
+
+_END = object()
+
+
+def start_method_for(request: Request, warnings: list[str]) -> str | None:
+    """How processes would start; None where they are not asked for."""
+    if "processes" not in request.backends:
+        return None
+    method, why = resolve_start_method(request.start_method)
+    if why is not None:
+        warnings.append(f"processes start by {method}, since {why}")
+    return method
+
+
+def watches(request: Request, here: Machine) -> bool:
+    """Whether it matters if the function releases the lock."""
+    return "threads" in request.backends and here.usable_cores > 1 and here.gil_enabled
+
+
+def known_costs(
+    request: Request, sample: Sample, here: Machine, method: str | None, n: int | None, warnings: list[str]
+) -> Costs:
+    """Costs of the backends asked for: measured, unless no cost could make parallel pay."""
+    with_threads = "threads" in request.backends
+    with_processes = method is not None
+    total_s = sample.item_s * n if n is not None else UNKNOWN_S
+    if "serial" in request.backends and total_s < HOPELESS_S:
+        return Costs(
+            threads=recorded("threadpool", None) if with_threads else None,
+            processes=recorded("pool", method) if with_processes else None,
+        )
+    from amorsize.measure.calibrate import cached_costs
+
+    costs = cached_costs(
+        here,
+        threads="threadpool" if with_threads else None,
+        processes="pool" if with_processes else None,
+        start_method=method,
+    )
+    for cost in (costs.threads, costs.processes):
+        if cost is not None:
+            warnings.extend(cost.warnings)
+    return replace(costs, scaling=plausible_scaling(costs.scaling, here.physical_cores))
+
+
+def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
+    """What past runs have taught, if anything (`amorsize.learn.pruner`); nothing where so little is to be done."""
+    if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
+        return None
+    from amorsize.learn.pruner import known
+
+    return known(request.history)
+
+
+HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
+
+
+def plan_from(
+    request: Request,
+    here: Machine,
+    sample: Sample,
+    costs: Costs,
+    n: int | None,
+    data: Any,
+    warnings: list[str],
+    known_runs: int = 0,
+) -> Plan:
+    """The plan that the model makes of what is known; ``known_runs``: the sample is that of so many earlier runs."""
+    items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
+    backends = request.backends
+    if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
+        warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
+    best, others = choose(
+        sample,
+        costs,
+        here,
+        n_items=items,
+        backends=backends,
+        max_workers=request.max_workers,
+        memory_limit_bytes=request.memory_limit_bytes,
+        caller_rss_bytes=forked_bytes(),
+    )
+    if best.refused is not None:
+        warnings.append(best.refused)
+    model_s, said = None, None
+    if fit := fit_for(request, sample, n):
+        best, others, model_s, said = fit.narrow(best, others, sample, here, items)
+    serial = next((f for f in (best, *others) if f.backend == "serial"), None)
+    if serial is None:
+        serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
+    native = None
+    if best.backend == "processes" and sample.own_threads > OWN_THREADS:
+        native = max(1, int(here.usable_cores // best.workers))
+    if best.backend != "serial":
+        import multiprocessing.pool  # noqa: F401  (10 ms, once: paid while planning, not while the pool opens)
+    known = n is not None
+    return Plan(
+        backend=best.backend,
+        n_jobs=best.workers,
+        chunksize=best.chunksize,
+        start_method=best.start_method,
+        estimated_speedup=serial.total_s / best.total_s if known and best.total_s > 0 else None if not known else 1.0,
+        serial_s=serial.total_s if known else None,
+        predicted_s=best.total_s if known else None,
+        predicted_interval_s=(best.low_s, best.high_s) if known else None,
+        model_s=model_s,
+        reason=reason(best, serial, others, sample, known, known_runs) + (f" ({said})" if said else ""),
+        warnings=tuple(warnings),
+        alternatives=tuple(others),
+        breakdown=best.breakdown,
+        data=data,
+        sample=sample,
+        machine=here,
+        native_threads=native,
+        known_runs=known_runs,
+    )
+
+
+def pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
+    """A Pool's spawned children import ``__main__`` from its file; without one they cannot find its functions."""
+    module = getattr(func, "__module__", None)
+    if method == "fork" or module != "__main__" or not main_is_interactive() or sample.transfer_error is not None:
+        return sample
+    return replace(
+        sample,
+        transfer_error=(
+            f"func is defined in an interactive __main__, where {method} workers of a Pool cannot find it; put it "
+            "into a module, or use amorsize.execute(), which sends it by value"
+        ),
+    )
+
+
+def sample_in_child(
+    request: Request, source: Indexable | Streamed, method: str, here: Machine, warnings: list[str]
+) -> Sample:
+    """The sample, taken in one worker process, since func must not run here."""
+    from amorsize.backends.processes import ProcessDriver
+    from amorsize.backends.results import Outcome
+    from amorsize.backends.workers.team import Team
+    from amorsize.errors import AmorsizeError
+    from amorsize.schedule.schedule import Schedule
+
+    if isinstance(source, Streamed):
+        warnings.append("the items come from an iterator and func may not run here: nothing was sampled")
+        return Sample(n_sampled=0, item_s=0.0)
+    setup = child.Setup(partial(_sample_there, request.func, request.spread), by_value=main_is_interactive())
+    outcome = Outcome("raise")
+    try:
+        team = Team(setup, None, method)
+        ProcessDriver(Schedule([(0, 1)], 1), team, Indexable([source.data]), outcome, None).run()
+        found = outcome.finish()[0]
+    except AmorsizeError as exc:
+        warnings.append(f"no sample could be taken: {exc}")
+        return Sample(n_sampled=0, item_s=0.0)
+    assert isinstance(found, Sample)
+    return found
+
+
+def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
+    return Sampler(func, Indexable(data), spread=spread, watch=False).take()
+
+
+def plan_of(execution: Execution) -> Plan:
+    """The plan that a run of ``execute`` carried out."""
+    request, story = execution.job.request, execution.job.story
+    here = story.machine or share_of(lately())
+    sample = story.sample or story.opening.sample()
+    n = story.n_items
+    serial_s = story.serial_s
+    serial = _as_forecast(serial_s, n)
+    before = story.loop_s if story.go is not None else 0.0
+    best = _later(story.go, before) if story.go is not None else serial
+    others = [_later(f, before) for f in story.alternatives if f.backend != "serial"]
+    if story.go is not None and not story.blind and "serial" in request.backends:
+        others = sorted([*others, serial], key=lambda f: f.total_s)
+    asked = "an executor was" if request.executor is not None else "processes were"
+    why = f"{asked} asked for, and func may not run here: nothing was sampled"
+    return Plan(
+        backend=best.backend,
+        n_jobs=best.workers,
+        chunksize=best.chunksize,
+        start_method=best.start_method,
+        estimated_speedup=None if story.blind else serial_s / best.total_s if best.total_s > 0 else 1.0,
+        serial_s=None if story.blind else serial_s,
+        predicted_s=None if story.blind else best.total_s,
+        predicted_interval_s=None if story.blind else (best.low_s, best.high_s),
+        reason=why if story.blind else reason(best, serial, others, sample, True),
+        warnings=tuple(story.warnings),
+        alternatives=tuple(others),
+        breakdown=best.breakdown,
+        data=request.data,
+        sample=None if story.blind else sample,
+        machine=here,
+        slowest=items_of(execution.job.records.slowest),
+        hungriest=items_of(execution.job.records.hungriest),
+    )
+
+
+def _later(f: Forecast, before_s: float) -> Forecast:
+    """A forecast of what was left, as one of the whole run: with what the loop had spent before."""
+    return replace(
+        f,
+        total_s=f.total_s + before_s,
+        low_s=f.low_s + before_s,
+        high_s=f.high_s + before_s,
+        breakdown=replace(f.breakdown, compute_s=f.breakdown.compute_s + before_s),
+    )
+
+
+def _as_forecast(total_s: float, n: int) -> Forecast:
+    return Forecast(
+        backend="serial",
+        workers=1,
+        chunksize=max(1, n),
+        start_method=None,
+        total_s=total_s,
+        low_s=total_s,
+        high_s=total_s,
+        breakdown=Breakdown(compute_s=total_s),
+    )

@@ -1,0 +1,41 @@
+"""A plan as HTML, for notebooks: no scripts, no styles beyond what any notebook shows."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from amorsize.formatting import seconds
+from amorsize.plan.plan_text import PARTS, describe
+
+if TYPE_CHECKING:
+    from amorsize.plan.plan import Plan
+
+SHOWN = 6  # rejected candidates
+
+
+def plan_html(plan: Plan) -> str:
+    """A table of the plan, its forecast, and the best of the rejected candidates."""
+    rows = [
+        ("backend", plan.backend + (f" ({plan.start_method})" if plan.start_method else "")),
+        ("n_jobs", str(plan.n_jobs)),
+        ("chunksize", str(plan.chunksize)),
+    ]
+    if plan.predicted_s is not None and plan.predicted_interval_s is not None:
+        low, high = plan.predicted_interval_s
+        rows += [
+            ("forecast", f"{seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})"),
+            ("plain loop", f"{seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}"),
+        ]
+        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
+        rows.append(("of which", ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0) or "nothing"))
+    rows += [("warning", text) for text in plan.warnings]
+    rows += [
+        ("rejected", f"{describe(f)}: {seconds(f.total_s)}" + (f" ({f.refused})" if f.refused else ""))
+        for f in plan.alternatives[:SHOWN]
+    ]
+    body = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
+        for name, text in rows
+    )
+    return f"<p>amorsize: {escape(plan.reason)}.</p><table>{body}</table>"

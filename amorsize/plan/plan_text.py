@@ -1,0 +1,151 @@
+"""Plans and machines in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from amorsize.facts import Forecast, ItemRecord, Sample, Trial
+from amorsize.formatting import count, seconds, size
+from amorsize.model.cost import OWN_THREADS
+
+if TYPE_CHECKING:
+    from amorsize.plan.plan import Plan
+
+
+def describe(f: Forecast) -> str:
+    """A candidate in a few words."""
+    if f.backend == "serial":
+        return "a plain loop"
+    how = f" ({f.start_method})" if f.start_method else ""
+    return f"{count(f.workers, KINDS.get(f.backend, 'worker'))}{how}, chunks of {f.chunksize}"
+
+
+def summary(plan: Plan, n_items: int, took_s: float, failed: int = 0) -> str:
+    """What a run took, in a line.
+
+    Examples
+    --------
+    >>> from amorsize.plan.plan import Plan
+    >>> summary(Plan(backend="threads", n_jobs=8, chunksize=1, serial_s=4.2), 1000, 0.523, failed=2)
+    '1,000 items in 523 ms by 8 threads; a plain loop would take 4.2 s; 2 items failed'
+    """
+    how = "a plain loop"
+    if plan.backend != "serial":
+        how = count(plan.n_jobs, KINDS.get(plan.backend, "worker"))
+        how += f" ({plan.start_method})" if plan.start_method else ""
+    text = f"{count(n_items, 'item')} in {seconds(took_s)} by {how}"
+    if plan.backend != "serial" and plan.serial_s:
+        text += f"; a plain loop would take {seconds(plan.serial_s)}"
+    return f"{text}; {count(failed, 'item')} failed" if failed else text
+
+
+KINDS = {"threads": "thread", "processes": "process"}
+
+
+def reason(
+    best: Forecast,
+    serial: Forecast,
+    alternatives: list[Forecast],
+    sample: Sample,
+    known: bool,
+    known_runs: int = 0,
+) -> str:
+    """One sentence: what was chosen, and why.
+
+    ``known`` tells whether the number of items is known, so that totals mean something. ``known_runs``: nothing was
+    sampled, so many earlier runs have shown what items take.
+    """
+    item = f"an item takes {seconds(sample.item_s)}"
+    if known_runs:
+        item = f"{count(known_runs, 'earlier run')} agree that {item}"
+    if sample.waits > 0.5:
+        item += f", {sample.waits:.0%} of it waiting"
+    if best.backend == "serial":
+        return f"{item}, and {_why_serial(serial, alternatives, sample)}"
+    gain = serial.total_s / best.total_s if best.total_s > 0 else 1.0
+    total = f"{describe(best)} should take {seconds(best.total_s)} in all, {gain:.1f} times as fast as the loop"
+    return f"{item}: {total}" if known else f"{item}: {describe(best)} should be {gain:.1f} times as fast as the loop"
+
+
+def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample) -> str:
+    best = next((a for a in alternatives if a.refused is None and a.workers > 1), None)
+    refused = next((a for a in alternatives if a.refused is not None), None)
+    if not alternatives:
+        return "nothing else was worth looking at, so a plain loop it is"
+    if sample.own_threads > OWN_THREADS and best is not None:
+        return "the function already runs threads of its own, so a plain loop is as fast as anything"
+    if best is None and refused is not None:
+        return f"nothing else can run here ({refused.refused}), so a plain loop it is"
+    if best is None:
+        return "one worker alone gains nothing over a plain loop"
+    start = seconds(best.breakdown.start_s)
+    return (
+        f"the loop should take {seconds(serial.total_s)}, which {describe(best)} would not beat by a margin "
+        f"({seconds(best.total_s)}, of which {start} to start): a plain loop is best"
+    )
+
+
+def explain(plan: Plan) -> str:
+    """Everything about a plan, in lines."""
+    lines = [f"amorsize: {plan.reason}.", ""]
+    lines.append(f"  plan       {_plan_line(plan)}")
+    if plan.predicted_s is not None and plan.predicted_interval_s is not None:
+        low, high = plan.predicted_interval_s
+        lines.append(f"  forecast   {seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})")
+        lines.append(f"  loop       {seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}")
+        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
+        lines.append("  of which   " + ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0))
+    if plan.sample is not None:
+        lines.append(f"  sample     {_sample_line(plan.sample, plan.known_runs)}")
+    best: dict[str, Any] = {}
+    for other in plan.alternatives:
+        best.setdefault(other.backend, other)
+    for other in best.values():
+        why = f" ({other.refused})" if other.refused else ""
+        lines.append(f"  rejected   {describe(other)}: {seconds(other.total_s)}{why}")
+    lines += [f"  trial      {_trial_line(trial)}" for trial in plan.trials]
+    if plan.slowest:
+        lines.append(f"  slowest    {_items_line(plan.slowest, lambda r: seconds(r.wall_s))}")
+    if plan.hungriest:
+        lines.append(f"  hungriest  {_items_line(plan.hungriest, lambda r: f'+{size(r.growth_bytes)}')}")
+    lines += [f"  warning    {text}" for text in plan.warnings]
+    return "\n".join(lines)
+
+
+def _trial_line(trial: Trial) -> str:
+    how = "a plain loop"
+    if trial.backend != "serial":
+        how = f"{count(trial.workers, KINDS[trial.backend])}, chunks of {trial.chunksize}"
+    took = f"{seconds(trial.seconds)} (forecast {seconds(trial.forecast_s)})"
+    return (
+        f"rung {trial.rung}, {count(trial.items, 'item')}: {how}: {took}, which makes {seconds(trial.total_s)} in all"
+    )
+
+
+def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], str]) -> str:
+    return ", ".join(f"item {record.index} ({what(record)})" for record in records[:NAMED])
+
+
+NAMED = 3
+
+PARTS = ("start", "compute", "transfer", "dispatch", "tail")
+
+
+def _plan_line(plan: Plan) -> str:
+    how = f", start method {plan.start_method}" if plan.start_method else ""
+    return f"backend {plan.backend}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{how}"
+
+
+def _sample_line(sample: Sample, known_runs: int = 0) -> str:
+    parts = [
+        f"of {count(known_runs, 'earlier run')}" if known_runs else count(sample.n_sampled, "item"),
+        f"{seconds(sample.item_s)} each (±{seconds(sample.item_std_s)})",
+        f"CPU {seconds(sample.item_cpu_s)}",
+    ]
+    if sample.first_call_s > 0:
+        parts.append(f"first call {seconds(sample.first_call_s)} more")
+    if sample.gil_held is not None:
+        parts.append(f"holds the GIL {sample.gil_held:.0%} of the time")
+    parts.append(f"result {size(sample.result_bytes)} pickled")
+    return ", ".join(parts)

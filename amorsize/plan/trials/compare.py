@@ -1,0 +1,158 @@
+"""``python -m amorsize compare``: settings that the user names, in turns by the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any, Final, NamedTuple, cast
+
+from amorsize.executor.calls import name_of
+from amorsize.facts import Backend
+from amorsize.options import Request
+from amorsize.plan.plan import Plan
+from amorsize.plan.trials import ways
+from amorsize.plan.trials.subset import Portion, portion_of
+from amorsize.plan.trials.validate import AIM, LEAST, SHARE, Run, run_race, way_of
+from amorsize.plan.trials.validation import BUSY, Contender
+from amorsize.plan.trials.verdict import items_line, plan_words, table
+from amorsize.plan.trials.ways import Way, no_pool
+from amorsize.system import other_programs
+from amorsize.system.clock import REAL, Clock
+from amorsize.system.start_methods import resolve_start_method
+
+COUNTED: Final = ("threads", "processes")
+PLAIN: Final = ("serial", "pool", "execute", "optimize")
+FORM: Final = "serial, threads[:WORKERS[:CHUNKSIZE]], processes[:WORKERS[:CHUNKSIZE]], pool, execute or optimize"
+CHUNK_S: Final = 60e-6  # what handing over a chunk takes, about
+
+
+class Setting(NamedTuple):
+    """One setting, as the user wrote it."""
+
+    text: str
+    kind: str
+    workers: int | None = None
+    chunksize: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What each setting took.
+
+    Attributes
+    ----------
+    func, n_used, n_items, contenders, busy, took_s
+        As of a `Validation`.
+    """
+
+    func: str
+    n_used: int
+    n_items: int | None
+    contenders: tuple[Contender, ...]
+    busy: float | None
+    took_s: float
+
+    @property
+    def rounds(self) -> int:
+        """How often each was run."""
+        return max((len(one.times_s) for one in self.contenders), default=0)
+
+    def explain(self) -> str:
+        """A table."""
+        lines = [f"amorsize: {self.func} over {items_line(self)}", ""]
+        lines += table(self.contenders) if self.n_used else ["  there are no items"]
+        if self.busy is not None and self.busy > BUSY:
+            lines += ["", f"  other programs had {self.busy:.0%} of the machine meanwhile: try again when it is quiet"]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dicts, lists, numbers and strings."""
+        plain = {name: getattr(self, name) for name in ("func", "n_used", "n_items", "rounds", "busy", "took_s")}
+        return {**plain, "contenders": [one.to_dict() for one in self.contenders]}
+
+
+def setting_of(text: str) -> Setting:
+    """A setting from its name.
+
+    Raises
+    ------
+    ValueError
+        When it makes no sense.
+
+    Examples
+    --------
+    >>> setting_of("processes:2:100")
+    Setting(text='processes:2:100', kind='processes', workers=2, chunksize=100)
+    """
+    kind, *numbers = text.split(":")
+    if kind not in COUNTED + PLAIN:
+        raise ValueError(f"must be {FORM}, not {text!r}")
+    if kind in PLAIN and numbers:
+        raise ValueError(f"{kind} takes no numbers: {text!r}")
+    if len(numbers) > 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
+        raise ValueError(f"must be {kind}[:WORKERS[:CHUNKSIZE]] in whole numbers above 0, not {text!r}")
+    return Setting(text, kind, *(int(number) for number in numbers))
+
+
+def compare_settings(
+    request: Request,
+    settings: Sequence[Setting],
+    *,
+    max_seconds: float,
+    rounds: int | None = None,
+    clock: Clock = REAL,
+) -> Comparison:
+    """Run every setting in interleaved rounds, on as many of the items as there is time for."""
+    began = clock.wall()
+    before = other_programs.read()
+    portion = portion_of(request, partial(_affordable, SHARE * max_seconds / (rounds or AIM), settings))
+    entries: list[tuple[Contender, Way | None]] = []
+    if len(portion.items):
+        entries = [_entry(request, portion, setting) for setting in settings]
+    contenders = run_race(request, entries, max_seconds - (clock.wall() - began), rounds, clock)
+    return Comparison(
+        func=name_of(request.func),
+        n_used=len(portion.items),
+        n_items=portion.n_items,
+        contenders=contenders,
+        busy=other_programs.share_between(before, other_programs.read()),
+        took_s=clock.wall() - began,
+    )
+
+
+def _affordable(round_s: float, settings: Sequence[Setting], plan: Plan) -> int:
+    """How many items all settings can run within a round of so many seconds, if none of them gains anything."""
+    item_s = plan.sample.item_s if plan.sample is not None else 0.0
+    per_item_s = sum(item_s + (CHUNK_S / setting.chunksize if setting.chunksize else 0.0) for setting in settings)
+    return max(LEAST, int(round_s / max(per_item_s, 1e-9)))
+
+
+def _entry(request: Request, portion: Portion, setting: Setting) -> tuple[Contender, Way | None]:
+    what, why_not, run = _run(request, portion, setting)
+    one = Contender(name=setting.text, what=what, why_not=why_not)
+    return one, None if why_not else way_of(one, run)
+
+
+def _run(request: Request, portion: Portion, setting: Setting) -> tuple[str, str | None, Run]:
+    """What to call a setting, why it cannot be run, and how."""
+    func, items, plan = request.func, portion.items, portion.plan
+    if setting.kind == "serial":
+        return setting.text, None, partial(ways.loop, func, items, portion.index_of)
+    if setting.kind == "execute":
+        return setting.text, None, partial(ways.executed, request, items)
+    if setting.kind == "optimize":
+        run = ways.way_of_plan(request, plan, items).run
+        return f"{setting.text} ({plan_words(plan)})", ways.not_runnable(plan), run
+    if setting.kind == "pool":
+        workers, method = ways.default_workers(None), ways.default_method(request.start_method)
+        in_pool = partial(ways.default_pool, func, items, workers, method)
+        return f"{setting.text} ({workers} processes, {method})", no_pool(plan), in_pool
+    processes = setting.kind == "processes"
+    start = resolve_start_method(request.start_method)[0] if processes else None
+    workers = setting.workers or ceil(plan.machine.usable_cores if plan.machine is not None else 1)
+    chunksize = setting.chunksize or ceil(len(items) / (4 * workers))  # as Pool.map has it
+    how = (cast(Backend, setting.kind), workers, chunksize, start, None)
+    what = f"{setting.kind}:{workers}:{chunksize}" + (f" ({start})" if start else "")
+    return what, no_pool(plan) if processes else None, ways.PlanRun(func, items, *how)

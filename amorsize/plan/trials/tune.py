@@ -1,0 +1,326 @@
+"""``tune()``: the model picks a few candidates, the clock decides among them (`amorsize.plan.trials.halving`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
+from math import exp, hypot, log
+from typing import Any, Final
+
+from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
+from amorsize.formatting import count, seconds
+from amorsize.frozen import replace
+from amorsize.history.history import History
+from amorsize.history.this_process import shape_of
+from amorsize.learn.features import Case, engine_of, shares
+from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
+from amorsize.model.memory_limit import refusal
+from amorsize.model.search import chunk_sizes, worker_counts
+from amorsize.model.statistics import NOTICEABLE
+from amorsize.options import Request
+from amorsize.plan.optimize import fit_for, known_costs
+from amorsize.plan.plan import Plan
+from amorsize.plan.plan_text import describe
+from amorsize.plan.trials import ways
+from amorsize.plan.trials.halving import SHARE, Halving, cut, shortlist
+from amorsize.plan.trials.subset import Portion, planned_anew, read, spread_items
+from amorsize.plan.trials.ways import Way
+from amorsize.system.clock import REAL, Clock
+from amorsize.system.memory import forked_bytes
+from amorsize.system.start_methods import resolve_start_method
+
+WARM_SHARE: Final = 0.125  # of the time may go into running everything once before
+READ_SHARE: Final = 0.5  # of the time: what a loop over all that is read of an iterator may take
+RUN_NOISE: Final = 1.5 * NOISE  # relative: what two runs of a pool differ by
+UNSEEN_NOISE: Final = 0.06  # relative: how far a slice may mislead, at least, when it was next to nothing
+
+
+def tune_request(request: Request, *, max_seconds: float, clock: Clock = REAL) -> Plan:
+    """Carry out one call of ``tune``, all of whose arguments are valid."""
+    began = clock.wall()
+    portion = read(request, partial(_readable, READ_SHARE * max_seconds))
+    plan = portion.plan
+    if plan.sample is None or plan.machine is None:  # there are no items
+        return plan
+    if not plan.sample.n_sampled:
+        return _untried(portion, "nothing could be sampled, so nothing was tried")
+    if plan.predicted_s is not None and plan.predicted_s <= WARM_SHARE * max_seconds and not ways.not_runnable(plan):
+        # Else the first trial of a slice would pay for what the others find in the cache.
+        ways.timed(ways.way_of_plan(request, plan, portion.items))
+        portion = planned_anew(request, portion)
+    field = Field(request, portion)
+    if not field.candidates:
+        return _untried(portion, "no candidate could run, so nothing was tried")
+    contest = Contest(request, field, clock)
+    contest.hold(began + max_seconds)
+    return contest.plan(portion)
+
+
+def _readable(loop_s: float, plan: Plan) -> int:
+    item_s = plan.sample.item_s if plan.sample is not None else 0.0
+    return max(1, int(loop_s / item_s)) if item_s > 0 else sys.maxsize
+
+
+def _untried(portion: Portion, why: str) -> Plan:
+    return _with_all_data(dataclasses.replace(portion.plan, warnings=(*portion.plan.warnings, why)), portion)
+
+
+def _with_all_data(plan: Plan, portion: Portion) -> Plan:
+    """The plan for all of the user's data; where nobody knows how much that is, nothing is foretold."""
+    if portion.rest is None:
+        return plan
+    return dataclasses.replace(
+        plan,
+        data=chain(portion.items, portion.rest),
+        predicted_s=None,
+        predicted_interval_s=None,
+        serial_s=None,
+        estimated_speedup=None,
+    )
+
+
+class Field:
+    """Who takes part, and what the model expects of them.
+
+    Attributes
+    ----------
+    grid : list of Forecast
+        Everything that could be tried.
+    candidates : list of Forecast
+        What is worth a trial.
+    """
+
+    def __init__(self, request: Request, portion: Portion) -> None:
+        plan = portion.plan
+        assert plan.sample is not None
+        assert plan.machine is not None
+        self.sample: Sample = plan.sample
+        self.machine: Machine = plan.machine
+        self.items, self.n = portion.items, len(portion.items)
+        method = None
+        if "processes" in request.backends:
+            method = plan.start_method or resolve_start_method(request.start_method)[0]
+        self.costs: Costs = known_costs(request, self.sample, self.machine, method, self.n, [])
+        self.caller_rss_bytes = forked_bytes()
+        self.grid = self._grid(request)
+        self.fit = fit_for(request, self.sample, self.n)
+        self.candidates = self._shortlist()
+
+    def _grid(self, request: Request) -> list[Forecast]:
+        found = []
+        for backend in request.backends:
+            cost = {"threads": self.costs.threads, "processes": self.costs.processes}.get(backend)
+            for workers in worker_counts(self.sample, self.machine, backend, self.n, request.max_workers):
+                for chunksize in chunk_sizes(self.sample, backend, workers, self.n, shrinking=False):
+                    one = self._forecast(backend, workers, chunksize, self.n)
+                    why = refusal(one, self.sample, cost, self.machine, request.memory_limit_bytes)
+                    found.append(replace(one, refused=why))
+        return found
+
+    def _shortlist(self) -> list[Forecast]:
+        """The model's candidates; where past runs have something to say, those they leave, and half as many trials."""
+        corrected = [self.corrected(one, self.n) for one in self.grid]
+        if all(new is one for new, one in zip(corrected, self.grid, strict=True)):
+            return shortlist(self.grid)
+        models = {id(new): one for new, one in zip(corrected, self.grid, strict=True)}
+        return [models[id(new)] for new in shortlist(corrected, share=SHARE / 2)]
+
+    def corrected(self, one: Forecast, items: int) -> Forecast:
+        """A forecast of the model, with what past runs say of it."""
+        if self.fit is None:
+            return one
+        return self.fit.correct(Case(self.sample, self.machine, items, engine_of(one.backend), one))
+
+    def expect(self, candidate: int, items: int) -> Forecast:
+        """What the model expects of a candidate for so many items."""
+        one = self.candidates[candidate]
+        if items >= self.n:
+            return one
+        return self._forecast(one.backend, one.workers, cut(one, items, self.n).chunksize, items)
+
+    def _forecast(self, backend: Any, workers: int, chunksize: int, items: int) -> Forecast:
+        return forecast(
+            self.sample,
+            self.costs,
+            self.machine,
+            backend,
+            workers,
+            chunksize,
+            n_items=items,
+            caller_rss_bytes=self.caller_rss_bytes,
+        )
+
+    def native_threads(self, one: Forecast) -> int | None:
+        """Cap on the native threads of each worker, for a function that starts threads of its own."""
+        if one.backend != "processes" or self.sample.own_threads <= OWN_THREADS:
+            return None
+        return max(1, int(self.machine.usable_cores // one.workers))
+
+
+class Contest:
+    """Runs the trials, and makes a plan of what they told."""
+
+    def __init__(self, request: Request, field: Field, clock: Clock) -> None:
+        self.request, self.field, self.clock = request, field, clock
+        self.history = History() if request.history is None else request.history
+        self.halving = Halving(len(field.candidates), field.n, lambda who, items: field.expect(who, items).total_s)
+        self.trials: list[Trial] = []
+
+    def hold(self, until: float) -> None:
+        """Run rung after rung, until it is decided or the clock shows ``until``."""
+        import multiprocessing.pool  # noqa: F401  (loaded before the clock starts)
+
+        processes = self.field.costs.processes
+        ways.warm_up(processes.start_method if processes is not None else None)
+        while (rung := self.halving.next(until - self.clock.wall())) is not None:
+            items: Any = self.field.items
+            if rung.items < self.field.n:
+                items = spread_items(items, rung.items)
+            for who in rung.candidates:
+                self._try(who, items, rung.number)
+
+    def _try(self, who: int, items: Sequence[Any], rung: int) -> None:
+        field = self.field
+        whole, one = field.candidates[who], field.expect(who, len(items))
+        run = ways.PlanRun(
+            self.request.func,
+            items,
+            one.backend,
+            one.workers,
+            one.chunksize,
+            one.start_method,
+            field.native_threads(one),
+        )
+        took_s = ways.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
+        self._record(one, items, took_s)
+        self.trials.append(
+            Trial(
+                backend=whole.backend,
+                workers=whole.workers,
+                chunksize=whole.chunksize,
+                items=len(items),
+                seconds=took_s,
+                forecast_s=one.total_s,
+                total_s=self.halving.saw(who, took_s),
+                rung=rung,
+            )
+        )
+
+    def _record(self, one: Forecast, items: Sequence[Any], took_s: float) -> None:
+        """Leave a row of the trial."""
+        if not self.history.is_on:
+            return
+        field, pruned = self.field, self.field.corrected(one, len(items))
+        self.history.record(
+            {
+                "function": self.request.func,
+                "source": "tune",
+                "shape": shape_of(items),
+                "n_items": len(items),
+                "backend": one.backend,
+                "n_jobs": one.workers,
+                "chunksize": one.chunksize,
+                "start_method": one.start_method,
+                "predicted_s": one.total_s,
+                "predicted_interval_s": (one.low_s, one.high_s),
+                "pruned_s": None if pruned is one else pruned.total_s,
+                "parts": shares(one.breakdown),
+                "serial_s": field.sample.item_s * len(items),
+                "clock_s": took_s,
+                "sample": field.sample,
+                "machine": field.machine,
+            }
+        )
+
+    # -- what comes of it ----------------------------------------------------------------------------------------
+
+    def plan(self, portion: Portion) -> Plan:
+        """The plan of the fastest."""
+        best = self._best()
+        found = self._told(best)
+        chosen = found.pop(best)
+        loop = next((f for f in [chosen, *found.values()] if f.backend == "serial"), None)
+        serial_s = loop.total_s if loop is not None else portion.plan.serial_s
+        speedup = serial_s / chosen.total_s if serial_s is not None and chosen.total_s > 0 else 1.0
+        plan = dataclasses.replace(
+            portion.plan,
+            backend=chosen.backend,
+            n_jobs=chosen.workers,
+            chunksize=chosen.chunksize,
+            start_method=chosen.start_method,
+            estimated_speedup=speedup,
+            serial_s=serial_s,
+            predicted_s=chosen.total_s,
+            predicted_interval_s=(chosen.low_s, chosen.high_s),
+            model_s=None,
+            reason=self._reason(chosen, speedup),
+            alternatives=tuple(sorted(found.values(), key=lambda f: f.total_s)),
+            breakdown=chosen.breakdown,
+            native_threads=self.field.native_threads(chosen),
+            trials=tuple(self.trials),
+        )
+        return _with_all_data(plan, portion)
+
+    def _best(self) -> int:
+        """The fastest; the loop, if it is no noticeable bit slower."""
+        best, totals = self.halving.best, self.halving.totals
+        loop = next((who for who in totals if self.field.candidates[who].backend == "serial"), best)
+        return loop if totals[loop] <= totals[best] * (1 + NOTICEABLE) else best
+
+    def _told(self, best: int) -> dict[int, Forecast]:
+        """The forecasts of all who were tried, with what the clock told in the model's place."""
+        history = self.halving.history
+        ours = history[best]
+        found = {}
+        for who, readings in history.items():
+            one, total = self.field.candidates[who], readings[-1]
+            if one.backend != "serial" and len(readings) < len(ours):
+                # Where it fell behind, the best one's slice had promised too much: so, no doubt, had this one's.
+                total *= max(1.0, ours[-1] / ours[len(readings) - 1])
+            before = readings[-2] if len(readings) > 1 else None
+            found[who] = told(one, total, spread(self.halving.lengths[len(readings) - 1] / self.field.n, total, before))
+        return found
+
+    def _reason(self, chosen: Forecast, speedup: float) -> str:
+        item = f"an item takes {seconds(self.field.sample.item_s)}"
+        after = f"after {count(len(self.trials), 'trial')} of {count(len(self.halving.history), 'candidate')}"
+        if chosen.backend == "serial":
+            return f"{item}, and nothing was noticeably faster than a plain loop, {after}"
+        gain = f"{speedup:.1f} times as fast as the loop"
+        took = "took" if self.halving.items == self.field.n else "should take"
+        return f"{item}: {describe(chosen)} {took} {seconds(chosen.total_s)} in all, {gain}, {after}"
+
+
+def spread(share: float, total_s: float, before_s: float | None) -> float:
+    """Relative uncertainty of what a slice's time makes for all items.
+
+    Parameters
+    ----------
+    share : float
+        Of the items that were in the longest slice.
+    total_s, before_s : float
+        What the longest slice makes for all items, and what the one before it made.
+
+    Examples
+    --------
+    >>> round(spread(1.0, 2.0, 1.0), 3), round(spread(0.5, 2.0, 1.0), 3)
+    (0.12, 0.367)
+    """
+    moved = abs(log(total_s / before_s)) if before_s and total_s > 0 else 0.0
+    return hypot(RUN_NOISE, (1 - share) * max(UNSEEN_NOISE, moved))
+
+
+def told(one: Forecast, total_s: float, wide: float) -> Forecast:
+    """A forecast with the clock's figure in place of the model's; its parts keep their shares."""
+    factor = total_s / one.total_s if one.total_s > 0 else 1.0
+    parts = {name: getattr(one.breakdown, name) * factor for name in Breakdown.__dataclass_fields__}
+    return replace(
+        one,
+        total_s=total_s,
+        low_s=total_s * exp(-Z_80 * wide),
+        high_s=total_s * exp(Z_80 * wide),
+        breakdown=Breakdown(**parts),
+    )

@@ -1,0 +1,217 @@
+"""Ways to run one map, and running them in turns by the clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from amorsize.backends.results import annotate
+from amorsize.facts import Backend, Failure
+from amorsize.frozen import replace
+from amorsize.options import Request
+from amorsize.plan.plan import Plan
+from amorsize.plan.pools import open_pool
+from amorsize.plan.trials.verdict import plan_words
+from amorsize.system.clock import REAL, Clock
+from amorsize.system.start_methods import resolve_start_method
+
+MOST_ROUNDS: Final = 11  # beyond it the interval of a median hardly narrows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One way to run a map.
+
+    Attributes
+    ----------
+    name : str
+        A short one.
+    what : str
+        In words.
+    run : callable
+        Runs it, and returns the results.
+    settle : callable
+        Waits for what leaves of itself, outside the time that is taken.
+    """
+
+    name: str
+    what: str
+    run: Callable[[], list[Any]]
+    settle: Callable[[], object] = bool
+
+
+def interleaved(
+    ways: Sequence[Way],
+    max_seconds: float,
+    rounds: int | None,
+    saw: Callable[[Way, list[Any]], None],
+    clock: Clock = REAL,
+) -> list[list[float]]:
+    """Run every way once per round, forwards and backwards by turns (A B B A), and say what each took in each round.
+
+    Parameters
+    ----------
+    ways : sequence of Way
+    max_seconds : float
+        No round is begun that would not fit; the first one always is.
+    rounds : int, optional
+        How many, whatever that takes; by default as fit, `MOST_ROUNDS` at most.
+    saw : callable
+        Is shown each way's results, outside the time that is taken.
+    clock : Clock
+    """
+    times: list[list[float]] = [[] for _ in ways]
+    turns = list(zip(ways, times, strict=True))
+    began = clock.wall()
+    for _ in range(rounds or MOST_ROUNDS):
+        round_began = clock.wall()
+        for way, took in turns:
+            results, seconds = timed(way, clock)
+            took.append(seconds)
+            saw(way, results)
+            del results  # what it holds must not be let go of in the next one's time
+        turns.reverse()
+        now = clock.wall()
+        if rounds is None and now - began + (now - round_began) > max_seconds:
+            break
+    return times
+
+
+def timed(way: Way, clock: Clock = REAL) -> tuple[list[Any], float]:
+    """Run one way: its results, and the seconds that took. What func raises gets a note that names the way."""
+    began = clock.wall()
+    try:
+        results = way.run()
+    except Exception as exc:
+        exc.add_note(f"amorsize: raised while {way.what} was being timed")
+        raise
+    seconds = clock.wall() - began
+    way.settle()
+    return results, seconds
+
+
+def warm_up(method: str | None) -> None:
+    """Start what the first pool would have to wait for: the fork server."""
+    if method == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        ensure_running()
+
+
+# ---------------------------------------------------------------------------------------------------------- the ways
+
+
+def way_of_plan(request: Request, plan: Plan, items: Sequence[Any]) -> Way:
+    """A plan's own pool."""
+    how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
+    run = PlanRun(request.func, items, *how)
+    return Way(name="plan", what=f"optimize(): {plan_words(plan)}", run=run, settle=run.settle)
+
+
+def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[int], int] = lambda i: i) -> list[Any]:
+    """``list(map(func, items))``; what func raises gets a note that names the item, by its index in all the data."""
+    results: list[Any] = []
+    try:
+        results.extend(map(func, items))
+    except Exception as exc:
+        # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
+        at = len(results)
+        annotate(Failure(index_of(at), exc), lambda _: items[at])
+        raise
+    return results
+
+
+def pooled(opening: AbstractContextManager[Any], func: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """``map`` of a pool, from entering to leaving it."""
+    with opening as pool:
+        results = pool.map(func, items)
+        return results if isinstance(results, list) else list(results)  # an executor's is an iterator
+
+
+def no_pool(plan: Plan) -> str | None:
+    """Why a ``multiprocessing.Pool`` could not run the map, or would wait for ever, if so."""
+    if plan.sample is None:
+        return None
+    if not plan.sample.n_sampled:
+        return "no item could be sampled: a Pool waits for ever when a worker dies"
+    return plan.sample.transfer_error
+
+
+def not_runnable(plan: Plan) -> str | None:
+    """Why the plan's own pool could not run the map, if so."""
+    return no_pool(plan) if plan.backend == "processes" else None
+
+
+class PlanRun:
+    """A map as a plan's own pool runs it.
+
+    Parameters
+    ----------
+    func, items
+        The map.
+    backend, workers, chunksize, method, native
+        The plan: its pool's kind, and the cap on native threads.
+    """
+
+    def __init__(
+        self,
+        func: Callable[[Any], Any],
+        items: Sequence[Any],
+        backend: Backend,
+        workers: int,
+        chunksize: int,
+        method: str | None,
+        native: int | None = None,
+    ) -> None:
+        self.func, self.items = func, items
+        self.how = (backend, workers, chunksize, method, native)
+        self.pool: Any = None
+
+    def __call__(self) -> list[Any]:
+        """Run it."""
+        self.pool = open_pool(*self.how)
+        return pooled(self.pool, self.func, self.items)
+
+    def settle(self) -> None:
+        """Wait for a ``ThreadPool``'s threads, which leave a moment later: forking beside them is not safe."""
+        self.pool.join()
+
+
+def executed(request: Request, items: Sequence[Any]) -> list[Any]:
+    """``execute()``."""
+    from amorsize.run.execute import Execution
+
+    return Execution(replace(request, data=items)).run_and_record()
+
+
+def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> list[Any]:
+    """``multiprocessing.Pool()`` as it is by default, chunks included."""
+    import multiprocessing
+
+    return pooled(multiprocessing.get_context(method).Pool(workers), func, items)
+
+
+def default_threads(func: Any, items: Sequence[Any], workers: int | None) -> list[Any]:
+    """``ThreadPoolExecutor()`` as it is by default."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return pooled(ThreadPoolExecutor(workers), func, items)
+
+
+def default_method(asked: str | None) -> str:
+    """How a ``multiprocessing.Pool()`` starts its workers, unless that could hang here."""
+    import multiprocessing
+
+    if asked is not None:
+        return asked
+    default: str = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    return resolve_start_method(None)[0] if default == "fork" else default
+
+
+def default_workers(most: int | None) -> int:
+    """How many workers a ``multiprocessing.Pool()`` starts by default; no more than the user allows."""
+    cores = os.cpu_count() or 1
+    return cores if most is None else min(cores, most)

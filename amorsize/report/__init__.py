@@ -1,1 +1,0 @@
-"""Facts and plans in words and pictures."""

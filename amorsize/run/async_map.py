@@ -1,0 +1,229 @@
+"""``await execute_async()``: a map beside an event loop; and coroutine functions, as tasks on one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextvars import copy_context
+from time import perf_counter, time
+from typing import TYPE_CHECKING, Any, Literal
+
+from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.coroutines import Tasks, call
+from amorsize.backends.results import Outcome
+from amorsize.backends.stop import Stop
+from amorsize.history.history import History
+from amorsize.history.machine_id import HERE
+from amorsize.history.this_process import shape_of
+from amorsize.options import Request, check
+from amorsize.run.execute import Execution
+from amorsize.schedule.rate_limit import Pace
+from amorsize.schedule.task_count import MOST, Concurrency
+
+if TYPE_CHECKING:
+    from amorsize.plan.plan import Plan
+
+
+async def execute_async(
+    func: Callable[[Any], Any],
+    data: Iterable[Any] | AsyncIterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+    retries: int = 0,
+    on_error: Literal["raise", "collect"] = "raise",
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    timeout: float | None = None,
+    rate: float | None = None,
+    max_failures: int | None = None,
+    return_plan: bool = False,
+) -> list[Any] | tuple[list[Any], Plan]:
+    """Like `execute`, for programs with an event loop: it goes on while the map runs.
+
+    A plain function never runs on the event loop's thread: the map has a thread of its own, from which it may go
+    parallel as `execute` does. Many calls at once share the cores (``asyncio.gather``, ``TaskGroup``).
+
+    A coroutine function runs as tasks on the running loop, to which the clients that it uses belong. How many at a
+    time is found by measuring: more and more, as long as that makes results come faster. ``max_workers`` caps it.
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, sample, history
+        As in `execute`. ``data`` may be an async iterable for a coroutine function, whose ``backend`` must be
+        ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's own.
+    retries, on_error, initializer, initargs, rate, max_failures, return_plan
+        As in `execute`; there is no plan for a coroutine function. The caller's context variables can be seen wherever
+        func runs in this process.
+    timeout : float, optional
+        Seconds that an item may run. Of a coroutine function the item's task is cancelled; else as in `execute`.
+
+    Returns
+    -------
+    list, or (list, Plan)
+        The results, in the order of ``data``.
+
+    Raises
+    ------
+    TypeError, ValueError, Exception, ItemTimeoutError, WorkerLostError, TransferError
+        As in `execute`.
+    asyncio.CancelledError
+        When the task has been cancelled, and the work has ended: worker processes at once, but items that run in this
+        process run to their end first. (Use ``backend="processes"`` for items that must end at once.)
+
+    Examples
+    --------
+    >>> import amorsize, asyncio
+    >>> asyncio.run(amorsize.execute_async(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    >>> async def fetch(delay):
+    ...     await asyncio.sleep(delay)
+    ...     return delay
+    >>> asyncio.run(amorsize.execute_async(fetch, [0.01, 0.02]))
+    [0.01, 0.02]
+    """
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        sample=sample,
+        history=history,
+        retries=retries,
+        on_error=on_error,
+        initializer=initializer,
+        initargs=initargs,
+        timeout=timeout,
+        rate=rate,
+        max_failures=max_failures,
+        coroutines=True,
+    )
+    if request.is_coroutine:
+        _refuse_plan(return_plan)
+        return await _run_tasks(request)
+    stop = Stop()
+    execution = Execution(request, stop=stop)
+    results = await _in_a_thread(execution.run_and_record, stop)
+    _refuse_coroutines(results)
+    if not return_plan:
+        return results
+    from amorsize.plan.optimize import plan_of
+
+    return results, plan_of(execution)
+
+
+def in_a_new_loop(request: Request, return_plan: bool = False) -> list[Any]:
+    """``execute()`` of a coroutine function: a new event loop in this thread."""
+    _refuse_plan(return_plan)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_run_tasks(request))
+    raise RuntimeError(
+        "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
+        "use await amorsize.execute_async() there"
+    )
+
+
+def _refuse_plan(return_plan: bool) -> None:
+    if return_plan:
+        raise ValueError(
+            "return_plan: there is no plan for a coroutine function, since nothing is forecast for its tasks"
+        )
+
+
+async def _run_tasks(request: Request) -> list[Any]:
+    """Run a coroutine function over its data on this loop, and leave a row in the history whatever comes of it."""
+    tasks = Tasks(
+        request.func,
+        request.data,
+        Outcome(request.on_error, request.max_failures),
+        Concurrency(request.max_workers or MOST),
+        retries=request.retries,
+        timeout_s=request.timeout_s,
+        pace=None if request.rate is None else Pace(request.rate),
+    )
+    began, outcome = perf_counter(), "raised"
+    try:
+        with CROWD:
+            if request.initializer is not None:
+                await call(request.initializer, request.initargs)
+            results = await tasks.run()
+        outcome = "ok"
+        return results
+    finally:
+        history = History() if request.history is None else request.history
+        history.record(
+            {
+                "at_s": time(),
+                "function": request.func,
+                "shape": shape_of(request.data),
+                "machine": HERE,
+                "n_items": tasks.length,
+                "backend": "tasks",
+                "n_jobs": max(1, tasks.most),
+                "clock_s": perf_counter() - began,
+                "outcome": outcome,
+            }
+        )
+
+
+def _refuse_coroutines(results: list[Any]) -> None:
+    """Nobody wants these as results: they came from a lambda, which does not show what it makes."""
+    if not (results and inspect.iscoroutine(results[0])):
+        return
+    for one in results:
+        if inspect.iscoroutine(one):
+            one.close()
+    raise TypeError(
+        "func: made coroutines, which nobody has awaited. Pass the coroutine function itself (async def), or "
+        "functools.partial of it; a lambda around it does not show what it makes"
+    )
+
+
+async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
+    """Run ``work`` in a thread of its own; when this task is cancelled, stop it and wait until it has ended."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    results: list[list[Any]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as exc:  # noqa: BLE001  (it is raised in the task)
+            errors.append(exc)
+        finally:
+            stop.close()
+            try:
+                loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+    thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
+    thread.start()
+    cancelled: BaseException | None = None
+    try:
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError as exc:
+                stop.ask()
+                cancelled = cancelled or exc
+        thread.join()  # it has nothing left to do
+        if cancelled is not None:
+            raise cancelled
+        if errors:
+            raise errors[0]
+        return results[0]
+    finally:
+        stop.ask()  # also when the loop went away from under this task
+        errors.clear()  # they hold this frame

@@ -1,0 +1,117 @@
+"""``stream()``: results one by one while the map goes on, never further ahead than its window."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize.backends.results import Flow
+from amorsize.options import Request
+from amorsize.run.execute import Execution
+from amorsize.schedule.messages import Taken
+
+if TYPE_CHECKING:
+    from amorsize.backends.ticks import Ticker
+
+AHEAD_ITEMS: Final = 16_384  # of tiny items: what workers do in some 0.1 s, so that no reader's pause stops them
+AHEAD_BYTES: Final = 64 << 20
+LOOK_S: Final = 1e-3  # a reader who takes longer over his results has the workers looked after meanwhile
+
+
+def stream_results(
+    request: Request,
+    *,
+    ordered: bool,
+    max_ahead: int | None,
+    max_ahead_bytes: int | None,
+    tickers: Iterable[Ticker] = (),
+) -> Generator[Any, None, None]:
+    """The results of ``request``, as they are taken. To close the generator ends the workers."""
+    flow = Flow(request.on_error, request.max_failures, ordered=ordered)
+    window = _Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
+    execution = Execution(request, flow, window=window.items, tickers=tickers)
+    job = execution.job
+    steps = execution.steps()
+    error: BaseException | None = None
+    goes_on = True
+    try:
+        while goes_on:
+            job.vigil.poll = False
+            goes_on, error = _step(steps)
+            while ready := flow.take():
+                job.window = window.weigh(ready)
+                if job.driver is None:
+                    yield from ready
+                    continue
+                taken, since = 0, perf_counter()
+                for value in ready:
+                    yield value
+                    taken += 1
+                    if goes_on and perf_counter() - since > LOOK_S:
+                        job.tell(Taken(taken, window.items))
+                        job.vigil.poll = True
+                        goes_on, error = _step(steps)
+                        taken, since = 0, perf_counter()
+                if goes_on:
+                    job.tell(Taken(taken, window.items))
+        if error is not None:
+            raise error
+        flow.finish(job.source.item)
+    finally:
+        steps.close()
+
+
+def _step(steps: Generator[None, None, None]) -> tuple[bool, BaseException | None]:
+    """Go one step on: whether there may be more, and what it raised (to be raised when what is ready is taken)."""
+    try:
+        next(steps)
+    except StopIteration:
+        return False, None
+    except Exception as exc:  # noqa: BLE001
+        return False, exc
+    return True, None
+
+
+class _Window:
+    """How many items may be ahead of the reader: so many, and as many as make so many bytes."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self.most = most
+        self.most_bytes = most_bytes
+        self.item_bytes = 0.0
+
+    def weigh(self, values: list[Any]) -> int:
+        """Learn from some results how large they are; how many items may be ahead now."""
+        some = values[:: max(1, len(values) // 4)][:4]
+        size = sum(map(size_of, some)) / len(some)
+        self.item_bytes += (size - self.item_bytes) * (0.3 if self.item_bytes else 1.0)
+        return self.items
+
+    @property
+    def items(self) -> int:
+        """Items that may be ahead now."""
+        if not self.item_bytes:
+            return self.most
+        return max(1, min(self.most, int(self.most_bytes / self.item_bytes)))
+
+
+def size_of(value: Any) -> int:
+    """Bytes of a result: what it holds itself, and what an array or a short container holds."""
+    size = getattr(value, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    total = sys.getsizeof(value, 64)
+    if isinstance(value, list | tuple | set | frozenset) and value:
+        some = list(value)[:16] if not isinstance(value, list | tuple) else value[:16]
+        total += int(len(value) * sum(map(_shallow, some)) / len(some))
+    elif isinstance(value, dict) and value:
+        pairs = list(zip(range(16), value.items(), strict=False))
+        total += int(len(value) * sum(_shallow(k) + _shallow(v) for _, (k, v) in pairs) / len(pairs))
+    return total
+
+
+def _shallow(value: Any) -> int:
+    size = getattr(value, "nbytes", None)
+    return size if isinstance(size, int) else sys.getsizeof(value, 64)

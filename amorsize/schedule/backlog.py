@@ -1,0 +1,177 @@
+"""What is still to be run: ranges never handed out, and spans that came back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from amorsize.schedule.messages import Span
+
+
+class Lot:
+    """Items that are alike, for all that is known, and what is known of them."""
+
+    __slots__ = ("evidence", "fixed", "fresh", "item_s", "left")
+
+    def __init__(self, item_s: float = 0.0, evidence: int = 1, fixed: int | None = None) -> None:
+        self.item_s = item_s
+        self.evidence = evidence
+        self.fixed = fixed
+        self.fresh = 0  # items never handed out, as far as their number is known
+        self.left = 0  # items not done, where lots come and go
+
+
+class Backlog:
+    """The items of a schedule that are neither in flight nor done, and how many are.
+
+    Parameters
+    ----------
+    lot : Lot
+        Number 0.
+    forgets : bool
+        Whether lots come and go; else there is only the first one.
+
+    Attributes
+    ----------
+    segments : deque of (int, int or None, int)
+        Ranges never handed out, in order, with the number of their lot; the last may be open (None).
+    again, quiet : deque of Span
+        To be repeated; the latter with nobody else at work.
+    fresh : int
+        Items never handed out, as far as their number is known.
+    done : int
+        Items that have been run, or have failed for good.
+    """
+
+    def __init__(self, lot: Lot, *, forgets: bool) -> None:
+        self.segments: deque[tuple[int, int | None, int]] = deque()
+        self.lots: dict[int, Lot] = {0: lot}
+        self.again: deque[Span] = deque()
+        self.quiet: deque[Span] = deque()
+        self.fresh = 0
+        self.done = 0
+        self._forgets = forgets
+
+    def __bool__(self) -> bool:
+        """Whether anything is left to hand out."""
+        return bool(self.segments or self.again or self.quiet)
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    def append(self, start: int, stop: int | None, number: int = 0, fixed: int | None = None) -> None:
+        """Items of a lot; ``fixed``: how many of them make a chunk, if that is settled."""
+        lot = self.lots.setdefault(number, Lot())
+        lot.fixed = lot.fixed if fixed is None else fixed
+        if stop is not None and stop <= start:
+            return
+        if stop is not None:
+            lot.fresh += stop - start
+            lot.left += stop - start
+            self.fresh += stop - start
+        if self.segments and self.segments[-1][1:] == (start, number):
+            start = self.segments.pop()[0]
+        self.segments.append((start, stop, number))
+
+    def give_back(self, spans: Iterable[Span]) -> None:
+        """These are to be sent again."""
+        for span in spans:
+            (self.quiet if span.quiet else self.again).append(span)
+
+    def give_back_but(self, span: Span, item: int) -> None:
+        """All of a span but one item is to be sent again."""
+        for start, stop in ((span.start, item), (item + 1, span.stop)):
+            if start < stop:
+                self.give_back([part(span, start, stop)])
+
+    def repeat_alone(self, start: int, stop: int, lot: int, quiet: bool) -> None:
+        """Each of these is to be sent again, with nothing else at its worker."""
+        self.give_back(Span(i, i + 1, True, quiet, lot) for i in range(start, stop))
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    def cut(self, size: int) -> Span:
+        """The next ``size`` fresh items, or what is left of their range."""
+        start, stop, lot = self.segments[0]
+        end = start + size if stop is None else min(start + size, stop)
+        if stop is not None:
+            self.lots[lot].fresh -= end - start
+            self.fresh -= end - start
+        if stop is not None and end >= stop:
+            self.segments.popleft()
+        else:
+            self.segments[0] = (end, stop, lot)
+        return Span(start, end, False, False, lot)
+
+    def take_again(self, most: int) -> Span:
+        """The next span that came back, or ``most`` items of it."""
+        span = self.again.popleft()
+        if len(span) > most:
+            self.again.appendleft(part(span, span.start + most, span.stop))
+            span = part(span, span.start, span.start + most)
+        return span
+
+    def count(self, number: int, items: int) -> None:
+        """So many items of a lot are done. A lot that is done is forgotten where lots come and go."""
+        self.done += items
+        lot = self.lots.get(number)
+        if not self._forgets or lot is None:
+            return
+        lot.left -= items
+        if lot.left <= 0 and number:
+            del self.lots[number]
+
+    def drop(self, lot: int | None) -> None:
+        """Count as done what was never handed out, of one lot or of all."""
+        kept: deque[tuple[int, int | None, int]] = deque()
+        for segment in self.segments:
+            start, stop, number = segment
+            if stop is None or lot not in (None, number):
+                kept.append(segment)
+                continue
+            self.lots[number].fresh -= stop - start
+            self.fresh -= stop - start
+            self.count(number, stop - start)
+        self.segments = kept
+
+    def end_at(self, length: int) -> None:
+        """The source turned out to hold so many items."""
+        self.segments = deque(
+            (a, length if b is None else min(b, length), lot) for a, b, lot in self.segments if a < length
+        )
+        for number, lot in self.lots.items():
+            lot.fresh = sum((b or 0) - a for a, b, n in self.segments if n == number)
+        self.fresh = sum(lot.fresh for lot in self.lots.values())
+
+    # -- what it says --------------------------------------------------------------------------------------------
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether nobody knows how many items are to come."""
+        return bool(self.segments) and self.segments[-1][1] is None
+
+    def fresh_of(self, lot: Lot) -> int | None:
+        """Items of a lot never handed out; None when nobody knows."""
+        return None if self.is_endless else lot.fresh
+
+    @property
+    def remaining(self) -> int | None:
+        """Items never handed out; None when nobody knows."""
+        return None if self.is_endless else self.fresh
+
+    def left_over(self) -> list[tuple[int, int | None]]:
+        """Everything in it, in order."""
+        spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in (*self.again, *self.quiet)]
+        return sorted([*spans, *((start, stop) for start, stop, _ in self.segments)], key=lambda s: s[0])
+
+    def never_sent(self, lot: int | None = None) -> list[tuple[int, int, int]]:
+        """Ranges that were never handed out, with their lot: what `drop` would drop."""
+        return [(a, b, number) for a, b, number in self.segments if b is not None and lot in (None, number)]
+
+    def queued(self) -> int | None:
+        """Items in it; None when nobody knows."""
+        return None if self.is_endless else self.fresh + sum(len(s) for s in (*self.again, *self.quiet))
+
+
+def part(span: Span, start: int, stop: int) -> Span:
+    """Some items of a span, under the same conditions."""
+    return Span(start, stop, span.alone, span.quiet, span.lot)

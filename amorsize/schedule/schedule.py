@@ -1,0 +1,596 @@
+"""Who runs what, decided by a pure state machine: events in, instructions out.
+
+The time comes with the event; nothing here reads a clock, a pipe or chance. The driver of real workers, the driver of
+threads and the tests in virtual time all drive this very class.
+
+Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` or ``quiet`` to be
+repeated), **in flight** at a worker, or **done**. `Schedule.counts` says so.
+
+An item whose worker died is repeated once more, alone in its worker (and, if memory was what it died of, with nobody
+else at work); if it dies there too, the item has failed. When nobody can tell which item it was, each of the span is
+repeated alone, and none has been blamed yet. An item that runs too long is ended with its worker, and counts as one
+that raised.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from amorsize.schedule.backlog import Backlog, Lot, part
+from amorsize.schedule.chunk_size import depth, next_chunk
+from amorsize.schedule.messages import (
+    CALLER,
+    Abandon,
+    Closed,
+    Done,
+    Dropped,
+    Ended,
+    Event,
+    Fail,
+    Fell,
+    Finish,
+    Instruction,
+    Kill,
+    Lost,
+    More,
+    Ready,
+    Recycle,
+    Resize,
+    Retire,
+    Running,
+    Send,
+    Span,
+    Start,
+    Taken,
+    Tick,
+    Why,
+)
+from amorsize.schedule.rate_limit import Pace
+from amorsize.schedule.worker_count import Crew
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+MAX_RESTARTS: Final = 3
+"""Workers in a row that may die while they are at no item, before the schedule stops starting new ones."""
+
+CALLER_SPAN_S: Final = 1e-3
+"""What the caller takes at a time while workers start: it must be back soon after the first of them is ready."""
+
+RATE_WEIGHT: Final = 0.3
+"""Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
+
+IDLE_LOOK_S: Final = 10e-3
+"""How often it is looked whether somebody has room, while more items may begin than anybody can take."""
+
+ASK_AGAIN_S: Final = 1.0
+"""How long an open schedule does with fewer workers after one could not begin, before it tries to have them all."""
+
+READ_AHEAD_DEPTH: Final = 3
+"""Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
+
+
+class _Worker:
+    """What the schedule knows of one worker."""
+
+    __slots__ = ("flying", "ready")
+
+    def __init__(self, *, ready: bool = False) -> None:
+        self.flying: deque[Span] = deque()
+        self.ready = ready
+
+
+class Schedule:
+    """Hands out the items of one map.
+
+    Parameters
+    ----------
+    segments : iterable of (int, int or None)
+        Ranges of items still to run, in order; the last may be open (None) when the source's length is unknown.
+    workers : int
+        How many workers to start.
+    item_s : float
+        Expected seconds per item; 0 when nothing is known.
+    evidence : int
+        Items that the expectation rests on.
+    retries : int
+        How often an item that raised, or ran too long, is repeated.
+    per_chunk_s : float
+        The dispatcher's cost per chunk, in seconds.
+    caller_helps : bool
+        Whether the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
+    fixed : int, optional
+        Items per chunk when they must not be chosen here.
+    timeout_s : float, optional
+        How long an item may run.
+    pace : Pace, optional
+        How many items may begin in what time.
+    window : int, optional
+        How many items may be under way or waiting to be `Taken`; None: any number.
+    crew : Crew, optional
+        Judges whether there are too many workers or too few; without it their number stays.
+    prefetch : bool
+        Whether a worker is sent its next span while it is at a short one; else one at a time.
+    is_open : bool
+        Whether more items may come (`More`) until it is `Closed`; workers are then started as they are needed, and
+        wait when there is nothing to do. Lots are forgotten when they are done.
+    """
+
+    def __init__(
+        self,
+        segments: Iterable[tuple[int, int | None]],
+        workers: int,
+        *,
+        item_s: float = 0.0,
+        evidence: int = 1,
+        retries: int = 0,
+        per_chunk_s: float = 50e-6,
+        caller_helps: bool = False,
+        fixed: int | None = None,
+        timeout_s: float | None = None,
+        pace: Pace | None = None,
+        window: int | None = None,
+        crew: Crew | None = None,
+        prefetch: bool = True,
+        is_open: bool = False,
+    ) -> None:
+        self.backlog = Backlog(Lot(item_s, max(1, evidence), fixed), forgets=is_open)
+        self.wanted = self.asked = workers
+        self.ceiling: int | None = None  # workers that memory has room for, once that was short
+        self.retries = retries
+        self.per_chunk_s = per_chunk_s
+        self.caller_helps = caller_helps
+        self.timeout_s = timeout_s
+        self.pace = pace
+        self.window = window
+        self.crew = crew
+        self.prefetch = prefetch
+        self.is_open = is_open
+        self.serves = is_open  # calls of all kinds, from many callers, whether or not more may still come
+        self.workers: dict[int, _Worker] = {}
+        self.tries: dict[int, int] = {}
+        self.deaths: dict[int, int] = {}
+        self.ahead = 0  # items handed out whose results nobody has taken, where that is limited
+        self.in_flight = 0  # spans
+        self.restarts = 0
+        self.retreats = False  # the caller alone is faster: wait for what is in flight, then give up
+        self.dry = False  # the source has nothing at the moment
+        self.abandoned = False
+        self.finished = False
+        self.now_s = 0.0
+        self._held_back = False  # somebody had room for more when no further item might begin
+        self._refused_s = 0.0  # when a worker last could not begin
+        self._next_worker = 0
+        self._coming: set[int] = set()  # workers that are not ready yet
+        self._leaving: set[int] = set()
+        self._lacking = 0  # workers to be started when there is something for them to do
+        for start, stop in segments:
+            self.backlog.append(start, stop)
+
+    # -- the machine ---------------------------------------------------------------------------------------------
+
+    def begin(self, now_s: float = 0.0, *, eager: bool = False) -> list[Instruction]:
+        """First instructions: start the workers; the caller may take a span at once.
+
+        ``eager``: all workers now, even if it is open; else they start there as they are needed.
+        """
+        self.now_s = now_s
+        out: list[Instruction] = [self._start() for _ in range(self.wanted)] if eager or not self.is_open else []
+        if self.caller_helps:
+            self.workers[CALLER] = _Worker(ready=True)
+        return out + self._assign(list(self.workers))
+
+    def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
+        """Take in one event, which happened at ``now_s`` on any steady clock, and say what to do about it."""
+        self.now_s = max(now_s, self.now_s)
+        out: list[Instruction] = []
+        # Only who has room now can take more, unless items have come back: that keeps an event's cost independent of
+        # the number of workers (at 64 threads a look at each took half of the run).
+        hungry: list[int] | None = None
+        match event:
+            case Ready(worker):
+                if worker in self.workers:
+                    self.workers[worker].ready = True
+                    self._coming.discard(worker)
+                self._dismiss_caller()
+                hungry = [worker]
+                self._new_period()
+            case Done():
+                blocked = bool(self.backlog.again or self.backlog.quiet) or any(
+                    s.quiet for s in self.workers[event.worker].flying
+                )
+                out = self._on_done(event)
+                hungry = None if blocked or self.backlog.again else [event.worker]
+            case Lost():
+                out = self._on_lost(event)
+            case Ended(length):
+                self._on_ended(length)
+            case Fell():
+                self._on_fell(event)
+            case More(start, stop, lot, fixed):
+                self.backlog.append(start, stop, lot, fixed)
+            case Dropped(lot_or_all):
+                self.backlog.drop(lot_or_all)
+            case Closed():
+                self.is_open = False
+            case Taken(items, window):
+                self.ahead -= items
+                self.window = self.window if window is None else max(1, window)
+            case Resize(workers):
+                self.ceiling = max(1, workers)
+                self._want(self.ceiling)
+            case Recycle(worker):
+                if worker in self.workers:
+                    self._leaving.add(worker)
+                    self._lacking += 1
+            case Tick(running):
+                self.dry = False
+                out = self._on_tick(running)
+        if hungry is None:
+            self._held_back, hungry = False, list(self.workers)
+        out += self._assign(hungry)
+        if self.backlog and not self.abandoned and not self.retreats:
+            out += self._reinforce()
+        return out
+
+    def _start(self) -> Start:
+        number = self._next_worker
+        self._next_worker += 1
+        self.workers[number] = _Worker()
+        self._coming.add(number)
+        return Start(number)
+
+    def _want(self, workers: int) -> None:
+        self._lacking = max(0, workers - self.wanted)
+        self.wanted = workers
+        self._new_period()
+
+    def _remove(self, number: int) -> _Worker | None:
+        self._coming.discard(number)
+        self._leaving.discard(number)
+        return self.workers.pop(number, None)
+
+    def _reinforce(self) -> list[Instruction]:
+        """Start workers where there are too few for what is left."""
+        alive = len(self.workers) - (CALLER in self.workers)
+        if not self.is_open and alive:
+            return []
+        staying = alive - len(self._leaving)
+        if not self.is_open and self.wanted > 0:
+            return [self._start()]  # all had left already when this item came back
+        if self.is_open and self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
+            self.wanted = self.asked
+        if self.wanted <= 0:
+            self._abandon()
+            return self._assign([])
+        work = self.backlog.fresh + len(self.backlog.again) + len(self.backlog.quiet)
+        return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
+
+    def _on_done(self, event: Done) -> list[Instruction]:
+        worker = self.workers[event.worker]
+        span = worker.flying.popleft()
+        self.in_flight -= 1
+        self.restarts = 0
+        ran = 0 if event.apart else len(span) if event.ran is None else event.ran
+        if event.apart:
+            self.backlog.give_back(part(span, i, i + 1) for i in range(span.start, span.stop))
+        elif ran < len(span):
+            self.backlog.give_back([part(span, span.start + ran, span.stop)])
+        if ran:
+            self._learn(span.lot, ran, event)
+        if self.deaths and span.alone and not event.failed:
+            self.deaths.pop(span.start, None)
+        out: list[Instruction] = []
+        for index in event.failed:
+            ran -= 1
+            out += self._failed(index, span.lot)
+        self.backlog.count(span.lot, ran)
+        if event.worker == CALLER:
+            self._dismiss_caller()
+        return out
+
+    def _failed(self, index: int, lot: int, why: Why = "raised") -> list[Instruction]:
+        """This item raised or ran too long: repeat it, or it has failed for good."""
+        tries = self.tries.pop(index, 0) + 1
+        if tries <= self.retries:
+            self.tries[index] = tries
+            self.backlog.again.append(Span(index, index + 1, lot=lot))
+            return []
+        self.deaths.pop(index, None)
+        self.backlog.count(lot, 1)
+        return [Fail(index, why, lot)]
+
+    def _learn(self, number: int, items: int, event: Done) -> None:
+        lot = self.backlog.lots.get(number)
+        if lot is None:
+            return
+        rate = event.wall_s / items
+        lot.item_s = rate if lot.item_s <= 0 else lot.item_s + RATE_WEIGHT * (rate - lot.item_s)
+        lot.evidence = max(lot.evidence, items)
+        if self.crew is None or event.worker == CALLER:
+            return
+        self.crew.saw(items, event.wall_s, event.wall_s if event.cpu_s is None else event.cpu_s)
+        workers = len(self.workers) - (CALLER in self.workers)
+        if workers == self.wanted and not self._coming and self.backlog.segments:
+            advice = self.crew.advice(workers, self.now_s)
+            if advice == 0:
+                self.retreats = True
+            elif advice is not None:
+                self._want(advice if self.ceiling is None else min(advice, self.ceiling))
+
+    def _new_period(self) -> None:
+        if self.crew is not None:
+            self.crew.begin(self.now_s)
+
+    def _on_lost(self, event: Lost) -> list[Instruction]:
+        worker = self._remove(event.worker)
+        if worker is None:
+            return []
+        out: list[Instruction] = []
+        spans = list(worker.flying)
+        self.in_flight -= len(spans)
+        if spans and worker.ready and not event.idle:
+            out = self._blame(spans.pop(0), event)
+        elif spans or not worker.ready or (self.backlog and not self.is_open):
+            self.restarts += 1
+            if not worker.ready:  # fewer workers: one that cannot even begin is not replaced
+                self.wanted = max(self.wanted - 1, int(self.serves))
+                self._refused_s = self.now_s
+        self.backlog.give_back(spans)
+        if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
+            self._abandon()
+        elif self._may_replace():
+            out.append(self._start())
+        self._new_period()
+        return out
+
+    def _may_replace(self) -> bool:
+        return bool(self.backlog) and len(self._alive()) < self.wanted and not self.is_open and not self.retreats
+
+    def _abandon(self) -> None:
+        """Give up if nobody is alive. What the caller was at goes back: it will run everything, and each item once."""
+        caller = self.workers.get(CALLER)
+        if self._alive() or not (self.is_open or self.backlog or (caller is not None and caller.flying)):
+            return
+        self.abandoned = True
+        if caller is not None:
+            self.in_flight -= len(caller.flying)
+            self.backlog.give_back(caller.flying)
+            caller.flying.clear()
+
+    def _blame(self, span: Span, event: Lost) -> list[Instruction]:
+        """The worker died in this span: its running item is repeated alone, or has now failed for good."""
+        item = event.item
+        if item is None and len(span) == 1:
+            item = span.start
+        if item is None or not span.start <= item < span.stop:
+            self.backlog.repeat_alone(span.start, span.stop, span.lot, event.oom)
+            return []
+        # What the worker had already run of this span died with it.
+        self.backlog.give_back_but(span, item)
+        deaths = self.deaths.pop(item, 0) + (not event.shed)
+        if deaths > 1:
+            self.backlog.count(span.lot, 1)
+            return [Fail(item, "lost", span.lot)]
+        if deaths:
+            self.deaths[item] = deaths
+        self.backlog.repeat_alone(item, item + 1, span.lot, event.oom)
+        return []
+
+    def _on_tick(self, running: Sequence[Running]) -> list[Instruction]:
+        """End the workers whose item has run too long."""
+        out: list[Instruction] = []
+        for one in running:
+            worker = self.workers.get(one.worker)
+            if self.timeout_s is None or worker is None or not worker.flying or one.for_s <= self.timeout_s:
+                continue
+            span = worker.flying[0]
+            if not span.start <= one.item < span.stop:
+                continue
+            self._remove(one.worker)
+            self.in_flight -= len(worker.flying)
+            worker.flying.popleft()
+            self.backlog.give_back_but(span, one.item)
+            self.backlog.give_back(worker.flying)
+            out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
+            if self._may_replace():
+                out.append(self._start())
+        return out
+
+    def _on_ended(self, length: int) -> None:
+        self.backlog.end_at(length)
+        for worker in self.workers.values():
+            for place, span in enumerate(worker.flying):
+                if span.stop > length:
+                    self._shorten(worker, place, max(length, span.start))
+            before, worker.flying = len(worker.flying), deque(s for s in worker.flying if len(s))
+            self.in_flight += len(worker.flying) - before
+
+    def _on_fell(self, event: Fell) -> None:
+        """A span could be sent only in part, or not at all; what is missing goes out after the next `Tick`."""
+        worker = self.workers[event.worker]
+        place = next(i for i, span in enumerate(worker.flying) if span.start == event.start)
+        span = worker.flying[place]
+        worker.flying[place] = part(span, span.start, event.stop)
+        if event.stop == event.start:
+            del worker.flying[place]
+            self.in_flight -= 1
+        self.backlog.give_back([part(span, event.stop, span.stop)])
+        self.dry = True
+        self._starve()
+
+    def _shorten(self, worker: _Worker, place: int, stop: int) -> None:
+        span = worker.flying[place]
+        worker.flying[place] = part(span, span.start, stop)
+        if self.window is not None:
+            self.ahead -= span.stop - stop
+
+    # -- handing out ---------------------------------------------------------------------------------------------
+
+    def _assign(self, hungry: list[int]) -> list[Instruction]:
+        """Hand out what is left to these workers; let them leave when nothing is left."""
+        out: list[Instruction] = []
+        if self.retreats and not self.in_flight and not self.abandoned and not self.finished:
+            out += self._retire(self._alive())
+            if self.backlog:
+                self.abandoned = self.finished = True
+                return [*out, Abandon(slow=True)]
+            self.finished = True
+            return [*out, Finish()]
+        if self.abandoned:
+            first, self.finished = not self.finished, True
+            return [Abandon()] if first else []
+        if self._lacking or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
+            out += self._fit()
+        progress = not self.retreats
+        while progress and self.backlog:  # breadth first: nobody gets a second chunk before each has one
+            progress = False
+            for number in hungry:
+                worker = self.workers.get(number)
+                span = None if worker is None or number in self._leaving else self._pick(number, worker)
+                if worker is not None and span is not None:
+                    worker.flying.append(span)
+                    self.in_flight += 1
+                    out.append(Send(number, span))
+                    progress = True
+        if not self.backlog and not self.is_open:
+            # Those that found nothing at an earlier event are still here: look at all when the last span has gone.
+            out += self._retire(self._idle(list(self.workers) if out else hungry))
+            if not self.in_flight and not self.finished:
+                self.finished = True
+                out.append(Finish())
+        return out
+
+    def _fit(self) -> list[Instruction]:
+        """Let workers leave that are too many, or worn out; start some where there are too few."""
+        staying = [n for n in self._alive() if n not in self._leaving]
+        self._leaving.update(n for n in staying[max(0, self.wanted) :] if self.workers[n].ready)
+        out = self._retire(self._idle(list(self._leaving)))
+        if not self.is_open and self.backlog and not self.retreats:
+            room = self.wanted - len(self._alive()) + len(self._leaving)
+            out += [self._start() for _ in range(min(self._lacking, room))]
+        self._lacking = 0
+        return out
+
+    def _pick(self, number: int, worker: _Worker) -> Span | None:
+        if not worker.ready or self.dry or any(s.alone for s in worker.flying):
+            return None
+        if number == CALLER:
+            return None if worker.flying or self._others_ready() else self._cut(self._caller_size())
+        if self.backlog.quiet or (
+            self.in_flight == 1 and any(s.quiet for w in self.workers.values() for s in w.flying)
+        ):
+            return self.backlog.quiet.popleft() if self.backlog.quiet and not self.in_flight else None
+        allowed = self._allowed()
+        if allowed < 1:
+            return None
+        if self.backlog.again:
+            if self.backlog.again[0].alone and worker.flying:
+                return None
+            if not worker.flying:
+                return self._sent(self.backlog.take_again(allowed))
+        if not self.backlog.segments:
+            self._starve()
+            return None
+        number_of_lot = self.backlog.segments[0][2]
+        if self.serves and worker.flying and worker.flying[-1].lot != number_of_lot:
+            return None  # it may be long before that ends, and it may even wait for this
+        lot = self.backlog.lots[number_of_lot]
+        size = lot.fixed or next_chunk(
+            self.backlog.fresh_of(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
+        )
+        if self.window is not None:
+            size = min(size, max(1, self.window // (2 * max(1, self.wanted))), self.window - self.ahead)
+        if size < 1:
+            self._starve()
+            return None
+        if len(worker.flying) >= self._depth(lot, size):
+            return None
+        return self._cut(min(size, allowed))
+
+    def _depth(self, lot: Lot, size: int) -> int:
+        if not self.prefetch or (self.serves and lot.fixed == 1):
+            return 1  # calls that may wait for each other must not queue behind each other
+        if self.window is not None:
+            return READ_AHEAD_DEPTH
+        return depth(size * lot.item_s if lot.item_s > 0 else 1.0)
+
+    def _allowed(self) -> int:
+        """Items that may begin now."""
+        if self.pace is None:
+            return 1 << 62
+        allowed = self.pace.allowed(self.now_s)
+        if allowed < 1:
+            self._held_back = True
+            self._starve()
+        return allowed
+
+    def _starve(self) -> None:
+        """There is work to come, and nobody may have it yet: not the workers' fault."""
+        if self.crew is not None:
+            self.crew.starved = True
+
+    def _caller_size(self) -> int:
+        if not self.backlog.segments:
+            return 0
+        lot = self.backlog.lots[self.backlog.segments[0][2]]
+        size = 1 if lot.item_s <= 0 else max(1, min(int(CALLER_SPAN_S / lot.item_s), 2 * lot.evidence))
+        if self.window is not None:
+            size = min(size, self.window - self.ahead)
+        return min(size, self._allowed())
+
+    def _cut(self, size: int) -> Span | None:
+        return self._sent(self.backlog.cut(size), fresh=True) if self.backlog.segments and size > 0 else None
+
+    def _sent(self, span: Span, *, fresh: bool = False) -> Span:
+        if fresh and self.window is not None:
+            self.ahead += len(span)
+        if self.pace is not None:
+            self.pace.spend(len(span), self.now_s)
+        return span
+
+    def _idle(self, numbers: list[int]) -> list[int]:
+        return [n for n in numbers if n != CALLER and n in self.workers and not self.workers[n].flying]
+
+    def _retire(self, numbers: Sequence[int]) -> list[Instruction]:
+        for number in numbers:
+            self._remove(number)
+        return [Retire(number) for number in numbers]
+
+    def _dismiss_caller(self) -> None:
+        caller = self.workers.get(CALLER)
+        if caller is not None and not caller.flying and self._others_ready():
+            del self.workers[CALLER]
+
+    # -- what the state says -------------------------------------------------------------------------------------
+
+    def _alive(self) -> list[int]:
+        return [number for number in self.workers if number != CALLER]
+
+    def _others_ready(self) -> bool:
+        return any(worker.ready for number, worker in self.workers.items() if number != CALLER)
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Seconds until it wants to hear a `Tick` though nothing else happens; None: never."""
+        if self.dry:
+            return 0.0
+        if self.pace is None or not self.backlog:
+            return None
+        wait_s = self.pace.wait_s(now_s)
+        # Items may begin, but whoever could run them has enough: no use in asking again at once.
+        return wait_s if self._held_back else max(wait_s, IDLE_LOOK_S)
+
+    def oldest(self, worker: int) -> Span:
+        """What this worker is at."""
+        return self.workers[worker].flying[0]
+
+    def left_over(self) -> list[tuple[int, int | None]]:
+        """Everything that is neither done nor in flight, in order: what a caller that takes over must run."""
+        return self.backlog.left_over()
+
+    def counts(self) -> tuple[int | None, int, int]:
+        """Items queued (None: unknown), in flight, and done; their sum is the number of items taken on."""
+        flying = sum(len(s) for w in self.workers.values() for s in w.flying)
+        return self.backlog.queued(), flying, self.backlog.done

@@ -1,0 +1,346 @@
+"""What this process may use of this machine, read anew at each call, with the file or call that said so.
+
+Every figure is a chain of sources, the best first: on Linux the kernel's files (fast, and without psutil), elsewhere
+psutil, and at the end a guess that is marked as one. Nothing here raises: what cannot be read or understood is
+"unknown", says so in ``Machine.sources``, and the next source is asked.
+
+Cores: the affinity mask says on which hardware threads this process may run (cpusets and Slurm show there), control
+groups how much CPU time it gets on them (`amorsize.system.cgroups`), the kernel's topology which of them share a
+core. Memory: the machine's own ``MemAvailable``, or what the tightest group leaves.
+
+Sources: ``Documentation/filesystems/proc.rst`` (meminfo) and ``Documentation/admin-guide/cputopology.rst`` of Linux.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Final, NamedTuple, TypeVar
+
+from amorsize.facts import Machine
+from amorsize.system.cgroups import (
+    Files,
+    Finding,
+    Groups,
+    Reader,
+    cpu_quota,
+    memory,
+    own_groups,
+    parse_number,
+    read_text,
+)
+
+T = TypeVar("T")
+
+CPUS: Final = "/sys/devices/system/cpu"
+MEMINFO: Final = "/proc/meminfo"
+MOST_CPUS: Final = 1 << 16  # no kernel numbers them higher: what does is not a list of CPUs
+NAMED: Final = {"win32": "Windows", "android": "Android"}
+SYSTEM: Final = NAMED.get(sys.platform) or os.uname().sysname  # as `platform.system` has it, which takes 1.5 ms to load
+KERNELS: Final = ("Linux", "Android")  # where /proc, /sys and control groups are
+
+
+class MemoryNow(NamedTuple):
+    """The machine's memory, the tightest hard limit below it, and what may still be used, in bytes."""
+
+    total: Finding[int]
+    limit: Finding[int | None]
+    available: Finding[int]
+
+
+def machine() -> Machine:
+    """What this process may use of this machine: cores, memory, ways to start workers.
+
+    Returns
+    -------
+    Machine
+        Read anew at each call, since limits, load and memory change. Its ``sources`` name, for each field, the file
+        or call that said so, and what could not be read.
+
+    Examples
+    --------
+    >>> here = machine()
+    >>> 0 < here.usable_cores <= here.affinity_cores <= here.logical_cores
+    True
+    """
+    return read_machine(read_text, SYSTEM)
+
+
+LASTS_S: Final = 1.0  # to read it takes 0.3 ms, and 0.75 where caches are cold: much beside a map of some milliseconds
+
+_latest: list[tuple[float, object, Machine]] = []
+
+
+def lately() -> Machine:
+    """The same as `machine`, at most `LASTS_S` old; a new affinity mask or process is seen at once. Takes 4 µs."""
+    now, who = monotonic(), (os.getpid(), _affinity()[0])
+    for at, whose, found in _latest:
+        if now - at < LASTS_S and whose == who:
+            return found
+    found = machine()
+    _latest[:] = [(now, who, found)]
+    return found
+
+
+def read_machine(read: Reader, system: str) -> Machine:
+    """Put the parts together; ``read`` may read a recorded tree, for ``system`` as `platform.system` names it."""
+    groups = own_groups(read) if system in KERNELS else None
+    mask, affinity = _affinity()
+    quota: Finding[float | None] = _no_groups(system) if groups is None else cpu_quota(read, groups)
+    methods, default = _start_methods()
+    now = memory_now(read, system, groups)
+    found: dict[str, Finding[object]] = {}
+
+    def noted(name: str, finding: Finding[T]) -> T:
+        found[name] = Finding[object](*finding)
+        return finding.value
+
+    return Machine(
+        system=noted("system", Finding(system, "sys.platform" if sys.platform in NAMED else "os.uname()")),
+        logical_cores=noted("logical_cores", _logical(read, system, affinity.value)),
+        physical_cores=noted("physical_cores", _physical(read, system, mask, affinity.value)),
+        affinity_cores=noted("affinity_cores", affinity),
+        quota_cores=noted("quota_cores", quota),
+        usable_cores=noted("usable_cores", _usable(affinity.value, quota.value)),
+        memory_total_bytes=noted("memory_total_bytes", now.total),
+        memory_limit_bytes=noted("memory_limit_bytes", now.limit),
+        memory_available_bytes=noted("memory_available_bytes", now.available),
+        load=noted("load", _load()),
+        start_methods=noted("start_methods", methods),
+        default_start_method=noted("default_start_method", default),
+        python=noted("python", _python()),
+        gil_enabled=noted("gil_enabled", _gil()),
+        sources={name: finding.said() for name, finding in found.items()},
+    )
+
+
+def _no_groups(system: str) -> Finding[T | None]:
+    return Finding(None, f"{system} has no control groups")
+
+
+def _first(tries: Iterable[tuple[str, Callable[[], T | None]]], guess: T, warnings: Sequence[str] = ()) -> Finding[T]:
+    """The first source that knows; those before it that failed are told of; else the guess, marked as one."""
+    failed = list(warnings)
+    for name, ask in tries:
+        try:
+            value = ask()
+        except Exception as error:  # noqa: BLE001  (of the many ways in which a system can fail to tell, none is ours)
+            failed.append(f"{name}: {error or type(error).__name__}")
+            continue
+        if value is not None:
+            return Finding(value, name, tuple(failed))
+    return Finding(guess, "a guess: no source knows" if guess else "no source knows", tuple(failed))
+
+
+# ------------------------------------------------------------------------------------------------------------ cores
+
+
+def _affinity() -> tuple[frozenset[int], Finding[int]]:
+    """The mask (empty where the system has none) and its size."""
+    masks = _first([("os.sched_getaffinity(0)", lambda: frozenset(os.sched_getaffinity(0)))], frozenset[int]())
+    if masks.value:
+        return masks.value, Finding(len(masks.value), masks.source)
+    count: Callable[[], int | None] = getattr(os, "process_cpu_count", os.cpu_count)
+    return frozenset(), _first([(f"os.{count.__name__}()", count)], 1)
+
+
+def _logical(read: Reader, system: str, affinity: int) -> Finding[int]:
+    """At least the affinity: a container may be shown fewer CPUs (lxcfs) than its mask holds."""
+    files, online = Files(read), f"{CPUS}/online"
+    listed = files.get(online, parse_cpus) if system in KERNELS else None
+    if listed:
+        return Finding(max(len(listed), affinity), online)
+    found = _first([("os.cpu_count()", os.cpu_count)], affinity, files.warnings)
+    return found._replace(value=max(found.value, affinity))
+
+
+def _usable(affinity: int, quota: float | None) -> Finding[float]:
+    if quota is not None and quota < affinity:
+        return Finding(quota, "quota_cores")
+    return Finding(float(affinity), "affinity_cores")
+
+
+def _physical(read: Reader, system: str, mask: frozenset[int], affinity: int) -> Finding[int]:
+    """Cores behind the mask, by the kernel's topology; else by ``lscpu``, by psutil, or as if none were shared."""
+    files = Files(read)
+    if system in KERNELS and mask:
+        cores = _count_cores(files, mask)
+        if cores is not None:
+            return Finding(cores, f"{CPUS}/cpu*/topology")
+        files.warnings.append(f"{CPUS}/cpu*/topology is not complete")
+    tries: list[tuple[str, Callable[[], int | None]]] = [("psutil.cpu_count(logical=False)", _psutil_cores)]
+    if system in KERNELS and mask:
+        tries.insert(0, ("lscpu", lambda: parse_lscpu(_lscpu(), mask)))
+    found = _first(tries, affinity, files.warnings)
+    return found._replace(value=max(1, min(found.value, affinity)))
+
+
+def _count_cores(files: Files, cpus: frozenset[int]) -> int | None:
+    """One for each set of hardware threads that share a core; None when the topology of one is not known."""
+    cores, seen = 0, set[object]()
+    for cpu in sorted(cpus):
+        if cpu in seen:
+            continue
+        core = _siblings(files, cpu) or _core_id(files, cpu)
+        if core is None:
+            return None
+        cores += core.isdisjoint(seen)
+        seen |= core
+    return cores
+
+
+def _siblings(files: Files, cpu: int) -> frozenset[object] | None:
+    """Hardware threads of one core (``thread_siblings_list`` is the name before Linux 5.3)."""
+    for name in ("core_cpus_list", "thread_siblings_list"):
+        siblings = files.get(f"{CPUS}/cpu{cpu}/topology/{name}", parse_cpus)
+        if siblings and cpu in siblings:
+            return frozenset(siblings)
+    return None
+
+
+def _core_id(files: Files, cpu: int) -> frozenset[object] | None:
+    """A name for the core, unique on this machine: a core's id is unique in its package only, -1 is no id."""
+    names = ("physical_package_id", "core_id")
+    package, core = (files.get(f"{CPUS}/cpu{cpu}/topology/{name}", parse_number) for name in names)
+    return None if package is None or core is None or core < 0 else frozenset({(package, core)})
+
+
+def parse_cpus(text: str) -> set[int]:
+    """The kernel's list of CPUs.
+
+    Examples
+    --------
+    >>> sorted(parse_cpus("0-2,8"))
+    [0, 1, 2, 8]
+    """
+    cpus = set[int]()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        low, high = parse_number(first), parse_number(last or first)
+        if not 0 <= low <= high < MOST_CPUS:
+            raise ValueError(text)
+        cpus.update(range(low, high + 1))
+    return cpus
+
+
+def parse_lscpu(text: str, cpus: frozenset[int]) -> int:
+    r"""Cores behind these CPUs in what ``lscpu -p=CPU,CORE,SOCKET`` prints.
+
+    Examples
+    --------
+    >>> parse_lscpu("# CPU,Core,Socket\n0,0,0\n1,0,0\n2,1,0\n", frozenset({0, 1, 2}))
+    2
+    """
+    rows = re.findall(r"^([0-9]{1,9}),([0-9]{1,9}),([0-9]*)$", text, re.MULTILINE)
+    cores = {int(cpu): (core, socket) for cpu, core, socket in rows}
+    if not cpus <= cores.keys():
+        raise ValueError("it does not list every CPU")
+    return len({cores[cpu] for cpu in cpus})
+
+
+def _lscpu() -> str:
+    import subprocess
+
+    command = ["lscpu", "-p=CPU,CORE,SOCKET"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+
+
+def _psutil_cores() -> int | None:
+    import psutil
+
+    return psutil.cpu_count(logical=False)
+
+
+def _load() -> Finding[float | None]:
+    """Windows has none: what psutil offers there starts a thread that samples."""
+    if not hasattr(os, "getloadavg"):
+        return Finding(None, f"{SYSTEM} has no load average")
+    return _first([("os.getloadavg()", lambda: os.getloadavg()[0])], None)
+
+
+# ----------------------------------------------------------------------------------------------------------- memory
+
+
+def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | None = None) -> MemoryNow:
+    """Memory alone, for who asks often: keep ``groups`` (`amorsize.system.cgroups.own_groups`) between calls."""
+    total, free = _machine_memory(read, system)
+    if system not in KERNELS:
+        return MemoryNow(total, _no_groups(system), free)
+    limit, left = memory(read, own_groups(read) if groups is None else groups)
+    if limit.value is not None and 0 < total.value <= limit.value:
+        limit = limit._replace(value=None, source=f"{limit.source} is no less than the machine's memory")
+    if left.value is not None and (left.value < free.value or not total.value):
+        free = Finding(left.value, left.source, free.warnings)
+    return MemoryNow(total, limit, free._replace(warnings=free.warnings + left.warnings))
+
+
+def _machine_memory(read: Reader, system: str) -> tuple[Finding[int], Finding[int]]:
+    """Total and available, groups apart."""
+    files = Files(read)
+    table = files.get(MEMINFO, parse_meminfo, needed=True) if system in KERNELS else None
+    if table is None:
+        return (
+            _first([("psutil.virtual_memory().total", lambda: _psutil_memory()[0])], 0, files.warnings),
+            _first([("psutil.virtual_memory().available", lambda: _psutil_memory()[1])], 0, files.warnings),
+        )
+    total, available = table
+    return Finding(total, f"{MEMINFO} MemTotal"), Finding(min(available, total), f"{MEMINFO} MemAvailable")
+
+
+def parse_meminfo(text: str) -> tuple[int, int]:
+    r"""Total and available bytes; before Linux 3.14 what is free or cache stands for the latter.
+
+    Examples
+    --------
+    >>> parse_meminfo("MemTotal:  16 kB\nMemFree: 1 kB\nMemAvailable:  8 kB\n")
+    (16384, 8192)
+    """
+    table = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+): +([0-9]{1,18}) kB$", text, re.MULTILINE)}
+    if not table.get("MemTotal"):
+        raise ValueError(text)
+    rough = sum(table.get(name, 0) for name in ("MemFree", "Buffers", "Cached")) - table.get("Shmem", 0)
+    return table["MemTotal"], table.get("MemAvailable", max(0, rough))
+
+
+def _psutil_memory() -> tuple[int, int]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
+
+
+# ------------------------------------------------------------------------------------------------------ interpreter
+
+
+def _start_methods() -> tuple[Finding[tuple[str, ...]], Finding[str]]:
+    """How workers can be started, and how they are unless one says otherwise.
+
+    ``multiprocessing.get_start_method()`` fixes the default for good when nobody has set one, so that the program's
+    own ``set_start_method`` would fail later; hence ``allow_none``, and the first of all methods, which is
+    documented to be the default.
+    """
+    import multiprocessing
+
+    every, unknown = "multiprocessing.get_all_start_methods()", tuple[str, ...]()
+    methods = _first([(every, lambda: tuple(multiprocessing.get_all_start_methods()))], unknown)
+    tries: list[tuple[str, Callable[[], str | None]]] = [
+        ("multiprocessing.get_start_method()", lambda: multiprocessing.get_start_method(allow_none=True)),
+        (f"{every}[0]", lambda: methods.value[0]),
+    ]
+    return methods, _first(tries, "spawn")
+
+
+def _python() -> Finding[str]:
+    name = sys.implementation.name
+    known = {"cpython": "CPython", "pypy": "PyPy"}
+    return Finding(f"{known.get(name, name)} {sys.version.split()[0]}", "sys.implementation, sys.version")
+
+
+def _gil() -> Finding[bool]:
+    """Interpreters before 3.13 have no such question, and always the lock."""
+    if not hasattr(sys, "_is_gil_enabled"):
+        return Finding(True, "Python before 3.13 always has it")
+    return Finding(bool(sys._is_gil_enabled()), "sys._is_gil_enabled()")

@@ -1,0 +1,126 @@
+"""Full collections wait while a loop keeps results, and the thresholds are as they were afterwards."""
+
+import gc
+import os
+import threading
+
+import pytest
+
+import amorsize
+from amorsize.backends.gc_pause import PATIENCE, Collector
+
+BEFORE = gc.get_threshold()
+
+pytestmark = pytest.mark.skipif(not 0 < BEFORE[2] < PATIENCE, reason="this collector has no third threshold")
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    yield
+    try:
+        assert gc.get_threshold() == BEFORE
+    finally:
+        gc.set_threshold(*BEFORE)
+
+
+@pytest.fixture
+def collector():
+    return Collector()
+
+
+def test_the_third_threshold_is_raised_within_and_set_back(collector):
+    with collector:
+        assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
+        with collector:
+            assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
+        assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
+
+
+def test_it_doubles_after_each_full_collection(collector):
+    with collector:
+        collector._last = 5  # middle collections seen since the last full one …
+        gc.collect()  # … which now comes
+        collector.look()
+        assert gc.get_threshold() == (*BEFORE[:2], 2 * PATIENCE)
+        collector.look()
+        assert gc.get_threshold() == (*BEFORE[:2], 2 * PATIENCE)
+
+
+def test_what_somebody_else_sets_meanwhile_stays(collector):
+    with collector:
+        gc.set_threshold(500, 5, 5)
+        collector._last = 5
+        gc.collect()
+        collector.look()
+        assert gc.get_threshold() == (500, 5, 5)
+    assert gc.get_threshold() == (500, 5, 5)
+    gc.set_threshold(*BEFORE)
+
+
+@pytest.mark.parametrize("own", [(0, 10, 10), (700, 10, 0), (700, 10, 1_000)])
+def test_thresholds_of_somebody_who_knows_better_stay(collector, own):
+    gc.set_threshold(*own)
+    with collector:
+        assert gc.get_threshold() == own
+    assert gc.get_threshold() == own
+    gc.set_threshold(*BEFORE)
+
+
+def test_where_collection_is_off_nothing_is_done(collector):
+    gc.disable()
+    try:
+        with collector:
+            assert gc.get_threshold() == BEFORE
+    finally:
+        gc.enable()
+
+
+def test_it_is_set_back_when_an_item_raises():
+    with pytest.raises(ZeroDivisionError):
+        amorsize.execute(lambda x: 1 / x, [2, 1, 0])
+
+
+def test_within_execute_it_is_raised_and_threads_may_overlap():
+    seen = []
+    barrier = threading.Barrier(3)
+
+    def look(x):
+        seen.append(gc.get_threshold()[2])
+        return x
+
+    def run():
+        barrier.wait()
+        amorsize.execute(look, range(50), backend="serial")
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 150
+    assert min(seen) >= PATIENCE
+
+
+def test_a_stream_leaves_it_alone():
+    seen = set(amorsize.stream(lambda x: gc.get_threshold(), range(20), backend="serial"))
+    assert seen == {BEFORE}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_in_a_forked_worker_it_is_as_it_was():
+    found = amorsize.execute(lambda x: gc.get_threshold()[2], range(4), backend="processes", start_method="fork")
+    assert set(found) == {BEFORE[2]}
+
+
+def test_fewer_full_collections_while_results_are_kept():
+    def rows(n):
+        return [{"n": i} for i in range(n)]
+
+    def collections():
+        return gc.get_stats()[2]["collections"]
+
+    gc.collect()
+    before = collections()
+    kept = amorsize.execute(rows, [2_000] * 60, backend="serial")
+    assert collections() == before
+    assert len(kept) == 60

@@ -1,0 +1,143 @@
+"""What single items took: the slowest and the hungriest are named afterwards."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+
+import engine_functions as ef
+import modes
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from measure_functions import busy, hungry_at, slow_at
+from modes import over
+
+from amorsize.backends.workers.item_times import LONG_S, MEASURE_S, TOP, Meter, Records
+from amorsize.facts import ItemRecord
+
+EACH = [modes.SERIAL, modes.THREADS, *modes.PROCESSES, modes.TO_THREADS, *modes.TO_PROCESSES]
+MB = 1 << 20
+
+
+class TestRuns:
+    @over(*EACH)
+    def test_the_slowest_are_named(self, run):
+        found, plan = run(partial(slow_at, (7, 30, 41)), range(60), return_plan=True)
+        assert found == list(range(60))
+        assert {7, 30, 41} <= {record.index for record in plan.slowest}
+        assert len(plan.slowest) <= TOP
+        walls = [record.wall_s for record in plan.slowest]
+        assert walls == sorted(walls, reverse=True)
+        assert all(r.wall_s >= 60e-3 and r.cpu_s > 0 for r in plan.slowest if r.index in (7, 30, 41))
+
+    @over(*modes.PROCESSES)  # in the caller the peak of the whole process counts, which other tests have raised
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell")
+    def test_the_hungriest_are_named(self, run):
+        _, plan = run(partial(hungry_at, (33,)), range(60), return_plan=True)
+        assert plan.hungriest[0].index == 33
+        assert plan.hungriest[0].growth_bytes > 40 * MB
+        assert plan.hungriest[0].rss_bytes > 80 * MB
+
+    @over(*EACH)
+    def test_short_items_are_not_looked_at(self, run):
+        _, plan = run(ef.square, range(1000), return_plan=True)
+        assert all(record.wall_s >= LONG_S for record in plan.slowest)  # a hiccup of the machine may show
+
+    @over(*EACH)
+    def test_items_that_raise_count_too(self, run):
+        _, plan = run(partial(slow_and_bad, 30), range(50), on_error="collect", return_plan=True)
+        assert plan.slowest[0].index == 30
+
+    @over(modes.PROCESSES[0])
+    def test_they_are_in_what_a_plan_says(self, run):
+        _, plan = run(partial(slow_at, (7,)), range(20), return_plan=True)
+        assert plan.slowest[0].index == 7
+        assert "slowest    item 7 (" in plan.explain()
+        assert plan.to_dict()["slowest"][0]["index"] == 7
+        assert json.loads(plan.to_json())["slowest"][0]["wall_s"] == plan.slowest[0].wall_s
+
+    def test_a_plan_that_was_not_run_has_none(self):
+        import amorsize
+
+        plan = amorsize.optimize(busy, range(10))
+        assert (plan.slowest, plan.hungriest) == ((), ())
+        assert "slowest" not in plan.explain()
+
+
+def slow_and_bad(place, x):
+    busy(x, 50e-3 if x == place else 3e-3)
+    if x == place:
+        raise ValueError(x)
+    return x
+
+
+def test_a_record_is_frozen():
+    with pytest.raises(AttributeError):
+        ItemRecord(1, 0.1, 0.1).index = 2
+
+
+class TestMeter:
+    def test_in_the_first_span_one_short_item_is_enough(self):
+        calls = []
+        meter = Meter(alone=True)
+        func = meter.over(calls.append, 0)
+        for x in range(5):
+            func(x)
+        assert meter._skips
+        assert calls == [0, 1, 2, 3, 4]
+        assert meter.report(0, 5, 1e-6, 0.0)[1] == []
+        assert meter.over(ef.square, 5) is ef.square
+
+    def test_in_the_first_span_long_items_are_measured(self):
+        meter = Meter(alone=True)
+        func = meter.over(partial(busy, seconds=2e-3), 0)
+        assert [func(x) for x in range(3)] == [0, 1, 2]
+        assert [record[0] for record in meter.report(0, 3, 6e-3, 0.0)[1]] == [0, 1, 2]
+
+    def test_long_items_are_measured_from_the_next_span_on(self):
+        meter = Meter(alone=True)
+        meter.report(0, 10, 10 * MEASURE_S, 0.0)
+        func = meter.over(partial(busy, seconds=2e-3), 10)
+        assert [func(x) for x in range(3)] == [0, 1, 2]
+        _, records = meter.report(10, 3, 6e-3, 6e-3)
+        assert [record[0] for record in records] == [10, 11, 12]
+        assert all(record[1] >= 2e-3 and record[3] > MB for record in records)
+        assert meter.report(13, 3, 6e-3, 6e-3)[1] == []  # told only once
+
+    def test_and_not_any_more_when_they_are_short_again(self):
+        meter = Meter(alone=True)
+        meter.report(0, 10, 10 * MEASURE_S, 0.0)
+        meter.report(0, 10, 1e-5, 0.0)
+        assert meter.over(ef.square, 0) is ef.square
+
+    def test_a_span_of_one_item_is_its_record(self):
+        meter = Meter(alone=False)
+        meter.report(0, 5, 0.0, 0.0)
+        assert meter.report(5, 1, 0.5, 0.25) == (0, [(5, 0.5, 0.25, 0, 0)])  # threads share their memory
+
+    def test_what_raises_is_measured(self):
+        meter = Meter(alone=True)
+        meter.measures = True
+        func = meter.over(partial(slow_and_bad, 3), 3)
+        with pytest.raises(ValueError, match="3"):
+            func(3)
+        assert meter.report(3, 1, 50e-3, 0.0)[1][0][0] == 3
+
+    def test_only_what_is_among_its_own_first_travels(self):
+        meter = Meter(alone=False)
+        sent = []
+        for k in range(100):
+            meter.measures = False
+            sent.append(meter.report(k, 1, 1.0 / (k + 1), 0.0)[1])
+        assert [len(records) for records in sent] == [1] * TOP + [0] * 90
+
+
+@given(walls=st.lists(st.tuples(st.floats(0, 10), st.integers(0, 10)), max_size=60))
+def test_the_first_ten(walls):
+    records = Records()
+    records.take((k, wall, 0.0, 0, growth) for k, (wall, growth) in enumerate(walls))
+    assert [r[1] for r in records.slowest] == sorted((w for w, _ in walls), reverse=True)[:TOP]
+    assert [r[4] for r in records.hungriest] == sorted((g for _, g in walls if g), reverse=True)[:TOP]
+    assert len({r[0] for r in records.slowest}) == len(records.slowest)

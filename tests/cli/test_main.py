@@ -1,0 +1,420 @@
+"""``python -m amorsize``: what is printed where, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+import amorsize
+from amorsize.cli import main as cli
+from amorsize.cli.diagnostics import WIDTH
+from amorsize.facts import Scaling
+from amorsize.history.sqlite_file import Store
+from amorsize.measure import cost_cache
+from amorsize.measure.figures import Found
+from amorsize.measure.scaling import Curve
+from amorsize.model.default_costs import recorded
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0  # a program that hangs must not hang the tests
+
+FUNCTIONS = """
+import atexit, os, sys, threading
+
+def square(x):
+    return x * x
+
+def square_and_say_goodbye(x):
+    if x == 0:
+        atexit.register(print, "goodbye")
+    return x * x
+
+def shout(line):
+    return line.upper()
+
+def fails_at_3(x):
+    if x == 3:
+        raise LookupError("three is missing")
+    return x
+
+def leaves(x):
+    sys.exit(0)
+
+def odd(x):
+    return {1, 2} if x % 2 else (x, None, "é")
+
+def where(x):
+    return os.getpid()
+
+def stands_still(x):
+    os.write(2, b"here\\n")  # at once: several workers write
+    threading.Event().wait()
+
+async def later(x):
+    return x
+
+class Tools:
+    @staticmethod
+    def half(x):
+        return x / 2
+
+not_a_function = 3
+"""
+names = count()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch) -> str:
+    """The name of a module of functions in the current directory; the interpreter is put back afterwards."""
+    name = f"cli_functions_{next(names)}"
+    (tmp_path / f"{name}.py").write_text(FUNCTIONS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield name
+    sys.modules.pop(name, None)
+
+
+def python_m(*arguments: str, history: str = "off", **env: str) -> dict:
+    """Keywords for `subprocess.run` and `subprocess.Popen`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "AMORSIZE_HISTORY": history, **env}
+    return {"args": [sys.executable, "-m", "amorsize", *arguments], "env": environment, "encoding": "utf-8"}
+
+
+def run(*arguments: str, code: int = 0, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(**python_m(*arguments, **env), capture_output=True, check=False, input=stdin)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+# -------------------------------------------------------------------------------------------------------- diagnostics
+
+
+def test_bare_it_tells_what_this_machine_offers():
+    done = run()
+    assert done.stderr == ""
+    here = amorsize.machine()
+    told = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert told[0] == f"amorsize {amorsize.__version__} with {here.python} on {here.system}"
+    assert any(line.startswith(f"affinity {here.affinity_cores} ") for line in told)
+    for method in here.start_methods:
+        assert sum(line.startswith(f"Pool {method} ") for line in told) == 1
+        assert sum(line.startswith(f"execute() {method} ") for line in told) == 1
+    assert "What that means" in told
+    assert max(map(len, done.stdout.splitlines())) <= WIDTH
+    assert "\x1b" not in done.stdout
+
+
+def remember_costs(path: Path, at_s: float) -> None:
+    """Fill the store with costs of this machine, all but new ones."""
+    here, store = amorsize.machine(), Store(path)
+    ways = [(engine, method) for engine in ("team", "pool") for method in here.start_methods]
+    for way in (*ways, ("threads", None), ("threadpool", None)):
+        cost = replace(recorded(*way), measured=True, measured_at_s=at_s)
+        cost_cache.keep(cost_cache.Wish(*way).key(here), cost_cache.Known(Found(cost, 0.0), at_s), store)
+    curve = Curve(Scaling(points=((1, 1.0), (2, 1.77))), ("hm",))
+    cost_cache.keep(cost_cache.Wish(cost_cache.SCALING).key(here), cost_cache.Known(curve, at_s), store)
+
+
+@pytest.fixture
+def history(tmp_path, monkeypatch) -> Path:
+    """An empty store, and nothing in memory."""
+    monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "history.sqlite"))
+    cost_cache.forget()
+    yield tmp_path / "history.sqlite"
+    cost_cache.forget()
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[object]:
+    """What was asked to be measured; it takes no time."""
+    asked: list[object] = []
+
+    def diagnose_all(machine, store=None, budget_s=0.0):
+        asked.append(store)
+        costs = (replace(recorded("pool", "spawn"), measured=True, measured_at_s=7.0),)
+        return {"costs": costs, "scaling": Scaling(), "warnings": (), "took_s": 0.0}
+
+    monkeypatch.setattr("amorsize.measure.calibrate.diagnose_all", diagnose_all)
+    return asked
+
+
+def test_what_was_measured_lately_is_not_measured_again(history, measured, capsys):
+    at_s = float(int(time.time())) - 240
+    remember_costs(history, at_s)
+    cost_cache.forget()
+    assert cli.main(["diagnostics", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not measured
+    assert {cost["measured_at_s"] for cost in told["costs"]} == {at_s}
+    assert told["scaling"] == [[1, 1.0], [2, 1.77]]
+    assert "scaling: hm" in told["warnings"]
+
+
+@pytest.mark.parametrize(("age_s", "arguments"), [(600, ["--fresh"]), (600, ["diagnostics", "--fresh"]), (1e7, [])])
+def test_it_is_measured_again_when_asked_for_or_too_old(history, measured, capsys, age_s, arguments):
+    remember_costs(history, time.time() - age_s)
+    cost_cache.forget()
+    assert cli.main([*arguments, "--json"]) == 0
+    (cost,) = json.loads(capsys.readouterr().out)["costs"]
+    assert cost["measured_at_s"] == 7.0
+    assert [store.path for store in measured] == [history]
+
+
+def test_it_is_measured_when_anything_is_missing(history, measured, capsys):
+    remember_costs(history, time.time())
+    cost_cache.forget()
+    with closing(sqlite3.connect(history)) as link, link:
+        link.execute("DELETE FROM cost WHERE key LIKE 'threadpool%'")
+    assert cli.main(["diagnostics"]) == 0
+    assert len(measured) == 1
+    assert "Pool        spawn" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------------------------------------ optimize and execute
+
+
+def test_optimize_explains(module, capsys):
+    assert cli.main(["optimize", f"{module}:square", "--range", "10"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("amorsize: an item takes ")
+    assert "backend serial, n_jobs 1, chunksize 10" in out
+    assert err == ""
+
+
+def test_optimize_as_json_is_the_plan(module, capsys):
+    assert cli.main(["optimize", f"{module}:square", "--range", "10", "--json", "--backend", "serial,threads"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["backend"], told["n_jobs"], told["sample"]["n_sampled"] > 0) == ("serial", 1, True)
+
+
+def test_execute_prints_the_results_and_tells_of_the_run_elsewhere(module, capsys):
+    assert cli.main(["execute", f"{module}:square", "--range", "0:5"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["0", "1", "4", "9", "16"]
+    assert re.fullmatch(r"amorsize: 5 items in [0-9.]+ [mµn]?s by a plain loop\n", err)
+
+
+def test_execute_as_json_holds_whatever_the_results_are(module, capsys):
+    assert cli.main(["--json", "execute", f"{module}:odd", "--range", "3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["results"] == [[0, None, "é"], "{1, 2}", [2, None, "é"]]
+    assert told["plan"]["backend"] == "serial"
+    assert told["seconds"] > 0
+
+
+def test_a_dotted_function(module, capsys):
+    assert cli.main(["execute", f"{module}:Tools.half", "--range", "2"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["0.0", "0.5"]
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes", "serial, threads", "auto"])
+def test_every_backend_gives_the_same(module, backend, capsys):
+    assert cli.main(["execute", f"{module}:square", "--range", "50", "--backend", backend, "--max-workers", "2"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(x * x) for x in range(50)]
+
+
+def test_the_backend_is_the_one_asked_for(module, capsys):
+    spec = f"{module}:where"
+    assert cli.main(["execute", spec, "--range", "4", "--backend", "processes"]) == 0
+    assert str(os.getpid()) not in capsys.readouterr().out
+    assert cli.main(["execute", spec, "--range", "4", "--backend", "threads"]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(os.getpid())] * 4
+
+
+@pytest.mark.parametrize("method", amorsize.machine().start_methods)
+def test_workers_find_a_module_in_the_current_directory(module, method):
+    asked = ("execute", f"{module}:square", "--range", "4", "--backend", "processes", "--start-method", method)
+    done = run(*asked, PYTHONSAFEPATH="1")  # as for a script: the interpreter itself does not look there
+    assert done.stdout.splitlines() == ["0", "1", "4", "9"]
+    assert f"({method})" in done.stderr
+
+
+def test_no_items(module, capsys):
+    assert cli.main(["execute", f"{module}:square", "--range", "3:3"]) == 0
+    assert cli.main(["execute", f"{module}:square", "--range", "0"]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(["optimize", f"{module}:square", "--range", "0"]) == 0
+    assert "there are no items" in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------------------------------- items
+
+
+def test_items_are_the_lines_of_a_file(module, tmp_path, capsys):
+    # Neither a byte order mark nor what Python alone takes for the end of a line belongs to it.
+    (tmp_path / "items.txt").write_bytes("\ufeffone\r\ntw\x0co\n\nthrée\u2028\nlast".encode())
+    assert cli.main(["execute", f"{module}:shout", "--file", "items.txt"]) == 0
+    expected = ["ONE", "TW\x0cO", "", "THRÉE\u2028", "LAST"]
+    assert capsys.readouterr().out.splitlines() == [repr(line) for line in expected]
+
+
+def test_bytes_that_are_no_text_survive(tmp_path):
+    (tmp_path / "items.txt").write_bytes(b"a\xffb\n")
+    (item,) = cli.lines_of(str(tmp_path / "items.txt"))
+    assert os.fsencode(item) == b"a\xffb"
+
+
+def test_items_from_standard_input(module):
+    done = run("execute", f"{module}:shout", "--file", "-", stdin="a\nb\n")
+    assert done.stdout.splitlines() == ["'A'", "'B'"]
+
+
+# --------------------------------------------------------------------------------------------------------- exit codes
+
+
+def test_a_function_that_raises_ends_in_1_with_its_traceback_and_the_item(module, capsys):
+    assert cli.main(["execute", f"{module}:fails_at_3", "--range", "5"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Traceback")
+    assert 'raise LookupError("three is missing")' in err
+    assert err.endswith("LookupError: three is missing\namorsize: raised at item 3: 3\n")
+    assert "amorsize/cli/main.py" not in err
+
+
+def test_the_same_from_a_worker(module, capsys):
+    assert cli.main(["execute", f"{module}:fails_at_3", "--range", "5", "--backend", "processes"]) == 1
+    err = capsys.readouterr().err
+    assert 'raise LookupError("three is missing")' in err
+    assert err.endswith("LookupError: three is missing\namorsize: raised at item 3: 3\n")
+
+
+def test_optimize_of_a_function_that_raises_ends_in_1(module, capsys):
+    assert cli.main(["optimize", f"{module}:fails_at_3", "--range", "5"]) == 1
+    assert "three is missing" in capsys.readouterr().err
+
+
+def test_a_function_that_exits_does_not_pass_for_success(module, capsys):
+    assert cli.main(["execute", f"{module}:leaves", "--range", "5", "--backend", "serial"]) == 1
+    assert "SystemExit" in capsys.readouterr().err
+
+
+def test_collected_failures_are_shown_among_the_results_and_end_in_1(module, capsys):
+    spec = ["execute", f"{module}:fails_at_3", "--range", "5", "--on-error", "collect", "--retries", "1"]
+    assert cli.main(spec) == 1
+    out, err = capsys.readouterr()
+    failure = "Failure(index=3, exception=LookupError('three is missing'))"
+    assert out.splitlines() == ["0", "1", "2", failure, "4"]
+    assert err.endswith("; 1 item failed\n")
+    assert cli.main([*spec, "--json"]) == 1
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert (results[:3], results[4]) == ([0, 1, 2], 4)
+    assert results[3]["failure"]["index"] == 3
+    assert results[3]["failure"]["exception"] == "LookupError('three is missing')"
+    assert 'raise LookupError("three is missing")' in results[3]["failure"]["traceback"]
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "import a_dependency_that_is_not_there", "raise SystemExit(0)", "def"])
+def test_a_module_that_breaks_when_it_is_imported_ends_in_1(module, tmp_path, text, capsys):
+    (tmp_path / f"{module}_broken.py").write_text(text)
+    assert cli.main(["execute", f"{module}_broken:f", "--range", "5"]) == 1
+    err = capsys.readouterr().err
+    assert f"{module}_broken.py" in err
+    assert "frozen importlib" not in err.partition(f"{module}_broken.py")[0]
+
+
+USAGE = {
+    "no such command": (["optimise"], "invalid choice: 'optimise'"),
+    "no function": (["execute", "--range", "3"], "MODULE:FUNC"),
+    "no colon": (["execute", "math.sqrt", "--range", "3"], "'math.sqrt' does not name a function as MODULE:FUNC"),
+    "nothing after it": (["execute", "math:", "--range", "3"], "'math:' does not name"),
+    "a file": (["execute", "dir/math.py:sqrt", "--range", "3"], "'dir/math.py:sqrt' does not name"),
+    "relative": (["execute", ".math:sqrt", "--range", "3"], "'.math:sqrt' does not name"),
+    "no such module": (["execute", "maths:sqrt", "--range", "3"], "there is no module 'maths'"),
+    "no such submodule": (["execute", "json.maths:sqrt", "--range", "3"], "there is no module 'json.maths'"),
+    "no package": (["execute", "math.x.y:sqrt", "--range", "3"], "there is no module 'math.x'"),
+    "no such function": (["execute", "math:sqroot", "--range", "3"], "math has no attribute 'sqroot'"),
+    "no such method": (["execute", "json:JSONDecoder.x", "--range", "3"], "JSONDecoder has no attribute 'x'"),
+    "not callable": (["execute", "math:pi", "--range", "3"], "math:pi: cannot be called, its type is float"),
+    "no items": (["execute", "math:sqrt"], "one of the arguments --range --file is required"),
+    "two kinds": (["execute", "math:sqrt", "--range", "3", "--file", "f"], "not allowed with"),
+    "less than none": (["optimize", "math:sqrt", "--range", "-3"], "--range: must not be negative or run backwards"),
+    "not a number": (["optimize", "math:sqrt", "--range", "x"], "--range: must be N or A:N in whole numbers, not 'x'"),
+    "no such file": (["execute", "math:sqrt", "--file", "/no/such"], "--file /no/such: No such file or directory"),
+    "a directory": (["execute", "math:sqrt", "--file", "."], "--file .: Is a directory"),
+    "no such backend": (["execute", "math:sqrt", "--range", "3", "--backend", "gpu"], "backend: must be"),
+    "auto and more": (["execute", "math:sqrt", "--range", "3", "--backend", "auto,serial"], "backend: must hold"),
+    "no backend": (["execute", "math:sqrt", "--range", "3", "--backend", "serial,"], "backend: must hold"),
+    "no workers": (["execute", "math:sqrt", "--range", "3", "--max-workers", "0"], "--max-workers: must be at least 1"),
+    "no such method to start": (["execute", "math:sqrt", "--range", "3", "--start-method", "x"], "invalid choice: 'x'"),
+    "no retries": (["execute", "math:sqrt", "--range", "3", "--retries", "-1"], "--retries: must be at least 0"),
+    "not of optimize": (["optimize", "math:sqrt", "--range", "3", "--retries", "1"], "--retries 1"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "why"), USAGE.values(), ids=USAGE.keys())
+def test_bad_usage_ends_in_2_and_is_told_in_one_line(arguments, why, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("amorsize: ")
+    assert err.count("\n") == 1
+    assert why in err
+
+
+def test_a_function_that_can_never_work_is_bad_usage(module, capsys):
+    assert cli.main(["execute", f"{module}:later", "--range", "3"]) == 2
+    assert capsys.readouterr().err.startswith("amorsize: func: is a coroutine function")
+
+
+def test_version_and_help():
+    assert run("--version").stdout == f"amorsize {amorsize.__version__}\n"
+    told = run("--help").stdout
+    assert all(command in told for command in ("diagnostics", "optimize", "execute", "exit codes", "examples:"))
+    assert "--on-error" in run("execute", "--help").stdout
+    assert "--on-error" not in run("optimize", "--help").stdout
+
+
+def test_the_examples_of_the_help_do_what_they_say():
+    assert "n_jobs" in run("optimize", "math:factorial", "--range", "200").stdout
+    done = run("execute", "zlib:crc32", "--range", "5", code=1)
+    assert "raised at item 0" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------- pipes and terminals
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no process groups")
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+def test_ctrl_c_ends_quietly_in_130(module, backend):
+    program = python_m("execute", f"{module}:stands_still", "--range", "4", "--backend", backend)
+    with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stderr.readline() == "here\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.replace("here\n", "") == "amorsize: interrupted\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no broken pipes")
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_reader_that_has_gone_is_no_reason_to_complain(module, form):
+    asked = ("execute", f"{module}:square_and_say_goodbye", "--range", "200000", "--backend", "serial")
+    program = python_m(*asked, *form)
+    with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(1) in "0{"
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(PATIENCE_S) == 141
+    assert err == ""
+
+
+def test_a_narrow_encoding_is_no_reason_to_fail(module):
+    done = run("execute", f"{module}:odd", "--range", "1", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.stdout.splitlines() == [r"(0, None, '\xe9')"]
+    assert "\\xb5" in run("optimize", f"{module}:square", "--range", "3", PYTHONIOENCODING="ascii").stdout

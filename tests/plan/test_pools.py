@@ -1,0 +1,77 @@
+"""The pools that a plan opens are interchangeable."""
+
+import multiprocessing.pool
+
+import pytest
+
+from amorsize import optimize
+from amorsize.plan.pools import LoopPool, open_pool
+
+POOLS = {
+    "serial": lambda: open_pool("serial", 1, 3, None),
+    "threads": lambda: open_pool("threads", 2, 3, None),
+    "processes": lambda: open_pool("processes", 2, 3, "fork"),
+    "capped": lambda: open_pool("processes", 2, 3, "fork", native_threads=1),
+}
+
+
+def double(x):
+    return 2 * x
+
+
+def fail(x):
+    raise ValueError(x)
+
+
+@pytest.mark.parametrize("kind", POOLS)
+def test_all_pools_do_the_same(kind):
+    seen = []
+    with POOLS[kind]() as pool:
+        assert pool.map(double, range(10)) == [2 * x for x in range(10)]
+        assert list(pool.imap(double, range(10))) == [2 * x for x in range(10)]
+        assert sorted(pool.imap_unordered(double, range(10))) == [2 * x for x in range(10)]
+        assert pool.starmap(divmod, [(7, 2), (9, 3)]) == [(3, 1), (3, 0)]
+        assert pool.apply(double, (4,)) == 8
+        assert pool.apply_async(double, (4,), callback=seen.append).get() == 8
+        assert pool.map_async(double, [1, 2]).get() == [2, 4]
+        assert pool.starmap_async(divmod, [(7, 2)]).get() == [(3, 1)]
+        failed = pool.apply_async(fail, (1,))
+        failed.wait()
+        assert failed.ready()
+        assert not failed.successful()
+        with pytest.raises(ValueError, match="1"):
+            failed.get()
+        with pytest.raises(ValueError, match="1"):
+            pool.map(fail, [1])
+    with pytest.raises(ValueError, match="not running"):
+        pool.map(double, [1])
+    pool.close()
+    pool.join()
+    assert seen == [8]
+
+
+def test_a_plan_opens_what_it_says():
+    plan = optimize(double, range(100), backend="processes", start_method="fork", max_workers=2)
+    with plan.pool() as pool:
+        assert isinstance(pool, multiprocessing.pool.Pool)
+        assert pool.map(double, plan.data) == [2 * x for x in range(100)]
+    with optimize(double, range(100), backend="threads").pool() as pool:
+        assert isinstance(pool, multiprocessing.pool.ThreadPool)
+    with optimize(double, range(100), backend="serial").pool() as pool:
+        assert isinstance(pool, LoopPool)
+
+
+def test_a_map_without_a_chunksize_uses_the_plans(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        multiprocessing.pool.ThreadPool, "map", lambda self, func, items, chunksize=None: seen.append(chunksize)
+    )
+    with open_pool("threads", 2, 37, None) as pool:
+        pool.map(double, range(100))
+        pool.map(double, range(100), 5)
+    assert seen == [37, 5]
+
+
+def test_a_running_loop_pool_cannot_be_joined():
+    with pytest.raises(ValueError, match="still running"):
+        LoopPool().join()

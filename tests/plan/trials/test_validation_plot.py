@@ -1,0 +1,55 @@
+"""The picture of a validation: what is drawn, not how it looks."""
+
+from __future__ import annotations
+
+import pytest
+
+from amorsize.plan.plan import Plan
+from amorsize.plan.trials.validation import Contender, Validation
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fonts():
+    """Matplotlib keeps the files of its fonts open, once it has drawn something."""
+    a_validation().plot().draw_without_rendering()
+
+
+CONTENDERS = (
+    Contender(name="loop", what="a plain loop", times_s=(1.0, 1.1, 1.2), same=True),
+    Contender(name="plan", what="optimize(): 2 processes", times_s=(0.5, 0.6, 0.4), same=True),
+    Contender(name="threads", what="ThreadPoolExecutor()", why_not="it may not"),
+)
+
+
+def a_validation(interval=(0.4, 0.7)):
+    plan = Plan(
+        backend="processes",
+        n_jobs=2,
+        chunksize=1,
+        predicted_s=None if interval is None else 0.5,
+        predicted_interval_s=interval,
+    )
+    return Validation(func="f", n_used=10, n_items=10, plan=plan, contenders=CONTENDERS)
+
+
+def test_everyone_who_ran_is_drawn_with_every_round():
+    (axes,) = a_validation().plot().axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["optimize(): 2 processes", "a plain loop"]
+    assert [bar.get_width() for bar in axes.patches if bar.get_height() == 0.55] == [0.5, 1.1]
+    drawn = [list(line.get_xdata()) for line in axes.get_lines()]
+    assert [1.0, 1.1, 1.2] in drawn
+    assert [0.5, 0.6, 0.4] in drawn
+    assert [0.5, 0.5] in drawn  # the forecast
+
+
+def test_without_a_forecast_there_is_none():
+    (axes,) = a_validation(None).plot().axes
+    assert axes.get_legend() is None
+    assert len(axes.get_lines()) == 2
+
+
+def test_it_is_saved(tmp_path):
+    a_validation().plot(str(tmp_path / "validation.png"))
+    assert (tmp_path / "validation.png").read_bytes().startswith(b"\x89PNG")
