@@ -153,7 +153,7 @@ def _same(x):
 @contextmanager
 def started(folder, func, n=N, kind="range", backend="serial", method=""):
     """A program that runs a map in ``folder``; what is left of it is killed."""
-    command = [sys.executable, str(ROOT / "tests" / "checkpoint_functions.py"), str(folder), func, str(n)]
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "checkpoint_functions.py"), str(folder), func, str(n)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     program = subprocess.Popen([*command, kind, backend, method], env=env, stderr=subprocess.PIPE, text=True)
     try:

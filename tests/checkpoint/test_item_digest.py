@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -77,10 +77,10 @@ ITEMS = {
 
 def test_the_same_in_processes_with_other_hash_seeds():
     code = (
-        "import json, sys; sys.path[:0] = sys.argv[1:]; import test_digests as t\n"
+        "import json, sys; sys.path[:0] = sys.argv[1:]; import test_item_digest as t\n"
         "print(json.dumps({name: t.digest(item).hex() for name, item in t.ITEMS.items()}))"
     )
-    places = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "run")]
+    places = [str(ROOT), str(ROOT / "tests" / "helpers"), str(Path(__file__).parent)]
     told = [
         json.loads(
             subprocess.run(

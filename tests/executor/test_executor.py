@@ -516,7 +516,7 @@ def script(tmp_path, text):
     path = tmp_path / "program.py"
     path.write_text(text, encoding="utf-8")
     root = Path(__file__).parents[1] / "helpers"
-    env = {**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}"}
+    env = {**os.environ, "PYTHONPATH": f"{root.parents[1]}:{root}"}
     return [sys.executable, "-W", "error", str(path)], env
 
 
