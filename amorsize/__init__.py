@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from amorsize.api import execute, machine, optimize, tune, validate
+    from amorsize.api import execute, execute_async, machine, optimize, tune, validate
     from amorsize.errors import AmorsizeError
     from amorsize.executor.executor import Executor
     from amorsize.facts import Failure, Machine
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from amorsize.plan.plan import Plan
     from amorsize.plan.plan import Plan as OptimizationResult
     from amorsize.plan.trials.validation import Validation
-    from amorsize.run.async_map import execute_async
 
 __version__ = "0.1.0"
 
@@ -57,7 +56,7 @@ _HOME = {
     "Plan": ("amorsize.plan.plan", "Plan"),
     "Validation": ("amorsize.plan.trials.validation", "Validation"),
     "execute": ("amorsize.api", "execute"),
-    "execute_async": ("amorsize.run.async_map", "execute_async"),
+    "execute_async": ("amorsize.api", "execute_async"),
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
     "stream": ("amorsize.api", "stream"),

@@ -12,7 +12,7 @@ from amorsize.run.execute import Execution
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import AsyncIterable, Callable, Generator, Iterable
     from typing import Any, Literal, overload
 
     from amorsize.events import Event
@@ -320,7 +320,97 @@ def execute(
     results = execution.run_and_record()
     if not return_plan:
         return results
-    from amorsize.plan.optimize import plan_of
+    from amorsize.plan.of_run import plan_of
+
+    return results, plan_of(execution)
+
+
+async def execute_async(
+    func: Callable[[Any], Any],
+    data: Iterable[Any] | AsyncIterable[Any],
+    *,
+    backend: str | tuple[str, ...] = "auto",
+    max_workers: int | None = None,
+    start_method: str | None = None,
+    memory_limit: int | None = None,
+    sample: Literal["spread", "head"] = "spread",
+    history: History | None = None,
+    retries: int = 0,
+    on_error: Literal["raise", "collect"] = "raise",
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+    timeout: float | None = None,
+    rate: float | None = None,
+    max_failures: int | None = None,
+    return_plan: bool = False,
+) -> list[Any] | tuple[list[Any], Plan]:
+    """Like `execute`, for programs with an event loop: it goes on while the map runs.
+
+    A plain function never runs on the event loop's thread: the map has a thread of its own, from which it may go
+    parallel as `execute` does. Many calls at once share the cores (``asyncio.gather``, ``TaskGroup``).
+
+    A coroutine function runs as tasks on the running loop, to which the clients that it uses belong. How many at a
+    time is found by measuring: more and more, as long as that makes results come faster. ``max_workers`` caps it.
+
+    Parameters
+    ----------
+    func, data, backend, max_workers, start_method, memory_limit, sample, history
+        As in `execute`. ``data`` may be an async iterable for a coroutine function, whose ``backend`` must be
+        ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's own.
+    retries, on_error, initializer, initargs, rate, max_failures, return_plan
+        As in `execute`; there is no plan for a coroutine function. The caller's context variables can be seen wherever
+        func runs in this process.
+    timeout : float, optional
+        Seconds that an item may run. Of a coroutine function the item's task is cancelled; else as in `execute`.
+
+    Returns
+    -------
+    list, or (list, Plan)
+        The results, in the order of ``data``.
+
+    Raises
+    ------
+    TypeError, ValueError, Exception, ItemTimeoutError, WorkerLostError, TransferError
+        As in `execute`.
+    asyncio.CancelledError
+        When the task has been cancelled, and the work has ended: worker processes at once, but items that run in this
+        process run to their end first. (Use ``backend="processes"`` for items that must end at once.)
+
+    Examples
+    --------
+    >>> import amorsize, asyncio
+    >>> asyncio.run(amorsize.execute_async(abs, [-1, 2, -3]))
+    [1, 2, 3]
+    >>> async def fetch(delay):
+    ...     await asyncio.sleep(delay)
+    ...     return delay
+    >>> asyncio.run(amorsize.execute_async(fetch, [0.01, 0.02]))
+    [0.01, 0.02]
+    """
+    request = check(
+        func,
+        data,
+        backend=backend,
+        max_workers=max_workers,
+        start_method=start_method,
+        memory_limit=memory_limit,
+        sample=sample,
+        history=history,
+        retries=retries,
+        on_error=on_error,
+        initializer=initializer,
+        initargs=initargs,
+        timeout=timeout,
+        rate=rate,
+        max_failures=max_failures,
+        coroutines=True,
+    )
+    from amorsize.run.async_map import in_this_loop
+
+    results, execution = await in_this_loop(request, return_plan)
+    if not return_plan or execution is None:
+        return results
+    from amorsize.plan.of_run import plan_of
 
     return results, plan_of(execution)
 

@@ -204,6 +204,11 @@ class Costs(Frozen):
     scaling: Scaling = Scaling()
 
 
+# guess
+WAITS: float = 0.5
+"""Share of an item's time from which on it mostly waits: it does not hold the interpreter's lock then."""
+
+
 class Sample(Frozen):
     """What a few real items told of the user's function. Means are per item.
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BACKENDS: tuple[Backend, ...] = ("serial", "threads", "processes")
 CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
 START_METHODS = ("fork", "forkserver", "spawn")
+NO_BAR = "progress: the bar is drawn by tqdm, which is not installed. Run: pip install 'amorsize[progress]'"
 
 
 class Request(Frozen):
@@ -193,9 +194,10 @@ def _progress(value: Any) -> bool:
             f"progress: must be True or False, not {_kind(value)}; a function of your own goes to on_event="
         )
     if value:
-        from amorsize.run.progress import Bar  # refused here if tqdm is missing
+        from importlib.util import find_spec
 
-        Bar.check()
+        if find_spec("tqdm") is None:
+            raise ImportError(NO_BAR)
     return value
 
 

@@ -1,4 +1,4 @@
-"""The one budget of cores of this process: calls in many threads take their turns by it (`amorsize.schedule.core_budget`).
+"""Core leases: concurrent calls of this process share one budget of cores (`amorsize.schedule.core_budget`).
 
 Who waits for his turn sleeps: he holds no lock of the interpreter's. He who is first in line looks now and then
 whether those who have workers use them.

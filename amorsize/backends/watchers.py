@@ -1,7 +1,7 @@
 """Looks after the memory of a team of worker processes, as a part of the one loop.
 
-A look reads what memory is left and what each worker holds; `amorsize.schedule.memory_pressure` decides. Four looks a second
-cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux, CPython 3.11, three control groups deep).
+A look reads what memory is left and what each worker holds; `amorsize.schedule.memory_pressure` decides. Four looks
+a second cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux, CPython 3.11, three control groups deep).
 """
 
 from __future__ import annotations

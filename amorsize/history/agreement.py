@@ -21,11 +21,10 @@ from math import sqrt
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from amorsize.facts import Sample
+from amorsize.facts import WAITS, Sample
 from amorsize.frozen import replace
 from amorsize.history.run_record import Run, sample_of
 from amorsize.history.this_process import ALIKE, Shape
-from amorsize.model.evidence import WAITS
 
 LOOKED_AT: Final = 16  # rows of a function, the newest ones: 0.5 ms to open the file and read them
 LEAST: Final = 2

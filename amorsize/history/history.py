@@ -1,7 +1,8 @@
 """The record of runs: one row for each ``execute()``, whatever its size, and those of plans that were run.
 
-A `Run` is a row (`amorsize.history.run_record`); it waits in memory until there is time to write it (`amorsize.history.buffer`),
-and lies in one SQLite file then (`amorsize.history.sqlite_file`). Rows go from file to file as JSON lines (`amorsize.history.jsonlines`).
+A `Run` is a row (`amorsize.history.run_record`). It waits in memory until there is time to write it
+(`amorsize.history.buffer`), then it is kept in one SQLite file (`amorsize.history.sqlite_file`). Rows travel from file
+to file as JSON lines (`amorsize.history.jsonlines`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows of history as JSON lines: from one machine to another, or to whatever reads them.
 
-Each line is an object with the names of `amorsize.history.run_record.Run`. Where they come from is not trusted: a line that is
-no run is passed over and reported, and nothing in it is ever executed or unpickled.
+Each line is an object with the names of `amorsize.history.run_record.Run`. The source is not trusted: a line that is no
+run is skipped and reported, and nothing in it is ever executed or unpickled.
 """
 
 from __future__ import annotations

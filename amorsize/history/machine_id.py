@@ -44,7 +44,7 @@ def features(machine: Machine | Mapping[str, Any] | None) -> dict[str, Any] | No
         return None
     if isinstance(machine, Mapping):
         return {name: machine[name] for name in KEPT if name in machine}
-    from amorsize.measure.cost_cache import processor
+    from amorsize.system.machine import processor
 
     found = {name: getattr(machine, name, None) for name in KEPT}
     return {**found, "processor": processor(), "start_methods": list(machine.start_methods)}

@@ -3,7 +3,8 @@
 Functions and machines stand once each, and runs refer to them by number: a row of a run takes some 0.4 kB. The rest of
 it is JSON and never pickled: a file that a stranger could write must not be able to run code.
 
-Everything here works on a connection within a transaction; `amorsize.history.sqlite_file` opens files, locks, waits and mends.
+Everything here works on a connection within a transaction. `amorsize.history.sqlite_file` opens, locks and repairs the
+file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
         "CREATE INDEX run_function ON run (function)",
     ),
-    (  # functions and machines once each; where a row comes from; and which rows tell the same (`amorsize.history.thinning`)
+    # Functions and machines once each, the source of each row, and which rows say the same (`amorsize.history.thinning`).
+    (
         "CREATE TABLE function (id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, name TEXT NOT NULL)",
         "CREATE TABLE machine (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
         "ALTER TABLE run RENAME TO run_1",

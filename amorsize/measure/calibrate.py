@@ -1,4 +1,4 @@
-"""What parallelism costs here: looked up in memory and in the store (`amorsize.measure.cost_cache`), or measured and kept.
+"""The costs of parallelism here: from memory, from the store (`amorsize.measure.cost_cache`), or measured and kept.
 
 Nothing here raises. Where something cannot be measured, the recorded cost of another machine stands in, with the
 reason as its warning.

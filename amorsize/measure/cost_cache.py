@@ -15,6 +15,7 @@ from amorsize.facts import Machine
 from amorsize.measure.figures import Found
 from amorsize.measure.rows import curve_from, found_from, to_dict
 from amorsize.measure.scaling import Curve
+from amorsize.system.machine import processor
 
 if TYPE_CHECKING:
     from amorsize.history.sqlite_file import Store
@@ -104,30 +105,6 @@ def forget() -> None:
     """Empty this process's memory of costs; the store keeps its own."""
     with turn():
         _memory.clear()
-
-
-_names: dict[str, str] = {}
-
-
-def processor() -> str:
-    """The processor's model, read once."""
-    if "processor" not in _names:
-        _names["processor"] = _processor_in("/proc/cpuinfo")
-    return _names["processor"]
-
-
-def _processor_in(path: str) -> str:
-    import platform
-
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            for line in file.read(4096).splitlines():
-                name, _, value = line.partition(":")
-                if name.strip() == "model name":
-                    return value.strip()
-    except OSError:  # not Linux
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _after_fork() -> None:

@@ -11,8 +11,8 @@ So a bare interpreter is started (60-80 ms, most of it imports), measures, and w
 leads a process group, so that after `PATIENCE_S` it can be ended with all its children. (Not a session: Linux would
 schedule that apart from the caller's, and another program would disturb the one more or less than the other.)
 
-What a start costs beyond that depends on the caller: the memory that it holds (see `amorsize.measure.start_cost`), and what
-its main script imports, which spawned children import again. Of the latter nobody here knows.
+A start costs more than that, depending on the caller: the memory that it holds (`amorsize.measure.start_cost`), and
+what its main script imports, which spawned children import again. Of the latter nobody here knows.
 """
 
 from __future__ import annotations

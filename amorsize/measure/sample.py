@@ -17,13 +17,13 @@ from typing import Any, Final
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.facts import Observation, Sample
+from amorsize.facts import WAITS, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
 from amorsize.measure.transfer import block_bytes, held_bytes, weigh
 from amorsize.model.decide import LOCK_FREE, PROBES, Opening
-from amorsize.model.evidence import COLD_BYTES, WAITS
+from amorsize.model.evidence import COLD_BYTES
 from amorsize.model.size_regression import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
 from amorsize.system.memory import keeping_s, resident_bytes
 from amorsize.system.object_sizes import how_to_size, sizes_at

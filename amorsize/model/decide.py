@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amorsize.facts import Backend, Costs, Forecast, Machine, Observation, Sample
+from amorsize.facts import WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
 from amorsize.frozen import Frozen, replace
 from amorsize.model.cost import OWN_THREADS, forecast
-from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WAITS, WATCH_LONGEST_S, Evidence
+from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WATCH_LONGEST_S, Evidence
 from amorsize.model.search import MARGIN, choose
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from amorsize.facts import Backend, Observation, Sample
+from amorsize.facts import WAITS, Backend, Observation, Sample
 from amorsize.frozen import replace
 
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ BATCH_S: Final = 1e-3  # the clock is read about once per millisecond
 WATCH_LONGEST_S: Final = (
     3e-3  # until a lock that looks held is believed to be: a canary can oversleep, but hardly twice
 )
-WAITS: Final = 0.5  # a larger share of waiting needs no watch: who waits does not hold the lock
 HANDED_OVER_S: Final = 50e-6  # items as short as the time in which a lock changes hands (20-50 µs)
 FIRST_WAITS: Final = 0.1  # of an item's time on the CPU: below it what cold caches take in the first call weighs
 FIRST_CPU: Final = 0.5  # of a waiting item's CPU time: 0.1 ms in the first call, 0.05 with warm caches

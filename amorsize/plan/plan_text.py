@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from amorsize.facts import Forecast, ItemRecord, Sample, Trial
+from amorsize.facts import WAITS, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, seconds, size
 from amorsize.model.cost import OWN_THREADS
 
@@ -59,7 +59,7 @@ def reason(
     item = f"an item takes {seconds(sample.item_s)}"
     if known_runs:
         item = f"{count(known_runs, 'earlier run')} agree that {item}"
-    if sample.waits > 0.5:
+    if sample.waits > WAITS:
         item += f", {sample.waits:.0%} of it waiting"
     if best.backend == "serial":
         return f"{item}, and {_why_serial(serial, alternatives, sample)}"

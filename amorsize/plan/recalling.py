@@ -1,4 +1,4 @@
-"""``optimize()``: what earlier runs agree on is not asked again; else the function is sampled (`amorsize.plan.optimize`)."""
+"""``optimize()`` of a known function: earlier runs that agree replace the sample (`amorsize.plan.optimize`)."""
 
 from __future__ import annotations
 

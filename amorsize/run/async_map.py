@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import Callable
 from contextvars import copy_context
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from amorsize.backends.concurrent_calls import CROWD
 from amorsize.backends.coroutines import Tasks, call
@@ -17,107 +17,30 @@ from amorsize.backends.stop import Stop
 from amorsize.history.history import History
 from amorsize.history.machine_id import HERE
 from amorsize.history.this_process import shape_of
-from amorsize.options import Request, check
+from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.task_count import MOST, Concurrency
 
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
 
+async def in_this_loop(request: Request, return_plan: bool) -> tuple[list[Any], Execution | None]:
+    """Run the map beside the running event loop: its results, and the run that a plan can be made of.
 
-async def execute_async(
-    func: Callable[[Any], Any],
-    data: Iterable[Any] | AsyncIterable[Any],
-    *,
-    backend: str | tuple[str, ...] = "auto",
-    max_workers: int | None = None,
-    start_method: str | None = None,
-    memory_limit: int | None = None,
-    sample: Literal["spread", "head"] = "spread",
-    history: History | None = None,
-    retries: int = 0,
-    on_error: Literal["raise", "collect"] = "raise",
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
-    timeout: float | None = None,
-    rate: float | None = None,
-    max_failures: int | None = None,
-    return_plan: bool = False,
-) -> list[Any] | tuple[list[Any], Plan]:
-    """Like `execute`, for programs with an event loop: it goes on while the map runs.
-
-    A plain function never runs on the event loop's thread: the map has a thread of its own, from which it may go
-    parallel as `execute` does. Many calls at once share the cores (``asyncio.gather``, ``TaskGroup``).
-
-    A coroutine function runs as tasks on the running loop, to which the clients that it uses belong. How many at a
-    time is found by measuring: more and more, as long as that makes results come faster. ``max_workers`` caps it.
-
-    Parameters
-    ----------
-    func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `execute`. ``data`` may be an async iterable for a coroutine function, whose ``backend`` must be
-        ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's own.
-    retries, on_error, initializer, initargs, rate, max_failures, return_plan
-        As in `execute`; there is no plan for a coroutine function. The caller's context variables can be seen wherever
-        func runs in this process.
-    timeout : float, optional
-        Seconds that an item may run. Of a coroutine function the item's task is cancelled; else as in `execute`.
-
-    Returns
-    -------
-    list, or (list, Plan)
-        The results, in the order of ``data``.
+    A plain function runs in a thread of its own; a coroutine function as tasks on this loop, without a run (None).
 
     Raises
     ------
-    TypeError, ValueError, Exception, ItemTimeoutError, WorkerLostError, TransferError
-        As in `execute`.
-    asyncio.CancelledError
-        When the task has been cancelled, and the work has ended: worker processes at once, but items that run in this
-        process run to their end first. (Use ``backend="processes"`` for items that must end at once.)
-
-    Examples
-    --------
-    >>> import amorsize, asyncio
-    >>> asyncio.run(amorsize.execute_async(abs, [-1, 2, -3]))
-    [1, 2, 3]
-    >>> async def fetch(delay):
-    ...     await asyncio.sleep(delay)
-    ...     return delay
-    >>> asyncio.run(amorsize.execute_async(fetch, [0.01, 0.02]))
-    [0.01, 0.02]
+    ValueError
+        When a plan is asked for and there can be none.
     """
-    request = check(
-        func,
-        data,
-        backend=backend,
-        max_workers=max_workers,
-        start_method=start_method,
-        memory_limit=memory_limit,
-        sample=sample,
-        history=history,
-        retries=retries,
-        on_error=on_error,
-        initializer=initializer,
-        initargs=initargs,
-        timeout=timeout,
-        rate=rate,
-        max_failures=max_failures,
-        coroutines=True,
-    )
     if request.is_coroutine:
         _refuse_plan(return_plan)
-        return await _run_tasks(request)
+        return await _run_tasks(request), None
     stop = Stop()
     execution = Execution(request, stop=stop)
     results = await _in_a_thread(execution.run_and_record, stop)
     _refuse_coroutines(results)
-    if not return_plan:
-        return results
-    from amorsize.plan.optimize import plan_of
-
-    return results, plan_of(execution)
+    return results, execution
 
 
 def in_a_new_loop(request: Request, return_plan: bool = False) -> list[Any]:

@@ -8,8 +8,6 @@ from typing import Any
 
 from amorsize.events import ChunkDone, Event, ItemFailed, RunStarted
 
-MISSING = "progress: the bar is drawn by tqdm, which is not installed. Run: pip install 'amorsize[progress]'"
-
 
 class Bar:
     """Listens to what happens, and shows how many items are done."""
@@ -17,14 +15,6 @@ class Bar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._failed = 0
-
-    @staticmethod
-    def check() -> None:
-        """Refuse now if there is no tqdm; raises ImportError that names the extra."""
-        try:
-            import tqdm  # noqa: F401
-        except ImportError as exc:
-            raise ImportError(MISSING) from exc
 
     def __call__(self, event: Event) -> None:
         """Hear of an event."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import sqrt
 from time import time
 
+from amorsize.facts import WAITS
 from amorsize.frozen import replace
 from amorsize.history.machine_id import HERE
 from amorsize.history.this_process import shape_of
 from amorsize.model.decide import loop_forecast
-from amorsize.model.evidence import WAITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

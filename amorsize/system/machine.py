@@ -344,3 +344,27 @@ def _gil() -> Finding[bool]:
     if not hasattr(sys, "_is_gil_enabled"):
         return Finding(True, "Python before 3.13 always has it")
     return Finding(bool(sys._is_gil_enabled()), "sys._is_gil_enabled()")
+
+
+_names: dict[str, str] = {}
+
+
+def processor() -> str:
+    """The processor's model, read once."""
+    if "processor" not in _names:
+        _names["processor"] = _processor_in("/proc/cpuinfo")
+    return _names["processor"]
+
+
+def _processor_in(path: str) -> str:
+    import platform
+
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file.read(4096).splitlines():
+                name, _, value = line.partition(":")
+                if name.strip() == "model name":
+                    return value.strip()
+    except OSError:  # not Linux
+        pass
+    return platform.processor() or platform.machine()

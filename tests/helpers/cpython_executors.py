@@ -1,8 +1,8 @@
 """CPython's own tests of executors, with `amorsize.Executor` in the place of ``ProcessPoolExecutor``.
 
-    python tests/helpers/cpython_executors.py                         # executor, wait, as_completed
-    python tests/helpers/cpython_executors.py test_shutdown …         # other modules (from 3.12 on), with strict=True, for
-                                                              # information: they look into private attributes
+    python tests/helpers/cpython_executors.py                     # executor, wait, as_completed
+    python tests/helpers/cpython_executors.py test_shutdown …     # other modules (from 3.12 on), with strict=True,
+                                                              # for information: they look into private attributes
 
 Needs an interpreter that ships ``test.test_concurrent_futures``: a package from 3.12 on, one file before.
 """

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from amorsize.executor.calls import name_of
+from amorsize.facts import WAITS
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways as trial_runs
@@ -115,9 +116,6 @@ def affordable_items(round_s: float, plan: Plan) -> int:
 
 
 LEAST: Final = 2  # items: fewer are no map
-WAITS: Final = 0.5  # of the time: then threads help, whatever the lock does
-
-
 # ------------------------------------------------------------------------------------------------------ who takes part
 
 

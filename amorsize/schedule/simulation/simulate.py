@@ -1,7 +1,7 @@
 """A map in virtual time: the very `Schedule` that drives real workers, driven here by a model of workers and cores.
 
 Nothing here reads a clock or draws by chance; what items take is given. So the same call always gives the same run,
-and machines can be looked at that nobody here owns. What is modelled, besides the cores (`amorsize.schedule.simulation.cores`):
+and machines that are not here can be studied. Modelled are the cores (`amorsize.schedule.simulation.cores`), and:
 
 - the caller is the one dispatcher. It starts workers one after the other and only then listens to them, as
   `amorsize.backends.processes` does; receiving a chunk's results and sending the next take its time;
