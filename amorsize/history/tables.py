@@ -26,7 +26,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
         "CREATE INDEX run_function ON run (function)",
     ),
-    # Functions and machines once each, the source of each row, and which rows say the same (`amorsize.history.thinning`).
+    # Functions and machines once each, the source of each row, which rows say the same (`amorsize.history.thinning`).
     (
         "CREATE TABLE function (id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, name TEXT NOT NULL)",
         "CREATE TABLE machine (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",

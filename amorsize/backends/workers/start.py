@@ -105,7 +105,7 @@ def _signals_held() -> Iterator[Any]:
 def _no_word_of_native_threads() -> Iterator[None]:
     """CPython from 3.12 on warns of a fork beside threads that are not Python's own, such as those that idle in BLAS.
 
-    `amorsize.system.start_methods` has decided whether those are a danger. For threads of Python's own the warning stays.
+    `amorsize.system.start_methods` has decided whether those are a danger. For Python's own threads the warning stays.
     """
     if threading.active_count() > 1:
         yield
