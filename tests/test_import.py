@@ -30,7 +30,6 @@ PARALLEL = {
     f"amorsize.{name}"
     for name in (
         "run.go_parallel",
-        "run.launch",
         "backends.workers.child",
         "errors",
         "schedule.schedule",
@@ -165,6 +164,11 @@ def test_star_import_gives_the_public_names():
     names: dict[str, object] = {}
     exec("from amorsize import *", names)
     assert set(amorsize.__all__) <= set(names)
+
+
+@pytest.mark.parametrize("name", ["errors", "events", "testing"])
+def test_a_public_module_resolves_after_a_bare_import(name):
+    assert f"amorsize.{name}" in loaded_by(f"import amorsize\namorsize.{name}")
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -152,11 +152,11 @@ def stats(history: History, given: argparse.Namespace) -> str:
 
 
 def fit(history: History, given: argparse.Namespace) -> str:
-    """Fit the pruner, outside of anybody's wait."""
-    from amorsize.learn import pruner
-
+    """Fit the pruner; some seconds, which no map has to wait for."""
     try:
-        return str(pruner.fit(history))
+        from amorsize.learn import fitting
+
+        return str(fitting.fit(history))
     except ImportError as exc:
         raise ImportError("fit needs scikit-learn: pip install 'amorsize[ml]'") from exc
 

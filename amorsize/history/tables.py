@@ -9,11 +9,11 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import isfinite
 
 from amorsize.frozen import Frozen, as_dict
-from amorsize.history.thinning import surplus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
         "CREATE INDEX run_function ON run (function)",
     ),
-    # Functions and machines once each, the source of each row, which rows say the same (`amorsize.history.thinning`).
+    # Functions and machines once each, the source of each row, which rows say the same (`surplus`).
     (
         "CREATE TABLE function (id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, name TEXT NOT NULL)",
         "CREATE TABLE machine (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
@@ -242,3 +242,53 @@ def loads(text: object) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
+
+
+def surplus(groups: Sequence[Hashable], keep: int) -> list[int]:
+    """Say which rows must go so that ``keep`` are left.
+
+    Parameters
+    ----------
+    groups : sequence
+        The group of each row, oldest row first.
+    keep : int
+        How many rows may stay.
+
+    Returns
+    -------
+    list of int
+        Positions in ``groups``, in order.
+
+    Examples
+    --------
+    >>> surplus("aaaab", 3)  # not the five oldest but one: b keeps its only row
+    [0, 1]
+    >>> surplus("abc", 3), surplus("abc", 2)
+    ([], [0])
+    """
+    if len(groups) <= keep:
+        return []
+    share = _share(sorted(Counter(groups).values()), keep)
+    seen: Counter[Hashable] = Counter()
+    going: list[int] = []
+    next_in_line: list[int] = []  # the newest row of each group that is beyond its share
+    for at in range(len(groups) - 1, -1, -1):
+        group = groups[at]
+        seen[group] += 1
+        if seen[group] == share + 1:
+            next_in_line.append(at)
+        elif seen[group] > share:
+            going.append(at)
+    room = keep - (len(groups) - len(going) - len(next_in_line))
+    return sorted(going + next_in_line[room:])
+
+
+def _share(sizes: Sequence[int], keep: int) -> int:
+    """The most rows that every group may have, given the groups' sizes in rising order."""
+    left = keep
+    for at, size in enumerate(sizes):
+        share = left // (len(sizes) - at)
+        if size > share:
+            return share
+        left -= size
+    return sizes[-1] if sizes else 0

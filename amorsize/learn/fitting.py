@@ -110,9 +110,23 @@ class Report:
         return "\n".join(lines)
 
 
-def fit_history(history: History | None = None) -> Report:
-    """What `amorsize.learn.pruner.fit` does."""
-    import sklearn.ensemble  # noqa: F401  (whoever lacks it is to know before 20,000 rows are read)
+def fit(history: History | None = None) -> Report:
+    """Learn from a history's rows, keep what comes of it beside them, and say how good it is.
+
+    Needs scikit-learn (``pip install amorsize[ml]``), and takes some seconds.
+
+    Parameters
+    ----------
+    history : History, optional
+        By default the one that ``AMORSIZE_HISTORY`` names.
+
+    Raises
+    ------
+    ImportError
+        When scikit-learn is not installed.
+    """
+    # First, so that a missing scikit-learn is reported before 20,000 rows are read.
+    import sklearn.ensemble  # noqa: F401
 
     began = time.perf_counter()
     history = History() if history is None else history

@@ -31,7 +31,6 @@ from amorsize.learn.trees import Trees, is_number
 
 if TYPE_CHECKING:
     from amorsize.history.history import History
-    from amorsize.learn.fitting import Report
 
 FORMAT: Final = 1
 SUFFIX: Final = ".fit.json"  # beside the history
@@ -266,23 +265,3 @@ def forget(history: History | None = None) -> bool:
         return False
     os.unlink(file)
     return True
-
-
-def fit(history: History | None = None) -> Report:
-    """Learn from a history's rows, keep what comes of it beside them, and say how good it is.
-
-    Needs scikit-learn (``pip install amorsize[ml]``), and takes some seconds.
-
-    Parameters
-    ----------
-    history : History, optional
-        By default the one that ``AMORSIZE_HISTORY`` names.
-
-    Raises
-    ------
-    ImportError
-        When scikit-learn is not installed.
-    """
-    from amorsize.learn.fitting import fit_history
-
-    return fit_history(history)

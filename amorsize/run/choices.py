@@ -39,26 +39,21 @@ def terms_for(request: Request, backends: tuple[Backend, ...], story: Story) -> 
         here = with_places(here, request.executor)
     processes = None
     if request.executor is not None and request.executor_as != "threads":
-        processes = known_cost("executor", "executor")
+        processes = recorded("executor", "executor")
     elif "processes" in backends:
         method, why = resolve_start_method(request.start_method)
-        processes = known_cost("team", method)
+        processes = recorded("team", method)
         if method != "fork" and request.initializer is None:
             processes = _with_warm_workers(processes, ceil(here.usable_cores))
         story.start_note = why and f"processes start by {method}, since {why}"
     return Terms(
         backends=backends,
         machine=here,
-        costs=Costs(threads=known_cost("threads", None), processes=processes),
+        costs=Costs(threads=recorded("threads", None), processes=processes),
         max_workers=most_workers(request),
         memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(),
     )
-
-
-def known_cost(engine: str, start_method: str | None) -> Any:
-    """What this process knows of an engine's cost without measuring or reading anything."""
-    return recorded(engine, start_method)
 
 
 def _with_warm_workers(cost: BackendCost, workers: int) -> BackendCost:

@@ -324,7 +324,6 @@ class Execution:
         """Nothing may run here: workers start at once, and the schedule learns from them."""
         from amorsize.run import go_parallel
         from amorsize.run.choices import NoTeam, most_workers, terms_for
-        from amorsize.run.launch import no_forecast
 
         job = self.job
         theirs = job.request.executor is not None
@@ -341,7 +340,7 @@ class Execution:
         workers = max(1, asked if n is None else min(asked, n))
         if n == 0:
             return
-        chosen = no_forecast(workers, terms.costs.processes.start_method)
+        chosen = go_parallel.no_forecast(workers, terms.costs.processes.start_method)
         chosen = as_executor(chosen) if theirs else chosen
         sample = job.story.opening.sample()
         crew = None if job.request.max_workers else go_parallel.crew_for(job, chosen, terms.machine, sample, False)

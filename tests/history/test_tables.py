@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amorsize.history.thinning import surplus
+from amorsize.history.tables import surplus
 
 GROUPS = st.lists(st.integers(0, 8), max_size=80)
 ROOM = st.integers(0, 90)

@@ -11,7 +11,7 @@ from pruning import HERE, WORK, candidate, case, examples, run_of
 
 from amorsize.history.history import History, Run
 from amorsize.learn import pruner
-from amorsize.learn.fitting import LEAST_ROWS, MOST_ROWS, PER_FUNCTION, Example, example_of, learn, thinned
+from amorsize.learn.fitting import LEAST_ROWS, MOST_ROWS, PER_FUNCTION, Example, example_of, fit, learn, thinned
 
 pytest.importorskip("sklearn")
 from amorsize.learn.fitting import as_trees, grown
@@ -119,7 +119,7 @@ def test_a_history_is_fitted_and_used(tmp_path):
     history = History(tmp_path / "history.sqlite")
     for example in examples():
         history.record(run_of(example))
-    report = pruner.fit(history)
+    report = fit(history)
     assert report.rows == len(examples())
     assert report.used >= LEAST_ROWS
     assert report.speaks
@@ -132,7 +132,7 @@ def test_a_history_is_fitted_and_used(tmp_path):
 
 def test_an_empty_history_gives_no_fit(tmp_path):
     history = History(tmp_path / "history.sqlite")
-    report = pruner.fit(history)
+    report = fit(history)
     assert (report.rows, report.file, report.speaks) == (0, None, False)
     assert pruner.known(history) is None
 
@@ -141,10 +141,10 @@ def test_a_fit_that_has_become_worthless_is_forgotten(tmp_path):
     history = History(tmp_path / "history.sqlite")
     for example in examples():
         history.record(run_of(example))
-    assert pruner.fit(history).speaks
+    assert fit(history).speaks
     for example in examples(truth=lambda one: 4.6, each=40):
         history.record(run_of(example))
-    assert not pruner.fit(history).speaks
+    assert not fit(history).speaks
     assert pruner.known(history) is None or pruner.known(history).correct(case(candidate())) == candidate()
 
 

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from amorsize.backends.contention import alone
+from amorsize.backends.concurrent_calls import alone
 from amorsize.facts import Observation
 from amorsize.schedule.core_budget import Budget
 
