@@ -28,7 +28,7 @@ from amorsize.schedule.simulation.cores import Cores, Program
 from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import Simulation, Simulator, Work, simulate
 from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
-from amorsize.schedule.worker_count import Crew
+from amorsize.schedule.worker_count import WorkerCount
 from amorsize.testing import a_machine
 from benchmarks.environment import commit, versions
 from benchmarks.results_files import FOLDER, free_path, read, write
@@ -292,7 +292,11 @@ def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: 
         mean_s = statistics.fmean(job.item_s)
         alike = statistics.pstdev(job.item_s) < 0.5 * mean_s
         most = most_workers(box.usable) if setting.backend == "processes" else 256
-        crew = Crew(box.usable, max(most, setting.workers), mean_s if alike else 0.0, may_lose=True) if crewed else None
+        crew = (
+            WorkerCount(box.usable, max(most, setting.workers), mean_s if alike else 0.0, may_lose=True)
+            if crewed
+            else None
+        )
         evidence = max(1, int(10e-3 / mean_s))
         return run(job, box, setting.workers, over, expected_s=mean_s, evidence=evidence, crew=crew).makespan_s
     return simulate_pool(

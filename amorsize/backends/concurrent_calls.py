@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MOST_THREADS: Final = 128  # of all calls at first: starting one takes 0.1-0.2 ms beside many others
 
 
-class Crowd:
+class ConcurrentCalls:
     """Calls at work in this process at the moment: ``with CROWD:`` for each of them."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Crowd:
         self._lock = _thread.allocate_lock()
         self.size = 0
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> ConcurrentCalls:
         with self._lock:
             self.size += 1
         return self
@@ -63,7 +63,7 @@ def _queued_s() -> float:
         return 0.0
 
 
-CROWD = Crowd()
+CROWD = ConcurrentCalls()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=CROWD.clear)

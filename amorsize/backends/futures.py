@@ -14,21 +14,21 @@ from typing import Any, Final
 
 from amorsize.backends.results import Outcome, failure_from, failure_here
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Vigil, drain
+from amorsize.backends.ticks import Ticks, drain
 from amorsize.backends.workers import child, protocol
 from amorsize.errors import TransferError
 from amorsize.facts import Failure, Ran
 from amorsize.schedule.messages import (
-    Abandon,
     Done,
-    Ended,
     Event,
     Fail,
-    Fell,
     Finish,
+    GiveUp,
     Ready,
     Retire,
     Send,
+    ShortSend,
+    SourceEnded,
     Span,
     Start,
     Tick,
@@ -82,7 +82,7 @@ class ExecutorDriver:
     source : Indexable or Streamed
     outcome : Outcome
     func : callable
-    vigil : Vigil, optional
+    vigil : Ticks, optional
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class ExecutorDriver:
         source: Indexable | Streamed,
         outcome: Outcome,
         func: Callable[[Any], Any],
-        vigil: Vigil | None = None,
+        vigil: Ticks | None = None,
     ) -> None:
         self.schedule = schedule
         self.executor = executor
         self.source = source
         self.outcome = outcome
-        self.vigil = vigil or Vigil()
+        self.vigil = vigil or Ticks()
         self.warnings: list[str] = []
         self.left_over: list[tuple[int, int | None]] = []
         self._func = Portable(func)
@@ -177,7 +177,7 @@ class ExecutorDriver:
                         return
                 case Finish():
                     self._finished = True
-                case Abandon():
+                case GiveUp():
                     self.left_over = self.schedule.left_over()
                     self._finished = True
 
@@ -186,7 +186,9 @@ class ExecutorDriver:
         items = () if self.schedule.dry else self.source.items(span.start, span.stop)
         if len(items) < len(span):
             length = self.source.length
-            out = self._handle(Fell(number, span.start, span.start + len(items)) if length is None else Ended(length))
+            out = self._handle(
+                ShortSend(number, span.start, span.start + len(items)) if length is None else SourceEnded(length)
+            )
         if len(items):
             future = self.executor.submit(run_span, self._func, span.start, items, self._keep_going)
             self._futures[future] = (number, Span(span.start, span.start + len(items)))

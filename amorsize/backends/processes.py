@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome, failure_from
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Vigil, drain
+from amorsize.backends.ticks import Ticks, drain
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
@@ -19,13 +19,11 @@ from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure, Ran
 from amorsize.schedule.messages import (
     CALLER,
-    Abandon,
     Done,
-    Ended,
     Event,
     Fail,
-    Fell,
     Finish,
+    GiveUp,
     Kill,
     Lost,
     Ready,
@@ -33,6 +31,8 @@ from amorsize.schedule.messages import (
     Retire,
     Running,
     Send,
+    ShortSend,
+    SourceEnded,
     Span,
     Start,
     Tick,
@@ -91,7 +91,7 @@ class ProcessDriver:
         source: Indexable | Streamed,
         outcome: Outcome,
         loop: Loop | None,
-        vigil: Vigil | None = None,
+        vigil: Ticks | None = None,
         *,
         records: Records | None = None,
         news: News | None = None,
@@ -102,7 +102,7 @@ class ProcessDriver:
         self.source = source
         self.outcome = outcome
         self.loop = loop
-        self.vigil = vigil or Vigil()
+        self.vigil = vigil or Ticks()
         self.records = Records() if records is None else records
         self.news = news
         self.oom: OomCount | None = None
@@ -234,7 +234,7 @@ class ProcessDriver:
                         return
                 case Finish():
                     self._finished = True
-                case Abandon(slow):
+                case GiveUp(slow):
                     self._mine = None  # it is among what is left over
                     self._give_back(slow)
                     return
@@ -268,7 +268,9 @@ class ProcessDriver:
         items = () if self.schedule.dry else self.source.items(span.start, span.stop)
         if len(items) < len(span):
             length = self.source.length
-            out = self._handle(Fell(number, span.start, span.start + len(items)) if length is None else Ended(length))
+            out = self._handle(
+                ShortSend(number, span.start, span.start + len(items)) if length is None else SourceEnded(length)
+            )
         if len(items):
             self.team.send_items(number, span.start, span.start + len(items), items)
         return out
@@ -286,7 +288,9 @@ class ProcessDriver:
             ran += 1  # it has been repeated as often as it may, and its exception waits for its turn
         elif ran < len(span):
             length = self.source.length
-            out = self._handle(Fell(CALLER, span.start, span.start + ran) if length is None else Ended(length))
+            out = self._handle(
+                ShortSend(CALLER, span.start, span.start + ran) if length is None else SourceEnded(length)
+            )
         if ran:
             out += self._handle(Done(CALLER, seen.wall_s, ran=ran))
         self._carry_out(out)

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Vigil, drain
+from amorsize.backends.ticks import Ticks, drain
 from amorsize.backends.workers.item_times import Meter, Record, Records
 from amorsize.backends.workers.recorded import items_of
 from amorsize.facts import Failure, Ran
 from amorsize.schedule.messages import (
-    Abandon,
     Done,
-    Ended,
     Event,
     Fail,
-    Fell,
     Finish,
+    GiveUp,
     Lost,
     Ready,
     Retire,
     Send,
+    ShortSend,
+    SourceEnded,
     Span,
     Start,
     Tick,
@@ -66,7 +66,7 @@ class ThreadDriver:
     func : callable
     initializer : callable or None
         Called without arguments in each thread before its first item.
-    vigil : Vigil, optional
+    vigil : Ticks, optional
         What to look after meanwhile.
     by_mail : bool
         Whether results must come together in the calling thread alone.
@@ -79,7 +79,7 @@ class ThreadDriver:
         outcome: Outcome,
         func: Callable[[Any], Any],
         initializer: Callable[[], object] | None = None,
-        vigil: Vigil | None = None,
+        vigil: Ticks | None = None,
         *,
         by_mail: bool = False,
         records: Records | None = None,
@@ -88,7 +88,7 @@ class ThreadDriver:
         self.records = Records() if records is None else records
         self.news = news  # then by mail: it is told in the calling thread
         by_mail = by_mail or news is not None
-        self.vigil = vigil or Vigil()
+        self.vigil = vigil or Ticks()
         self.schedule = schedule
         self.source = source
         self.outcome = outcome
@@ -235,7 +235,7 @@ class ThreadDriver:
                     if self.outcome.doomed:
                         self._end()
                         return
-                case Abandon():  # not one thread could be started, or they only lose time: the engine goes on
+                case GiveUp():  # not one thread could be started, or they only lose time: the engine goes on
                     self.left_over = self.schedule.left_over()
                     self._end()
                 case Finish():
@@ -261,7 +261,7 @@ class ThreadDriver:
         events: list[Event] = []
         if len(items) < len(span):
             length = self.source.length
-            events = [Fell(number, span.start, span.start + len(items)) if length is None else Ended(length)]
+            events = [ShortSend(number, span.start, span.start + len(items)) if length is None else SourceEnded(length)]
         if len(items):
             self._inboxes[number].put((span, items))
         return events

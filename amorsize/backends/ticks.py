@@ -45,7 +45,7 @@ class Later:
         return self._ticker.tick(now_s, pids)
 
 
-class Vigil:
+class Ticks:
     """Calls the tickers about every `TICK_S` seconds.
 
     Attributes

@@ -19,19 +19,19 @@ from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError
 from amorsize.executor import shutdown
 from amorsize.executor.calls import Call, culprit
-from amorsize.executor.pending import Batch, Lot, Singles, Submitted, Unwanted
+from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
 from amorsize.executor.wakeup import Bell
 from amorsize.schedule.messages import (
-    Abandon,
     Closed,
     Done,
-    Dropped,
     Fail,
     Finish,
+    GiveUp,
     Instruction,
+    ItemsAdded,
+    ItemsDropped,
     Kill,
     Lost,
-    More,
     Ready,
     Retire,
     Send,
@@ -70,7 +70,7 @@ class Manager:
         self.lock = threading.RLock()
         self._inbox: deque[Submitted | Batch | Unwanted] = deque()
         self._singles = Singles()
-        self._lots: dict[int, Lot] = {0: self._singles}
+        self._lots: dict[int, Group] = {0: self._singles}
         self._next_lot, self._next_index = 1, 0
         self._refused: dict[int, TransferError] = {}  # calls that cannot be pickled
         self._look_s, self._next_look_s = look_every_s(timeout_s), 0.0
@@ -194,20 +194,20 @@ class Manager:
 
     def _announce_singles(self, first: int) -> None:
         if first < self._next_index:
-            self._tell(More(first, self._next_index, 0, 1))
+            self._tell(ItemsAdded(first, self._next_index, 0, 1))
 
     def _take_on(self, batch: Batch) -> None:
         batch.first, batch.lot = self._next_index, self._next_lot
         self._next_index += batch.length
         self._next_lot += 1
         self._lots[batch.lot] = batch
-        self._tell(More(batch.first, self._next_index, batch.lot, batch.fixed))
+        self._tell(ItemsAdded(batch.first, self._next_index, batch.lot, batch.fixed))
 
     def _drop(self, lot: int | None) -> None:
         for start, stop, number in self.schedule.backlog.never_sent(lot):
             self._lots[number].cancel(start, stop)
             self._forget(number)
-        self._tell(Dropped(lot))
+        self._tell(ItemsDropped(lot))
 
     def _forget(self, number: int) -> None:
         lot = self._lots[number]
@@ -218,7 +218,7 @@ class Manager:
         self._lots[number].put(start, results, errors)
         self._forget(number)
 
-    def _tell(self, event: Closed | Dropped | More | Tick) -> None:
+    def _tell(self, event: Closed | ItemsDropped | ItemsAdded | Tick) -> None:
         if not self._finished:
             self._carry_out(self._handle(event))
 
@@ -247,7 +247,7 @@ class Manager:
                     self._put(lot, index, [None], {index: error})
                 case Finish():
                     self._finished = True
-                case Abandon():
+                case GiveUp():
                     cause = self._cannot_start or loss(self._last_loss, None)
                     how = f"could not be started ({cause})" if self._cannot_start else _how(self._last_loss)
                     self._break(f"no worker process could be kept alive; the last {how}", cause)

@@ -177,4 +177,4 @@ class Unwanted(NamedTuple):
     batch: Batch
 
 
-Lot = Singles | Batch
+Group = Singles | Batch

@@ -22,7 +22,7 @@ from amorsize.frozen import replace
 from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
 from amorsize.measure.transfer import block_bytes, held_bytes, weigh
-from amorsize.model.decide import LOCK_FREE, PROBES, Opening
+from amorsize.model.decide import LOCK_FREE, PROBES, Decider
 from amorsize.model.evidence import COLD_BYTES
 from amorsize.model.size_regression import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
 from amorsize.system.memory import keeping_s, resident_bytes
@@ -84,7 +84,7 @@ class Sampler:
         self.outcome = Kept()
         self.source = source if isinstance(source, Indexable) else Indexable(self.head)
         self.loop = Loop(func, self.source, self.outcome)
-        self.opening = Opening(source.length, indexable=self.spread, most_cores=2)
+        self.opening = Decider(source.length, indexable=self.spread, most_cores=2)
         self.at = 0
         self.began_s = self.longest_s = 0.0
         self.where: list[int] = []

@@ -5,7 +5,7 @@ The loop costs next to nothing (the clock is read about once a millisecond), so 
 pays for any. This is ski rental (Karlin, Manasse, Rudolph & Sleator 1988): what is spent in the loop before going
 parallel is bounded by what starting would have cost.
 
-A pure state machine: `Opening.next` says what to do, and the driver reports back through `saw`, `probed`, `weighed`,
+A pure state machine: `Decider.next` says what to do, and the driver reports back through `saw`, `probed`, `weighed`,
 `watched` and `tried`. In order, as far as each is worth it:
 
 1. run head items in doubling batches;
@@ -104,7 +104,7 @@ class Go(Frozen, kw_only=False):
 Step = RunMore | Probe | Weigh | WatchLock | TryThreads | Go
 
 
-class Terms(Frozen):
+class Choices(Frozen):
     """What an opening may choose from.
 
     Attributes
@@ -127,7 +127,7 @@ class Terms(Frozen):
     caller_rss_bytes: int = 0
 
 
-class Opening(Evidence):
+class Decider(Evidence):
     """Decides over the first items of a run.
 
     Parameters
@@ -156,7 +156,7 @@ class Opening(Evidence):
         super().__init__(n_items)
         self.rate = rate
         self.most_cores = most_cores
-        self.terms: Terms | None = None
+        self.terms: Choices | None = None
         self.may_probe = indexable and spread
         self.look_at_s = 0.0
         self.looked_left_s = self.looked_item_s = 0.0
@@ -275,7 +275,7 @@ class Opening(Evidence):
             and self.slowdown < CROWDED  # then each item more holds up all the others' openings
         )
 
-    def _choose(self, terms: Terms, sample: Sample) -> Forecast:
+    def _choose(self, terms: Choices, sample: Sample) -> Forecast:
         best, _ = self.candidates(terms, sample)
         return best
 
@@ -285,7 +285,7 @@ class Opening(Evidence):
             return False  # somebody only sits out
         return self.terms is None or self.candidates(self.terms, self.sample(), n_items)[0].backend == "serial"
 
-    def candidates(self, terms: Terms, sample: Sample, n_items: int | None = None) -> tuple[Forecast, list[Forecast]]:
+    def candidates(self, terms: Choices, sample: Sample, n_items: int | None = None) -> tuple[Forecast, list[Forecast]]:
         """The best candidate for so many items, by default what is left, and the others."""
         backends = terms.backends
         out = {*self.lost, "threads"} if self._tried_in_vain() else set(self.lost)
@@ -322,7 +322,7 @@ class Opening(Evidence):
         failed = self.threads_gain is not None and self.threads_gain < self._gain_needed
         return None if failed and self.gil_held is not None and self.gil_held < LOCK_FREE else self.threads_gain
 
-    def _lock_matters(self, terms: Terms, best: Forecast) -> bool:
+    def _lock_matters(self, terms: Choices, best: Forecast) -> bool:
         """Whether threads could beat ``best`` by far if the function released the lock, and whether it does is open."""
         if "threads" not in terms.backends or terms.backends == ("threads",) or terms.costs.threads is None:
             return False
@@ -338,7 +338,7 @@ class Opening(Evidence):
         # While it is watched nobody else works: an item as long as what there is to be gained is too long for that.
         return free.total_s < best.total_s - max(WATCH_GAIN_S, sample.item_s)
 
-    def _doubt(self, terms: Terms, best: Forecast) -> Step | None:
+    def _doubt(self, terms: Choices, best: Forecast) -> Step | None:
         """A question worth asking about threads before ``best`` is taken."""
         if self._lock_matters(terms, best):
             return WatchLock(self._share(WATCH_S))

@@ -11,7 +11,7 @@ from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sa
 from amorsize.plan import plan_text
 
 if TYPE_CHECKING:
-    from amorsize.plan.pool_watch import Witness
+    from amorsize.plan.pool_watch import PoolWatch
     from amorsize.plan.pools import PoolLike
 
 
@@ -62,7 +62,7 @@ class Plan:
         What candidates really took on slices of the data, if the plan comes from `amorsize.tune`.
     known_runs : int
         How many earlier runs the plan rests on, if it comes from history and func was not called; 0: items were run.
-    witness : Witness or None
+    witness : PoolWatch or None
         Notes in the history what the map took, when ``pool()`` has run exactly one over ``data``.
     """
 
@@ -87,7 +87,7 @@ class Plan:
     hungriest: tuple[ItemRecord, ...] = field(default=(), repr=False)
     trials: tuple[Trial, ...] = field(default=(), repr=False)
     known_runs: int = field(default=0, repr=False)
-    witness: Witness | None = field(default=None, repr=False, compare=False)
+    witness: PoolWatch | None = field(default=None, repr=False, compare=False)
 
     def pool(self) -> PoolLike:
         """Open what the plan says: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.

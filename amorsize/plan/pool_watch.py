@@ -31,7 +31,7 @@ Finish = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class PoolWatch:
     """What there is to know of a plan besides the plan.
 
     Parameters
@@ -51,7 +51,7 @@ class Witness:
     finish: Finish
 
     @classmethod
-    def of(cls, func: Callable[..., Any], data: object, history: History | None, finish: Finish) -> Witness | None:
+    def of(cls, func: Callable[..., Any], data: object, history: History | None, finish: Finish) -> PoolWatch | None:
         """A witness, unless nothing is recorded."""
         history = History() if history is None else history
         return cls(func, shape_of(data), history, finish) if history.is_on else None
@@ -72,7 +72,7 @@ def _nobody() -> None:
 class Watch:
     """Watches one pool (`amorsize.plan.pools` says what it is told, and when)."""
 
-    def __init__(self, witness: Witness, plan: Plan) -> None:
+    def __init__(self, witness: PoolWatch, plan: Plan) -> None:
         self.witness, self.plan = witness, plan
         self.began = perf_counter()
         self.spent_s = 0.0

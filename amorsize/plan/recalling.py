@@ -16,7 +16,7 @@ from amorsize.history.this_process import shape_of
 from amorsize.options import Request
 from amorsize.plan.optimize import known_costs, plan_for, plan_from, pool_can_find, start_method_for
 from amorsize.plan.plan import Plan
-from amorsize.plan.pool_watch import Witness, sequence
+from amorsize.plan.pool_watch import PoolWatch, sequence
 from amorsize.system.machine import lately
 from amorsize.system.start_methods import share_of
 
@@ -24,7 +24,7 @@ from amorsize.system.start_methods import share_of
 def recall_or_plan(request: Request) -> Plan:
     """The plan for one call of ``optimize``, which notes in the history what its pool then takes."""
     plan = recalled(request) or plan_for(request)
-    witness = Witness.of(request.func, plan.data, request.history, partial(finish, request))
+    witness = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
     return plan if witness is None else dataclasses.replace(plan, witness=witness)
 
 

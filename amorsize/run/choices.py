@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize.errors import AmorsizeError
 from amorsize.facts import Backend, BackendCost, Costs, StartCost
 from amorsize.frozen import replace
-from amorsize.model.decide import Terms
+from amorsize.model.decide import Choices
 from amorsize.model.default_costs import recorded
 from amorsize.options import Request
-from amorsize.run.run_summary import Story
+from amorsize.run.run_summary import RunSummary
 from amorsize.system.start_methods import resolve_start_method, share_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class NoTeam(Exception):  # noqa: N818
         self.why = why
 
 
-def terms_for(request: Request, backends: tuple[Backend, ...], story: Story) -> Terms:
+def terms_for(request: Request, backends: tuple[Backend, ...], story: RunSummary) -> Choices:
     """The terms of one run, from recorded figures; 0.3 ms if nobody has looked at the machine within a second."""
     from amorsize.system.machine import lately
     from amorsize.system.memory import forked_bytes
@@ -46,7 +46,7 @@ def terms_for(request: Request, backends: tuple[Backend, ...], story: Story) -> 
         if method != "fork" and request.initializer is None:
             processes = _with_warm_workers(processes, ceil(here.usable_cores))
         story.start_note = why and f"processes start by {method}, since {why}"
-    return Terms(
+    return Choices(
         backends=backends,
         machine=here,
         costs=Costs(threads=recorded("threads", None), processes=processes),

@@ -18,7 +18,7 @@ from amorsize.backends.workers.item_times import MEASURE_S
 from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.this_process import MEMORY
-from amorsize.model.decide import CROWDED, Go, Opening, Probe, RunMore, TryThreads, WatchLock, Weigh
+from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.run.map_state import Job
 from amorsize.system import nested
 
@@ -68,7 +68,7 @@ class Execution:
         tickers: Iterable[Ticker] = (),
         stop: Stop | None = None,
     ) -> None:
-        self.job = Job(request, Opening, outcome, window=window, tickers=tickers, stop=stop)
+        self.job = Job(request, Decider, outcome, window=window, tickers=tickers, stop=stop)
         self.backends = request.backends  # that have not failed yet
         self.is_settled = False  # earlier maps have asked, and the loop was the answer
         self.loaded = [name for name, module in PARALLEL.items() if module in modules]  # somebody has used these before

@@ -15,7 +15,7 @@ from amorsize.backends.core_lease import Lease
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Vigil
+from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.team import Team
 from amorsize.errors import TransferError, WorkerLostError
@@ -26,7 +26,7 @@ from amorsize.options import Request
 from amorsize.run.choices import MOST_THREADS, NoTeam, most_workers
 from amorsize.run.map_state import Job
 from amorsize.schedule.schedule import Schedule
-from amorsize.schedule.worker_count import Crew
+from amorsize.schedule.worker_count import WorkerCount
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
 if TYPE_CHECKING:
@@ -89,14 +89,14 @@ def drive(job: Job, driver: Driver) -> Generator[None, None, Ran]:
     return ran
 
 
-def crew_for(job: Job, chosen: Forecast, here: Machine, sample: Sample, may_lose: bool) -> Crew | None:
+def crew_for(job: Job, chosen: Forecast, here: Machine, sample: Sample, may_lose: bool) -> WorkerCount | None:
     """Who watches whether the workers pay."""
     most = most_workers(job.request) or MOST_THREADS
     if chosen.backend == "processes":
         most = min(most, MOST_PROCESSES_PER_CORE * ceil(here.usable_cores))
     alike = sample.item_std_s < ALIKE * sample.item_s
     alone_s = sample.item_s + sample.kept_s if alike else 0.0
-    return Crew(here.usable_cores, max(most, chosen.workers), alone_s, may_lose, job.story.read_item_s)
+    return WorkerCount(here.usable_cores, max(most, chosen.workers), alone_s, may_lose, job.story.read_item_s)
 
 
 def schedule_for(job: Job, chosen: Forecast, **options: Any) -> Schedule:
@@ -146,7 +146,7 @@ def executor_driver(job: Job, schedule: Schedule) -> ExecutorDriver:
 
 
 @contextmanager
-def a_turn(workers: int, cores: float, vigil: Vigil) -> Iterator[Lease]:
+def a_turn(workers: int, cores: float, vigil: Ticks) -> Iterator[Lease]:
     """Wait until this call may have workers, since others of this process may have all cores now."""
     lease = Lease(workers, cores, vigil.stop)
     vigil.tickers.append(lease)

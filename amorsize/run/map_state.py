@@ -11,10 +11,10 @@ from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import source_of
-from amorsize.backends.ticks import Vigil
+from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
 from amorsize.history.fingerprint import fingerprint, name_of
-from amorsize.run.run_summary import Story
+from amorsize.run.run_summary import RunSummary
 from amorsize.schedule.rate_limit import Pace
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from amorsize.backends.ticks import Ticker
     from amorsize.checkpoint.checkpoint import Checkpoint
     from amorsize.facts import Observation
-    from amorsize.model.decide import Opening, Probe
+    from amorsize.model.decide import Decider, Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
 
@@ -65,7 +65,7 @@ class Job:
     def __init__(
         self,
         request: Request,
-        opening_for: type[Opening],
+        opening_for: type[Decider],
         outcome: Outcome | None = None,
         *,
         window: int | None = None,
@@ -100,9 +100,9 @@ class Job:
             from amorsize.run.watch import limiter_for
 
             self.tickers += (limiter_for(request.limits, perf_counter()),)
-        self.vigil = Vigil(self.tickers, stop=stop)
+        self.vigil = Ticks(self.tickers, stop=stop)
         self.driver: Driver | None = None  # who runs what is left, once it goes parallel
-        self.story = Story(
+        self.story = RunSummary(
             opening_for(
                 self.source.length,
                 indexable=self.source.indexable,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.facts import Forecast, Machine, Ran, Sample
-    from amorsize.model.decide import Opening
+    from amorsize.model.decide import Decider
     from amorsize.options import Request
 
 RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
@@ -24,10 +24,10 @@ LOST: Final = 0.95  # of what the loop would have taken: who takes longer has ga
 SLOWED: Final = 2.0  # times the forecast: what such a run showed of its items is not to be relied upon
 
 
-class Story:
+class RunSummary:
     """What happened in one run."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Decider) -> None:
         self.opening = opening
         self.go: Forecast | None = None
         self.alternatives: list[Forecast] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize.backends.results import Flow
 from amorsize.options import Request
 from amorsize.run.execute import Execution
-from amorsize.schedule.messages import Taken
+from amorsize.schedule.messages import ResultsTaken
 
 if TYPE_CHECKING:
     from amorsize.backends.ticks import Ticker
@@ -50,12 +50,12 @@ def stream_results(
                     yield value
                     taken += 1
                     if goes_on and perf_counter() - since > LOOK_S:
-                        job.tell(Taken(taken, window.items))
+                        job.tell(ResultsTaken(taken, window.items))
                         job.vigil.poll = True
                         goes_on, error = _step(steps)
                         taken, since = 0, perf_counter()
                 if goes_on:
-                    job.tell(Taken(taken, window.items))
+                    job.tell(ResultsTaken(taken, window.items))
         if error is not None:
             raise error
         flow.finish(job.source.item)

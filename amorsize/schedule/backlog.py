@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from amorsize.schedule.messages import Span
 
 
-class Lot:
+class Group:
     """Items that are alike, for all that is known, and what is known of them."""
 
     __slots__ = ("evidence", "fixed", "fresh", "item_s", "left")
@@ -26,7 +26,7 @@ class Backlog:
 
     Parameters
     ----------
-    lot : Lot
+    lot : Group
         Number 0.
     forgets : bool
         Whether lots come and go; else there is only the first one.
@@ -43,9 +43,9 @@ class Backlog:
         Items that have been run, or have failed for good.
     """
 
-    def __init__(self, lot: Lot, *, forgets: bool) -> None:
+    def __init__(self, lot: Group, *, forgets: bool) -> None:
         self.segments: deque[tuple[int, int | None, int]] = deque()
-        self.lots: dict[int, Lot] = {0: lot}
+        self.lots: dict[int, Group] = {0: lot}
         self.again: deque[Span] = deque()
         self.quiet: deque[Span] = deque()
         self.fresh = 0
@@ -60,7 +60,7 @@ class Backlog:
 
     def append(self, start: int, stop: int | None, number: int = 0, fixed: int | None = None) -> None:
         """Items of a lot; ``fixed``: how many of them make a chunk, if that is settled."""
-        lot = self.lots.setdefault(number, Lot())
+        lot = self.lots.setdefault(number, Group())
         lot.fixed = lot.fixed if fixed is None else fixed
         if stop is not None and stop <= start:
             return
@@ -149,7 +149,7 @@ class Backlog:
         """Whether nobody knows how many items are to come."""
         return bool(self.segments) and self.segments[-1][1] is None
 
-    def fresh_of(self, lot: Lot) -> int | None:
+    def fresh_of(self, lot: Group) -> int | None:
         """Items of a lot never handed out; None when nobody knows."""
         return None if self.is_endless else lot.fresh
 

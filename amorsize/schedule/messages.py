@@ -79,13 +79,13 @@ class Lost(Frozen, kw_only=False):
     shed: bool = False
 
 
-class Ended(Frozen, kw_only=False):
+class SourceEnded(Frozen, kw_only=False):
     """The source of items turned out to hold ``length`` items in all."""
 
     length: int
 
 
-class Fell(Frozen, kw_only=False):
+class ShortSend(Frozen, kw_only=False):
     """The span from ``start`` on went to ``worker`` only as far as ``stop``: the source has no more at the moment."""
 
     worker: int
@@ -93,7 +93,7 @@ class Fell(Frozen, kw_only=False):
     stop: int
 
 
-class More(NamedTuple):
+class ItemsAdded(NamedTuple):
     """New items have come: ``start`` to ``stop``, of one lot. ``fixed``: items per chunk, if they are settled."""
 
     start: int
@@ -102,7 +102,7 @@ class More(NamedTuple):
     fixed: int | None = None
 
 
-class Dropped(Frozen, kw_only=False):
+class ItemsDropped(Frozen, kw_only=False):
     """Items that were never handed out are no longer wanted: those of one lot, or (None) of every lot."""
 
     lot: int | None = None
@@ -112,7 +112,7 @@ class Closed(Frozen, kw_only=False):
     """No more items will come to a schedule that was ``open``."""
 
 
-class Taken(NamedTuple):
+class ResultsTaken(NamedTuple):
     """So many results were taken away by whoever reads them; ``window`` items may be ahead of him from now on."""
 
     items: int
@@ -145,7 +145,20 @@ class Tick(Frozen, kw_only=False):
     running: tuple[Running, ...] = ()
 
 
-Event = Ready | Done | Lost | Ended | Fell | More | Dropped | Closed | Taken | Resize | Recycle | Tick
+Event = (
+    Ready
+    | Done
+    | Lost
+    | SourceEnded
+    | ShortSend
+    | ItemsAdded
+    | ItemsDropped
+    | Closed
+    | ResultsTaken
+    | Resize
+    | Recycle
+    | Tick
+)
 
 # --- instructions -----------------------------------------------------------------------------------------------
 
@@ -187,7 +200,7 @@ class Finish(Frozen, kw_only=False):
     """Every item is done."""
 
 
-class Abandon(Frozen, kw_only=False):
+class GiveUp(Frozen, kw_only=False):
     """The caller must run what is left, or give up: workers cannot be kept alive here, or they only lose time.
 
     ``slow``: they are alive, and slower than the caller alone would be.
@@ -196,4 +209,4 @@ class Abandon(Frozen, kw_only=False):
     slow: bool = False
 
 
-Instruction = Send | Start | Retire | Kill | Fail | Finish | Abandon
+Instruction = Send | Start | Retire | Kill | Fail | Finish | GiveUp

@@ -17,37 +17,37 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from amorsize.schedule.backlog import Backlog, Lot, part
+from amorsize.schedule.backlog import Backlog, Group, part
 from amorsize.schedule.chunk_size import depth, next_chunk
 from amorsize.schedule.messages import (
     CALLER,
-    Abandon,
     Closed,
     Done,
-    Dropped,
-    Ended,
     Event,
     Fail,
-    Fell,
     Finish,
+    GiveUp,
     Instruction,
+    ItemsAdded,
+    ItemsDropped,
     Kill,
     Lost,
-    More,
     Ready,
     Recycle,
     Resize,
+    ResultsTaken,
     Retire,
     Running,
     Send,
+    ShortSend,
+    SourceEnded,
     Span,
     Start,
-    Taken,
     Tick,
     Why,
 )
 from amorsize.schedule.rate_limit import Pace
-from amorsize.schedule.worker_count import Crew
+from amorsize.schedule.worker_count import WorkerCount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,14 +108,14 @@ class Schedule:
     pace : Pace, optional
         How many items may begin in what time.
     window : int, optional
-        How many items may be under way or waiting to be `Taken`; None: any number.
-    crew : Crew, optional
+        How many items may be under way or waiting to be `ResultsTaken`; None: any number.
+    crew : WorkerCount, optional
         Judges whether there are too many workers or too few; without it their number stays.
     prefetch : bool
         Whether a worker is sent its next span while it is at a short one; else one at a time.
     is_open : bool
-        Whether more items may come (`More`) until it is `Closed`; workers are then started as they are needed, and
-        wait when there is nothing to do. Lots are forgotten when they are done.
+        Whether more items may come (`ItemsAdded`) until it is `Closed`. Workers are then started as they are needed, and
+        wait when there is nothing to do. Groups are forgotten when they are done.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class Schedule:
         timeout_s: float | None = None,
         pace: Pace | None = None,
         window: int | None = None,
-        crew: Crew | None = None,
+        crew: WorkerCount | None = None,
         prefetch: bool = True,
         is_open: bool = False,
     ) -> None:
-        self.backlog = Backlog(Lot(item_s, max(1, evidence), fixed), forgets=is_open)
+        self.backlog = Backlog(Group(item_s, max(1, evidence), fixed), forgets=is_open)
         self.wanted = self.asked = workers
         self.ceiling: int | None = None  # workers that memory has room for, once that was short
         self.retries = retries
@@ -205,17 +205,17 @@ class Schedule:
                 hungry = None if blocked or self.backlog.again else [event.worker]
             case Lost():
                 out = self._on_lost(event)
-            case Ended(length):
+            case SourceEnded(length):
                 self._on_ended(length)
-            case Fell():
+            case ShortSend():
                 self._on_fell(event)
-            case More(start, stop, lot, fixed):
+            case ItemsAdded(start, stop, lot, fixed):
                 self.backlog.append(start, stop, lot, fixed)
-            case Dropped(lot_or_all):
+            case ItemsDropped(lot_or_all):
                 self.backlog.drop(lot_or_all)
             case Closed():
                 self.is_open = False
-            case Taken(items, window):
+            case ResultsTaken(items, window):
                 self.ahead -= items
                 self.window = self.window if window is None else max(1, window)
             case Resize(workers):
@@ -408,7 +408,7 @@ class Schedule:
             before, worker.flying = len(worker.flying), deque(s for s in worker.flying if len(s))
             self.in_flight += len(worker.flying) - before
 
-    def _on_fell(self, event: Fell) -> None:
+    def _on_fell(self, event: ShortSend) -> None:
         """A span could be sent only in part, or not at all; what is missing goes out after the next `Tick`."""
         worker = self.workers[event.worker]
         place = next(i for i, span in enumerate(worker.flying) if span.start == event.start)
@@ -436,12 +436,12 @@ class Schedule:
             out += self._retire(self._alive())
             if self.backlog:
                 self.abandoned = self.finished = True
-                return [*out, Abandon(slow=True)]
+                return [*out, GiveUp(slow=True)]
             self.finished = True
             return [*out, Finish()]
         if self.abandoned:
             first, self.finished = not self.finished, True
-            return [Abandon()] if first else []
+            return [GiveUp()] if first else []
         if self._lacking or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
             out += self._fit()
         progress = not self.retreats
@@ -510,7 +510,7 @@ class Schedule:
             return None
         return self._cut(min(size, allowed))
 
-    def _depth(self, lot: Lot, size: int) -> int:
+    def _depth(self, lot: Group, size: int) -> int:
         if not self.prefetch or (self.serves and lot.fixed == 1):
             return 1  # calls that may wait for each other must not queue behind each other
         if self.window is not None:

@@ -29,7 +29,7 @@ KEEP_FEWER: Final = 0.9  # of the throughput, or those that went come again
 MAX_CHANGES: Final = 6
 
 
-class Crew:
+class WorkerCount:
     """Judges a crew by its periods; see the module.
 
     Parameters

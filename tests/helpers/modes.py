@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from amorsize.facts import Backend, Breakdown, Forecast
-from amorsize.model.decide import Go, Opening, Step
+from amorsize.model.decide import Decider, Go, Step
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,10 +53,10 @@ ALL = [SERIAL, THREADS, *PROCESSES, AUTO, TO_THREADS, *TO_PROCESSES, EITHER]
 WITH_WORKERS = [*PROCESSES, *TO_PROCESSES]
 
 
-def turning(backend: Backend, after: int = 2) -> type[Opening]:
+def turning(backend: Backend, after: int = 2) -> type[Decider]:
     """An opening that goes parallel after so many items, whatever they took: decisions by the clock test nothing."""
 
-    class Turning(Opening):
+    class Turning(Decider):
         def wants_terms(self, backends: Sequence[Backend]) -> bool:
             return self.items >= 1
 
@@ -95,7 +95,7 @@ def runner(mode: Mode, monkeypatch: Any) -> Run:
     from amorsize.run import execute as engine
 
     if mode.turns is not None:
-        monkeypatch.setattr(engine, "Opening", turning(mode.turns))
+        monkeypatch.setattr(engine, "Decider", turning(mode.turns))
 
     def run(func: Any, data: Any, **arguments: Any) -> Any:
         return amorsize.execute(func, data, **{**mode.arguments, **arguments})

@@ -4,14 +4,14 @@ import random
 
 from amorsize.schedule.messages import (
     CALLER,
-    Abandon,
     Closed,
     Done,
     Fail,
     Finish,
+    GiveUp,
+    ItemsAdded,
     Kill,
     Lost,
-    More,
     Ready,
     Retire,
     Running,
@@ -75,7 +75,7 @@ class Run(Simulator):
 
     def _carry_out(self, instruction):
         self.log.append((self.machine.now_s, instruction))
-        assert not (self.is_over and isinstance(instruction, Finish | Abandon)), "it had come to its end already"
+        assert not (self.is_over and isinstance(instruction, Finish | GiveUp)), "it had come to its end already"
         match instruction:
             case Start(number):
                 assert number not in self.sent
@@ -90,7 +90,7 @@ class Run(Simulator):
             case Fail(index, why):
                 assert index not in self.failed
                 self.failed[index] = why
-            case Abandon():
+            case GiveUp():
                 self.sent.pop(CALLER, None)  # what the caller was about to run is left over with the rest
         yield from super()._carry_out(instruction)
 
@@ -163,13 +163,15 @@ class OpenRun(Run):
         super().__init__(0, workers, seed, is_open=True, **options)
         self.sizes = {}  # lot -> sizes of the chunks sent
         for number, (items, fixed) in enumerate(lots):
-            self.machine.later(self.random.random() * len(lots) * 0.02, self._arrive, More(0, items, number, fixed))
+            self.machine.later(
+                self.random.random() * len(lots) * 0.02, self._arrive, ItemsAdded(0, items, number, fixed)
+            )
         self.machine.later(0.03 * len(lots), self._arrive, Closed())
 
     def _tell(self, event):
-        if isinstance(event, More):
+        if isinstance(event, ItemsAdded):
             first, self.work.length = self.n, self.n + event.stop
-            event = More(first, self.n, event.lot, event.fixed)
+            event = ItemsAdded(first, self.n, event.lot, event.fixed)
         yield from super()._tell(event)
 
     def _send(self, number, span):

@@ -256,14 +256,14 @@ def test_a_trial_of_tune_is_a_row_and_knows_what_history_said(tmp_path, file):
 
 def test_trials_are_at_most_a_quarter_of_the_grid_where_history_speaks(tmp_path, file):
     from amorsize.options import check
-    from amorsize.plan.trials.subset import Portion
+    from amorsize.plan.trials.subset import Subset
     from amorsize.plan.trials.tune import Field
 
     history = History(tmp_path / "history.sqlite")
     pruner.keep(file, fit_of({"pool": 0.1}))
     plan = amorsize.optimize(spin, range(400), max_workers=2, history=history)
     request = check(spin, range(400), max_workers=2, history=history)
-    field = Field(request, Portion(plan=plan, items=range(400), n_items=400))
+    field = Field(request, Subset(plan=plan, items=range(400), n_items=400))
     tuned = amorsize.tune(spin, range(400), max_workers=2, max_seconds=0.3, history=history)
     assert len(tuned.trials) <= max(1, len(field.grid) // 4)
 

@@ -12,11 +12,11 @@ from amorsize.model.decide import (
     LOCK_FREE,
     SURELY_FREE,
     TRY_GAIN,
+    Choices,
+    Decider,
     Go,
-    Opening,
     Probe,
     RunMore,
-    Terms,
     TryThreads,
     WatchLock,
     Weigh,
@@ -35,8 +35,8 @@ class Play:
     def __init__(self, cost, n, *, cores=2, cpu=1.0, held=0.95, speedup=1.9, indexable=True, transfer=LIGHT, own=1.0):
         self.cost, self.n, self.cpu, self.held, self.speedup, self.transfer = cost, n, cpu, held, speedup, transfer
         self.own = own
-        self.opening = Opening(n, indexable=indexable, most_cores=cores)
-        self.terms = Terms(
+        self.opening = Decider(n, indexable=indexable, most_cores=cores)
+        self.terms = Choices(
             backends=("serial", "threads", "processes"),
             machine=a_machine(cores),
             costs=Costs(threads=recorded("threads", None), processes=recorded("team", "fork")),
@@ -331,7 +331,7 @@ def test_threads_that_brought_nothing_are_not_tried_again():
 def test_of_two_watches_the_one_that_saw_the_lock_free_is_believed():
     """A canary can oversleep, and then a free lock looks held; never the other way round."""
     for first, second in ((0.9, 0.1), (0.1, 0.9)):
-        opening = Opening(1000, indexable=True, most_cores=2)
+        opening = Decider(1000, indexable=True, most_cores=2)
         opening.watched(first, [Observation(0, 1, 1e-3, 1e-3, 1e-3)])
         opening.watched(second, [Observation(1, 1, 1e-3, 1e-3, 1e-3)])
         assert opening.gil_held == 0.1
@@ -339,7 +339,7 @@ def test_of_two_watches_the_one_that_saw_the_lock_free_is_believed():
 
 
 def test_the_lock_is_never_held_for_longer_than_the_cpu_is_used():
-    opening = Opening(1000, indexable=True, most_cores=2)
+    opening = Decider(1000, indexable=True, most_cores=2)
     opening.watched(0.9, [Observation(0, 2, 1e-3, 2e-4, 2e-4)])
     assert opening.sample().gil_held == pytest.approx(0.2)
 
@@ -379,7 +379,7 @@ def test_the_better_of_two_trials_is_believed():
 
 
 def test_a_settled_map_of_some_milliseconds_ends_in_one_long_batch():
-    opening = Opening(200_000, indexable=True, most_cores=2)
+    opening = Decider(200_000, indexable=True, most_cores=2)
     opening.settle(5e-8)
     batches = []
     while opening.left:
@@ -391,7 +391,7 @@ def test_a_settled_map_of_some_milliseconds_ends_in_one_long_batch():
 
 
 def test_a_settled_map_whose_items_take_longer_than_ever_is_looked_at_often():
-    opening = Opening(10_000, indexable=True, most_cores=2)
+    opening = Decider(10_000, indexable=True, most_cores=2)
     opening.settle(5e-8)
     batches = []
     for _ in range(20):

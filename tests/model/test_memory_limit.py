@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Breakdown, Costs, Forecast, Sample
 from amorsize.model.default_costs import recorded
-from amorsize.model.search import WORKER_BYTES, choose, memory_budget, refusal, results_bytes, worker_bytes
+from amorsize.model.search import WORKER_BYTES, choose, memory_budget, refusal, worker_bytes
 from amorsize.testing import a_machine
 
 GB = 1 << 30
@@ -57,7 +57,6 @@ def test_a_worker_weighs_what_its_start_method_costs(method):
 def test_what_is_in_flight_counts():
     sample = replace(WORK, arg_bytes=1e6, result_bytes=2e6)
     assert worker_bytes(sample, "fork", 10) - worker_bytes(WORK, "fork", 10) == pytest.approx(2 * 10 * 3e6)
-    assert results_bytes(sample, 100) == pytest.approx(2e8)
 
 
 def test_the_loop_is_never_refused():

@@ -26,10 +26,10 @@ class Pool:
         self.sent.append(len(items))
         self.flying += 1
         self.most = max(self.most, self.flying)
-        return Portion(self, list(items))
+        return Subset(self, list(items))
 
 
-class Portion:
+class Subset:
     def __init__(self, pool, items):
         self.pool, self.items = pool, items
 

@@ -14,9 +14,9 @@ import pytest
 import amorsize
 from amorsize.facts import Breakdown, Forecast, Observation, Ran, Sample
 from amorsize.history.this_process import MEMORY
-from amorsize.model.decide import Opening
+from amorsize.model.decide import Decider
 from amorsize.run.execute import Execution
-from amorsize.run.run_summary import Story
+from amorsize.run.run_summary import RunSummary
 
 MAIN = threading.main_thread().ident
 forks = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers take too long to start for a short map")
@@ -162,18 +162,18 @@ class TestOthers:
 
 
 class TestWhatARunShows:
-    """`Story` alone: a go after one item, and what the workers then took."""
+    """`RunSummary` alone: a go after one item, and what the workers then took."""
 
     @staticmethod
     def story(backend="processes", *, rate=None, total_s=1.0, cpu=1.0, first_call_s=0.0, method="fork", **ran):
-        opening = Opening(101, indexable=True, most_cores=2, rate=rate)
+        opening = Decider(101, indexable=True, most_cores=2, rate=rate)
         opening.saw(Observation(0, 1, first_call_s + 10e-3, cpu * 10e-3, cpu * 10e-3))
         sample = Sample(n_sampled=1, item_s=10e-3, item_cpu_s=cpu * 10e-3, first_call_s=first_call_s)
         go = Forecast(
             backend=backend, workers=2, chunksize=1, start_method=None if backend == "threads" else method,
             total_s=total_s, low_s=0.9, high_s=1.1, breakdown=Breakdown(),
         )  # fmt: skip
-        story = Story(opening)
+        story = RunSummary(opening)
         story.go, story.sample, story.ran = go, sample, Ran(items=100, **ran)
         story.loop_s, story.loop_items = opening.wall_s, 1
         return story
@@ -224,13 +224,13 @@ class TestWhatARunShows:
         assert not self.story(wall_s=1.9).slowed
 
     def test_a_loop_that_ran_to_the_end_shows_what_it_saw_and_not_what_it_was_told(self):
-        opening = Opening(10, indexable=True, most_cores=2)
-        assert Story(opening).found() is None
+        opening = Decider(10, indexable=True, most_cores=2)
+        assert RunSummary(opening).found() is None
         opening.recall(Sample(n_sampled=9, item_s=10e-3))
         opening.saw(Observation(0, 1, 10e-3, 10e-3, 10e-3))
-        assert Story(opening).found() is None
+        assert RunSummary(opening).found() is None
         opening.saw(Observation(1, 3, 30e-3, 30e-3, 30e-3))
-        assert Story(opening).found().n_sampled == 4
+        assert RunSummary(opening).found().n_sampled == 4
 
 
 def test_a_map_with_a_rate_does_not_keep_threads_out():

@@ -9,15 +9,15 @@ from virtual import OpenRun, Run, is_whole
 
 from amorsize.schedule.messages import (
     CALLER,
-    Abandon,
     Closed,
     Done,
-    Dropped,
     Fail,
     Finish,
+    GiveUp,
+    ItemsAdded,
+    ItemsDropped,
     Kill,
     Lost,
-    More,
     Ready,
     Retire,
     Running,
@@ -28,7 +28,7 @@ from amorsize.schedule.messages import (
 )
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.schedule import ASK_AGAIN_S, IDLE_LOOK_S, MAX_RESTARTS, Schedule
-from amorsize.schedule.worker_count import Crew
+from amorsize.schedule.worker_count import WorkerCount
 
 RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long lane
 
@@ -204,7 +204,7 @@ class TestPace:
 class TestCrew:
     def grow(self, speed_of, workers=2, most=16, cpu=0.05, alone=1.0, periods=12):
         """A crew that is judged period by period; ``speed_of`` workers gives items per second."""
-        crew, now, sizes = Crew(cores=2.0, most=most, alone_s=alone, may_lose=True), 0.0, [workers]
+        crew, now, sizes = WorkerCount(cores=2.0, most=most, alone_s=alone, may_lose=True), 0.0, [workers]
         crew.begin(now)
         for _ in range(periods):
             wall = workers / speed_of(workers)
@@ -239,7 +239,7 @@ class TestCrew:
     @pytest.mark.parametrize(("read_s", "advice"), [(0.0, 0), (2.0, None)])
     def test_workers_that_wait_for_items_are_worth_it_if_the_caller_must_make_these_too(self, read_s, advice):
         """A second's work for an item that takes two to make: workers do one in two seconds, the caller in three."""
-        crew = Crew(cores=2.0, most=2, alone_s=1.0, may_lose=True, read_s=read_s)
+        crew = WorkerCount(cores=2.0, most=2, alone_s=1.0, may_lose=True, read_s=read_s)
         for period in range(2):
             crew.begin(period * 100.0)
             for _ in range(50):
@@ -248,7 +248,7 @@ class TestCrew:
         assert said == advice
 
     def test_starvation_is_no_evidence(self):
-        crew = Crew(cores=2.0, most=8, alone_s=1.0, may_lose=True)
+        crew = WorkerCount(cores=2.0, most=8, alone_s=1.0, may_lose=True)
         for period in range(5):
             crew.begin(period * 100.0)
             for _ in range(10):
@@ -259,7 +259,7 @@ class TestCrew:
 
 def test_a_schedule_retreats_when_workers_only_lose_time():
     """Each chunk takes four times as long to come back as it was worked at: the caller alone would be faster."""
-    crew = Crew(cores=2.0, most=2, alone_s=0.0, may_lose=True)
+    crew = WorkerCount(cores=2.0, most=2, alone_s=0.0, may_lose=True)
     schedule = Schedule([(0, 100_000)], 2, item_s=1e-3, evidence=1000, crew=crew)
     now, flying, out = 0.0, [], schedule.begin(0.0)
     out += schedule.handle(Ready(0), 0.0) + schedule.handle(Ready(1), 0.0)
@@ -270,7 +270,7 @@ def test_a_schedule_retreats_when_workers_only_lose_time():
         send = flying.pop(0)
         now += 4e-3 * len(send.span)
         out = schedule.handle(Done(send.worker, 1e-3 * len(send.span), cpu_s=1e-3 * len(send.span)), now)
-    assert out[-1] == Abandon(slow=True)
+    assert out[-1] == GiveUp(slow=True)
     assert {type(i) for i in out[:-1]} == {Retire}
     assert schedule.counts()[1] == 0
     assert schedule.backlog.done < 20_000
@@ -310,18 +310,18 @@ def served(workers=2):
 def test_workers_start_as_they_are_needed():
     schedule = Schedule([], 3, is_open=True)
     assert schedule.begin() == []
-    assert schedule.handle(More(0, 1, 0, 1)) == [Start(0)]
-    assert schedule.handle(More(1, 2, 0, 1)) == [Start(1)]
+    assert schedule.handle(ItemsAdded(0, 1, 0, 1)) == [Start(0)]
+    assert schedule.handle(ItemsAdded(1, 2, 0, 1)) == [Start(1)]
     assert schedule.handle(Ready(0)) == [Send(0, Span(0, 1))]
     assert schedule.handle(Ready(1)) == [Send(1, Span(1, 2))]
     assert schedule.handle(Done(0, 1.0)) == []
-    assert schedule.handle(More(2, 3, 0, 1)) == [Send(0, Span(2, 3))]
-    assert schedule.handle(More(3, 9, 0, 1)) == [Start(2)]
+    assert schedule.handle(ItemsAdded(2, 3, 0, 1)) == [Send(0, Span(2, 3))]
+    assert schedule.handle(ItemsAdded(3, 9, 0, 1)) == [Start(2)]
 
 
 def test_single_calls_do_not_queue_behind_anything_even_after_the_end_was_announced():
     schedule = served(1)
-    assert schedule.handle(More(0, 2, 0, 1)) == [Send(0, Span(0, 1))]
+    assert schedule.handle(ItemsAdded(0, 2, 0, 1)) == [Send(0, Span(0, 1))]
     assert schedule.handle(Closed()) == []
     assert schedule.handle(Done(0, 1e-6)) == [Send(0, Span(1, 2))]
     assert schedule.handle(Done(0, 1e-6)) == [Retire(0), Finish()]
@@ -329,15 +329,15 @@ def test_single_calls_do_not_queue_behind_anything_even_after_the_end_was_announ
 
 def test_a_map_does_not_queue_behind_a_call_that_may_wait_for_it():
     schedule = served(1)
-    schedule.handle(More(0, 1, 0, 1))
-    assert schedule.handle(More(1, 1000, 1)) == []
+    schedule.handle(ItemsAdded(0, 1, 0, 1))
+    assert schedule.handle(ItemsAdded(1, 1000, 1)) == []
     assert schedule.handle(Done(0, 60.0)) == [Send(0, Span(1, 2, lot=1))]
 
 
 def test_each_lot_learns_its_own_chunks():
     schedule = served(1)
-    schedule.handle(More(0, 1000, 1))
-    schedule.handle(More(1000, 1003, 2))
+    schedule.handle(ItemsAdded(0, 1000, 1))
+    schedule.handle(ItemsAdded(1000, 1003, 2))
     sizes = {1: [], 2: []}
     while schedule.workers[0].flying:
         span = schedule.oldest(0)
@@ -350,12 +350,12 @@ def test_each_lot_learns_its_own_chunks():
 
 def test_what_was_dropped_is_not_sent_and_what_was_sent_is_finished():
     schedule = served(1)
-    schedule.handle(More(0, 10, 1, 1))
-    schedule.handle(More(10, 12, 0, 1))
+    schedule.handle(ItemsAdded(0, 10, 1, 1))
+    schedule.handle(ItemsAdded(10, 12, 0, 1))
     assert schedule.backlog.never_sent(1) == [(1, 10, 1)]
-    assert schedule.handle(Dropped(1)) == []
+    assert schedule.handle(ItemsDropped(1)) == []
     assert schedule.handle(Done(0, 1.0)) == [Send(0, Span(10, 11))]
-    assert schedule.handle(Dropped()) == []
+    assert schedule.handle(ItemsDropped()) == []
     assert schedule.handle(Closed()) == []
     assert schedule.handle(Done(0, 1.0)) == [Retire(0), Finish()]
     assert schedule.counts() == (0, 0, 12)
@@ -366,7 +366,7 @@ def test_idle_workers_may_leave_as_often_as_they_like():
     for round_ in range(3 * MAX_RESTARTS):
         for number in list(schedule.workers):
             assert schedule.handle(Lost(number, idle=True)) == []
-        out = schedule.handle(More(round_, round_ + 1, 0, 1))
+        out = schedule.handle(ItemsAdded(round_, round_ + 1, 0, 1))
         (start,) = out
         (send,) = schedule.handle(Ready(start.worker))
         schedule.handle(Done(send.worker, 1.0))
@@ -374,20 +374,20 @@ def test_idle_workers_may_leave_as_often_as_they_like():
 
 def test_after_a_while_it_asks_for_all_workers_again():
     schedule = Schedule([], 2, is_open=True)
-    schedule.handle(More(0, 2, 0, 1), 0.0)
+    schedule.handle(ItemsAdded(0, 2, 0, 1), 0.0)
     schedule.handle(Lost(1), 0.0)
     schedule.handle(Ready(0), 0.0)
-    assert schedule.handle(More(2, 3, 0, 1), ASK_AGAIN_S / 2) == []
-    assert schedule.handle(More(3, 4, 0, 1), 2 * ASK_AGAIN_S) == [Start(2)]
+    assert schedule.handle(ItemsAdded(2, 3, 0, 1), ASK_AGAIN_S / 2) == []
+    assert schedule.handle(ItemsAdded(3, 4, 0, 1), 2 * ASK_AGAIN_S) == [Start(2)]
 
 
 def test_when_no_worker_can_begin_it_gives_up():
     schedule = Schedule([], 2, is_open=True)
-    todo, started = schedule.handle(More(0, 9, 0, 1)), 0
+    todo, started = schedule.handle(ItemsAdded(0, 9, 0, 1)), 0
     while isinstance(todo[0], Start):
         started += 1
         todo += schedule.handle(Lost(todo.pop(0).worker))
-    assert todo == [Abandon()]
+    assert todo == [GiveUp()]
     assert started == MAX_RESTARTS + 1
 
 
@@ -399,7 +399,7 @@ def test_an_events_cost_does_not_grow_with_what_is_queued():
 
         schedule = served(2)
         for lot in range(1, queued):
-            schedule.handle(More(10 * lot, 10 * lot + 10, lot))
+            schedule.handle(ItemsAdded(10 * lot, 10 * lot + 10, lot))
         seen = 0
 
         def count(*_):
@@ -410,7 +410,7 @@ def test_an_events_cost_does_not_grow_with_what_is_queued():
         sys.settrace(count)
         try:
             schedule.handle(Done(0, 1.0))
-            schedule.handle(More(10**6, 10**6 + 1, 0, 1))
+            schedule.handle(ItemsAdded(10**6, 10**6 + 1, 0, 1))
         finally:
             sys.settrace(None)
         return seen

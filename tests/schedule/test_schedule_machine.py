@@ -10,32 +10,32 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from amorsize.schedule.messages import (
     CALLER,
-    Abandon,
     Closed,
     Done,
-    Dropped,
-    Ended,
     Event,
     Fail,
     Finish,
+    GiveUp,
     Instruction,
+    ItemsAdded,
+    ItemsDropped,
     Kill,
     Lost,
-    More,
     Ready,
     Recycle,
     Resize,
+    ResultsTaken,
     Retire,
     Running,
     Send,
+    SourceEnded,
     Span,
     Start,
-    Taken,
     Tick,
 )
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.schedule import MAX_RESTARTS, Schedule
-from amorsize.schedule.worker_count import Crew
+from amorsize.schedule.worker_count import WorkerCount
 
 
 class Machine(RuleBasedStateMachine):
@@ -87,7 +87,7 @@ class Machine(RuleBasedStateMachine):
             timeout_s=1.0,
             window=window,
             pace=None if rate is None else Pace(rate),
-            crew=Crew(cores=2.0, most=self.most, alone_s=item_s, may_lose=True) if crew else None,
+            crew=WorkerCount(cores=2.0, most=self.most, alone_s=item_s, may_lose=True) if crew else None,
         )
         self.obey(self.schedule.begin(self.now))
 
@@ -103,7 +103,7 @@ class Machine(RuleBasedStateMachine):
             assert beyond or not self.ends, f"{instruction} after {self.ends}"
             match instruction:
                 case Send() if beyond:  # decided when nobody knew where the source ends
-                    self.tell(Ended(self.n))
+                    self.tell(SourceEnded(self.n))
                 case Start(number):
                     assert number not in self.flying
                     self.flying[number] = []
@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
                     assert number not in self.flying, "only who is late is killed, and the books say so already"
                 case Fail(index, why):
                     self.on_fail(index, why == "lost")
-                case Finish() | Abandon():
+                case Finish() | GiveUp():
                     self.ends.append(instruction)
 
     def on_send(self, number: int, span: Span) -> None:
@@ -128,7 +128,7 @@ class Machine(RuleBasedStateMachine):
             assert number in self.ready
         if span.stop > self.n:  # the source has fewer items than asked for
             self.take(number, Span(span.start, self.n, span.alone))
-            self.tell(Ended(self.n))
+            self.tell(SourceEnded(self.n))
         else:
             self.take(number, span)
 
@@ -272,7 +272,7 @@ class Machine(RuleBasedStateMachine):
         if most > 0:
             items = data.draw(st.integers(1, most))
             self.untaken -= items
-            self.tell(Taken(items))
+            self.tell(ResultsTaken(items))
 
     @precondition(lambda self: self.is_on())
     @rule(workers=st.integers(1, 6))
@@ -301,7 +301,7 @@ class Machine(RuleBasedStateMachine):
             return
         queued, flying, done = self.schedule.counts()
         mine = [i for spans in self.flying.values() for span in spans for i in range(span.start, span.stop)]
-        if self.ends and isinstance(self.ends[0], Abandon):
+        if self.ends and isinstance(self.ends[0], GiveUp):
             left = [i for a, b in self.schedule.left_over() for i in range(a, self.n if b is None else b)]
             assert sorted([*left, *self.done, *self.failed]) == sorted(self.all_items())
             return
@@ -351,7 +351,7 @@ class Machine(RuleBasedStateMachine):
                 self.end_span(number, 1e-3, None, set())
             elif self.window is not None and self.untaken:
                 items, self.untaken = self.untaken, 0
-                self.tell(Taken(items))
+                self.tell(ResultsTaken(items))
             else:
                 assert self.schedule.wait_s(self.now) is not None, "nobody is at work, and there is nothing to wait for"
                 self.time_passes(1.0)
@@ -404,7 +404,7 @@ class OpenMachine(Machine):
         self.left.update(fresh)
         self.fresh.update(fresh)
         self.n = self.taken_on = self.n + items
-        self.tell(More(fresh.start, fresh.stop, lot, self.fixed[lot]))
+        self.tell(ItemsAdded(fresh.start, fresh.stop, lot, self.fixed[lot]))
 
     @precondition(lambda self: self.is_on())
     @rule(data=st.data())
@@ -415,7 +415,7 @@ class OpenMachine(Machine):
         self.fresh -= gone
         self.left -= gone
         self.done |= gone
-        self.tell(Dropped(lot))
+        self.tell(ItemsDropped(lot))
 
     @precondition(lambda self: self.is_on() and not self.closed)
     @rule()
@@ -458,7 +458,7 @@ def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
         schedule.handle(Ready(number))
         deaths += 1
         out = schedule.handle(Lost(number, idle=True))
-        if Abandon() in out:
+        if GiveUp() in out:
             break
         number = next(i.worker for i in out if isinstance(i, Start))
     assert deaths == MAX_RESTARTS + 1
@@ -469,5 +469,5 @@ def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
 def test_what_the_caller_was_at_is_left_over_when_nobody_can_be_started():
     schedule = Schedule([(0, 10)], 1, item_s=1e-3, caller_helps=True)
     assert schedule.begin() == [Start(0), Send(CALLER, Span(0, 1))]
-    assert schedule.handle(Lost(0)) == [Abandon()]
+    assert schedule.handle(Lost(0)) == [GiveUp()]
     assert schedule.left_over() == [(0, 1), (1, 10)]

@@ -13,7 +13,7 @@ from amorsize.facts import Backend
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways
-from amorsize.plan.trials.subset import Portion, portion_of
+from amorsize.plan.trials.subset import Subset, portion_of
 from amorsize.plan.trials.validate import AIM, LEAST, SHARE, Run, run_race, way_of
 from amorsize.plan.trials.validation import BUSY, Contender
 from amorsize.plan.trials.verdict import items_line, plan_words, table
@@ -129,13 +129,13 @@ def _affordable(round_s: float, settings: Sequence[Setting], plan: Plan) -> int:
     return max(LEAST, int(round_s / max(per_item_s, 1e-9)))
 
 
-def _entry(request: Request, portion: Portion, setting: Setting) -> tuple[Contender, Way | None]:
+def _entry(request: Request, portion: Subset, setting: Setting) -> tuple[Contender, Way | None]:
     what, why_not, run = _run(request, portion, setting)
     one = Contender(name=setting.text, what=what, why_not=why_not)
     return one, None if why_not else way_of(one, run)
 
 
-def _run(request: Request, portion: Portion, setting: Setting) -> tuple[str, str | None, Run]:
+def _run(request: Request, portion: Subset, setting: Setting) -> tuple[str, str | None, Run]:
     """What to call a setting, why it cannot be run, and how."""
     func, items, plan = request.func, portion.items, portion.plan
     if setting.kind == "serial":

@@ -20,7 +20,7 @@ Afford = Callable[[Plan], int]
 """How many items there is time for, after a plan for some."""
 
 
-class Portion(Frozen):
+class Subset(Frozen):
     """Some of the items.
 
     Attributes
@@ -49,7 +49,7 @@ class Portion(Frozen):
         return at if self.n_items is None else spread_index(at, len(self.items), self.n_items)
 
 
-def portion_of(request: Request, afford: Afford) -> Portion:
+def portion_of(request: Request, afford: Afford) -> Subset:
     """As many items as ``afford`` says; those of an iterator are read only so far."""
     found = read(request, afford)
     most = max(1, afford(found.plan))
@@ -59,18 +59,18 @@ def portion_of(request: Request, afford: Afford) -> Portion:
     return replace(found, plan=plan_for(replace(request, data=items)), items=items)
 
 
-def read(request: Request, afford: Afford) -> Portion:
+def read(request: Request, afford: Afford) -> Subset:
     """All items of data that can be indexed or counted; of an iterator as many as ``afford`` says."""
     plan = plan_for(request)
     if is_indexable(plan.data):
         items: Any = plan.data
-        return Portion(plan=plan, items=items, n_items=len(items))
+        return Subset(plan=plan, items=items, n_items=len(items))
     items, rest = _read(plan, afford)
     plan = plan_for(replace(request, data=items))
-    return Portion(plan=plan, items=items, n_items=len(items) if rest is None else None, rest=rest)
+    return Subset(plan=plan, items=items, n_items=len(items) if rest is None else None, rest=rest)
 
 
-def planned_anew(request: Request, portion: Portion) -> Portion:
+def planned_anew(request: Request, portion: Subset) -> Subset:
     """The same items, with a plan from another sample: when they have run once, files are read and caches filled."""
     return replace(portion, plan=plan_for(replace(request, data=portion.items)))
 

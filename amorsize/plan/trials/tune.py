@@ -25,7 +25,7 @@ from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe
 from amorsize.plan.trials import ways
 from amorsize.plan.trials.halving import SHARE, Halving, cut, shortlist
-from amorsize.plan.trials.subset import Portion, planned_anew, read, spread_items
+from amorsize.plan.trials.subset import Subset, planned_anew, read, spread_items
 from amorsize.plan.trials.ways import Way
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.memory import forked_bytes
@@ -63,11 +63,11 @@ def _readable(loop_s: float, plan: Plan) -> int:
     return max(1, int(loop_s / item_s)) if item_s > 0 else sys.maxsize
 
 
-def _untried(portion: Portion, why: str) -> Plan:
+def _untried(portion: Subset, why: str) -> Plan:
     return _with_all_data(dataclasses.replace(portion.plan, warnings=(*portion.plan.warnings, why)), portion)
 
 
-def _with_all_data(plan: Plan, portion: Portion) -> Plan:
+def _with_all_data(plan: Plan, portion: Subset) -> Plan:
     """The plan for all of the user's data; where nobody knows how much that is, nothing is foretold."""
     if portion.rest is None:
         return plan
@@ -92,7 +92,7 @@ class Field:
         What is worth a trial.
     """
 
-    def __init__(self, request: Request, portion: Portion) -> None:
+    def __init__(self, request: Request, portion: Subset) -> None:
         plan = portion.plan
         assert plan.sample is not None
         assert plan.machine is not None
@@ -236,7 +236,7 @@ class Contest:
 
     # -- what comes of it ----------------------------------------------------------------------------------------
 
-    def plan(self, portion: Portion) -> Plan:
+    def plan(self, portion: Subset) -> Plan:
         """The plan of the fastest."""
         best = self._best()
         found = self._told(best)

@@ -14,7 +14,7 @@ from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways as trial_runs
 from amorsize.plan.trials.same_results import alike
-from amorsize.plan.trials.subset import Portion, planned_anew, portion_of
+from amorsize.plan.trials.subset import Subset, planned_anew, portion_of
 from amorsize.plan.trials.validation import EXECUTE, LOOP, PLAN, Contender, Validation
 from amorsize.plan.trials.ways import Way, no_pool
 from amorsize.system import other_programs
@@ -119,7 +119,7 @@ LEAST: Final = 2  # items: fewer are no map
 # ------------------------------------------------------------------------------------------------------ who takes part
 
 
-def race(request: Request, portion: Portion, rivals: Sequence[str]) -> list[tuple[Contender, Way | None]]:
+def race(request: Request, portion: Subset, rivals: Sequence[str]) -> list[tuple[Contender, Way | None]]:
     """Everyone who could take part, with a way to run it, or why it does not."""
     import concurrent.futures.thread  # noqa: F401  (loaded before the clock starts, as is the next one)
     import multiprocessing.pool  # noqa: F401
@@ -142,22 +142,22 @@ def way_of(one: Contender, run: Run) -> Way:
     return Way(name=one.name, what=one.what, run=run, settle=settle)
 
 
-def _loop(request: Request, portion: Portion) -> Entry:
+def _loop(request: Request, portion: Subset) -> Entry:
     why_not = "func may not be called in this process" if request.backends == ("processes",) else None
     one = Contender(name=LOOP, what="a plain loop", why_not=why_not, allowed="serial" in request.backends)
     return one, partial(trial_runs.loop, request.func, portion.items, portion.index_of)
 
 
-def _plan(request: Request, portion: Portion) -> Entry:
+def _plan(request: Request, portion: Subset) -> Entry:
     way = trial_runs.way_of_plan(request, portion.plan, portion.items)
     return Contender(name=PLAN, what=way.what, why_not=trial_runs.not_runnable(portion.plan)), way.run
 
 
-def _execute(request: Request, portion: Portion) -> Entry:
+def _execute(request: Request, portion: Subset) -> Entry:
     return Contender(name=EXECUTE, what="execute()"), partial(trial_runs.executed, request, portion.items)
 
 
-def _pool(request: Request, portion: Portion) -> Entry:
+def _pool(request: Request, portion: Subset) -> Entry:
     workers, method = trial_runs.default_workers(request.max_workers), trial_runs.default_method(request.start_method)
     if "processes" not in request.backends:
         why_not: str | None = "backend= rules processes out"
@@ -173,7 +173,7 @@ def _too_large(plan: Plan, workers: int) -> str | None:
     return next((why for why in refused if why is not None), None)
 
 
-def _threads(request: Request, portion: Portion) -> Entry:
+def _threads(request: Request, portion: Subset) -> Entry:
     sample = portion.plan.sample
     why_not = None
     if "threads" not in request.backends:

@@ -21,16 +21,16 @@ from typing import Any, Final, Protocol
 from amorsize.facts import Scaling
 from amorsize.schedule.messages import (
     CALLER,
-    Abandon,
     Done,
-    Ended,
     Event,
     Finish,
+    GiveUp,
     Instruction,
     Kill,
     Ready,
     Retire,
     Send,
+    SourceEnded,
     Span,
     Start,
     Tick,
@@ -109,7 +109,7 @@ class Policy(Protocol):
         """Seconds until it wants to hear a `Tick`."""
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """What the caller must run when it was told to `Abandon` the others."""
+        """What the caller must run when it was told to `GiveUp` the others."""
 
 
 def simulate(
@@ -361,7 +361,7 @@ class Simulator:
                 self._end(number)
             case Finish():
                 self.finished = True
-            case Abandon():
+            case GiveUp():
                 self.mine = None
                 self.abandoned = True
 
@@ -384,7 +384,7 @@ class Simulator:
             yield "compute", self.overheads.send_s + self.overheads.send_item_s * items
             self.machine.later(self.overheads.latency_s, self._deliver, number, Span(span.start, span.start + items))
         if span.stop > length:
-            yield from self._tell(Ended(length))
+            yield from self._tell(SourceEnded(length))
 
     def _deliver(self, number: int, span: Span) -> None:
         if number in self.workers:

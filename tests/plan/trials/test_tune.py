@@ -14,7 +14,7 @@ import pytest
 import amorsize
 from amorsize.facts import Breakdown, Forecast
 from amorsize.options import check
-from amorsize.plan.trials.subset import Portion
+from amorsize.plan.trials.subset import Subset
 from amorsize.plan.trials.tune import Field, spread, told
 
 BRIEF = {"max_seconds": 0.5}
@@ -124,7 +124,7 @@ def refuse_again(seen):
 def test_trials_are_at_most_half_the_grid(n):
     request = check(ef.spin, range(n), max_workers=2)
     plan = amorsize.optimize(ef.spin, range(n), max_workers=2)
-    field = Field(request, Portion(plan=plan, items=range(n), n_items=n))
+    field = Field(request, Subset(plan=plan, items=range(n), n_items=n))
     tuned = amorsize.tune(ef.spin, range(n), max_workers=2, max_seconds=0.3)
     assert len(tuned.trials) <= max(1, len(field.grid) // 2)
 

@@ -7,13 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Scaling
-from amorsize.model.default_costs import recorded
 from amorsize.schedule.messages import CALLER
 from amorsize.schedule.simulation.cores import PARK, Cores
-from amorsize.schedule.simulation.overheads import Overheads, overheads_of
+from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import simulate
 from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
-from amorsize.schedule.worker_count import Crew
+from amorsize.schedule.worker_count import WorkerCount
 
 items = st.lists(st.floats(0.0, 1.0), max_size=60)
 small = st.floats(0.0, 5e-3)
@@ -73,7 +72,7 @@ def test_every_item_runs_once_and_no_faster_than_anything_allows(
         fixed=fixed,
         caller_helps=helps,
         expected_s=expected_s,
-        crew=Crew(cores or 2.0, 9, expected_s, may_lose=True) if crew else None,
+        crew=WorkerCount(cores or 2.0, 9, expected_s, may_lose=True) if crew else None,
     )
     assert ran(run) == list(range(len(item_s)))
     computing = sum(item_cpu_s)
@@ -233,7 +232,7 @@ def test_a_retreat_ends_in_the_caller():
     """Each item takes ten times as long to come back: a crew that may gives up, and the caller runs the rest."""
     over = Overheads(receive_item_s=1e-2)
     run = simulate(
-        [1e-3] * 5000, 2, overheads=over, expected_s=1e-3, evidence=100, crew=Crew(2.0, 2, 1e-3, may_lose=True)
+        [1e-3] * 5000, 2, overheads=over, expected_s=1e-3, evidence=100, crew=WorkerCount(2.0, 2, 1e-3, may_lose=True)
     )
     assert ran(run) == list(range(5000))
     assert run.busy_s[CALLER] > 1.0
@@ -245,16 +244,6 @@ def test_a_source_that_ends_unexpectedly_is_run_whole():
 
     run = simulate([0.01] * 100, 3, policy=Schedule([(0, None)], 3, item_s=0.01, evidence=50))
     assert ran(run) == list(range(100))
-
-
-def test_a_backends_costs_become_overheads():
-    fork, threads = overheads_of(recorded("team", "fork")), overheads_of(recorded("threads", None))
-    assert fork.boot_wait_s == 1.5e-3
-    assert fork.send_s + fork.receive_s == pytest.approx(40e-6)
-    assert threads.immediate
-    assert threads.latency_s == 0.0
-    run = simulate([1.0] * 4, 4, overheads=fork, fixed=1)
-    assert run.makespan_s - 1.0 == pytest.approx(recorded("team", "fork").start.total_s(4), rel=0.1)
 
 
 @pytest.mark.parametrize(
