@@ -114,7 +114,7 @@ class Schedule:
     prefetch : bool
         Whether a worker is sent its next span while it is at a short one; else one at a time.
     is_open : bool
-        Whether more items may come (`ItemsAdded`) until it is `Closed`. Workers are then started as they are needed, and
+        Whether more items may come (`ItemsAdded`) until it is `Closed`. Workers are then started as needed, and
         wait when there is nothing to do. Groups are forgotten when they are done.
     """
 
