@@ -105,7 +105,8 @@ def decisions(path: Path) -> dict[str, Any]:
 FIRST = """
 import sys, time
 import sqlite3
-from amorsize import optimize, engine
+from amorsize import optimize
+from amorsize.run import execute as engine
 from benchmarks.history import computes, DATA
 import multiprocessing.pool, amorsize.plan.recalling, amorsize.measure.calibrate
 began = time.perf_counter()

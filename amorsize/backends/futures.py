@@ -8,31 +8,18 @@ from a worker of ours.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from amorsize.backends.driver import Driver
 from amorsize.backends.results import Outcome, failure_from, failure_here
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Ticks, drain
+from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers import child, protocol
 from amorsize.errors import TransferError
-from amorsize.facts import Failure, Ran
-from amorsize.schedule.messages import (
-    Done,
-    Event,
-    Fail,
-    Finish,
-    GiveUp,
-    Ready,
-    Retire,
-    Send,
-    ShortSend,
-    SourceEnded,
-    Span,
-    Start,
-    Tick,
-)
+from amorsize.facts import Failure
+from amorsize.schedule.messages import Done, Event, Instruction, Ready, Span
 from amorsize.schedule.schedule import Schedule
 
 UNKNOWN_PLACES: Final = 8  # of an executor that does not say how many tasks it runs at a time
@@ -71,7 +58,7 @@ def run_span(func: Portable, start: int, items: Any, keep_going: bool) -> tuple[
     return results, errors, time.perf_counter() - wall_s, time.thread_time() - cpu_s
 
 
-class ExecutorDriver:
+class ExecutorDriver(Driver):
     """Runs what a schedule says as tasks of an executor, which stays the user's: nothing here shuts it down.
 
     Parameters
@@ -94,121 +81,45 @@ class ExecutorDriver:
         func: Callable[[Any], Any],
         vigil: Ticks | None = None,
     ) -> None:
-        self.schedule = schedule
+        super().__init__(schedule, source, outcome, vigil)
         self.executor = executor
-        self.source = source
-        self.outcome = outcome
-        self.vigil = vigil or Ticks()
-        self.warnings: list[str] = []
-        self.left_over: list[tuple[int, int | None]] = []
         self._func = Portable(func)
         self._keep_going = outcome.most_failures != 0 or schedule.retries > 0
         self._futures: dict[Any, tuple[int, Span]] = {}
         self._mail: SimpleQueue[Any] = SimpleQueue()
-        self._finished = False
-        self._work_s = self._work_cpu_s = 0.0
-        self._items = self._chunks = 0
 
-    def run(self) -> Ran:
-        """Run to the end. Failures of items stand in the outcome; what the executor itself raises is raised."""
-        return drain(self.steps())
+    def start(self, number: int) -> list[Instruction]:
+        return self._handle(Ready(number))
 
-    def steps(self) -> Generator[None, None, Ran]:
-        """The same, step by step: whoever goes through them may look at the results between two of them."""
-        began = time.perf_counter()
-        try:
-            self._carry_out(self.schedule.begin(began))
-            while not self._is_over():
-                self._turn()
-                yield
-        finally:
-            for future in self._futures:
-                future.cancel()
-        return Ran(
-            wall_s=time.perf_counter() - began,
-            ready_s=None,
-            work_s=self._work_s,
-            work_cpu_s=self._work_cpu_s,
-            items=self._items,
-            chunks=self._chunks,
-        )
+    def submit(self, number: int, start: int, items: Any) -> None:
+        future = self.executor.submit(run_span, self._func, start, items, self._keep_going)
+        self._futures[future] = (number, Span(start, start + len(items)))
+        future.add_done_callback(self._mail.put)
 
-    def _is_over(self) -> bool:
-        return self._finished or self.outcome.doomed
-
-    def _turn(self) -> None:
-        now = time.perf_counter()
-        wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now))
+    def receive(self, wait_s: float | None) -> None:
         try:
             future = self._mail.get(timeout=wait_s) if wait_s != 0.0 else self._mail.get_nowait()
-            while not self._is_over():
+            while not self.is_over():
                 self._carry_out(self._on_done(future))
                 future = self._mail.get_nowait()
         except Empty:
             pass
-        now = time.perf_counter()
-        events = self.vigil.look(now)
-        if self.schedule.wait_s(now) is not None:
-            events.append(Tick())
-        self.tell(events)
 
-    def tell(self, events: Iterable[Event]) -> None:
-        """Have the schedule hear of something that happened outside."""
-        for event in events:
-            if not self._is_over():
-                self._carry_out(self._handle(event))
+    def abort(self, exc: BaseException) -> None:
+        self.close()
 
-    def _handle(self, event: Event) -> list[Any]:
-        return self.schedule.handle(event, time.perf_counter())
+    def close(self) -> None:
+        for future in self._futures:
+            future.cancel()
 
-    def _carry_out(self, instructions: list[Any]) -> None:
-        todo = instructions[::-1]
-        while todo:
-            match todo.pop():
-                case Start(number):
-                    todo.extend(self._handle(Ready(number))[::-1])
-                case Send(number, span):
-                    todo.extend(self._send(number, span)[::-1])
-                case Retire():
-                    pass
-                case Fail(index):
-                    self.outcome.fail(self.outcome.last_error[index])
-                    if self.outcome.doomed:
-                        return
-                case Finish():
-                    self._finished = True
-                case GiveUp():
-                    self.left_over = self.schedule.left_over()
-                    self._finished = True
-
-    def _send(self, number: int, span: Span) -> list[Any]:
-        out: list[Any] = []
-        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
-        if len(items) < len(span):
-            length = self.source.length
-            out = self._handle(
-                ShortSend(number, span.start, span.start + len(items)) if length is None else SourceEnded(length)
-            )
-        if len(items):
-            future = self.executor.submit(run_span, self._func, span.start, items, self._keep_going)
-            self._futures[future] = (number, Span(span.start, span.start + len(items)))
-            future.add_done_callback(self._mail.put)
-        return out
-
-    def _on_done(self, future: Any) -> list[Any]:
+    def _on_done(self, future: Any) -> list[Instruction]:
         number, span = self._futures.pop(future)
         try:
             results, errors, wall_s, cpu_s = future.result()
         except Exception as exc:  # noqa: BLE001  (whatever the executor makes of what cannot be pickled)
             return self._handle(self._on_lost_task(number, span, exc))
-        self._chunks += 1
-        self._items += len(results)
-        self._work_s += wall_s
-        self._work_cpu_s += cpu_s
-        failed = self.outcome.take_errors([failure_from(error) for error in errors])
-        self.outcome.put(span.start, results, but=failed)
-        self.source.release(span.start, span.start + len(results), but=failed)
-        return self._handle(Done(number, wall_s, failed, len(results), cpu_s=cpu_s))
+        failures = [failure_from(error) for error in errors]
+        return self._handle(self._keep(number, span.start, results, failures, wall_s, cpu_s))
 
     def _on_lost_task(self, number: int, span: Span, exc: Exception) -> Event:
         """The task itself came to grief: an item or result that cannot be pickled, or an executor that is broken."""

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.backends.driver import Driver
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome, failure_from
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Ticks, drain
+from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
-from amorsize.backends.workers.recorded import items_of
 from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
-from amorsize.facts import Failure, Ran
+from amorsize.facts import Failure
 from amorsize.schedule.messages import (
     CALLER,
     Done,
     Event,
-    Fail,
-    Finish,
-    GiveUp,
-    Kill,
+    Instruction,
     Lost,
     Ready,
     Resize,
-    Retire,
     Running,
-    Send,
-    ShortSend,
-    SourceEnded,
     Span,
-    Start,
-    Tick,
     Why,
 )
 from amorsize.schedule.schedule import Schedule
@@ -69,7 +60,7 @@ def loss(handle: Handle | None, index: int | None, call: str | None = None, *, o
     return WorkerLostError(index, None if killed else code, signal, oom, call=call)
 
 
-class ProcessDriver:
+class ProcessDriver(Driver):
     """Runs what a schedule says on a team of processes.
 
     Parameters
@@ -97,151 +88,72 @@ class ProcessDriver:
         news: News | None = None,
         count_oom: Callable[[], OomCount] | None = None,
     ) -> None:
-        self.schedule = schedule
+        super().__init__(schedule, source, outcome, vigil, records=records, news=news)
         self.team = team
-        self.source = source
-        self.outcome = outcome
         self.loop = loop
-        self.vigil = vigil or Ticks()
-        self.records = Records() if records is None else records
-        self.news = news
+        self.inherits = team.data is not None
         self.oom: OomCount | None = None
         self._count_oom = count_oom
-        self.warnings: list[str] = []
-        self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
-        self._inherited = team.data is not None
         self._mine: Span | None = None  # what the caller itself is to run next
-        self._finished = False
         self._last_loss: Handle | None = None
         self._last_oom = False
         self._refused: OSError | None = None  # why the last worker could not be started
-        self._ready_s: float | None = None
-        self._work_s = self._work_cpu_s = 0.0
-        self._items = self._chunks = self._lost = 0
 
-    def run(self) -> Ran:
-        """Run to the end. Failures of items stand in the outcome.
+    def open(self) -> None:
+        if self.vigil.stop is not None:
+            self.team.heed(self.vigil.stop.fileno())
 
-        Raises
-        ------
-        WorkerLostError
-            When no worker can be kept alive and the caller may not run the items itself.
-        """
-        return drain(self.steps())
+    def started(self) -> None:
+        # A worker that is ready has something to do while the others are started.
+        if not self.is_over():
+            self.receive(0.0)
 
-    def steps(self) -> Generator[None, None, Ran]:
-        """The same, step by step: whoever goes through them may look at the results between two of them."""
-        self._began = time.perf_counter()
-        try:
-            if self.vigil.stop is not None:
-                self.team.heed(self.vigil.stop.fileno())
-            for instruction in self.schedule.begin(self._began):
-                self._carry_out([instruction])
-                if isinstance(instruction, Start) and not self._is_over():
-                    self._hear(0.0)  # who is ready already has something to do while the others are started
-            if self._count_oom is not None:
-                self.oom = self._count_oom()  # while the workers are on their way
-            while not self._is_over():
-                if self._mine is not None:
-                    self._run_mine()
-                    if self._is_over():
-                        break
-                self._turn()
-                yield
-        except BaseException:
-            self.team.kill()
-            raise
+    def begun(self) -> None:
+        # While the workers are on their way.
+        if self._count_oom is not None:
+            self.oom = self._count_oom()
+
+    def abort(self, exc: BaseException) -> None:
+        self.team.kill()
+
+    def close(self) -> None:
         if self.outcome.doomed:
             self.team.kill()
         else:
             self.team.close()
-        return Ran(
-            wall_s=time.perf_counter() - self._began,
-            ready_s=self._ready_s,
-            work_s=self._work_s,
-            work_cpu_s=self._work_cpu_s,
-            items=self._items,
-            chunks=self._chunks,
-            lost=self._lost,
-            slowest=items_of(self.records.slowest),
-            hungriest=items_of(self.records.hungriest),
-        )
+
+    def wait_s(self, now_s: float) -> float | None:
+        if self._mine is not None:
+            return 0.0
+        return self.vigil.wait_s(now_s, self.schedule.wait_s(now_s), look_every_s(self.schedule.timeout_s))
 
     def _turn(self) -> None:
-        """Wait for messages, and act on them; then see whether it is time for anything else."""
-        now = time.perf_counter()
-        wait_s: float | None = 0.0
-        if self._mine is None:
-            wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now), look_every_s(self.schedule.timeout_s))
-        self._hear(wait_s)
-        if self._is_over():
-            return
-        now = time.perf_counter()
-        events = self.vigil.look(now, [handle.pid for handle in self.team.handles.values()])
-        if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
-            events.append(Tick(self._running() if self.schedule.timeout_s is not None else ()))
-        self.tell(events)
+        if self._mine is not None:
+            self._run_mine()
+        if not self.is_over():
+            super()._turn()
 
-    def _hear(self, wait_s: float | None) -> None:
-        """Wait so long for messages, and act on them."""
+    def receive(self, wait_s: float | None) -> None:
         for message in self.team.wait(wait_s):
             self._carry_out(self._on_message(message))
 
-    def tell(self, events: Iterable[Event]) -> None:
-        """Have the schedule hear of something that happened outside."""
-        for event in events:
-            if not self._is_over():
-                if self.news is not None:
-                    self._tell_news(event)
-                self._carry_out(self._handle(event))
+    def pids(self) -> list[int]:
+        return [handle.pid for handle in self.team.handles.values()]
 
-    def _tell_news(self, event: Event) -> None:
-        assert self.news is not None
+    def running(self) -> tuple[Running, ...]:
+        return who_is_at_what(self.team)
+
+    def announce(self, event: Event) -> None:
+        if self.news is None:
+            return
         if isinstance(event, Resize):
             self.news.resized(event.workers)
         elif isinstance(event, Lost):
             self.news.worker_lost(event.worker, event.item, None, event.oom)
 
-    def _handle(self, event: Event) -> list[Any]:
-        return self.schedule.handle(event, time.perf_counter())
-
-    def _running(self) -> tuple[Running, ...]:
-        return who_is_at_what(self.team)
-
-    def _is_over(self) -> bool:
-        return self._finished or self.outcome.doomed
-
     # -- instructions --------------------------------------------------------------------------------------------
 
-    def _carry_out(self, instructions: list[Any]) -> None:
-        todo = instructions[::-1]
-        while todo:
-            match todo.pop():
-                case Start(number):
-                    todo.extend(self._start(number)[::-1])
-                case Send(number, span):
-                    todo.extend(self._send(number, span)[::-1])
-                case Retire(number):
-                    self.team.retire(number)
-                    self._has_left(number)
-                case Kill(number):
-                    self.team.end(number)
-                    self._has_left(number)
-                case Fail(index, why):
-                    if self.outcome.fatal is None:  # else it is that item itself, of which the outcome knows
-                        self.outcome.fail(self._failure(index, why))
-                    if self.outcome.doomed:
-                        return
-                case Finish():
-                    self._finished = True
-                case GiveUp(slow):
-                    self._mine = None  # it is among what is left over
-                    self._give_back(slow)
-                    return
-
-    def _start(self, number: int) -> list[Any]:
-        if number not in self.schedule.workers:
-            return []  # the others were done before it could be started
+    def start(self, number: int) -> list[Instruction]:
         try:
             self.team.start(number)
         except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
@@ -252,28 +164,29 @@ class ProcessDriver:
             self.news.worker_started(number, self.team.handles[number].pid)
         return []
 
+    def retire(self, number: int) -> None:
+        self.team.retire(number)
+        self._has_left(number)
+
+    def kill(self, number: int) -> None:
+        self.team.end(number)
+        self._has_left(number)
+
     def _has_left(self, number: int) -> None:
         if self.news is not None:
             self.news.worker_retired(number)
 
-    def _send(self, number: int, span: Span) -> list[Any]:
+    def send(self, number: int, span: Span) -> list[Instruction]:
         if number == CALLER:
             self._mine = span
             return []
-        if self._inherited:
+        if self.inherits:
             self.team.send_range(number, span.start, span.stop)
             return []
-        out: list[Any] = []
-        # One slow read is enough for one turn: others wait for news meanwhile.
-        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
-        if len(items) < len(span):
-            length = self.source.length
-            out = self._handle(
-                ShortSend(number, span.start, span.start + len(items)) if length is None else SourceEnded(length)
-            )
-        if len(items):
-            self.team.send_items(number, span.start, span.start + len(items), items)
-        return out
+        return super().send(number, span)
+
+    def submit(self, number: int, start: int, items: Any) -> None:
+        self.team.send_items(number, start, start + len(items), items)
 
     def _run_mine(self) -> None:
         span, self._mine = self._mine, None
@@ -287,26 +200,23 @@ class ProcessDriver:
         if span.start + ran in self.outcome.failures:
             ran += 1  # it has been repeated as often as it may, and its exception waits for its turn
         elif ran < len(span):
-            length = self.source.length
-            out = self._handle(
-                ShortSend(CALLER, span.start, span.start + ran) if length is None else SourceEnded(length)
-            )
+            out = self._handle(self._short(CALLER, span, ran))
         if ran:
             out += self._handle(Done(CALLER, seen.wall_s, ran=ran))
         self._carry_out(out)
 
-    def _give_back(self, slow: bool) -> None:
-        """No worker can be kept alive, or they only lose time: the caller runs what is left, or gives up."""
+    def give_up(self, slow: bool) -> None:
         if self.loop is None:
             raise self._loss_of(None).exception from self._refused
         if not slow:
             self.warnings.append("no worker could be kept alive: the rest ran in the caller")
-        self.left_over = self.schedule.left_over()
-        self._finished = True
+        # What the caller was at is among what is left over.
+        self._mine = None
+        super().give_up(slow)
 
     # -- messages ------------------------------------------------------------------------------------------------
 
-    def _on_message(self, message: Message) -> list[Any]:
+    def _on_message(self, message: Message) -> list[Instruction]:
         match message.kind:
             case protocol.READY:
                 if self._ready_s is None:
@@ -327,10 +237,6 @@ class ProcessDriver:
             first, (wall_s, cpu_s, rss_bytes, records), results, errors = protocol.loads(message.parts)
         except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
             return self._on_unreadable(message.worker, exc)
-        self._chunks += 1
-        self._items += len(results)
-        self._work_s += wall_s
-        self._work_cpu_s += cpu_s
         self.records.take(records)
         failures, mended = [], []
         for error in errors:
@@ -340,14 +246,7 @@ class ProcessDriver:
                 mended.append(error.index)
             else:
                 failures.append(failure)
-        failed = self.outcome.take_errors(failures)
-        self.outcome.put(first, results, but=[*failed, *mended])
-        if not self._inherited:
-            self.source.release(first, first + len(results), but=failed)
-        if self.news is not None:
-            n_failed = len(failed) + len(mended)  # of those mended the loop has told
-            self.news.chunk(message.worker, first, len(results), n_failed, wall_s, cpu_s, rss_bytes)
-        return Done(message.worker, wall_s, failed, len(results), cpu_s=cpu_s)
+        return self._keep(message.worker, first, results, failures, wall_s, cpu_s, rss_bytes, mended)
 
     def _on_unreadable(self, number: int, exc: Exception) -> Event:
         """A span's results were pickled, yet cannot be rebuilt here: find out whose fault it is."""
@@ -383,7 +282,7 @@ class ProcessDriver:
             self.news.worker_lost(message.worker, item, code, oom)
         return self._handle(Lost(message.worker, item, idle=at == child.IDLE, oom=oom))
 
-    def _failure(self, index: int, why: Why) -> Failure:
+    def failure(self, index: int, why: Why) -> Failure:
         if why == "lost":
             return self._loss_of(index)
         if why == "late":

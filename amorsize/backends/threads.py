@@ -9,34 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from amorsize.backends.driver import Driver
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Ticks, drain
+from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Meter, Record, Records
-from amorsize.backends.workers.recorded import items_of
-from amorsize.facts import Failure, Ran
-from amorsize.schedule.messages import (
-    Done,
-    Event,
-    Fail,
-    Finish,
-    GiveUp,
-    Lost,
-    Ready,
-    Retire,
-    Send,
-    ShortSend,
-    SourceEnded,
-    Span,
-    Start,
-    Tick,
-)
+from amorsize.facts import Failure
+from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -55,7 +40,7 @@ class _Report(NamedTuple):
     records: list[Record]
 
 
-class ThreadDriver:
+class ThreadDriver(Driver):
     """Runs what a schedule says on threads of this process.
 
     Parameters
@@ -85,13 +70,9 @@ class ThreadDriver:
         records: Records | None = None,
         news: News | None = None,
     ) -> None:
-        self.records = Records() if records is None else records
-        self.news = news  # then by mail: it is told in the calling thread
+        super().__init__(schedule, source, outcome, vigil, records=records, news=news)
+        # Listeners are told in the calling thread, so results go there too.
         by_mail = by_mail or news is not None
-        self.vigil = vigil or Ticks()
-        self.schedule = schedule
-        self.source = source
-        self.outcome = outcome
         self.func = func
         self.initializer = initializer
         self._lock = threading.Lock()
@@ -100,86 +81,48 @@ class ThreadDriver:
         self._context = copy_context()  # in which the caller's context variables can be seen
         self._broken: BaseException | None = None
         self._mail: SimpleQueue[_Report | None] | None = SimpleQueue() if by_mail or not source.indexable else None
-        self._inboxes: dict[int, SimpleQueue[tuple[Span, Any] | None]] = {}
+        self._inboxes: dict[int, SimpleQueue[tuple[int, Any] | None]] = {}
         self._threads: list[threading.Thread] = []
-        self._ready_s: float | None = None
-        self._work_s = self._work_cpu_s = 0.0
-        self._items = self._chunks = 0
-        self.warnings: list[str] = []
-        self.left_over: list[tuple[int, int | None]] = []  # what the caller is to run itself
 
-    def run(self) -> Ran:
-        """Run to the end. Failures stand in the outcome; an exception of the items' source is raised."""
-        return drain(self.steps())
-
-    def steps(self) -> Generator[None, None, Ran]:
-        """The same, step by step: whoever goes through them may look at the results between two of them."""
-        began = time.perf_counter()
+    def open(self) -> None:
         if self.vigil.stop is not None:
-            self.vigil.stop.wake(self._end)
-        try:
-            for instruction in self.schedule.begin(began):
-                with self._lock:
-                    self._carry_out([instruction])
-            self._ready_s = time.perf_counter() - began
-            while not self._ended.is_set():
-                self._turn()
-                yield
-            if self.vigil.stop is not None:
-                self.vigil.stop.check()
-        except (Exception, GeneratorExit):
-            self._dismiss()
+            self.vigil.stop.wake(self.finish)
+
+    def begun(self) -> None:
+        self._ready_s = time.perf_counter() - self._began
+
+    def over(self) -> None:
+        if self.vigil.stop is not None:
+            self.vigil.stop.check()
+
+    def abort(self, exc: BaseException) -> None:
+        self._dismiss()
+        # After Ctrl-C the items that run cannot be stopped, and the caller does not wait for them.
+        if isinstance(exc, Exception | GeneratorExit):
             self._join()
-            raise
-        except BaseException:
-            self._dismiss()  # Ctrl-C: items that run now cannot be stopped, and nobody waits for them
-            raise
+
+    def close(self) -> None:
         self._dismiss()
         self._join()
         if self._broken is not None:
             raise self._broken
-        return Ran(
-            wall_s=time.perf_counter() - began,
-            ready_s=self._ready_s,
-            work_s=self._work_s,
-            work_cpu_s=self._work_cpu_s,
-            items=self._items,
-            chunks=self._chunks,
-            slowest=items_of(self.records.slowest),
-            hungriest=items_of(self.records.hungriest),
-        )
 
-    def _turn(self) -> None:
-        now = time.perf_counter()
-        with self._lock:
-            wait_s = self.vigil.wait_s(now, self.schedule.wait_s(now))
+    def receive(self, wait_s: float | None) -> None:
         if self._mail is None:
             self._ended.wait(wait_s)
-        else:
-            try:
-                report = self._mail.get(timeout=wait_s) if wait_s != 0.0 else self._mail.get_nowait()
-                while report is not None:
-                    self._take(report)
-                    report = self._mail.get_nowait()
-            except Empty:
-                pass
-        now = time.perf_counter()
-        events = self.vigil.look(now)
-        if self.schedule.wait_s(now) is not None:
-            events.append(Tick())
-        self.tell(events)
+            return
+        try:
+            report = self._mail.get(timeout=wait_s) if wait_s != 0.0 else self._mail.get_nowait()
+            while report is not None:
+                self._take(report)
+                report = self._mail.get_nowait()
+        except Empty:
+            pass
 
-    def tell(self, events: Iterable[Event]) -> None:
-        """Have the schedule hear of something that happened outside."""
-        for event in events:
-            with self._lock:
-                if not self._ended.is_set():
-                    self._carry_out(self._handle(event))
+    def is_over(self) -> bool:
+        return self._ended.is_set()
 
-    def _handle(self, event: Event) -> list[Any]:
-        return self.schedule.handle(event, time.perf_counter())
-
-    def _end(self) -> None:
+    def finish(self) -> None:
         self._ended.set()
         if self._mail is not None:
             self._mail.put(None)
@@ -197,74 +140,34 @@ class ThreadDriver:
 
     def _take(self, report: _Report) -> None:
         """Keep the results of a span, and carry out what comes of them."""
-        self._work_s += report.wall_s
-        self._work_cpu_s += report.cpu_s
-        self._items += len(report.results)
-        self._chunks += 1
         self.records.take(report.records)
-        start = report.start
-        failed_at = self.outcome.take_errors(report.failed)
-        self.outcome.put(start, report.results, but=failed_at)
-        self.source.release(start, start + len(report.results), but=failed_at)
-        if self.news is not None:
-            self.news.chunk(report.worker, start, len(report.results), len(failed_at), report.wall_s, report.cpu_s)
+        done = self._keep(report.worker, report.start, report.results, report.failed, report.wall_s, report.cpu_s)
         if self.outcome.doomed:
-            self._end()
+            self.finish()
             return
-        self._carry_out(
-            self._handle(Done(report.worker, report.wall_s, failed_at, len(report.results), cpu_s=report.cpu_s))
-        )
+        self._carry_out(self._handle(done))
 
-    def _carry_out(self, instructions: list[Any]) -> None:
-        todo = list(instructions)[::-1]
-        while todo:
-            events: list[Event] = []
-            match todo.pop():
-                case Start(number):
-                    if number in self.schedule.workers:  # else there was nothing left for it before it could start
-                        events = self._start(number)
-                case Send(number, span):
-                    events = self._send(number, span)
-                case Retire(number):
-                    if number in self._inboxes:
-                        self._inboxes[number].put(None)
-                        if self.news is not None:
-                            self.news.worker_retired(number)
-                case Fail(index):
-                    self.outcome.fail(self.outcome.last_error[index])
-                    if self.outcome.doomed:
-                        self._end()
-                        return
-                case GiveUp():  # not one thread could be started, or they only lose time: the engine goes on
-                    self.left_over = self.schedule.left_over()
-                    self._end()
-                case Finish():
-                    self._end()
-            for event in events:
-                todo.extend(self._handle(event)[::-1])
-
-    def _start(self, number: int) -> list[Event]:
+    def start(self, number: int) -> list[Instruction]:
         self._inboxes[number] = SimpleQueue()
         work = partial(self._context.copy().run, self._work, number)
         thread = threading.Thread(target=work, daemon=True, name=f"amorsize-{number}")
         try:
             thread.start()
         except RuntimeError:  # no more threads to be had: ulimit -u, pids.max, memory
-            return [Lost(number)]
+            return self._handle(Lost(number))
         self._threads.append(thread)
         if self.news is not None:
             self.news.worker_started(number)
-        return [Ready(number)]
+        return self._handle(Ready(number))
 
-    def _send(self, number: int, span: Span) -> list[Event]:
-        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
-        events: list[Event] = []
-        if len(items) < len(span):
-            length = self.source.length
-            events = [ShortSend(number, span.start, span.start + len(items)) if length is None else SourceEnded(length)]
-        if len(items):
-            self._inboxes[number].put((span, items))
-        return events
+    def retire(self, number: int) -> None:
+        if number in self._inboxes:
+            self._inboxes[number].put(None)
+            if self.news is not None:
+                self.news.worker_retired(number)
+
+    def submit(self, number: int, start: int, items: Any) -> None:
+        self._inboxes[number].put((start, items))
 
     # -- in each thread ------------------------------------------------------------------------------------------
 
@@ -275,12 +178,12 @@ class ThreadDriver:
             if self.initializer is not None:
                 self.initializer()
             while (work := inbox.get()) is not None and not self._stop:
-                span, items = work
+                start, items = work
                 wall_s, cpu_s = time.perf_counter(), time.thread_time()
-                results, failed = self._run(meter.over(self.func, span.start), items, span.start)
+                results, failed = self._run(meter.over(self.func, start), items, start)
                 wall_s, cpu_s = time.perf_counter() - wall_s, time.thread_time() - cpu_s
-                _, records = meter.report(span.start, len(results), wall_s, cpu_s)
-                report = _Report(number, span.start, results, failed, wall_s, cpu_s, records)
+                _, records = meter.report(start, len(results), wall_s, cpu_s)
+                report = _Report(number, start, results, failed, wall_s, cpu_s, records)
                 if self._mail is not None:
                     self._mail.put(report)
                     continue
@@ -290,7 +193,7 @@ class ThreadDriver:
                     self._take(report)
         except BaseException as exc:  # noqa: BLE001  (the source's, or the initializer's: the caller raises it)
             self._broken = exc
-            self._end()
+            self.finish()
 
     def _run(self, func: Callable[[Any], Any], items: Any, start: int) -> tuple[list[Any], list[Failure]]:
         results: list[Any] = []

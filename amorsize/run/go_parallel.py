@@ -30,9 +30,9 @@ from amorsize.schedule.worker_count import WorkerCount
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
 if TYPE_CHECKING:
+    from amorsize.backends.driver import Driver
     from amorsize.backends.futures import ExecutorDriver
     from amorsize.backends.threads import ThreadDriver
-    from amorsize.run.map_state import Driver
 
 MOST_PROCESSES_PER_CORE: Final = 4
 ALIKE: Final = 0.5  # a larger spread between items, relative to their mean, says that they cannot be compared

@@ -20,21 +20,17 @@ from amorsize.schedule.rate_limit import Pace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, TypeAlias
+    from typing import Any
 
-    from amorsize.backends.futures import ExecutorDriver
+    from amorsize.backends.driver import Driver
     from amorsize.backends.notify import News
-    from amorsize.backends.processes import ProcessDriver
     from amorsize.backends.stop import Stop
-    from amorsize.backends.threads import ThreadDriver
     from amorsize.backends.ticks import Ticker
     from amorsize.checkpoint.checkpoint import Checkpoint
     from amorsize.facts import Observation
     from amorsize.model.decide import Decider, Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
-
-    Driver: TypeAlias = ProcessDriver | ThreadDriver | ExecutorDriver
 
 
 class Job:

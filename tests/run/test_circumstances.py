@@ -147,14 +147,14 @@ DESCRIPTORS = """
 import os, resource, sys
 import engine_functions as ef
 import amorsize, modes
-from amorsize import engine
+from amorsize.run import execute as engine
 from amorsize.errors import WorkerLostError
 import amorsize.plan.optimize
 if sys.argv[2] == "auto":
-    engine.Opening = modes.turning("processes")
+    engine.Decider = modes.turning("processes")
 options = dict(backend=sys.argv[2], start_method=sys.argv[1], max_workers=2)
 assert amorsize.execute(ef.square, range(40), **options) == [x * x for x in range(40)]
-from amorsize.run import warm
+from amorsize.backends.workers import warm
 warm.dismiss()  # those would do it all
 lowest = max(map(int, os.listdir("/proc/self/fd")))
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

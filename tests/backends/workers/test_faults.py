@@ -198,7 +198,7 @@ class TestWorkersThatNeverCome:
             start(self)
 
         monkeypatch.setattr(threading.Thread, "start", failing)
-        monkeypatch.setattr("amorsize.model.decide.Opening._doubt", lambda *_: None)
+        monkeypatch.setattr("amorsize.model.decide.Decider._doubt", lambda *_: None)
         assert run(ef.spin, range(N)) == SQUARES
 
 

@@ -1,0 +1,292 @@
+"""The one loop that drives workers: it carries out the schedule's instructions, and reports what happened to it.
+
+A backend derives from `Driver` and says how its workers are started (`Driver.start`), given items (`Driver.submit`),
+heard (`Driver.receive`), let go (`Driver.retire`) and ended (`Driver.kill`). It decides nothing: who runs what is the
+schedule's business (`amorsize.schedule.schedule`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from amorsize.backends.results import Outcome
+from amorsize.backends.source import Indexable, Streamed
+from amorsize.backends.ticks import Ticks, drain
+from amorsize.backends.workers.item_times import Records
+from amorsize.backends.workers.recorded import items_of
+from amorsize.facts import Failure, Ran
+from amorsize.schedule.messages import (
+    Done,
+    Event,
+    Fail,
+    Finish,
+    GiveUp,
+    Instruction,
+    Kill,
+    Retire,
+    Running,
+    Send,
+    ShortSend,
+    SourceEnded,
+    Span,
+    Start,
+    Tick,
+    Why,
+)
+from amorsize.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from amorsize.backends.notify import News
+
+
+class Driver:
+    """Runs what a schedule says.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    source : Indexable or Streamed
+        Where items come from.
+    outcome : Outcome
+        Where results and failures go.
+    vigil : Ticks, optional
+        What else the loop looks at: memory, limits, a stop.
+    records : Records, optional
+        The items that took longest.
+    news : News, optional
+        Told of chunks and workers.
+
+    Attributes
+    ----------
+    left_over : list of (int, int or None)
+        Items that the caller is to run itself, after the schedule gave up.
+    warnings : list of str
+        For the plan.
+    """
+
+    inherits = False
+    """Whether workers hold the items already, so that none is read from the source."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        source: Indexable | Streamed,
+        outcome: Outcome,
+        vigil: Ticks | None = None,
+        *,
+        records: Records | None = None,
+        news: News | None = None,
+    ) -> None:
+        self.schedule = schedule
+        self.source = source
+        self.outcome = outcome
+        self.vigil = vigil or Ticks()
+        self.records = Records() if records is None else records
+        self.news = news
+        self.warnings: list[str] = []
+        self.left_over: list[tuple[int, int | None]] = []
+        self._lock: AbstractContextManager[Any] = nullcontext()
+        self._finished = False
+        self._began = 0.0
+        self._ready_s: float | None = None
+        self._work_s = self._work_cpu_s = 0.0
+        self._items = self._chunks = self._lost = 0
+
+    # -- what a backend gives ------------------------------------------------------------------------------------
+
+    def start(self, number: int) -> list[Instruction]:
+        """Start a worker; the instructions that follow at once."""
+        raise NotImplementedError
+
+    def submit(self, number: int, start: int, items: Any) -> None:
+        """Give a worker these items, the first of which has the index ``start``."""
+        raise NotImplementedError
+
+    def receive(self, wait_s: float | None) -> None:
+        """Wait so many seconds for what workers report (None: until something comes), and act on it."""
+        raise NotImplementedError
+
+    def retire(self, number: int) -> None:
+        """Let a worker go once it has done what it was given."""
+
+    def kill(self, number: int) -> None:
+        """End a worker now. Only a backend whose items can have a time limit is asked to."""
+
+    def open(self) -> None:
+        """Before the first instruction."""
+
+    def started(self) -> None:
+        """After each of the first instructions that started a worker."""
+
+    def begun(self) -> None:
+        """After the first instructions."""
+
+    def over(self) -> None:
+        """After the last turn; may raise what ended the run."""
+
+    def abort(self, exc: BaseException) -> None:
+        """End all workers, since ``exc`` is about to be raised."""
+
+    def close(self) -> None:
+        """Let all workers go after the run."""
+
+    def running(self) -> tuple[Running, ...]:
+        """Which worker is at which item, where items have a time limit."""
+        return ()
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers, for the memory guard."""
+        return []
+
+    def wait_s(self, now_s: float) -> float | None:
+        """How long the next turn may wait for reports; None: until one comes."""
+        return self.vigil.wait_s(now_s, self.schedule.wait_s(now_s))
+
+    def announce(self, event: Event) -> None:
+        """Tell listeners of an event that did not come from a worker."""
+
+    def failure(self, index: int, why: Why) -> Failure:
+        """Why this item has failed for good."""
+        return self.outcome.last_error[index]
+
+    def give_up(self, slow: bool) -> None:
+        """Hand what is left back to the caller. ``slow``: workers only lose time; else none can be kept alive."""
+        self.left_over = self.schedule.left_over()
+        self.finish()
+
+    def finish(self) -> None:
+        """Everything has been done, or the outcome is doomed."""
+        self._finished = True
+
+    def is_over(self) -> bool:
+        """Whether nothing more is to be done."""
+        return self._finished or self.outcome.doomed
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def run(self) -> Ran:
+        """Run to the end. Failures of items stand in the outcome; an exception of the source or backend is raised."""
+        return drain(self.steps())
+
+    def steps(self) -> Generator[None, None, Ran]:
+        """The same, step by step: between two steps the results so far may be taken away."""
+        self._began = time.perf_counter()
+        try:
+            self.open()
+            for instruction in self.schedule.begin(self._began):
+                with self._lock:
+                    self._carry_out([instruction])
+                if isinstance(instruction, Start):
+                    self.started()
+            self.begun()
+            while not self.is_over():
+                self._turn()
+                yield
+            self.over()
+        except BaseException as exc:
+            self.abort(exc)
+            raise
+        self.close()
+        return Ran(
+            wall_s=time.perf_counter() - self._began,
+            ready_s=self._ready_s,
+            work_s=self._work_s,
+            work_cpu_s=self._work_cpu_s,
+            items=self._items,
+            chunks=self._chunks,
+            lost=self._lost,
+            slowest=items_of(self.records.slowest),
+            hungriest=items_of(self.records.hungriest),
+        )
+
+    def _turn(self) -> None:
+        """Wait for reports and act on them; then see whether it is time for anything else."""
+        with self._lock:
+            wait_s = self.wait_s(time.perf_counter())
+        self.receive(wait_s)
+        if self.is_over():
+            return
+        now = time.perf_counter()
+        events = self.vigil.look(now, self.pids())
+        if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
+            events.append(Tick(self.running() if self.schedule.timeout_s is not None else ()))
+        self.tell(events)
+
+    def tell(self, events: Iterable[Event]) -> None:
+        """Report to the schedule what happened outside."""
+        for event in events:
+            with self._lock:
+                if not self.is_over():
+                    self.announce(event)
+                    self._carry_out(self._handle(event))
+
+    def _handle(self, event: Event) -> list[Instruction]:
+        return self.schedule.handle(event, time.perf_counter())
+
+    def _carry_out(self, instructions: list[Instruction]) -> None:
+        todo = instructions[::-1]
+        while todo:
+            match todo.pop():
+                case Start(number):
+                    # The other workers may have done everything before this one could be started.
+                    if number in self.schedule.workers:
+                        todo.extend(self.start(number)[::-1])
+                case Send(number, span):
+                    todo.extend(self.send(number, span)[::-1])
+                case Retire(number):
+                    self.retire(number)
+                case Kill(number):
+                    self.kill(number)
+                case Fail(index, why):
+                    # A fatal outcome knows of this item already.
+                    if self.outcome.fatal is None:
+                        self.outcome.fail(self.failure(index, why))
+                    if self.outcome.doomed:
+                        self.finish()
+                        return
+                case Finish():
+                    self.finish()
+                case GiveUp(slow):
+                    self.give_up(slow)
+                    return
+
+    def send(self, number: int, span: Span) -> list[Instruction]:
+        """Give a worker a span, or as much of it as the source has; the instructions that follow at once."""
+        # One slow read is enough for one turn: the other workers wait meanwhile.
+        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
+        out = [] if len(items) == len(span) else self._handle(self._short(number, span, len(items)))
+        if len(items):
+            self.submit(number, span.start, items)
+        return out
+
+    def _short(self, number: int, span: Span, items: int) -> Event:
+        """The source had only so many items of a span."""
+        length = self.source.length
+        return ShortSend(number, span.start, span.start + items) if length is None else SourceEnded(length)
+
+    def _keep(
+        self,
+        number: int,
+        first: int,
+        results: list[Any],
+        failures: list[Failure],
+        wall_s: float,
+        cpu_s: float,
+        rss_bytes: int = 0,
+        mended: Collection[int] = (),
+    ) -> Done:
+        """Keep the results of a chunk; the event to report. ``mended``: items whose results are there already."""
+        self._chunks += 1
+        self._items += len(results)
+        self._work_s += wall_s
+        self._work_cpu_s += cpu_s
+        failed = self.outcome.take_errors(failures)
+        self.outcome.put(first, results, but=[*failed, *mended])
+        if not self.inherits:
+            self.source.release(first, first + len(results), but=failed)
+        if self.news is not None:
+            self.news.chunk(number, first, len(results), len(failed) + len(mended), wall_s, cpu_s, rss_bytes)
+        return Done(number, wall_s, failed, len(results), cpu_s=cpu_s)
