@@ -416,7 +416,7 @@ class TestSources:
         mark = Run(machine=here).machine_digest
         assert mark is not None
         assert [run.n_items for run in kept.recall(one, mark, 10)] == [4, 2, 0]
-        assert len(history.waiting.waiting(str(path))) == 2, "reading has written nothing"
+        assert len(buffer.waiting(str(path))) == 2, "reading has written nothing"
         kept.flush()
         assert [run.n_items for run in kept.recall(one, mark, 2)] == [4, 2]
         assert list(kept.recall(len, mark, 10)) == []

@@ -593,10 +593,3 @@ def test_jobs_share_the_budget(wishes):
     assert [job["kind"] for job in jobs] == ["scaling" if wish.engine == SCALING else "cost" for wish in wishes]
     assert sum(job["budget_s"] for job in jobs) == pytest.approx(1.0)
     assert all(job["budget_s"] > 0 for job in jobs)
-
-
-def test_the_processor_has_a_name(tmp_path):
-    listed = tmp_path / "cpuinfo"
-    listed.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n")
-    assert cost_cache._processor_in(str(listed)) == "Some CPU @ 3 GHz"
-    assert isinstance(cost_cache._processor_in(str(tmp_path / "none")), str)

@@ -403,3 +403,10 @@ def test_python_s_own_override_does_not_change_what_the_machine_has():
 def test_default_reader_reads_files(tmp_path):
     (tmp_path / "f").write_text("5\n")
     assert read_text(str(tmp_path / "f")) == "5\n"
+
+
+def test_the_processor_has_a_name(tmp_path):
+    listed = tmp_path / "cpuinfo"
+    listed.write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\n")
+    assert module._processor_in(str(listed)) == "Some CPU @ 3 GHz"
+    assert isinstance(module._processor_in(str(tmp_path / "none")), str)
