@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def machine() -> Machine:
-    """What this process may use of this machine: cores, memory, start methods, and which file or call said so.
+    """Return what this process may use here: cores, memory, start methods, and the file or call that is the source.
 
     Read anew at each call (about 1 ms on Linux).
 
@@ -67,8 +67,8 @@ def optimize(
     data : iterable
         Any iterable. Of a generator only the head is read; go on with ``plan.data``.
     backend : str or tuple of str
-        ``"auto"``, ``"serial"``, ``"threads"``, ``"processes"``, or a tuple of these to choose from. Whoever will
-        use ``multiprocessing.Pool`` whatever comes asks for ``("serial", "processes")``. With ``"processes"``, func
+        ``"auto"``, ``"serial"``, ``"threads"``, ``"processes"``, or a tuple of these to choose from. For use with
+        ``multiprocessing.Pool`` only, pass ``("serial", "processes")``. With ``"processes"``, func
         is never called in this process: the sample is taken in a child.
     max_workers : int, optional
         Caps threads and processes alike.
@@ -440,7 +440,7 @@ def stream(
 ) -> Generator[Any, None, None]:
     """Like `execute`, but hands out results one by one while the map goes on; ``data`` may be infinite.
 
-    Items are read, and run, only so far ahead of whoever takes the results: by at most ``max_ahead`` items, and as
+    Items are read and run ahead of the consumer of the results within limits: at most ``max_ahead`` items, and as
     many as make ``max_ahead_bytes`` of results. Work goes on while results are taken, in the thread that takes them.
 
     Parameters
@@ -535,7 +535,7 @@ def validate(
     rounds : int, optional
         How often each is run, on as many items as then fit; by default as often as fits, 11 times at most.
     rivals : tuple of str
-        Whom to run beside amorsize and the loop: ``"pool"``, ``"threads"``, or both.
+        The rivals to run beside amorsize and the loop: ``"pool"``, ``"threads"``, or both.
 
     Returns
     -------
@@ -547,7 +547,7 @@ def validate(
     TypeError, ValueError
         For a bad argument, by its name.
     Exception
-        What ``func`` raises, with a note that says who was being timed.
+        What ``func`` raises, with a note that names the contender being timed.
 
     Warnings
     --------
@@ -597,7 +597,7 @@ def tune(
     """Like `optimize`, but lets the clock decide among the candidates that the model thinks worth a trial.
 
     A search by successive halving: a dozen candidates at most run on a short slice of the data, the better half of
-    them on one twice as long, and so on until two are left, who run on all of it or as much as there is time for.
+    them on one twice as long, and so on until two are left, which run on all of it or as much as there is time for.
     What a slice took is carried over to all items by the model (the start is paid once, the rest grows).
 
     Parameters

@@ -33,11 +33,11 @@ class WorkerLostError(AmorsizeError):
     index : int or None
         Position in ``data`` of the item that was running; None when the worker died before its first item.
     exitcode : int or None
-        The worker's exit code; None when it was ended by a signal, or when nobody could tell.
+        The worker's exit code; None when it was ended by a signal, or when the exit is unknown.
     signal : int or None
         The number of the signal that ended it (9 is SIGKILL).
     oom : bool
-        Whether the kernel's out-of-memory killer is known to have been at work.
+        True if the kernel's out-of-memory killer is known to have been at work.
     call : str or None
         Of an `Executor`: the name of the function that was called; ``index`` is then None unless it was a ``map``.
     """

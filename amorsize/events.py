@@ -1,8 +1,8 @@
-"""What ``on_event=`` is told while a run goes on: small frozen records.
+"""Events passed to ``on_event=`` during a run: small frozen records.
 
 ``on_event`` is called in the thread that called `execute`, or that takes the results of `stream`, between two chunks:
 what it does holds up handing out work. What it raises ends the run and is raised to the caller. No record is made
-unless somebody listens.
+unless there is a listener.
 
 Each record has ``at_s``: seconds since the run began. ``worker`` is a number that is used once in a run; None stands
 for the caller itself.
@@ -22,7 +22,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """The run begins with ``items`` items; None: nobody knows how many."""
+    """The run begins with ``items`` items; None: the number is unknown."""
 
     items: int | None
 
@@ -53,7 +53,7 @@ class WorkerRetired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLost(Event):
-    """A worker process died, while it ran item ``index`` (None: at none, or nobody knows).
+    """A worker process died, while it ran item ``index`` (None: no item, or unknown).
 
     ``oom``: for want of memory. What it ran is repeated.
     """
@@ -77,7 +77,7 @@ class ChunkDone(Event):
     """``items`` items from ``start`` on have been run in ``wall_s`` seconds (``cpu_s`` of CPU time).
 
     ``failed`` of them raised, and are repeated (``retries=``) or have failed. ``rss_bytes``: the most memory that the
-    worker has held so far; 0 where nobody looked. In the plain loop, chunks are what it runs between two looks at
+    worker has held so far; 0 where it was not read. In the plain loop, chunks are what it runs between two looks at
     the clock.
     """
 

@@ -2,7 +2,7 @@
 
 Units stand in the field names: ``_s`` seconds, ``_bytes`` bytes, ``_cores`` cores (a fraction counts: a quota of
 1.5 is 1.5). Records hold plain numbers and strings only, so that they can be printed, stored as JSON, and written
-down by hand for a machine that nobody here owns.
+down by hand for a machine that is not at hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ else:
 
 
 class Machine(Frozen):
-    """What this process may use of this machine, read at one moment.
+    """Resources of this machine that this process may use, read at one moment.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Machine(Frozen):
 
 
 class StartCost(Frozen):
-    """What starting (and leaving) ``p`` workers costs: ``base_s + p * per_worker_s`` and the caller's memory on top.
+    """Cost of starting (and leaving) ``p`` workers: ``base_s + p * per_worker_s`` and the caller's memory on top.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class StartCost(Frozen):
 
 
 class ChannelCost(Frozen):
-    """What handing work over costs, besides pickling (which the sample measures on the user's own items).
+    """Cost of handing work over, besides pickling (which the sample measures on the user's own items).
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class ChannelCost(Frozen):
     spread : float
         Relative uncertainty of ``per_chunk_s``.
     inherits : bool
-        Whether workers hold the items already (fork, threads), so that none is pickled on its way out.
+        True if workers hold the items already (fork, threads), so that none is pickled on its way out.
     """
 
     per_chunk_s: float
@@ -210,7 +210,7 @@ WAITS: float = 0.5
 
 
 class Sample(Frozen):
-    """What a few real items told of the user's function. Means are per item.
+    """Measurements of the user's function on a few real items. Means are per item.
 
     Attributes
     ----------
@@ -246,7 +246,7 @@ class Sample(Frozen):
     longest_s : float
         Wall seconds of the longest item that sampling ran by itself; 0: not noted.
     transfer_error : str or None
-        Why the function, an item or a result cannot be pickled; None when it can (or nobody needs to know).
+        Why the function, an item or a result cannot be pickled; None when it can (or it need not be).
     """
 
     n_sampled: int
@@ -303,7 +303,7 @@ class Breakdown(Frozen):
 
 
 class Forecast(Frozen):
-    """What the model expects of one candidate.
+    """Forecast of the model for one candidate.
 
     Attributes
     ----------
@@ -331,7 +331,7 @@ class Forecast(Frozen):
 
 
 class Trial(Frozen):
-    """What one candidate really took on a slice of the data (`amorsize.tune`).
+    """Measured time of one candidate on a slice of the data (`amorsize.tune`).
 
     Attributes
     ----------
@@ -360,7 +360,7 @@ class Trial(Frozen):
 
 
 class Observation(Frozen, kw_only=False):
-    """What some neighbouring items took in the caller.
+    """Measured time of neighbouring items in the caller.
 
     Attributes
     ----------
@@ -382,7 +382,7 @@ class Observation(Frozen, kw_only=False):
 
 
 class ItemRecord(Frozen, kw_only=False):
-    """What one item took, where items were long enough (1 ms) to be looked at one by one.
+    """Measured time of one item, where items were long enough (1 ms) to be looked at one by one.
 
     Attributes
     ----------
@@ -391,7 +391,7 @@ class ItemRecord(Frozen, kw_only=False):
     wall_s, cpu_s : float
         Seconds by the clock, and of CPU of the thread that ran it.
     rss_bytes : int
-        The most memory that its process had held when it ended; 0 in threads, and where nobody can tell.
+        The most memory that its process had held when it ended; 0 in threads, and where it is unknown.
     growth_bytes : int
         By how much the item raised that; 0 in threads, which share their memory.
     """
@@ -404,7 +404,7 @@ class ItemRecord(Frozen, kw_only=False):
 
 
 class Ran(Frozen):
-    """What a parallel run took.
+    """Measured times and counts of a parallel run.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 
 
 def seconds(value: float | None) -> str:
-    """A duration with three significant digits and a fitting unit.
+    """Format a duration with three significant digits and a fitting unit.
 
     Examples
     --------
@@ -15,14 +15,15 @@ def seconds(value: float | None) -> str:
     """
     if value is None:
         return "unknown"
-    rounded = float(f"{value:.3g}")  # first: 0.9999 s is 1 s, not 1000 ms
+    # Round before the unit is chosen: 0.9999 s is 1 s, not 1000 ms.
+    rounded = float(f"{value:.3g}")
     unit, size = next(((u, z) for u, z in UNITS if abs(rounded) >= z), UNITS[-1 if rounded else 0])
     number = f"{rounded / size:.3g}"
     return f"{rounded:,.0f} {unit}" if "e" in number else f"{number} {unit}"
 
 
 def size(value: float | None) -> str:
-    """A number of bytes with a fitting unit.
+    """Format a number of bytes with a fitting unit.
 
     Examples
     --------
@@ -38,7 +39,7 @@ def size(value: float | None) -> str:
 
 
 def count(number: int, word: str) -> str:
-    """A number of things.
+    """Format a count with its word in singular or plural.
 
     Examples
     --------

@@ -5,7 +5,7 @@ the module itself, which a short program pays before its first item runs. A `Fro
 others (15 µs per class). It keeps its values in a dict: one merge of two dicts makes a record, which takes no longer
 than to set slots one by one in code that was written for them.
 
-It is a dataclass to whoever asks: ``dataclasses.fields``, ``asdict``, ``replace`` and ``is_dataclass`` work, by a twin
+It can be used as a dataclass: ``dataclasses.fields``, ``asdict``, ``replace`` and ``is_dataclass`` work, by a twin
 that is made when the first of them is called.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_):
-        """Nothing, but to type checkers."""
+        """Return a decorator without effect: only type checkers use it."""
         return lambda kind: kind
 
 
@@ -35,7 +35,7 @@ _put: Final = object.__setattr__
 
 
 class _Field:
-    """How a field differs from a plain one; see `field`."""
+    """The options of a field that differs from a plain one; see `field`."""
 
     def __init__(self, default: Any, make: Callable[[], Any] | None, is_hashed: bool, is_shown: bool) -> None:
         self.default = default
@@ -51,7 +51,7 @@ def field(
     hash: bool = True,  # noqa: A002  (the name that type checkers and readers know)
     repr: bool = True,  # noqa: A002
 ) -> Any:
-    """Say of a field what its annotation and default do not, as in ``dataclasses``."""
+    """Set the options of a field beyond annotation and default, as in ``dataclasses``."""
     return _Field(default, default_factory, hash, repr)
 
 
@@ -98,7 +98,7 @@ class Frozen:
     Parameters
     ----------
     kw_only : bool
-        Of the class statement: whether the constructor takes values by name only.
+        Of the class statement: True if the constructor takes values by name only.
 
     Examples
     --------
@@ -170,7 +170,7 @@ class Frozen:
 
     @classmethod
     def _named(cls, args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any]:
-        """Arguments by position put beside those by name."""
+        """Merge arguments by position with those by name."""
         names = cls.__match_args__
         if len(args) > len(names):
             raise TypeError(f"{cls.__name__}: takes {len(names)} values by position, not {len(args)}")
@@ -218,7 +218,7 @@ def _listed(names: Any) -> str:
 
 
 def replace(record: R, /, **changes: Any) -> R:
-    """A record that differs from another in these fields."""
+    """Return a copy of the record with these fields changed."""
     values = record.__dict__ | changes
     if len(values) != len(record.__dict__):
         raise record._mistake(changes)
@@ -228,15 +228,15 @@ def replace(record: R, /, **changes: Any) -> R:
 
 
 def as_dict(record: Frozen) -> dict[str, Any]:
-    """A record's values by their fields' names; what these hold is left as it is."""
+    """Return a record's values by field name; the values are not copied or converted."""
     return dict(record.__dict__)
 
 
 def field_names(kind: type[Frozen] | Frozen) -> tuple[str, ...]:
-    """The names of a record's fields, in order."""
+    """Return the names of a record's fields, in order."""
     return tuple(kind._template)
 
 
 def defaults(kind: type[Frozen]) -> dict[str, Any]:
-    """The defaults of a record's fields; those that have none, or are made anew each time, are left out."""
+    """Return the defaults of a record's fields, without fields that have none or that have a factory."""
     return {name: value for name, value in kind._template.items() if value is not MISSING and name not in kind._makers}

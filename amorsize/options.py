@@ -1,4 +1,4 @@
-"""The arguments of a call, checked at the door: what comes out of here needs no second look."""
+"""Check the arguments of a call. A `Request` is valid and is not checked again."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Request(Frozen):
     backends : tuple of str
         Backends to choose from; ``auto`` tells whether that was left to amorsize.
     executor : object or None
-        The user's own.
+        The user's own executor.
     executor_as : str or None
         Which of ``backends`` it takes the place of; "executor" when there is nothing else to choose from.
     is_coroutine : bool
-        Whether calling func only makes a coroutine, which an event loop must run.
+        True if calling func only makes a coroutine, which an event loop must run.
     """
 
     func: Callable[[Any], Any]
@@ -65,7 +65,7 @@ class Request(Frozen):
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing was asked for that could keep a map from going parallel."""
+        """True if no argument could keep a map from going parallel."""
         asked = (self.max_workers, self.start_method, self.memory_limit_bytes, self.rate, self.initializer, self.limits)
         return self.auto and self.executor is None and all(one is None for one in asked)
 
@@ -155,7 +155,7 @@ def check(
 
 
 def _checkpoint(value: Any) -> str | None:
-    """The file, by its whole name: the working directory may change."""
+    """Return the absolute path of the file: the working directory may change."""
     if value is None:
         return None
     if isinstance(value, bytes) or not isinstance(value, str | os.PathLike):
@@ -208,7 +208,7 @@ def _on_event(value: Any) -> Callable[[Any], object] | None:
 
 
 def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:
-    """What there is to choose from. Only a process of our own can be ended whatever it is at."""
+    """Return the candidate backends. A timeout needs amorsize's own processes: only these can be ended at any time."""
     named = _backends(backend)
     if timeout_s is None:
         return (place,) if place == "executor" else named
@@ -231,7 +231,7 @@ def _positive(name: str, value: Any, unit: str) -> float | None:
 
 
 def duration(name: str, value: Any) -> float:
-    """A number of seconds that must be there."""
+    """Return a required number of seconds."""
     number = _positive(name, value, "seconds")
     if number is None:
         raise TypeError(f"{name}: must be a number of seconds, not None")
@@ -239,7 +239,7 @@ def duration(name: str, value: Any) -> float:
 
 
 def names_of(name: str, values: Any, known: Sequence[str]) -> tuple[str, ...]:
-    """Some of the known names, or none."""
+    """Return the given names as a tuple, checked against the known names. It may be empty."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name}: must be a tuple of names out of {tuple(known)}, not {_kind(values)}")
     names = tuple(values)
@@ -254,15 +254,16 @@ def _kind(obj: object) -> str:
 
 
 def is_coroutine_function(func: Any) -> bool:
-    """Whether calling it runs nothing, but makes a coroutine; also a method, a partial, or an object to be called."""
+    """Return True if calling func only makes a coroutine. Handles methods, partials and callable objects."""
     while hasattr(func, "func") and hasattr(func, "keywords"):  # functools.partial
         func = func.func
     code = getattr(func, "__code__", None) or getattr(type(func).__call__, "__code__", None)
-    return bool(code is not None and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without importing inspect
+    # 0x80 is inspect.CO_COROUTINE, without importing inspect.
+    return bool(code is not None and code.co_flags & 0x80)
 
 
 def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
-    """The names in a backend, the executor in it, and the name whose place that takes among the candidates."""
+    """Return the names in a backend, its executor, and the candidate name that the executor replaces."""
     if not isinstance(backend, str | tuple | list) and callable(getattr(backend, "submit", None)):
         return "auto", backend, "executor"
     if not isinstance(backend, tuple | list):
@@ -287,7 +288,7 @@ def _has_threads(executor: Any) -> bool:
 
 
 def _check_tasks(allowed: bool, backend: Any, start_method: Any, memory_limit: Any) -> None:
-    """What does not go with a coroutine function."""
+    """Raise if an argument cannot be combined with a coroutine function."""
     if not allowed:
         raise TypeError(
             "func: is a coroutine function, which runs as tasks on an event loop: there is nothing to plan here, and "

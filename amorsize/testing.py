@@ -8,7 +8,7 @@ from amorsize.facts import Machine
 def a_machine(
     cores: float = 2, *, memory_bytes: int = 8 << 30, default_start_method: str = "fork", gil: bool = True
 ) -> Machine:
-    """A plain Linux machine with so many usable cores (a fraction stands for a quota) and so much free memory.
+    """Return a plain Linux machine with ``cores`` usable cores (a fraction stands for a quota) and this free memory.
 
     Examples
     --------

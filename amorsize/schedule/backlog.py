@@ -1,4 +1,4 @@
-"""What is still to be run: ranges never handed out, and spans that came back."""
+"""Hold the items still to be run: ranges never handed out, and spans that came back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amorsize.schedule.messages import Span
 
 
 class Group:
-    """Items that are alike, for all that is known, and what is known of them."""
+    """Items that are assumed to be alike, and their measured cost."""
 
     __slots__ = ("evidence", "fixed", "fresh", "item_s", "left")
 
@@ -17,26 +17,28 @@ class Group:
         self.item_s = item_s
         self.evidence = evidence
         self.fixed = fixed
-        self.fresh = 0  # items never handed out, as far as their number is known
-        self.left = 0  # items not done, where lots come and go
+        # Items never handed out, as far as their number is known.
+        self.fresh = 0
+        # Items not done; used only if lots come and go.
+        self.left = 0
 
 
 class Backlog:
-    """The items of a schedule that are neither in flight nor done, and how many are.
+    """The items of a schedule that are neither in flight nor done, and their number.
 
     Parameters
     ----------
     lot : Group
-        Number 0.
+        The lot with number 0.
     forgets : bool
-        Whether lots come and go; else there is only the first one.
+        True if lots come and go; else there is only the first one.
 
     Attributes
     ----------
     segments : deque of (int, int or None, int)
         Ranges never handed out, in order, with the number of their lot; the last may be open (None).
     again, quiet : deque of Span
-        To be repeated; the latter with nobody else at work.
+        Spans to be repeated; those in ``quiet`` while no other worker is busy.
     fresh : int
         Items never handed out, as far as their number is known.
     done : int
@@ -53,13 +55,13 @@ class Backlog:
         self._forgets = forgets
 
     def __bool__(self) -> bool:
-        """Whether anything is left to hand out."""
+        """Return True if anything is left to hand out."""
         return bool(self.segments or self.again or self.quiet)
 
     # -- in ------------------------------------------------------------------------------------------------------
 
     def append(self, start: int, stop: int | None, number: int = 0, fixed: int | None = None) -> None:
-        """Items of a lot; ``fixed``: how many of them make a chunk, if that is settled."""
+        """Add items of a lot; ``fixed``: items per chunk, if given."""
         lot = self.lots.setdefault(number, Group())
         lot.fixed = lot.fixed if fixed is None else fixed
         if stop is not None and stop <= start:
@@ -73,24 +75,24 @@ class Backlog:
         self.segments.append((start, stop, number))
 
     def give_back(self, spans: Iterable[Span]) -> None:
-        """These are to be sent again."""
+        """Queue these spans to be sent again."""
         for span in spans:
             (self.quiet if span.quiet else self.again).append(span)
 
     def give_back_but(self, span: Span, item: int) -> None:
-        """All of a span but one item is to be sent again."""
+        """Queue all items of a span but one to be sent again."""
         for start, stop in ((span.start, item), (item + 1, span.stop)):
             if start < stop:
                 self.give_back([part(span, start, stop)])
 
     def repeat_alone(self, start: int, stop: int, lot: int, quiet: bool) -> None:
-        """Each of these is to be sent again, with nothing else at its worker."""
+        """Queue each of these items to be sent again, with nothing else in flight at its worker."""
         self.give_back(Span(i, i + 1, True, quiet, lot) for i in range(start, stop))
 
     # -- out -----------------------------------------------------------------------------------------------------
 
     def cut(self, size: int) -> Span:
-        """The next ``size`` fresh items, or what is left of their range."""
+        """Remove and return the next ``size`` fresh items, or the rest of their range."""
         start, stop, lot = self.segments[0]
         end = start + size if stop is None else min(start + size, stop)
         if stop is not None:
@@ -103,7 +105,7 @@ class Backlog:
         return Span(start, end, False, False, lot)
 
     def take_again(self, most: int) -> Span:
-        """The next span that came back, or ``most`` items of it."""
+        """Remove and return the next span that came back, or ``most`` items of it."""
         span = self.again.popleft()
         if len(span) > most:
             self.again.appendleft(part(span, span.start + most, span.stop))
@@ -111,7 +113,7 @@ class Backlog:
         return span
 
     def count(self, number: int, items: int) -> None:
-        """So many items of a lot are done. A lot that is done is forgotten where lots come and go."""
+        """Count items of a lot as done. If lots come and go, remove a lot that is done."""
         self.done += items
         lot = self.lots.get(number)
         if not self._forgets or lot is None:
@@ -121,7 +123,7 @@ class Backlog:
             del self.lots[number]
 
     def drop(self, lot: int | None) -> None:
-        """Count as done what was never handed out, of one lot or of all."""
+        """Drop the items never handed out, of one lot or of all (None), and count them as done."""
         kept: deque[tuple[int, int | None, int]] = deque()
         for segment in self.segments:
             start, stop, number = segment
@@ -134,7 +136,7 @@ class Backlog:
         self.segments = kept
 
     def end_at(self, length: int) -> None:
-        """The source turned out to hold so many items."""
+        """Cut the ranges at ``length``, the number of items that the source holds in all."""
         self.segments = deque(
             (a, length if b is None else min(b, length), lot) for a, b, lot in self.segments if a < length
         )
@@ -146,32 +148,32 @@ class Backlog:
 
     @property
     def is_endless(self) -> bool:
-        """Whether nobody knows how many items are to come."""
+        """True if the number of items to come is unknown."""
         return bool(self.segments) and self.segments[-1][1] is None
 
     def fresh_of(self, lot: Group) -> int | None:
-        """Items of a lot never handed out; None when nobody knows."""
+        """Return the number of items of a lot never handed out; None if unknown."""
         return None if self.is_endless else lot.fresh
 
     @property
     def remaining(self) -> int | None:
-        """Items never handed out; None when nobody knows."""
+        """Number of items never handed out; None if unknown."""
         return None if self.is_endless else self.fresh
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """Everything in it, in order."""
+        """Return all ranges in the backlog, in order."""
         spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in (*self.again, *self.quiet)]
         return sorted([*spans, *((start, stop) for start, stop, _ in self.segments)], key=lambda s: s[0])
 
     def never_sent(self, lot: int | None = None) -> list[tuple[int, int, int]]:
-        """Ranges that were never handed out, with their lot: what `drop` would drop."""
+        """Return the ranges never handed out, with their lot: those that `drop` would drop."""
         return [(a, b, number) for a, b, number in self.segments if b is not None and lot in (None, number)]
 
     def queued(self) -> int | None:
-        """Items in it; None when nobody knows."""
+        """Return the number of items in the backlog; None if unknown."""
         return None if self.is_endless else self.fresh + sum(len(s) for s in (*self.again, *self.quiet))
 
 
 def part(span: Span, start: int, stop: int) -> Span:
-    """Some items of a span, under the same conditions."""
+    """Return some items of a span, under the same conditions."""
     return Span(start, stop, span.alone, span.quiet, span.lot)

@@ -1,11 +1,12 @@
-"""Whose turn it is to have worker processes: one budget of cores for all calls of one process.
+"""Share one budget of cores, and so of worker processes, among all calls of one process.
 
-First come, first served: a call asks for workers and gets them at once, or when others give theirs back. Who comes
-while nobody else has any gets all that it asks for. Who has several gives some of them up when others wait, and gets
-more when nobody does. Who waits in vain, since those that have workers do not use them (their items wait for something,
-perhaps for the very call that waits here), is let in with one.
+Calls are served first come, first served. A call asks for workers and gets them at once, or when other calls give
+theirs back. A call that comes while no other call has workers gets all that it asks for. A call with several workers
+gives some of them up while other calls wait, and gets more when no call waits. A call may wait in vain, because the
+calls that have workers do not use them: their items wait, perhaps for the waiting call itself. Such a call is let in
+with one worker.
 
-A pure state machine: `Budget.ask`, `give_back`, `leave` and `let_in` say which tickets have been served by it.
+This is a pure state machine: `Budget.ask`, `give_back`, `leave` and `let_in` return the tickets that they served.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ from math import ceil
 
 
 class Budget:
-    """The cores of this process, and who has how many workers on them.
+    """The cores of this process, and the number of workers of each call on them.
 
     Attributes
     ----------
     cores : int
-        Workers that may be busy at a time, as the last who asked has seen it.
+        Workers that may be busy at a time, as given in the latest `ask`.
     held : dict of int to int
-        Workers by ticket.
+        Workers that each call has, by ticket.
     queue : dict of int to int
-        Workers wanted by those who wait, by ticket, in the order in which they came.
+        Workers that each waiting call wants, by ticket, in order of arrival.
 
     Examples
     --------
@@ -46,7 +47,7 @@ class Budget:
         return self.cores - sum(self.held.values())
 
     def ask(self, ticket: int, wanted: int, cores: int) -> dict[int, int]:
-        """Somebody wants so many workers. Returns who has now been given how many."""
+        """Ask for ``wanted`` workers. Return the number of workers now given to each ticket."""
         self.cores = cores
         self.wanted[ticket] = wanted
         if not self.held and not self.queue:
@@ -56,19 +57,19 @@ class Budget:
         return self._serve()
 
     def give_back(self, ticket: int) -> dict[int, int]:
-        """One of its workers has gone."""
+        """Give back one worker of this ticket. Return the number of workers now given to each ticket."""
         if self.held.get(ticket, 0) > 1:
             self.held[ticket] -= 1
         return self._serve()
 
     def leave(self, ticket: int) -> dict[int, int]:
-        """It has ended, or does not want to wait any longer."""
+        """Remove a ticket that has ended or no longer waits. Return the number of workers now given to each ticket."""
         for place in (self.held, self.queue, self.wanted):
             place.pop(ticket, None)
         return self._serve()
 
     def let_in(self, ticket: int) -> dict[int, int]:
-        """Give this one a worker though none is free."""
+        """Give a waiting ticket at least one worker, even if none is free. Return what it was given."""
         if self.queue.pop(ticket, None) is None:
             return {}
         self.held[ticket] = max(1, min(self.wanted[ticket], self.free))
@@ -84,9 +85,10 @@ class Budget:
         return served
 
     def share(self, ticket: int) -> int:
-        """Workers that one who has some should have from now on; those that are more are his at once.
+        """Return the number of workers that a ticket with workers should have from now on.
 
-        Fewer while others wait (the others come as his workers go), more when nobody does and cores are free.
+        The number falls while other calls wait; they are served as the workers of this ticket leave. It rises when no
+        call waits and cores are free; the additional workers belong to the ticket at once.
         """
         has = self.held[ticket]
         if self.queue:

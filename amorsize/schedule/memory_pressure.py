@@ -1,16 +1,16 @@
-"""When memory gets tight and which workers leak: what was seen goes in, what the schedule should hear comes out.
+"""Detect tight memory and leaking workers: measurements go in, advice for the schedule comes out.
 
-*Tight*: what is still available, less what the last fall of it will take until the answer shows, is below a reserve,
-and the workers hold enough of it that fewer of them would help. Then there are half as many, and after `SETTLE_S` half
-of these, since a worker leaves only after its spans. When there has been room for one more for a while, one more comes;
-each time this was wrong, the next try waits twice as long.
+*Tight*: the available memory, less its expected fall until a reaction takes effect, is below a reserve, and the workers
+hold enough memory that fewer workers would help. The number of workers is halved, and halved again after `SETTLE_S`,
+because a worker leaves only after its spans. When there has been room for one more worker for some time, one is added.
+Each time this was wrong, the next try waits twice as long.
 
-*Critical*: hardly anything is left, or will be at the next look, and several are at work. The one that holds most is
-ended before the kernel chooses one (the largest process, which may be the caller), and its item is repeated with
-nobody else at work.
+*Critical*: almost no memory is left, or will be left at the next look, and several workers are busy. The worker that
+holds most is ended before the kernel chooses a process (the largest, which may be the caller). Its item is repeated
+while no other worker is busy.
 
-*Leaking*: what a worker holds at its lowest, item after item, rises window after window, beyond a share of the room
-that each worker has. It leaves after its spans and a fresh one takes its place; one at a time.
+*Leaking*: the lowest memory of a worker across items rises window after window, beyond a share of the room per worker.
+The worker leaves after its spans and a new one replaces it; one at a time.
 """
 
 from __future__ import annotations
@@ -20,26 +20,55 @@ from typing import Final, NamedTuple
 
 from amorsize.schedule.messages import Recycle, Resize
 
-RESERVE_SHARE: Final = 0.1  # of the memory that may be used
-RESERVE_BYTES: Final = 1 << 30  # and no more than this
-AHEAD_S: Final = 0.5  # two looks: one to see the fall, one until fewer workers show
+# Reserve as a share of the memory that may be used.
+# guess
+RESERVE_SHARE: Final = 0.1
+# Largest reserve.
+# guess
+RESERVE_BYTES: Final = 1 << 30
+# Two looks: one to see the fall, one until fewer workers take effect.
+AHEAD_S: Final = 0.5
+# Seconds until the next look.
+# guess
 NEXT_LOOK_S: Final = 0.25
+# Seconds between two reductions of the number of workers.
+# guess
 SETTLE_S: Final = 1.0
+# Seconds for which there must be room before a worker is added.
+# guess
 ROOM_S: Final = 2.0
+# The longest such wait after failed tries.
+# guess
 LONGEST_ROOM_S: Final = 64.0
-REGRET_S: Final = 10.0  # memory that gets tight so soon after one worker more came: he was one too many
-HELD_SHARE: Final = 0.25  # of the reserve: where workers hold less, fewer of them would not help
-CRITICAL_SHARE: Final = 0.25  # of the reserve
+# If memory gets tight within this time after a worker was added, that worker was one too many.
+# guess
+REGRET_S: Final = 10.0
+# Share of the reserve. If the workers hold less, fewer workers would not help.
+# guess
+HELD_SHARE: Final = 0.25
+# Share of the reserve below which memory is critical.
+# guess
+CRITICAL_SHARE: Final = 0.25
 
+# Fewest looks in a window.
+# guess
 WINDOW_LOOKS: Final = 4
-WINDOW_ITEMS: Final = 2  # a window's lowest must lie between items, too: what one item builds up is no leak
+# Fewest changes of item in a window. Its lowest must lie between items, because memory used within one item is no leak.
+# guess
+WINDOW_ITEMS: Final = 2
+# Windows in a row that must rise.
+# guess
 WINDOWS: Final = 5
+# Smallest rise that counts as a leak.
+# guess
 LEAK_BYTES: Final = 64 << 20
-LEAK_SHARE: Final = 0.1  # of the room that each worker has
+# Smallest rise that counts as a leak, as a share of the room per worker.
+# guess
+LEAK_SHARE: Final = 0.1
 
 
 class Held(NamedTuple):
-    """A worker's own memory, beyond what it shares with the caller, and the item it is at (None: nobody knows)."""
+    """A worker's own memory, beyond what it shares with the caller, and its running item (None: unknown)."""
 
     worker: int
     own_bytes: int
@@ -47,20 +76,20 @@ class Held(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What was seen at one look.
+    """The measurements of one look.
 
     Attributes
     ----------
     now_s : float
-        On any steady clock.
+        Time on any steady clock.
     available_bytes, capacity_bytes : int
-        What may still be used, and what might be in all.
+        Memory that may still be used, and the total that may be used.
     wanted : int
-        Workers that the schedule wants at present.
+        Number of workers that the schedule wants at present.
     held : tuple of Held
-        The workers that are alive.
+        Memory of the workers that are alive.
     kills : int
-        How many processes the kernel has ended for want of memory so far.
+        Processes that the kernel has ended so far because memory ran out.
     """
 
     now_s: float
@@ -72,7 +101,7 @@ class Look(NamedTuple):
 
 
 class Shed(NamedTuple):
-    """End this worker at once, before the kernel ends one of its own choice."""
+    """End this worker at once, before the kernel chooses a process to end."""
 
     worker: int
 
@@ -81,7 +110,7 @@ Advice = Resize | Recycle | Shed
 
 
 def reserve_bytes(capacity_bytes: int) -> int:
-    """What should stay available.
+    """Return the number of bytes that should stay available.
 
     Examples
     --------
@@ -93,7 +122,7 @@ def reserve_bytes(capacity_bytes: int) -> int:
 
 @dataclass(slots=True)
 class _Trend:
-    """The lowest that one worker held in each window so far: the first, and the last few."""
+    """The lowest memory of one worker in each window: the first window and the last few."""
 
     first: int | None = None
     lows: list[int] = field(default_factory=list)
@@ -122,30 +151,34 @@ class _Trend:
 
 
 def _fall_per_s(before: Look | None, now: Look) -> float:
-    """By how many bytes per second less has become available."""
+    """Return the fall of the available memory, in bytes per second; at least 0."""
     if before is None or now.now_s <= before.now_s:
         return 0.0
     return max(0.0, (before.available_bytes - now.available_bytes) / (now.now_s - before.now_s))
 
 
 class Guarding:
-    """Decides from one look after the other."""
+    """Give advice from successive looks at memory."""
 
     def __init__(self) -> None:
-        self.most: int | None = None  # workers before memory got tight
-        self._set: int | None = None  # what was asked for last
+        # Number of workers before memory got tight.
+        self.most: int | None = None
+        # Number of workers in the latest `Resize`.
+        self._set: int | None = None
         self._changed_s = self._grew_s = float("-inf")
         self._room_since_s: float | None = None
         self._patience_s = ROOM_S
         self._before: Look | None = None
         self._heaviest = 0
         self._trends: dict[int, _Trend] = {}
-        self._worn_out: int | None = None  # told to leave, and still there
+        # The worker that was told to leave and is still alive.
+        self._worn_out: int | None = None
 
     def look(self, seen: Look) -> list[Advice]:
-        """What to do now."""
+        """Take in one look. Return the advice for the schedule."""
         if self._set is not None and seen.wanted < self._set:
-            self.most = self._set = seen.wanted  # others have found that so many are enough
+            # The schedule has found for another reason that fewer workers are enough.
+            self.most = self._set = seen.wanted
         self._heaviest = max([self._heaviest, *(h.own_bytes for h in seen.held)])
         need = reserve_bytes(seen.capacity_bytes)
         before, self._before = self._before, seen
@@ -166,7 +199,8 @@ class Guarding:
 
     def _fewer(self, seen: Look, killed: bool) -> list[Advice]:
         most = seen.wanted if self.most is None else self.most
-        self.most = max(1, min(most, seen.wanted - 1)) if killed else most  # so many have been too many once
+        # The kernel ended a process at this number of workers, so never go back to it.
+        self.most = max(1, min(most, seen.wanted - 1)) if killed else most
         if seen.now_s - self._grew_s < REGRET_S:
             self._patience_s = min(LONGEST_ROOM_S, 2 * self._patience_s)
         return self._resize(seen, max(1, seen.wanted // 2))
@@ -178,7 +212,8 @@ class Guarding:
     def _more(self, seen: Look, need: int) -> list[Advice]:
         has_room = seen.available_bytes > 2 * need + self._heaviest
         if self.most is None or seen.wanted >= self.most or not has_room or len(seen.held) > seen.wanted:
-            self._room_since_s = None  # those that are to leave are still there: their memory is not to be had yet
+            # Workers that are to leave may still be alive; their memory is not free yet.
+            self._room_since_s = None
             return []
         if self._room_since_s is None:
             self._room_since_s = seen.now_s
@@ -192,7 +227,8 @@ class Guarding:
         busy = [h for h in seen.held if h.item is not None]
         largest = max(busy, key=lambda h: h.own_bytes, default=None)
         if largest is None or len(busy) < 2 or largest.own_bytes < HELD_SHARE * need:
-            return []  # who works alone has nobody to make room for
+            # A worker that is busy alone need not make room for another.
+            return []
         return [Shed(largest.worker)]
 
     def _recycle(self, seen: Look) -> list[Advice]:

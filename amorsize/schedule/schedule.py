@@ -1,14 +1,14 @@
-"""Who runs what, decided by a pure state machine: events in, instructions out.
+"""Assign items to workers in a pure state machine: events in, instructions out.
 
-The time comes with the event; nothing here reads a clock, a pipe or chance. The driver of real workers, the driver of
-threads and the tests in virtual time all drive this very class.
+The time comes with the event; nothing here reads a clock, a pipe or a random number. The driver of real workers, the
+driver of threads and the tests in virtual time all drive this same class.
 
 Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` or ``quiet`` to be
 repeated), **in flight** at a worker, or **done**. `Schedule.counts` says so.
 
-An item whose worker died is repeated once more, alone in its worker (and, if memory was what it died of, with nobody
-else at work); if it dies there too, the item has failed. When nobody can tell which item it was, each of the span is
-repeated alone, and none has been blamed yet. An item that runs too long is ended with its worker, and counts as one
+An item whose worker was lost is repeated once, alone in its worker. If the worker died for lack of memory, no other
+worker may be busy meanwhile. If that worker is lost too, the item has failed. If the item is unknown, each item of the
+span is repeated alone, and none is blamed yet. An item that runs too long is ended with its worker, and counts as one
 that raised.
 """
 
@@ -54,26 +54,26 @@ if TYPE_CHECKING:
     from typing import Final
 
 MAX_RESTARTS: Final = 3
-"""Workers in a row that may die while they are at no item, before the schedule stops starting new ones."""
+"""Workers in a row that may be lost while they run no item, before the schedule stops starting new ones."""
 
 CALLER_SPAN_S: Final = 1e-3
-"""What the caller takes at a time while workers start: it must be back soon after the first of them is ready."""
+"""Seconds of work in a span that the caller takes while workers start; it must end soon after one is ready."""
 
 RATE_WEIGHT: Final = 0.3
 """Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
 IDLE_LOOK_S: Final = 10e-3
-"""How often it is looked whether somebody has room, while more items may begin than anybody can take."""
+"""Interval of the checks for a worker with room, while more items may begin than the workers can take."""
 
 ASK_AGAIN_S: Final = 1.0
-"""How long an open schedule does with fewer workers after one could not begin, before it tries to have them all."""
+"""Time for which an open schedule keeps fewer workers after one could not start, before it tries to have all."""
 
 READ_AHEAD_DEPTH: Final = 3
-"""Chunks in flight per worker when somebody reads the results one by one: they last while he is at one of them."""
+"""Chunks in flight per worker when results are read one by one: they last while the reader handles one result."""
 
 
 class _Worker:
-    """What the schedule knows of one worker."""
+    """State of one worker as the schedule sees it."""
 
     __slots__ = ("flying", "ready")
 
@@ -83,39 +83,39 @@ class _Worker:
 
 
 class Schedule:
-    """Hands out the items of one map.
+    """Hand out the items of one map.
 
     Parameters
     ----------
     segments : iterable of (int, int or None)
         Ranges of items still to run, in order; the last may be open (None) when the source's length is unknown.
     workers : int
-        How many workers to start.
+        Number of workers to start.
     item_s : float
-        Expected seconds per item; 0 when nothing is known.
+        Expected seconds per item; 0 if unknown.
     evidence : int
-        Items that the expectation rests on.
+        Number of items from which ``item_s`` was measured.
     retries : int
-        How often an item that raised, or ran too long, is repeated.
+        Number of times that an item that raised, or ran too long, is repeated.
     per_chunk_s : float
         The dispatcher's cost per chunk, in seconds.
     caller_helps : bool
-        Whether the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
+        True if the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
     fixed : int, optional
-        Items per chunk when they must not be chosen here.
+        Items per chunk, if the schedule must not choose them.
     timeout_s : float, optional
-        How long an item may run.
+        Seconds that an item may run.
     pace : Pace, optional
-        How many items may begin in what time.
+        Limit on the rate at which items begin.
     window : int, optional
-        How many items may be under way or waiting to be `ResultsTaken`; None: any number.
+        Largest number of items in flight or waiting for `ResultsTaken`; None: no limit.
     crew : WorkerCount, optional
         Judges whether there are too many workers or too few; without it their number stays.
     prefetch : bool
-        Whether a worker is sent its next span while it is at a short one; else one at a time.
+        True if a worker is sent its next span while it runs a short one; else it gets one at a time.
     is_open : bool
-        Whether more items may come (`ItemsAdded`) until it is `Closed`. Workers are then started as needed, and
-        wait when there is nothing to do. Groups are forgotten when they are done.
+        True if more items may come (`ItemsAdded`) until the schedule is `Closed`. Workers are then started as needed,
+        and wait when there is nothing to do. Groups are removed when they are done.
     """
 
     def __init__(
@@ -138,7 +138,8 @@ class Schedule:
     ) -> None:
         self.backlog = Backlog(Group(item_s, max(1, evidence), fixed), forgets=is_open)
         self.wanted = self.asked = workers
-        self.ceiling: int | None = None  # workers that memory has room for, once that was short
+        # Number of workers that memory has room for, from the latest `Resize`.
+        self.ceiling: int | None = None
         self.retries = retries
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
@@ -148,33 +149,42 @@ class Schedule:
         self.crew = crew
         self.prefetch = prefetch
         self.is_open = is_open
-        self.serves = is_open  # calls of all kinds, from many callers, whether or not more may still come
+        # True if the items come from many calls of all kinds; stays True after `Closed`.
+        self.serves = is_open
         self.workers: dict[int, _Worker] = {}
         self.tries: dict[int, int] = {}
         self.deaths: dict[int, int] = {}
-        self.ahead = 0  # items handed out whose results nobody has taken, where that is limited
-        self.in_flight = 0  # spans
+        # Items handed out whose results have not been taken; counted only with a window.
+        self.ahead = 0
+        # Number of spans in flight.
+        self.in_flight = 0
         self.restarts = 0
-        self.retreats = False  # the caller alone is faster: wait for what is in flight, then give up
-        self.dry = False  # the source has nothing at the moment
+        # The backend is unprofitable: wait for what is in flight, then give up.
+        self.retreats = False
+        # The source has no items at the moment.
+        self.dry = False
         self.abandoned = False
         self.finished = False
         self.now_s = 0.0
-        self._held_back = False  # somebody had room for more when no further item might begin
-        self._refused_s = 0.0  # when a worker last could not begin
+        # A worker had room when the pace allowed no further item.
+        self._held_back = False
+        # Time at which a worker last could not start.
+        self._refused_s = 0.0
         self._next_worker = 0
-        self._coming: set[int] = set()  # workers that are not ready yet
+        # Workers that are not ready yet.
+        self._coming: set[int] = set()
         self._leaving: set[int] = set()
-        self._lacking = 0  # workers to be started when there is something for them to do
+        # Number of workers to start when there are items for them.
+        self._lacking = 0
         for start, stop in segments:
             self.backlog.append(start, stop)
 
     # -- the machine ---------------------------------------------------------------------------------------------
 
     def begin(self, now_s: float = 0.0, *, eager: bool = False) -> list[Instruction]:
-        """First instructions: start the workers; the caller may take a span at once.
+        """Return the first instructions: start the workers; the caller may take a span at once.
 
-        ``eager``: all workers now, even if it is open; else they start there as they are needed.
+        ``eager``: start all workers now, even if the schedule is open; else an open one starts them as needed.
         """
         self.now_s = now_s
         out: list[Instruction] = [self._start() for _ in range(self.wanted)] if eager or not self.is_open else []
@@ -183,11 +193,11 @@ class Schedule:
         return out + self._assign(list(self.workers))
 
     def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
-        """Take in one event, which happened at ``now_s`` on any steady clock, and say what to do about it."""
+        """Take in one event, at ``now_s`` on any steady clock. Return the instructions that follow."""
         self.now_s = max(now_s, self.now_s)
         out: list[Instruction] = []
-        # Only who has room now can take more, unless items have come back: that keeps an event's cost independent of
-        # the number of workers (at 64 threads a look at each took half of the run).
+        # Look only at the worker that has room now, unless items have come back. The cost of an event is then
+        # independent of the number of workers (at 64 threads a look at each took half of the run).
         hungry: list[int] | None = None
         match event:
             case Ready(worker):
@@ -253,13 +263,14 @@ class Schedule:
         return self.workers.pop(number, None)
 
     def _reinforce(self) -> list[Instruction]:
-        """Start workers where there are too few for what is left."""
+        """Start workers if there are too few for the items that are left."""
         alive = len(self.workers) - (CALLER in self.workers)
         if not self.is_open and alive:
             return []
         staying = alive - len(self._leaving)
         if not self.is_open and self.wanted > 0:
-            return [self._start()]  # all had left already when this item came back
+            # All workers had left already when this item came back.
+            return [self._start()]
         if self.is_open and self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
             self.wanted = self.asked
         if self.wanted <= 0:
@@ -292,7 +303,7 @@ class Schedule:
         return out
 
     def _failed(self, index: int, lot: int, why: Why = "raised") -> list[Instruction]:
-        """This item raised or ran too long: repeat it, or it has failed for good."""
+        """Repeat an item that raised or ran too long, or report its final failure."""
         tries = self.tries.pop(index, 0) + 1
         if tries <= self.retries:
             self.tries[index] = tries
@@ -335,7 +346,8 @@ class Schedule:
             out = self._blame(spans.pop(0), event)
         elif spans or not worker.ready or (self.backlog and not self.is_open):
             self.restarts += 1
-            if not worker.ready:  # fewer workers: one that cannot even begin is not replaced
+            # A worker that cannot even start is not replaced.
+            if not worker.ready:
                 self.wanted = max(self.wanted - 1, int(self.serves))
                 self._refused_s = self.now_s
         self.backlog.give_back(spans)
@@ -350,7 +362,7 @@ class Schedule:
         return bool(self.backlog) and len(self._alive()) < self.wanted and not self.is_open and not self.retreats
 
     def _abandon(self) -> None:
-        """Give up if nobody is alive. What the caller was at goes back: it will run everything, and each item once."""
+        """Give up if no worker is alive. The caller's spans go back, since it will run all that is left, once."""
         caller = self.workers.get(CALLER)
         if self._alive() or not (self.is_open or self.backlog or (caller is not None and caller.flying)):
             return
@@ -361,14 +373,14 @@ class Schedule:
             caller.flying.clear()
 
     def _blame(self, span: Span, event: Lost) -> list[Instruction]:
-        """The worker died in this span: its running item is repeated alone, or has now failed for good."""
+        """Repeat alone the item at which a worker was lost in this span, or report its final failure."""
         item = event.item
         if item is None and len(span) == 1:
             item = span.start
         if item is None or not span.start <= item < span.stop:
             self.backlog.repeat_alone(span.start, span.stop, span.lot, event.oom)
             return []
-        # What the worker had already run of this span died with it.
+        # The results that the worker already had of this span are lost with it.
         self.backlog.give_back_but(span, item)
         deaths = self.deaths.pop(item, 0) + (not event.shed)
         if deaths > 1:
@@ -409,7 +421,7 @@ class Schedule:
             self.in_flight += len(worker.flying) - before
 
     def _on_fell(self, event: ShortSend) -> None:
-        """A span could be sent only in part, or not at all; what is missing goes out after the next `Tick`."""
+        """Take back the part of a span that could not be sent; it goes out after the next `Tick`."""
         worker = self.workers[event.worker]
         place = next(i for i, span in enumerate(worker.flying) if span.start == event.start)
         span = worker.flying[place]
@@ -430,7 +442,7 @@ class Schedule:
     # -- handing out ---------------------------------------------------------------------------------------------
 
     def _assign(self, hungry: list[int]) -> list[Instruction]:
-        """Hand out what is left to these workers; let them leave when nothing is left."""
+        """Hand out the remaining items to these workers; retire them when nothing is left."""
         out: list[Instruction] = []
         if self.retreats and not self.in_flight and not self.abandoned and not self.finished:
             out += self._retire(self._alive())
@@ -445,7 +457,8 @@ class Schedule:
         if self._lacking or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
             out += self._fit()
         progress = not self.retreats
-        while progress and self.backlog:  # breadth first: nobody gets a second chunk before each has one
+        # Breadth first: no worker gets a second chunk before each has one.
+        while progress and self.backlog:
             progress = False
             for number in hungry:
                 worker = self.workers.get(number)
@@ -456,7 +469,7 @@ class Schedule:
                     out.append(Send(number, span))
                     progress = True
         if not self.backlog and not self.is_open:
-            # Those that found nothing at an earlier event are still here: look at all when the last span has gone.
+            # Workers that got nothing at an earlier event are still here, so look at all when the last span is sent.
             out += self._retire(self._idle(list(self.workers) if out else hungry))
             if not self.in_flight and not self.finished:
                 self.finished = True
@@ -464,7 +477,7 @@ class Schedule:
         return out
 
     def _fit(self) -> list[Instruction]:
-        """Let workers leave that are too many, or worn out; start some where there are too few."""
+        """Retire workers that are too many or to be recycled; start some if there are too few."""
         staying = [n for n in self._alive() if n not in self._leaving]
         self._leaving.update(n for n in staying[max(0, self.wanted) :] if self.workers[n].ready)
         out = self._retire(self._idle(list(self._leaving)))
@@ -496,7 +509,8 @@ class Schedule:
             return None
         number_of_lot = self.backlog.segments[0][2]
         if self.serves and worker.flying and worker.flying[-1].lot != number_of_lot:
-            return None  # it may be long before that ends, and it may even wait for this
+            # The call in flight may take long, and may even wait for this one.
+            return None
         lot = self.backlog.lots[number_of_lot]
         size = lot.fixed or next_chunk(
             self.backlog.fresh_of(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
@@ -512,13 +526,14 @@ class Schedule:
 
     def _depth(self, lot: Group, size: int) -> int:
         if not self.prefetch or (self.serves and lot.fixed == 1):
-            return 1  # calls that may wait for each other must not queue behind each other
+            # Calls that may wait for each other must not queue behind each other.
+            return 1
         if self.window is not None:
             return READ_AHEAD_DEPTH
         return depth(size * lot.item_s if lot.item_s > 0 else 1.0)
 
     def _allowed(self) -> int:
-        """Items that may begin now."""
+        """Return the number of items that may begin now."""
         if self.pace is None:
             return 1 << 62
         allowed = self.pace.allowed(self.now_s)
@@ -528,7 +543,7 @@ class Schedule:
         return allowed
 
     def _starve(self) -> None:
-        """There is work to come, and nobody may have it yet: not the workers' fault."""
+        """Tell the worker count that workers are idle because no item may be sent yet."""
         if self.crew is not None:
             self.crew.starved = True
 
@@ -573,24 +588,24 @@ class Schedule:
         return any(worker.ready for number, worker in self.workers.items() if number != CALLER)
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until it wants to hear a `Tick` though nothing else happens; None: never."""
+        """Return the seconds until the schedule needs a `Tick` if no other event comes; None: never."""
         if self.dry:
             return 0.0
         if self.pace is None or not self.backlog:
             return None
         wait_s = self.pace.wait_s(now_s)
-        # Items may begin, but whoever could run them has enough: no use in asking again at once.
+        # Items may begin, but every worker has enough, so do not ask again at once.
         return wait_s if self._held_back else max(wait_s, IDLE_LOOK_S)
 
     def oldest(self, worker: int) -> Span:
-        """What this worker is at."""
+        """Return the span that this worker is running."""
         return self.workers[worker].flying[0]
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """Everything that is neither done nor in flight, in order: what a caller that takes over must run."""
+        """Return the ranges neither done nor in flight, in order; a caller that takes over must run them."""
         return self.backlog.left_over()
 
     def counts(self) -> tuple[int | None, int, int]:
-        """Items queued (None: unknown), in flight, and done; their sum is the number of items taken on."""
+        """Return the items queued (None: unknown), in flight, and done; their sum is the number of items accepted."""
         flying = sum(len(s) for w in self.workers.values() for s in w.flying)
         return self.backlog.queued(), flying, self.backlog.done

@@ -1,16 +1,16 @@
-"""How many calls of a coroutine function should be under way at a time: found by climbing.
+"""Find the number of concurrent calls of a coroutine function by hill climbing.
 
-Nobody can know how many requests a server, a pool of connections or the event loop itself can bear, but what comes of
-more of them can be measured. By Little's law the throughput of ``n`` items in flight is ``n`` over their mean latency,
-which needs no window of time whose edges cut through a burst. So: run with ``n`` until a cohort of items that began
-with so many in flight has ended, then try ``2 n``; keep it while throughput grows by a good part of what was added,
-else fall back. Those of the new items that began first tell soonest: if they take no longer than fewer items did,
-nobody need wait for more evidence, and each doubling takes but one latency. If the first doubling brings nothing, half
-as many are tried: a server may suffer already. Once settled, it looks up again now and then, ever more seldom, and
-climbs anew when throughput falls off.
+The capacity of a server, a connection pool or the event loop is unknown, but the effect of more calls can be measured.
+By Little's law the throughput of ``n`` items in flight is ``n`` over their mean latency. This needs no time window,
+whose edges could cut through a burst. The search runs with ``n`` until a cohort of items that began with ``n`` in
+flight has ended, then tries ``2 n``. It keeps the larger number while throughput grows by a good part of what was
+added; else it falls back. The first new items give the earliest evidence: if they take no longer than fewer items did,
+the number is doubled at once, so each doubling takes only one latency. If the first doubling brings nothing, half the
+number is tried, because the server may be overloaded already. A settled search tries a larger number from time to
+time, less and less often, and climbs again when throughput falls.
 
-Only items that went well count: errors that come back at once are no throughput. A pure state machine in whatever
-clock the caller has.
+Only items that succeed count: errors that return at once are no throughput. This is a pure state machine; the caller
+supplies the time from any clock.
 """
 
 from __future__ import annotations
@@ -18,25 +18,47 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+# Items in flight at the start.
+# guess
 START: Final = 8
-MOST: Final = 1024  # where nobody says how many callers the other end can bear
-COHORT: Final = 16  # items at the least that a number is judged by
-CALM: Final = 4  # times as many once settled: then there is no hurry
-MISSING: Final = 0.1  # of a cohort (at least one) need not have ended: one that hangs must not hold up the judgement
-UNSLOWED: Final = 1.25  # times the latency before; a queue of twice the length makes it 1.5 for those who come first
-GROWTH: Final = 1.15  # of the throughput, by twice as many, or it is not worth it
-FALL: Final = 0.6  # of the throughput that it settled with: the world has changed
-TRIES: Final = 2  # cohorts before a number is given up: latencies scatter
-WEIGHT: Final = 0.3  # of the newest cohort in the throughput that it has settled with
-REST: Final = 4  # cohorts after settling until it looks up again; twice as many each time
+# Most items in flight, if the user gives no limit.
+# guess
+MOST: Final = 1024
+# Fewest items by which a number is judged.
+# guess
+COHORT: Final = 16
+# A settled search uses cohorts this many times as large, because it need not be quick.
+# guess
+CALM: Final = 4
+# Share of a cohort (at least one item) that need not have ended, so that a hanging item does not delay the judgement.
+# guess
+MISSING: Final = 0.1
+# The first new items are unslowed below this multiple of the earlier latency. A queue of twice the length makes it 1.5.
+UNSLOWED: Final = 1.25
+# Twice as many items must raise the throughput by this factor.
+# guess
+GROWTH: Final = 1.15
+# Below this share of the settled throughput the conditions have changed.
+# guess
+FALL: Final = 0.6
+# Cohorts before a number is given up, because latencies scatter.
+# guess
+TRIES: Final = 2
+# Weight of the newest cohort in the settled throughput.
+# guess
+WEIGHT: Final = 0.3
+# Cohorts after settling until a larger number is tried; twice as many each time.
+# guess
+REST: Final = 4
 
 
 @dataclass(slots=True)
 class _Cohort:
-    """Some items that began one after the other, and how they fared."""
+    """Some items that began one after the other, and their latencies."""
 
     size: int
-    begun: dict[int, float] = field(default_factory=dict)  # when, by ticket, of those that have not ended
+    # Time of beginning by ticket, for the items that have not ended.
+    begun: dict[int, float] = field(default_factory=dict)
     n_begun: int = 0
     ended: int = 0
     well: int = 0
@@ -48,7 +70,7 @@ class _Cohort:
             self.begun[ticket] = now_s
 
     def end(self, ticket: int, now_s: float, well: bool) -> bool:
-        """An item has ended, perhaps one of these: whether they can be judged now."""
+        """Record the end of an item, if it is one of these. Return True if the cohort can be judged now."""
         began_s = self.begun.pop(ticket, None)
         if began_s is None:
             return False
@@ -58,17 +80,17 @@ class _Cohort:
         return self.n_begun == self.size and len(self.begun) <= max(self.size >= START, int(MISSING * self.size))
 
     def latency_s(self, now_s: float) -> float:
-        """Mean seconds per item; those that have not ended count with what they have taken so far."""
+        """Return the mean seconds per item; items that have not ended count with their time so far."""
         return max(1e-9, (self.spent_s + sum(now_s - began_s for began_s in self.begun.values())) / self.size)
 
 
 class Concurrency:
-    """Says how many items may be in flight (`limit`), from when they begin and end.
+    """Set the number of items that may be in flight (`limit`) from the times at which items begin and end.
 
     Parameters
     ----------
     most : int
-        Never more than these.
+        Largest allowed ``limit``.
 
     Examples
     --------
@@ -88,16 +110,20 @@ class Concurrency:
         self.limit = min(START, most)
         self.in_flight = 0
         self._tickets = 0
-        self._rates: list[float] = []  # of the cohorts at the number that is on trial
-        self._base: tuple[int, float] | None = None  # what is known to be good, and its throughput
-        self._steps: list[int] = []  # numbers still to be tried when the present trial has failed
+        # Throughputs of the cohorts at the number on trial.
+        self._rates: list[float] = []
+        # The best known number and its throughput.
+        self._base: tuple[int, float] | None = None
+        # Numbers to try next if the present trial fails.
+        self._steps: list[int] = []
         self._rest = REST
         self._rested = self._fallen = 0
-        self._was_full = False  # since this limit was set
+        # True if ``limit`` was reached since it was set.
+        self._was_full = False
         self._first = self._cohort = _Cohort(max(START, self.limit))
 
     def began(self, now_s: float) -> int:
-        """An item has begun; its ticket."""
+        """Record that an item begins. Return its ticket."""
         self._tickets += 1
         self.in_flight += 1
         (self._cohort if self._was_full or self._base is None else self._first).begin(self._tickets, now_s)
@@ -105,11 +131,12 @@ class Concurrency:
         return self._tickets
 
     def ended(self, ticket: int, now_s: float, *, well: bool) -> None:
-        """An item has ended."""
+        """Record that an item has ended."""
         self.in_flight -= 1
         cohort = self._cohort
         if cohort.end(ticket, now_s, well):
-            if self._was_full:  # else it was not the limit that held items back
+            # If it was not full, the limit did not hold items back, so the cohort says nothing about it.
+            if self._was_full:
                 self._decide(self._rate(cohort, now_s))
             self._begin_cohorts()
         elif self._first.end(ticket, now_s, well) and self._are_unslowed(now_s):
@@ -117,7 +144,7 @@ class Concurrency:
             self._begin_cohorts()
 
     def _are_unslowed(self, now_s: float) -> bool:
-        """Whether the first of the new items took no longer than fewer items did, so that there may well be more."""
+        """Return True if the first new items took no longer than fewer items did, so that the limit may rise."""
         first = self._first
         if self._base is None or not self._base[0] < self.limit < self.most or first.well < first.ended:
             return False
@@ -144,7 +171,7 @@ class Concurrency:
             self._try(rate, *self._base)
 
     def _try(self, rate: float, base: int, base_rate: float) -> None:
-        """Judge a number on trial."""
+        """Judge the number on trial."""
         self._rates.append(rate)
         mean = sum(self._rates) / len(self._rates)
         if mean > GROWTH * base_rate:
@@ -166,7 +193,7 @@ class Concurrency:
                 return
 
     def _watch(self, rate: float, base_rate: float) -> None:
-        """Settled: see whether it is still as it was."""
+        """Check that the settled throughput still holds; start a new search if not."""
         rate = base_rate + WEIGHT * (rate - base_rate) if rate > FALL * base_rate else rate
         self._rested += 1
         self._fallen = self._fallen + 1 if rate < FALL * base_rate else 0

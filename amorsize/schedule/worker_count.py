@@ -1,17 +1,16 @@
-"""How many workers pay, seen from what their spans took: more, fewer, or none at all.
+"""Correct the number of workers from the measured times of their spans: more, fewer, or none at all.
 
-The forecast that chose the workers may be wrong: a server serves eight callers and lets the others queue, items wait
-where the sample computed, what must be carried to and fro costs more than the work. Throughput tells. A period lasts
-until enough has been done to judge by; then, with ``w`` workers,
+The forecast that chose the number may be wrong. A server may serve eight callers and queue the others. Items may wait
+where the sample computed. The transfer of items and results may cost more than the work. The throughput shows this. A
+period lasts until there is enough data to judge. Then, with ``w`` workers:
 
-- *nothing is won* if fewer than one of them was busy on average (the caller would have done it alone), or if alike
-  items come no faster than they did in the plain loop;
-- *fewer* would do if an item takes much longer than it did alone though it does not compute: by Little's law whoever
-  serves them works at ``w * alone / now`` items at a time (the gradient of TCP Vegas and of Netflix's
-  concurrency-limits);
-- *more* would help if the items leave cores idle.
+- the backend is *unprofitable* if on average fewer than one worker was busy (the caller alone would do as much), or if
+  alike items come no faster than in the plain loop;
+- *fewer* workers suffice if an item takes much longer than alone though it does not compute. By Little's law its
+  server works at ``w * alone / now`` items at a time (the gradient of TCP Vegas and of Netflix's concurrency-limits);
+- *more* workers help if the items leave cores idle.
 
-A change is kept only if the next period bears it out.
+A change is kept only if the throughput of the next period confirms it.
 """
 
 from __future__ import annotations
@@ -19,32 +18,48 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
-PERIOD_S: Final = 0.1  # a scheduler's time slice is 1-4 ms, a quota's period 100: a shorter look would see neither
-LOSING: Final = 0.95  # of the loop's speed; twice in a row, since a neighbour may have had the cores for a moment
-SATURATED: Final = 1.6  # times what an item takes alone
-WAITS: Final = 0.5  # below that share of computing, items that take longer than alone are kept waiting by another
-IDLE: Final = 0.7  # of the cores in use: more workers could use the others
-KEEP_MORE: Final = 1.1  # times the throughput, or the additional workers go again
-KEEP_FEWER: Final = 0.9  # of the throughput, or those that went come again
+# Shortest period. The time slice of an OS scheduler is 1-4 ms, the period of a quota 100 ms; a shorter one misses both.
+PERIOD_S: Final = 0.1
+# Below this share of the loop's speed the workers are unprofitable. It takes two periods in a row, because another
+# process may have used the cores for a moment.
+# guess
+LOSING: Final = 0.95
+# An item that takes more than this many times its time alone is slowed down.
+# guess
+SATURATED: Final = 1.6
+# Below this share of computing, slowed items wait for something else.
+# guess
+WAITS: Final = 0.5
+# Below this share of cores in use, more workers could use the other cores.
+# guess
+IDLE: Final = 0.7
+# Below this multiple of the earlier throughput, the additional workers are removed again.
+# guess
+KEEP_MORE: Final = 1.1
+# Below this share of the earlier throughput, the removed workers are added again.
+# guess
+KEEP_FEWER: Final = 0.9
+# Most changes of the number of workers in one run.
+# guess
 MAX_CHANGES: Final = 6
 
 
 class WorkerCount:
-    """Judges a crew by its periods; see the module.
+    """Judge the number of workers period by period; see the module.
 
     Parameters
     ----------
     cores : float
         Cores that may be used.
     most : int
-        Workers that there may be.
+        Largest allowed number of workers.
     alone_s : float
-        Seconds that an item took in the plain loop; 0: nobody knows, or items differ too much to compare.
+        Seconds that an item took in the plain loop; 0 if unknown, or if items differ too much to compare.
     may_lose : bool
-        Whether anybody could go on without workers.
+        True if the caller can go on without workers.
     read_s : float
-        Seconds that it takes to come by an item, where an iterator makes them. The caller alone would need that time,
-        too, so that workers which are kept waiting for items may be worth it all the same.
+        Seconds to read one item from an iterator. The caller alone needs that time, too, so workers that wait for
+        items may still be profitable.
     """
 
     def __init__(
@@ -60,25 +75,26 @@ class WorkerCount:
         self.wall_s = self.cpu_s = 0.0
         self.starved = self.lost_before = False
         self.changes = 0
-        self.trial: tuple[int, float, float] | None = None  # workers before, throughput then, and the share to be kept
+        # Number of workers before the change, throughput before it, share of that throughput to keep.
+        self.trial: tuple[int, float, float] | None = None
         self.history: list[tuple[int, float]] = []
 
     def begin(self, now_s: float) -> None:
-        """Start a new period: the crew has changed."""
+        """Start a new period, because the workers have changed."""
         self.began_s = now_s
         self.items = self.spans = 0
         self.wall_s = self.cpu_s = 0.0
         self.starved = False
 
     def saw(self, items: int, wall_s: float, cpu_s: float) -> None:
-        """Take in a span."""
+        """Record the times of one span."""
         self.items += items
         self.spans += 1
         self.wall_s += wall_s
         self.cpu_s += cpu_s
 
     def advice(self, workers: int, now_s: float) -> int | None:
-        """How many workers there should be: None as they are, 0 the caller alone."""
+        """Return the number of workers that there should be: None for no change, 0 for the caller alone."""
         if self.began_s is None:
             self.begin(now_s)
             return None
@@ -96,7 +112,8 @@ class WorkerCount:
             before, then, share = self.trial
             self.trial = None
             if speed < share * then:
-                self.changes = MAX_CHANGES  # as it was, and no more experiments
+                # Undo the change, and make no further ones.
+                self.changes = MAX_CHANGES
                 return before
             return None
         loses = self.may_lose and self._loses(speed, busy)
@@ -113,7 +130,7 @@ class WorkerCount:
         return wanted
 
     def _loses(self, speed: float, busy: float) -> bool:
-        """Whether the caller alone would have got as much done, as far as one can tell."""
+        """Return True if the caller alone would have done as much, as far as can be measured."""
         if self.alone_s > 0 and speed * (self.alone_s + self.read_s) < LOSING:
             return True
         return busy < LOSING and not self.read_s
