@@ -317,7 +317,7 @@ def execute(
 
         return in_a_new_loop(request, return_plan)
     execution = Execution(request)
-    results = execution.run_and_record()
+    results = execution.run()
     if not return_plan:
         return results
     from amorsize.plan.of_run import plan_of

@@ -371,6 +371,8 @@ class Observation(Frozen, kw_only=False):
         its turn on a core), CPU of all threads of the process.
     new_bytes : float
         Memory that they were the first to touch.
+    slowdown : float
+        Factor by which other calls of this process slowed them down; ``wall_s`` is without it.
     """
 
     start: int
@@ -379,6 +381,7 @@ class Observation(Frozen, kw_only=False):
     cpu_s: float
     process_cpu_s: float
     new_bytes: float = 0.0
+    slowdown: float = 1.0
 
 
 class ItemRecord(Frozen, kw_only=False):

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from amorsize.backends.table import BACKENDS as ROWS
+from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
 from amorsize.system.start_methods import available_start_methods
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from amorsize.history.history import History
     from amorsize.limits import Limits
 
-BACKENDS: tuple[Backend, ...] = ("serial", "threads", "processes")
+BACKENDS: tuple[Backend, ...] = ("serial", *(row.name for row in ROWS if not row.serves))
 CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
 START_METHODS = ("fork", "forkserver", "spawn")
 NO_BAR = "progress: the bar is drawn by tqdm, which is not installed. Run: pip install 'amorsize[progress]'"
@@ -264,11 +266,11 @@ def is_coroutine_function(func: Any) -> bool:
 
 def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
     """Return the names in a backend, its executor, and the candidate name that the executor replaces."""
-    if not isinstance(backend, str | tuple | list) and callable(getattr(backend, "submit", None)):
+    if not isinstance(backend, str | tuple | list) and row_serving(backend) is not None:
         return "auto", backend, "executor"
     if not isinstance(backend, tuple | list):
         return backend, None, None
-    executors = [one for one in backend if not isinstance(one, str) and callable(getattr(one, "submit", None))]
+    executors = [one for one in backend if not isinstance(one, str) and row_serving(one) is not None]
     if not executors:
         return backend, None, None
     names = [one for one in backend if all(one is not executor for executor in executors)]

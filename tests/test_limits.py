@@ -16,8 +16,8 @@ from modes import over
 
 import amorsize
 from amorsize import Limits
-from amorsize.backends import limiter
-from amorsize.backends.limiter import CPU_WINDOW_S, Limiter
+from amorsize.backends import watchers
+from amorsize.backends.watchers import CPU_WINDOW_S, Limiter
 from amorsize.errors import ResourceLimitError
 
 EACH = [modes.SERIAL, modes.THREADS, *modes.PROCESSES, modes.AUTO, modes.TO_THREADS, *modes.TO_PROCESSES]
@@ -42,7 +42,7 @@ class TestRuns:
 
     @over(*EACH)
     def test_too_much_cpu(self, run, monkeypatch):
-        monkeypatch.setattr(limiter, "CPU_WINDOW_S", 0.5)
+        monkeypatch.setattr(watchers, "CPU_WINDOW_S", 0.5)
         with pytest.raises(ResourceLimitError, match="max_cpu_percent") as caught:
             run(busy, range(100_000), limits=Limits(max_cpu_percent=0.5))
         assert caught.value.value > 0.5

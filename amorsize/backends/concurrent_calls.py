@@ -44,14 +44,13 @@ class ConcurrentCalls:
         """Threads that one call should start with, which wants so many; if they do well, there will be more."""
         return wanted if self.size < 2 else min(wanted, max(2, MOST_THREADS // self.size))
 
-    def observe(self, run: Callable[[int, int], Observation], start: int, stop: int) -> tuple[Observation, float]:
-        """Run some items: what they would have taken with no other call at work, and by how much they were slowed."""
+    def observe(self, run: Callable[[int, int], Observation], start: int, stop: int) -> Observation:
+        """Run some items and return what they would have taken with no other call at work."""
         if self.size < 2:
-            return run(start, stop), 1.0
+            return run(start, stop)
         queued_s = _queued_s()
         seen = run(start, stop)
-        own = alone(seen, self.size - 1, sys.getswitchinterval(), _queued_s() - queued_s)
-        return own, seen.wall_s / own.wall_s if own.wall_s > 0 else 1.0
+        return alone(seen, self.size - 1, sys.getswitchinterval(), _queued_s() - queued_s)
 
 
 def _queued_s() -> float:
@@ -98,4 +97,5 @@ def alone(seen: Observation, others: int, switch_s: float, queued_s: float = 0.0
     lost_s = min(waited_s, min(by_others_s, turns_s) + queued_s)
     if lost_s <= 0.0:
         return seen
-    return replace(seen, wall_s=seen.wall_s - lost_s, process_cpu_s=seen.cpu_s)
+    wall_s = seen.wall_s - lost_s
+    return replace(seen, wall_s=wall_s, process_cpu_s=seen.cpu_s, slowdown=seen.wall_s / wall_s if wall_s > 0 else 1.0)

@@ -8,15 +8,15 @@ schedule's business (`amorsize.schedule.schedule`).
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks, drain
-from amorsize.backends.workers.item_times import Records
-from amorsize.backends.workers.recorded import items_of
+from amorsize.backends.workers.item_times import Records, items_of
+from amorsize.errors import AmorsizeError
 from amorsize.facts import Failure, Ran
 from amorsize.schedule.messages import (
     Done,
@@ -39,7 +39,43 @@ from amorsize.schedule.messages import (
 from amorsize.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
+    from amorsize.backends.loop import Loop
     from amorsize.backends.notify import News
+
+
+class Work(NamedTuple):
+    """A map, as the drivers need it: items, function, results, and what the run looks at meanwhile."""
+
+    func: Callable[[Any], Any]
+    source: Indexable | Streamed
+    outcome: Outcome
+    ticks: Ticks
+    records: Records
+    news: News | None
+    loop: Loop | None
+    """For what the caller may run itself; None: func never runs in the caller."""
+    executor: Any
+    """The object passed as ``backend=``, for the rows of the table that serve one."""
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    keeps_going: bool
+    """True if a chunk goes on after an item that raised."""
+    has_timeout: bool
+    is_streamed: bool
+    """True if a consumer takes the results away while the map goes on."""
+    cores: float
+    """Usable cores of this machine."""
+    runs_threads: bool
+    """True if func may run threads of its own (BLAS), so that workers must share the cores among these."""
+    warn: Callable[[str], object]
+
+
+class CannotStart(Exception):  # noqa: N818
+    """Workers cannot even be tried: func cannot be sent to any, or the system refuses to start one."""
+
+    def __init__(self, why: AmorsizeError) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Driver:
@@ -52,7 +88,7 @@ class Driver:
         Where items come from.
     outcome : Outcome
         Where results and failures go.
-    vigil : Ticks, optional
+    ticks : Ticks, optional
         What else the loop looks at: memory, limits, a stop.
     records : Records, optional
         The items that took longest.
@@ -75,7 +111,7 @@ class Driver:
         schedule: Schedule,
         source: Indexable | Streamed,
         outcome: Outcome,
-        vigil: Ticks | None = None,
+        ticks: Ticks | None = None,
         *,
         records: Records | None = None,
         news: News | None = None,
@@ -83,7 +119,7 @@ class Driver:
         self.schedule = schedule
         self.source = source
         self.outcome = outcome
-        self.vigil = vigil or Ticks()
+        self.ticks = ticks or Ticks()
         self.records = Records() if records is None else records
         self.news = news
         self.warnings: list[str] = []
@@ -143,7 +179,7 @@ class Driver:
 
     def wait_s(self, now_s: float) -> float | None:
         """How long the next turn may wait for reports; None: until one comes."""
-        return self.vigil.wait_s(now_s, self.schedule.wait_s(now_s))
+        return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s))
 
     def announce(self, event: Event) -> None:
         """Tell listeners of an event that did not come from a worker."""
@@ -210,7 +246,7 @@ class Driver:
         if self.is_over():
             return
         now = time.perf_counter()
-        events = self.vigil.look(now, self.pids())
+        events = self.ticks.look(now, self.pids())
         if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
             events.append(Tick(self.running() if self.schedule.timeout_s is not None else ()))
         self.tell(events)

@@ -8,9 +8,10 @@ from a worker of ours.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.driver import Driver
 from amorsize.backends.results import Outcome, failure_from, failure_here
@@ -21,6 +22,10 @@ from amorsize.errors import TransferError
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Done, Event, Instruction, Ready, Span
 from amorsize.schedule.schedule import Schedule
+
+if TYPE_CHECKING:
+    from amorsize.backends.driver import Work
+    from amorsize.facts import Forecast
 
 UNKNOWN_PLACES: Final = 8  # of an executor that does not say how many tasks it runs at a time
 
@@ -35,6 +40,12 @@ def places_of(executor: Any) -> int:
     if callable(cores):
         return max(1, int(sum(cores().values())))
     return UNKNOWN_PLACES
+
+
+@contextmanager
+def open_driver(work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]) -> Iterator[ExecutorDriver]:
+    """Return the driver of a map on the user's executor; see `amorsize.backends.table`."""
+    yield ExecutorDriver(schedule_for(chosen), work.executor, work.source, work.outcome, work.func, work.ticks)
 
 
 class Portable:
@@ -69,7 +80,7 @@ class ExecutorDriver(Driver):
     source : Indexable or Streamed
     outcome : Outcome
     func : callable
-    vigil : Ticks, optional
+    ticks : Ticks, optional
     """
 
     def __init__(
@@ -79,9 +90,9 @@ class ExecutorDriver(Driver):
         source: Indexable | Streamed,
         outcome: Outcome,
         func: Callable[[Any], Any],
-        vigil: Ticks | None = None,
+        ticks: Ticks | None = None,
     ) -> None:
-        super().__init__(schedule, source, outcome, vigil)
+        super().__init__(schedule, source, outcome, ticks)
         self.executor = executor
         self._func = Portable(func)
         self._keep_going = outcome.most_failures != 0 or schedule.retries > 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.backends.driver import Driver
+from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.core_lease import Lease
+from amorsize.backends.driver import CannotStart, Driver
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome, failure_from
 from amorsize.backends.source import Indexable, Streamed
@@ -17,6 +21,7 @@ from amorsize.backends.workers.item_times import Records
 from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure
+from amorsize.frozen import replace
 from amorsize.schedule.messages import (
     CALLER,
     Done,
@@ -30,10 +35,13 @@ from amorsize.schedule.messages import (
     Why,
 )
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
 if TYPE_CHECKING:
+    from amorsize.backends.driver import Work
     from amorsize.backends.notify import News
-    from amorsize.backends.oom import OomCount
+    from amorsize.backends.ticks import OomCount
+    from amorsize.facts import Forecast
 
 LOOKS_PER_TIMEOUT: Final = 20  # an item that hangs is ended within 5 % of its time limit
 LONGEST_LOOK_S: Final = 0.1
@@ -60,6 +68,93 @@ def loss(handle: Handle | None, index: int | None, call: str | None = None, *, o
     return WorkerLostError(index, None if killed else code, signal, oom, call=call)
 
 
+@contextmanager
+def open_driver(
+    work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
+) -> Iterator[ProcessDriver | None]:
+    """Wait until this call may have workers, and return the driver of a map on them; see `amorsize.backends.table`.
+
+    Other calls of this process may have all cores now (`amorsize.backends.core_lease`): then there are fewer workers,
+    or none if one worker would do no more than the caller's loop.
+    """
+    from amorsize.backends import watchers
+
+    ticks = work.ticks
+    lease = Lease(chosen.workers, work.cores, ticks.stop)
+    before, ticks.tickers = ticks.tickers, [*ticks.tickers, lease]
+    try:
+        if lease.is_nested and lease.workers == 1 < chosen.workers and work.loop is not None:
+            yield None
+            return
+        # The other calls use the cores that `WorkerCount` would try out.
+        crowded = lease.workers < chosen.workers or CROWD.size > 1
+        schedule = schedule_for(replace(chosen, workers=lease.workers))
+        if crowded:
+            schedule.crew = None
+        team = _team(work, chosen, lease)
+        lease.serve(schedule, team)
+        ticks.tickers.append(watchers.memory_guard(team, schedule, work.warn))
+        yield ProcessDriver(
+            schedule,
+            team,
+            work.source,
+            work.outcome,
+            work.loop,
+            ticks,
+            records=work.records,
+            news=work.news,
+            count_oom=watchers.oom_count,
+        )
+    finally:
+        ticks.tickers = before
+        lease.close()
+
+
+def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
+    """Return the team for ``chosen``, none of its workers started yet.
+
+    Raises
+    ------
+    CannotStart
+        If no team can be had.
+    RuntimeError
+        In a child that is importing the program's main module: it would start children without end.
+    """
+    if is_being_imported_by_a_child():
+        raise RuntimeError(UNGUARDED)
+    assert chosen.start_method is not None
+    share = max(1.0, lease.cores / lease.workers)
+    forks = chosen.start_method == "fork"
+    setup = child.Setup(
+        work.func,
+        keep_going=work.keeps_going,
+        initializer=work.initializer,
+        initargs=work.initargs,
+        cores=share,
+        native_threads=max(1, int(share)) if work.runs_threads and "numpy" in sys.modules else None,
+        by_value=not forks and main_is_interactive(),
+        timed=work.has_timeout,
+    )
+    inherited = work.source.data if forks and isinstance(work.source, Indexable) else None
+    try:
+        return Team(setup, inherited, chosen.start_method)
+    except Exception as exc:
+        why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
+        why.__cause__ = exc
+        raise CannotStart(why) from exc
+
+
+def _culprit(setup: child.Setup) -> tuple[str, None, str]:
+    """Return which part of a setup cannot be pickled, None (no index), and why."""
+    parts: list[tuple[str, object]] = [("func", setup.func), ("initializer", (setup.initializer, setup.initargs))]
+    for what, part in parts:
+        try:
+            protocol.dumps(part, setup.by_value)
+        except Exception as exc:  # noqa: BLE001
+            return what, None, child.describe(part, exc)
+    return "func", None, "nobody knows why"
+
+
 class ProcessDriver(Driver):
     """Runs what a schedule says on a team of processes.
 
@@ -82,13 +177,13 @@ class ProcessDriver(Driver):
         source: Indexable | Streamed,
         outcome: Outcome,
         loop: Loop | None,
-        vigil: Ticks | None = None,
+        ticks: Ticks | None = None,
         *,
         records: Records | None = None,
         news: News | None = None,
         count_oom: Callable[[], OomCount] | None = None,
     ) -> None:
-        super().__init__(schedule, source, outcome, vigil, records=records, news=news)
+        super().__init__(schedule, source, outcome, ticks, records=records, news=news)
         self.team = team
         self.loop = loop
         self.inherits = team.data is not None
@@ -100,8 +195,8 @@ class ProcessDriver(Driver):
         self._refused: OSError | None = None  # why the last worker could not be started
 
     def open(self) -> None:
-        if self.vigil.stop is not None:
-            self.team.heed(self.vigil.stop.fileno())
+        if self.ticks.stop is not None:
+            self.team.heed(self.ticks.stop.fileno())
 
     def started(self) -> None:
         # A worker that is ready has something to do while the others are started.
@@ -125,7 +220,7 @@ class ProcessDriver(Driver):
     def wait_s(self, now_s: float) -> float | None:
         if self._mine is not None:
             return 0.0
-        return self.vigil.wait_s(now_s, self.schedule.wait_s(now_s), look_every_s(self.schedule.timeout_s))
+        return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s), look_every_s(self.schedule.timeout_s))
 
     def _turn(self) -> None:
         if self._mine is not None:

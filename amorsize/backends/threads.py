@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -25,7 +26,25 @@ from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
 
 if TYPE_CHECKING:
+    from amorsize.backends.driver import Work
     from amorsize.backends.notify import News
+    from amorsize.facts import Forecast
+
+
+@contextmanager
+def open_driver(work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]) -> Iterator[ThreadDriver]:
+    """Return the driver of a map on threads; see `amorsize.backends.table`."""
+    yield ThreadDriver(
+        schedule_for(chosen),
+        work.source,
+        work.outcome,
+        work.func,
+        None if work.initializer is None else partial(work.initializer, *work.initargs),
+        work.ticks,
+        by_mail=work.is_streamed,
+        records=work.records,
+        news=work.news,
+    )
 
 
 class _Report(NamedTuple):
@@ -51,7 +70,7 @@ class ThreadDriver(Driver):
     func : callable
     initializer : callable or None
         Called without arguments in each thread before its first item.
-    vigil : Ticks, optional
+    ticks : Ticks, optional
         What to look after meanwhile.
     by_mail : bool
         Whether results must come together in the calling thread alone.
@@ -64,13 +83,13 @@ class ThreadDriver(Driver):
         outcome: Outcome,
         func: Callable[[Any], Any],
         initializer: Callable[[], object] | None = None,
-        vigil: Ticks | None = None,
+        ticks: Ticks | None = None,
         *,
         by_mail: bool = False,
         records: Records | None = None,
         news: News | None = None,
     ) -> None:
-        super().__init__(schedule, source, outcome, vigil, records=records, news=news)
+        super().__init__(schedule, source, outcome, ticks, records=records, news=news)
         # Listeners are told in the calling thread, so results go there too.
         by_mail = by_mail or news is not None
         self.func = func
@@ -85,15 +104,15 @@ class ThreadDriver(Driver):
         self._threads: list[threading.Thread] = []
 
     def open(self) -> None:
-        if self.vigil.stop is not None:
-            self.vigil.stop.wake(self.finish)
+        if self.ticks.stop is not None:
+            self.ticks.stop.wake(self.finish)
 
     def begun(self) -> None:
         self._ready_s = time.perf_counter() - self._began
 
     def over(self) -> None:
-        if self.vigil.stop is not None:
-            self.vigil.stop.check()
+        if self.ticks.stop is not None:
+            self.ticks.stop.check()
 
     def abort(self, exc: BaseException) -> None:
         self._dismiss()

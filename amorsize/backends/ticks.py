@@ -82,6 +82,28 @@ class Ticks:
         return [event for ticker in self.tickers for event in ticker.tick(now_s, pids)]
 
 
+class OomCount:
+    """Compares the out-of-memory killer's own count of its kills before and after a worker was lost.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the count; None where the system does not tell.
+    """
+
+    def __init__(self, read: Callable[[], int | None]) -> None:
+        self.read = read
+        self._accounted = read()
+
+    def struck(self) -> bool:
+        """Return True if there was a kill that explains no earlier loss; it explains this one."""
+        now = self.read()
+        if now is None or self._accounted is None or now <= self._accounted:
+            return False
+        self._accounted += 1
+        return True
+
+
 def drain(steps: Generator[None, None, Ran]) -> Ran:
     """Go through all the steps of a driver."""
     while True:

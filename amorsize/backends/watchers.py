@@ -1,96 +1,149 @@
-"""Looks after the memory of a team of worker processes, as a part of the one loop.
-
-A look reads what memory is left and what each worker holds; `amorsize.schedule.memory_pressure` decides. Four looks
-a second cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux, CPython 3.11, three control groups deep).
-"""
+"""Builds the watchers of a run: resource limits, the memory guard, and the count of the out-of-memory killer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+import os
+import time
+from collections import deque
+from functools import partial
 
-from amorsize.backends.workers.child import IDLE
-from amorsize.schedule.memory_pressure import Guarding, Held, Look, Shed
-from amorsize.schedule.messages import Event, Lost, Resize
+from amorsize.backends.ticks import Later, OomCount
+from amorsize.errors import ResourceLimitError
+from amorsize.system.cgroups import Groups, oom_kills, own_groups, read_text
+from amorsize.system.memory import cpu_seconds, resident_bytes, resident_bytes_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Final
+
+    from amorsize.backends.ticks import Ticker
     from amorsize.backends.workers.team import Team
+    from amorsize.limits import Limits
+    from amorsize.schedule.messages import Event
     from amorsize.schedule.schedule import Schedule
 
+# guess: the mean over this time counts, since shorter bursts are what cores are for
+CPU_WINDOW_S: Final = 3.0
 
-class Guard:
-    """A ticker that sees to it that workers fit into memory, and that those that leak are replaced.
+
+class Limiter:
+    """A ticker that raises `ResourceLimitError` when a limit is exceeded.
 
     Parameters
     ----------
-    team : Team
-    schedule : Schedule
-        Asked how many workers it wants.
+    limits : Limits
+    began_s : float
+        Start of the run, on the clock of the ticks.
     memory : callable
-        Gives the bytes that may still be used, and those that might be in all.
-    resident : callable
-        Gives the resident bytes of a process; None when nobody can tell.
-    kills : callable
-        Gives how many processes the kernel has ended for want of memory so far; None when nobody can tell.
-    shared_bytes : int
-        What each worker shares with the caller (a forked one, all that the caller held).
-    note : callable
-        Told in a sentence what the user should know.
+        Returns the available and the total bytes.
+    cpu_s : callable
+        Returns the CPU seconds that this process and each of the given ones have used so far.
+    cores : float
+        Usable cores.
     """
 
     def __init__(
         self,
-        team: Team,
-        schedule: Schedule,
+        limits: Limits,
+        began_s: float,
         *,
         memory: Callable[[], tuple[int, int]],
-        resident: Callable[[int], int | None],
-        kills: Callable[[], int | None] = lambda: None,
-        shared_bytes: int = 0,
-        note: Callable[[str], object] = lambda _: None,
+        cpu_s: Callable[[Sequence[int]], dict[int, float]],
+        cores: float,
     ) -> None:
-        self.team = team
-        self.schedule = schedule
+        self.limits = limits
+        self.began_s = began_s
         self.memory = memory
-        self.resident = resident
-        self.kills = kills
-        self.shared_bytes = shared_bytes
-        self.note = note
-        self.guarding = Guarding()
-        self._noted = False
+        self.cpu_s = cpu_s
+        self.cores = cores
+        self._cpu_before: dict[int, float] = {}
+        self._used_s = 0.0
+        self._track: deque[tuple[float, float]] = deque()  # (time, CPU seconds used until then)
 
     def tick(self, now_s: float, pids: Sequence[int] = ()) -> Iterable[Event]:
-        """Look, and say what the schedule should hear."""
-        available, capacity = self.memory()
-        if capacity <= 0:
-            return []
-        wanted = self.schedule.wanted
-        seen = Look(now_s, available, capacity, wanted, tuple(self._held()), self.kills() or 0)
-        events: list[Event] = []
-        for advice in self.guarding.look(seen):
-            if isinstance(advice, Shed):
-                events.append(self._shed(advice.worker))
-                continue
-            if isinstance(advice, Resize) and advice.workers < wanted:
-                self._say(f"memory got tight: {wanted} worker processes became {advice.workers}")
-            events.append(advice)
-        return events
+        """Compare what is used with the limits; raise `ResourceLimitError` above one."""
+        limits = self.limits
+        self._compare("max_seconds", now_s - self.began_s, limits.max_seconds)
+        if limits.max_memory_percent is not None:
+            available, capacity = self.memory()
+            if capacity > 0:
+                used = 100.0 * (1.0 - available / capacity)
+                self._compare("max_memory_percent", used, limits.max_memory_percent)
+        if limits.max_cpu_percent is not None and (percent := self._cpu_percent(now_s, pids)) is not None:
+            self._compare("max_cpu_percent", percent, limits.max_cpu_percent)
+        return ()
 
-    def _held(self) -> Iterable[Held]:
-        for number, handle in self.team.handles.items():
-            resident = self.resident(handle.pid)
-            if resident is not None:
-                item, _ = handle.item_and_start()
-                yield Held(number, max(0, resident - self.shared_bytes), item if item >= 0 else None)
+    def _cpu_percent(self, now_s: float, pids: Sequence[int]) -> float | None:
+        """Return the mean over the window; None until the window is full."""
+        used = self.cpu_s(pids)
+        # All that a new process has used counts. What one uses between the last look and its end does not.
+        first = not self._track
+        self._used_s += 0.0 if first else sum(s - self._cpu_before.get(pid, 0.0) for pid, s in used.items())
+        self._cpu_before = used
+        self._track.append((now_s, self._used_s))
+        while len(self._track) > 2 and now_s - self._track[1][0] >= CPU_WINDOW_S:
+            self._track.popleft()
+        since_s, before_s = self._track[0]
+        if now_s - since_s < CPU_WINDOW_S:
+            return None
+        return 100.0 * (self._used_s - before_s) / (now_s - since_s) / self.cores
 
-    def _shed(self, number: int) -> Lost:
-        handle = self.team.handles[number]
-        self.team.end(number)
-        at = handle.was_at
-        self._say("memory was nearly used up: a worker process was ended before the kernel would end one")
-        return Lost(number, at if at >= 0 else None, idle=at == IDLE, oom=True, shed=True)
+    @staticmethod
+    def _compare(name: str, value: float, limit: float | None) -> None:
+        if limit is not None and value > limit:
+            raise ResourceLimitError(name, value, limit)
 
-    def _say(self, text: str) -> None:
-        if not self._noted:
-            self.note(text)
-        self._noted = True
+
+def limiter(limits: Limits, began_s: float) -> Limiter:
+    """Return the ticker that ends a run which exceeds these limits."""
+    from amorsize.system.machine import machine
+
+    cores = 1.0 if limits.max_cpu_percent is None else machine().usable_cores
+    return Limiter(limits, began_s, memory=memory_reader(own_groups()), cpu_s=tree_cpu_seconds, cores=cores)
+
+
+def memory_guard(team: Team, schedule: Schedule, warn: Callable[[str], object]) -> Ticker:
+    """Return the ticker that looks after the memory of a team, made only in a run that takes long."""
+    return Later(partial(_memory_guard, team, schedule, warn))
+
+
+def _memory_guard(team: Team, schedule: Schedule, warn: Callable[[str], object]) -> Ticker:
+    from amorsize.backends.memory_guard import Guard
+
+    groups = own_groups()
+    return Guard(
+        team,
+        schedule,
+        memory=memory_reader(groups),
+        resident=resident_bytes_of,
+        kills=partial(oom_kills, read_text, groups),
+        shared_bytes=resident_bytes() if team.start_method == "fork" else 0,
+        note=warn,
+    )
+
+
+def oom_count() -> OomCount:
+    """Return the kernel's count of its kills, from now on; 0.1 ms."""
+    return OomCount(partial(oom_kills, read_text, own_groups()))
+
+
+def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
+    """Return a function that reads the available and the total bytes of memory."""
+    from amorsize.system.machine import SYSTEM, memory_now
+
+    def read() -> tuple[int, int]:
+        now = memory_now(read_text, SYSTEM, groups)
+        return now.available.value, now.limit.value or now.total.value
+
+    return read
+
+
+def tree_cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
+    """Return the CPU seconds of this process and of these."""
+    used = {os.getpid(): time.process_time()}
+    for pid in pids:
+        seconds = cpu_seconds(pid)
+        if seconds is not None:
+            used[pid] = seconds
+    return used

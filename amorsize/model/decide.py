@@ -162,6 +162,11 @@ class Decider(Evidence):
         self.looked_left_s = self.looked_item_s = 0.0
         self.settled = False
 
+    def begin(self, n_items: int | None, *, pieces: int) -> None:
+        """Take in how many items are left to run, in how many ranges: within one alone positions can be probed."""
+        self.n_items = n_items
+        self.may_probe = self.may_probe and pieces == 1
+
     def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
         """Take in what spread positions have told; see `Evidence.probed`. Nobody needs to look there again."""
         self.may_probe = False

@@ -108,10 +108,6 @@ class Evidence:
             self._add(one)
         self.probes = sorted([*self.probes, *seen], key=lambda one: one.start)
 
-    def crowded(self, slowdown: float) -> None:
-        """Take in by how much other calls have just slowed the loop down (1: not at all)."""
-        self.slowdown += RATE_WEIGHT * (slowdown - self.slowdown)
-
     def weighed(self, transfer: Sample) -> None:
         """Take in pickling costs: a `Sample` of which only those fields count."""
         self.transfer = transfer
@@ -166,6 +162,7 @@ class Evidence:
         self.cpu_s += seen.cpu_s
         self.process_cpu_s += seen.process_cpu_s
         self.new_bytes += seen.new_bytes
+        self.slowdown += RATE_WEIGHT * (seen.slowdown - self.slowdown)
 
     # -- what is believed ----------------------------------------------------------------------------------------
 

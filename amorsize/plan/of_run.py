@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amorsize.backends.workers.recorded import items_of
+from amorsize.backends.workers.item_times import items_of
 from amorsize.facts import Breakdown, Forecast
 from amorsize.frozen import replace
 from amorsize.plan.plan import Plan
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 def plan_of(execution: Execution) -> Plan:
     """The plan that a run of ``execute`` carried out."""
-    request, story = execution.job.request, execution.job.story
-    here = story.machine or share_of(lately())
-    sample = story.sample or story.opening.sample()
-    n = story.n_items
-    serial_s = story.serial_s
+    request, summary = execution.request, execution.summary
+    here = summary.machine or share_of(lately())
+    sample = summary.sample or execution.decider.sample()
+    n = summary.n_items
+    serial_s = summary.serial_s
     serial = _as_forecast(serial_s, n)
-    before = story.loop_s if story.go is not None else 0.0
-    best = _later(story.go, before) if story.go is not None else serial
-    others = [_later(f, before) for f in story.alternatives if f.backend != "serial"]
-    if story.go is not None and not story.blind and "serial" in request.backends:
+    before = summary.loop_s if summary.go is not None else 0.0
+    best = _later(summary.go, before) if summary.go is not None else serial
+    others = [_later(f, before) for f in summary.alternatives if f.backend != "serial"]
+    if summary.go is not None and not summary.unsampled and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
     asked = "an executor was" if request.executor is not None else "processes were"
     why = f"{asked} asked for, and func may not run here: nothing was sampled"
@@ -36,19 +36,19 @@ def plan_of(execution: Execution) -> Plan:
         n_jobs=best.workers,
         chunksize=best.chunksize,
         start_method=best.start_method,
-        estimated_speedup=None if story.blind else serial_s / best.total_s if best.total_s > 0 else 1.0,
-        serial_s=None if story.blind else serial_s,
-        predicted_s=None if story.blind else best.total_s,
-        predicted_interval_s=None if story.blind else (best.low_s, best.high_s),
-        reason=why if story.blind else reason(best, serial, others, sample, True),
-        warnings=tuple(story.warnings),
+        estimated_speedup=None if summary.unsampled else serial_s / best.total_s if best.total_s > 0 else 1.0,
+        serial_s=None if summary.unsampled else serial_s,
+        predicted_s=None if summary.unsampled else best.total_s,
+        predicted_interval_s=None if summary.unsampled else (best.low_s, best.high_s),
+        reason=why if summary.unsampled else reason(best, serial, others, sample, True),
+        warnings=tuple(summary.warnings),
         alternatives=tuple(others),
         breakdown=best.breakdown,
         data=request.data,
-        sample=None if story.blind else sample,
+        sample=None if summary.unsampled else sample,
         machine=here,
-        slowest=items_of(execution.job.records.slowest),
-        hungriest=items_of(execution.job.records.hungriest),
+        slowest=items_of(execution.state.records.slowest),
+        hungriest=items_of(execution.state.records.hungriest),
     )
 
 

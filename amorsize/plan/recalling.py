@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from functools import partial
 from time import time
 from typing import Any
@@ -33,11 +32,8 @@ def finish(request: Request, results: list[Any]) -> list[Any]:
     from amorsize.run.execute import Execution
 
     execution = Execution(replace(request, history=History("off")))  # the plan's own row tells of all items
-    job, done = execution.job, len(results)
-    job.outcome.put(0, results)
-    job.todo = deque([(done, job.source.length)])
-    job.story.opening.n_items = job.left()
-    return execution.run_and_record()
+    execution.state.resume(results)
+    return execution.run()
 
 
 def recalled(request: Request) -> Plan | None:

@@ -38,7 +38,7 @@ async def in_this_loop(request: Request, return_plan: bool) -> tuple[list[Any], 
         return await _run_tasks(request), None
     stop = Stop()
     execution = Execution(request, stop=stop)
-    results = await _in_a_thread(execution.run_and_record, stop)
+    results = await _in_a_thread(execution.run, stop)
     _refuse_coroutines(results)
     return results, execution
 

@@ -1,13 +1,16 @@
 """``execute()`` from its first item to its last: a plain loop, then whatever the model says is faster.
 
-The opening decides (`amorsize.model.decide`), the loop, threads or a team carry out (`amorsize.run`); this module
-connects them, measures what the opening asks for, and tells the story afterwards. It goes step by step, so that
-somebody may take results away between two steps (`amorsize.run.stream`) or end it there.
+The decider decides (`amorsize.model.decide`), the loop or a driver carries out (`amorsize.backends`). This module
+connects them: `Execution.run` begins in the loop (``_loop``), which measures what the decider asks for (``_answer``),
+goes parallel when it says so (``_go_parallel``), and takes over again what workers hand back (``_back_to_loop``). It
+goes step by step, so that a consumer may take results away between two steps (`amorsize.run.stream`) or end the run
+there.
 """
 
 from __future__ import annotations
 
 from math import ceil
+from os import cpu_count
 from sys import modules
 from time import perf_counter
 
@@ -19,7 +22,8 @@ from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.this_process import MEMORY
 from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
-from amorsize.run.map_state import Job
+from amorsize.run.map_state import MapState
+from amorsize.run.run_summary import RunSummary
 from amorsize.system import nested
 
 TYPE_CHECKING = False
@@ -31,16 +35,22 @@ if TYPE_CHECKING:
     from amorsize.backends.stop import Stop
     from amorsize.backends.ticks import Ticker
     from amorsize.facts import Forecast, Sample
+    from amorsize.model.decide import Step
     from amorsize.options import Request
     from amorsize.run.go_parallel import Options
 
     Steps = Generator[None, None, None]
 
-QUICK_ITEM_S: Final = 0.3e-3  # while forked workers start (1-3 ms) the caller goes on only with items as short as this
-REMEMBER_S: Final = 3e-3  # a shorter map that nobody asked anything about is not worth the 50 µs of remembering it
-PARALLEL: Final = {"threads": "amorsize.backends.threads", "processes": "amorsize.backends.workers.team"}
-NO_MORE: Final = 1.2  # times as many items as the loop was best for: it still is
-SLOW_ITEM_S: Final = 20e-3  # the same for workers that take 50-100 ms to start
+# While forked workers start (1-3 ms), the caller goes on only with items as short as this.
+QUICK_ITEM_S: Final = 0.3e-3
+# The same for workers that take 50-100 ms to start.
+SLOW_ITEM_S: Final = 20e-3
+# A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
+REMEMBER_S: Final = 3e-3
+# guess: where the loop was best, it still is for this many times as many items
+NO_MORE: Final = 1.2
+# Where a backend's modules show that this process has used it before.
+MODULES: Final = {"threads": "amorsize.backends.threads", "processes": "amorsize.backends.workers.team"}
 
 
 class Execution:
@@ -50,13 +60,24 @@ class Execution:
     ----------
     request : Request
     outcome : Outcome, optional
-        Where results go; by default they are all kept, in order.
+        Collects the results; by default all of them are kept, in order.
     window : int, optional
-        How many items may be ahead of whoever takes the results away.
+        Number of items that may be ahead of the consumer of the results.
     tickers : iterable of Ticker
-        Who wants to look every now and then.
+        Called about every `amorsize.backends.ticks.TICK_S` seconds.
     stop : Stop, optional
-        Who may end it from another thread.
+        Ends the run from another thread.
+
+    Attributes
+    ----------
+    state : MapState
+        Items, results, and what is left to run.
+    decider : Decider
+        Decides what runs next, from what was measured.
+    summary : RunSummary
+        What happened.
+    backends : tuple of str
+        Candidates that have not failed yet.
     """
 
     def __init__(
@@ -68,294 +89,324 @@ class Execution:
         tickers: Iterable[Ticker] = (),
         stop: Stop | None = None,
     ) -> None:
-        self.job = Job(request, Decider, outcome, window=window, tickers=tickers, stop=stop)
-        self.backends = request.backends  # that have not failed yet
-        self.is_settled = False  # earlier maps have asked, and the loop was the answer
-        self.loaded = [name for name, module in PARALLEL.items() if module in modules]  # somebody has used these before
+        self.request = request
+        self.state = MapState(request, outcome, window=window, tickers=tickers, stop=stop)
+        self.decider = Decider(
+            self.state.source.length,
+            indexable=self.state.source.indexable,
+            most_cores=cpu_count() or 1,
+            spread=request.spread and window is None and request.rate is None,
+            rate=request.rate,
+        )
+        self.summary = RunSummary(self.decider)
+        self.backends = request.backends
+        # Earlier maps have asked, and the loop was the answer.
+        self.is_settled = False
+        self.loaded = [name for name, module in MODULES.items() if module in modules]
 
-    def run_and_record(self) -> list[Any]:
-        """Run the map, and leave a row in the history whatever comes of it."""
-        job, outcome = self.job, "raised"
+    def run(self) -> list[Any]:
+        """Run the map and return its results; leave a row in the history whatever comes of it."""
+        state, outcome = self.state, "raised"
         try:
             for _ in self.steps():
                 pass
-            results = job.outcome.finish(job.source.item)
+            results = state.outcome.finish(state.source.item)
             outcome = "ok"
             self._remember()
             return results
         finally:
-            history = History() if job.request.history is None else job.request.history
-            if history.is_on:  # buffered; it is written when the program ends, or somebody asks
-                history.record(job.story.row(job.request, outcome))
+            history = History() if self.request.history is None else self.request.history
+            # The row is buffered, and written when the program ends or the history is read.
+            if history.is_on:
+                history.record(self.summary.row(self.request, outcome))
 
     def steps(self) -> Steps:
-        """Run the map, step by step. What failed stands in the outcome; what the items' source raised is raised."""
+        """Run the map step by step. Failures of items stand in the outcome; an exception of the source is raised."""
         began = perf_counter()
         try:
             with CROWD:
-                if self.job.window is not None:  # somebody takes the results away as they come
+                # Where results are taken away as they come, none of them piles up for the garbage collector.
+                if self.state.window is not None:
                     yield from self._all()
                     return
                 with RESULTS_ARE_KEPT:
                     yield from self._all()
         finally:
-            self.job.close(perf_counter() - began)
+            wall_s = perf_counter() - began
+            self.state.close()
+            self.summary.close(wall_s, self.state)
 
     def _all(self) -> Steps:
-        self.job.begin()
-        yield from self._run()
-        self.job.finish()
+        self.state.begin()
+        self.decider.begin(self.state.left(), pieces=len(self.state.todo))
+        yield from self._in_parallel_at_once() if self._is_barred() else self._in_the_caller()
+        self.state.finish()
 
-    def _run(self) -> Steps:
-        job = self.job
-        request = job.request
-        if request.backends == ("executor",) or (request.backends == ("processes",) and not request.executor):
-            yield from self._go_blind()
-            return
+    def _is_barred(self) -> bool:
+        """Return True if func may not run in the caller at all."""
+        return self.backends == ("executor",) or (self.backends == ("processes",) and self.request.executor is None)
+
+    def _in_the_caller(self) -> Steps:
+        request = self.request
         if request.initializer is not None:
             request.initializer(*request.initargs)
-        if job.news is not None:
-            job.news.chose("serial")
-        yield from self._finish_loop() if request.backends == ("serial",) else self._open()
+        self._announce("serial")
+        yield from self._plain_loop() if request.backends == ("serial",) else self._loop()
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Steps:
-        """The opening's loop; ends when everything is done."""
-        job = self.job
-        opening = job.story.opening
+    def _loop(self) -> Steps:
+        """Run items in the loop, and go parallel when the decider says so; ends when everything is done."""
+        state, decider = self.state, self.decider
         self._recall()
-        while job.todo and not job.outcome.doomed:
-            if opening.terms is None and opening.wants_terms(self.backends):
-                from amorsize.run.choices import terms_for
+        while not state.is_done():
+            if decider.terms is None and decider.wants_terms(self.backends):
+                from amorsize.run.choices import choices_for
 
-                opening.terms = terms_for(job.request, self.backends, job.story)
-            step = opening.next()
-            if isinstance(step, RunMore):
-                opening.saw(job.advance(step.items))
-            elif isinstance(step, Probe):
-                self._probe(step)
-            elif isinstance(step, Weigh):
-                opening.weighed(self._weigh())
-            elif isinstance(step, WatchLock):
-                self._watch(step.items)
-            elif isinstance(step, TryThreads):
-                self._try_threads(step.items)
-            elif isinstance(step, Go):
-                yield from self._go(step.forecast)
+                decider.terms = choices_for(self.request, self.backends, self.summary)
+            step = decider.next()
+            if isinstance(step, Go):
+                yield from self._go_parallel(step.forecast)
+            else:
+                self._answer(step)
+            yield
+
+    def _plain_loop(self) -> Steps:
+        """Run everything in the loop, in batches between which listeners, limits and a stop are looked at."""
+        state, decider = self.state, self.decider
+        watched = state.ticks.tickers or state.ticks.stop is not None or state.news is not None
+        whole = state.window is None and not watched
+        while not state.is_done():
+            start, stop = state.todo[0]
+            left = STREAM_BATCH if stop is None else stop - start
+            short = whole and decider.items > 0 and decider.item_s < MEASURE_S
+            decider.saw(state.advance(left if short else decider.batch().items))
             yield
 
     def _recall(self) -> None:
         """Begin with what earlier maps of this function have shown, if there were any."""
-        job = self.job
-        known = MEMORY.recall(job.request.func, job.request.data)
-        if known is not None:
-            job.story.recalled = known.sample
-            job.story.opening.recall(known.sample, known.threads_gain, known.lost, known.n_items)
-            n, before = job.source.length, known.n_items
-            if known.settled and n is not None and before is not None and n <= NO_MORE * before:
-                job.story.opening.settle(known.sample.item_s)
-                self.is_settled = True
+        known = MEMORY.recall(self.request.func, self.request.data)
+        if known is None:
+            return
+        decider = self.decider
+        self.summary.recalled = known.sample
+        decider.recall(known.sample, known.threads_gain, known.lost, known.n_items)
+        n, before = self.state.source.length, known.n_items
+        if known.settled and n is not None and before is not None and n <= NO_MORE * before:
+            decider.settle(known.sample.item_s)
+            self.is_settled = True
 
     def _remember(self) -> None:
         """Keep what this map has shown for the next one."""
-        story, request = self.job.story, self.job.request
-        opening = story.opening
-        if story.blind or opening.slowdown > CROWDED or (opening.terms is None and opening.wall_s < REMEMBER_S):
+        summary, request, decider = self.summary, self.request, self.decider
+        short = decider.terms is None and decider.wall_s < REMEMBER_S
+        if summary.unsampled or decider.slowdown > CROWDED or short:
             return
-        found = story.found()
-        if found is not None:
-            ran = None if story.go is None else story.go.backend
-            lost, won = (ran, None) if story.lost else (None, ran)
-            if lost == "threads":  # what was seen of the lock was wrong
-                found = replace(found, gil_held=None)
-            settled = (
-                ran is None and request.is_free and (None if self.is_settled else opening.would_loop(story.n_items))
-            )
-            MEMORY.keep(request.func, request.data, found, opening.lasting_gain, lost, story.n_items, settled, won)
+        found = summary.found()
+        if found is None:
+            return
+        ran = None if summary.go is None else summary.go.backend
+        lost, won = (ran, None) if summary.unprofitable else (None, ran)
+        if lost == "threads":
+            # Then what was seen of the lock was wrong.
+            found = replace(found, gil_held=None)
+        n = summary.n_items
+        settled = ran is None and request.is_free and (None if self.is_settled else decider.would_loop(n))
+        MEMORY.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
 
-    def _finish_loop(self) -> Steps:
-        job = self.job
-        opening = job.story.opening
-        watched = job.vigil.tickers or job.vigil.stop is not None or job.news is not None
-        whole = job.window is None and not watched
-        while job.todo and not job.outcome.doomed:
-            start, stop = job.todo[0]
-            left = STREAM_BATCH if stop is None else stop - start
-            short = whole and opening.items > 0 and opening.item_s < MEASURE_S
-            items = left if short else opening.batch().items
-            opening.saw(job.advance(items))
-            yield
+    # -- what the decider asks -----------------------------------------------------------------------------------
 
-    # -- what the opening asks -----------------------------------------------------------------------------------
+    def _answer(self, step: Step) -> None:
+        """Run or measure what a step of the decider asks for, and report what was seen."""
+        decider = self.decider
+        if isinstance(step, RunMore):
+            decider.saw(self.state.advance(step.items))
+        elif isinstance(step, Probe):
+            self._probe(step)
+        elif isinstance(step, Weigh):
+            decider.weighed(self._weigh())
+        elif isinstance(step, WatchLock):
+            self._watch(step.items)
+        elif isinstance(step, TryThreads):
+            self._try_threads(step.items)
+
+    def _probe(self, step: Probe) -> None:
+        if not step.watch:
+            self.decider.probed(self.state.probe(step))
+            return
+        from amorsize.measure.gil import Canary
+
+        with Canary() as canary:
+            seen = self.state.probe(step)
+        self.decider.probed(seen, canary.gil_held)
 
     def _weigh(self) -> Sample:
         from amorsize.measure.transfer import held_bytes, touched_bytes, weigh
         from amorsize.system.memory import keeping_s
 
-        job = self.job
-        terms = job.story.opening.terms
-        assert terms is not None
-        assert terms.costs.processes is not None
-        forks = terms.costs.processes.start_method == "fork"
-        results = [r for r in job.outcome.some(4 * 16) if r is not None][:16]
-        items = job.next_items()
-        if forks and job.source.indexable:
+        state, decider = self.state, self.decider
+        assert decider.terms is not None
+        assert decider.terms.costs.processes is not None
+        forks = decider.terms.costs.processes.start_method == "fork"
+        results = [r for r in state.outcome.some(4 * 16) if r is not None][:16]
+        items = state.next_items()
+        if forks and state.source.indexable:
             found = replace(weigh([], results), touched_bytes=touched_bytes(items[0]) if len(items) else 0.0)
         else:
-            found = weigh(items, results, func=None if forks else job.request.func)
-        opening = job.story.opening
-        if job.window is not None:  # somebody takes the results away
+            found = weigh(items, results, func=None if forks else self.request.func)
+        # A consumer takes the results away, so that they cost no memory to keep.
+        if state.window is not None:
             return found
         held = sum(map(held_bytes, results[:2])) / max(1, len(results[:2]))
-        return replace(found, kept_s=keeping_s(opening.left, held - opening.new_bytes / max(1, opening.items)))
-
-    def _probe(self, step: Probe) -> None:
-        job = self.job
-        if not step.watch:
-            job.story.opening.probed(job.probe(step))
-            return
-        from amorsize.measure.gil import Canary
-
-        with Canary() as canary:
-            seen = job.probe(step)
-        job.story.opening.probed(seen, canary.gil_held)
+        return replace(found, kept_s=keeping_s(decider.left, held - decider.new_bytes / max(1, decider.items)))
 
     def _watch(self, items: int) -> None:
         from amorsize.measure.gil import Canary
 
-        job, seen = self.job, []
+        state, seen = self.state, []
         with Canary() as canary:
-            while items > 0 and job.todo and not job.outcome.doomed:
-                seen.append(job.advance(items))
+            while items > 0 and not state.is_done():
+                seen.append(state.advance(items))
                 items -= max(1, seen[-1].items)
-        job.story.opening.watched(canary.gil_held, seen)
+        self.decider.watched(canary.gil_held, seen)
 
     def _try_threads(self, items: int) -> None:
-        """Run the next items on two threads; what fails there is run again by the loop."""
+        """Run the next items on two threads; the loop runs again what fails there."""
         from amorsize.backends.results import Outcome
+        from amorsize.backends.table import row_named
         from amorsize.backends.ticks import drain
-        from amorsize.run.go_parallel import thread_driver
+        from amorsize.run.go_parallel import no_forecast, work_of
         from amorsize.schedule.schedule import Schedule
 
-        job, opening = self.job, self.job.story.opening
-        spans = job.take(min(items, job.window or items))
+        state, item_s = self.state, self.decider.item_s
+        spans = state.take(min(items, state.window or items))
         evidence = max(1, sum(stop - start for start, stop in spans) // 4)
         schedule = Schedule(
-            spans, 2, item_s=opening.item_s, evidence=evidence, pace=job.pace, prefetch=job.window is not None
+            spans, 2, item_s=item_s, evidence=evidence, pace=state.pace, prefetch=state.window is not None
         )
         trial = Outcome("collect")
-        ran = drain(thread_driver(job, schedule, trial).steps())
+        work = work_of(self, may_loop=True)._replace(outcome=trial, news=None)
+        with row_named("threads").open_driver(work, no_forecast("threads", 2, None), lambda _: schedule) as driver:
+            assert driver is not None
+            ran = drain(driver.steps())
         if trial.fatal is not None:
-            trial.finish(job.source.item)
-        length = job.source.length
-        if job.todo and length is not None and job.todo[0][0] >= length:  # the source has ended meanwhile
-            job.todo.clear()
+            trial.finish(state.source.item)
+        length = state.source.length
+        if state.todo and length is not None and state.todo[0][0] >= length:
+            # The source has ended meanwhile.
+            state.todo.clear()
         for start, stop in spans:
             results = trial.results[start:stop]
-            job.outcome.put(start, results, but=trial.failures)
-            if job.news is not None and results:
+            state.outcome.put(start, results, but=trial.failures)
+            if state.news is not None and results:
                 share = len(results) / ran.items
                 failed = sum(start <= index < stop for index in trial.failures)
-                job.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
+                state.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
         for index in sorted(trial.failures):
-            job.loop.run(index, index + 1)
-        opening.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
+            state.loop.run(index, index + 1)
+        self.decider.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
 
     # -- going parallel ------------------------------------------------------------------------------------------
 
-    def _go(self, chosen: Forecast) -> Steps:
-        """Run everything left as ``chosen``; when that cannot start or does not pay, the loop goes on without it."""
-        from amorsize.run import go_parallel
-        from amorsize.run.choices import NoTeam
+    def _in_parallel_at_once(self) -> Steps:
+        """Run a map whose func may not run in the caller: workers start at once, and the schedule learns from them."""
+        from amorsize.run.choices import choices_for, most_workers
+        from amorsize.run.go_parallel import no_forecast
 
-        job = self.job
-        story, opening = job.story, job.story.opening
-        assert opening.terms is not None
-        if story.go is None:
-            story.go, story.sample = chosen, opening.sample()
-            _, story.alternatives = opening.candidates(opening.terms, story.sample)
-            story.loop_s, story.loop_items = opening.wall_s, opening.items
-            if not job.source.indexable and opening.items:
-                story.read_item_s = job.loop.read_s / opening.items
-        threads = chosen.backend == "threads"
-        story.is_first = ("threads" if threads else "processes") not in self.loaded
-        theirs = chosen.backend == job.request.executor_as
-        if theirs:
-            story.go = as_executor(chosen)
-        if threads:
-            chosen = replace(chosen, workers=CROWD.threads(chosen.workers))
-        may_help = "serial" in self.backends
-        quick = opening.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
-        options: Options = {
-            "item_s": opening.item_s,
-            "evidence": max(1, min(opening.sample().n_sampled, int(10e-3 / max(opening.item_s, 1e-9)))),
-            "caller_helps": quick and may_help and not threads and not theirs,
-            "crew": go_parallel.crew_for(job, chosen, opening.terms.machine, opening.sample(), may_help),
-        }
-        self._say_chosen(chosen)
-        try:
-            if theirs:
-                schedule = go_parallel.schedule_for(job, chosen, **options)
-                story.ran = yield from go_parallel.drive(job, go_parallel.executor_driver(job, schedule))
-            elif threads:
-                schedule = go_parallel.schedule_for(job, chosen, **options)
-                story.ran = yield from go_parallel.drive(job, go_parallel.thread_driver(job, schedule, job.outcome))
-            else:
-                yield from go_parallel.on_processes(job, chosen, job.loop if may_help else None, options)
-        except NoTeam as exc:
-            if not may_help:
-                raise exc.why from exc.why.__cause__
-            story.warnings.append(str(exc.why))
-        if job.todo:
-            story.withdrew = True
-            # The caller's own thread is always to be had.
-            self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
-            if job.news is not None:
-                job.news.chose("serial")
-            opening.withdraw(chosen.backend)
-
-    def _say_chosen(self, chosen: Forecast) -> None:
-        job = self.job
-        if job.news is not None:  # before there is a team, which would be left behind by a listener that raises
-            job.news.chose(chosen.backend, chosen.workers, chosen.start_method)
-
-    def _go_blind(self) -> Steps:
-        """Nothing may run here: workers start at once, and the schedule learns from them."""
-        from amorsize.run import go_parallel
-        from amorsize.run.choices import NoTeam, most_workers, terms_for
-
-        job = self.job
-        theirs = job.request.executor is not None
-
-        terms = terms_for(job.request, self.backends, job.story)
-        assert terms.costs.processes is not None
-        n = job.left()
-        cores = max(1, ceil(terms.machine.usable_cores))
-        # Nobody may look whether items wait, so a number that the user names is believed; but not within a worker, or
+        request, n = self.request, self.state.left()
+        self.decider.terms = choices = choices_for(request, self.backends, self.summary)
+        if n == 0:
+            return
+        assert choices.costs.processes is not None
+        cores = max(1, ceil(choices.machine.usable_cores))
+        # func may not run here, so waiting cannot be measured: trust max_workers. But not within a worker, where
         # nested calls would multiply.
-        asked = most_workers(job.request) or cores
+        asked = most_workers(request) or cores
         if nested.cores_share is not None:
             asked = min(asked, cores)
         workers = max(1, asked if n is None else min(asked, n))
-        if n == 0:
-            return
-        chosen = go_parallel.no_forecast(workers, terms.costs.processes.start_method)
-        chosen = as_executor(chosen) if theirs else chosen
-        sample = job.story.opening.sample()
-        crew = None if job.request.max_workers else go_parallel.crew_for(job, chosen, terms.machine, sample, False)
-        job.story.go, job.story.blind = chosen, True
-        self._say_chosen(chosen)
+        self.summary.unsampled = True
+        method = choices.costs.processes.start_method
+        yield from self._go_parallel(
+            no_forecast("processes", workers, method)
+            if request.executor is None
+            else no_forecast("executor", workers, None)
+        )
+
+    def _go_parallel(self, chosen: Forecast) -> Steps:
+        """Run everything left as ``chosen``; when that cannot start or does not pay, the loop goes on without it."""
+        from amorsize.backends.driver import CannotStart
+        from amorsize.run import go_parallel
+
+        request, summary = self.request, self.summary
+        self._note(chosen)
+        theirs = chosen.backend == request.executor_as
+        if theirs:
+            summary.go = go_parallel.as_executor(chosen)
+        elif chosen.backend == "threads":
+            chosen = replace(chosen, workers=CROWD.threads(chosen.workers))
+        elif summary.start_note:
+            summary.warnings.append(summary.start_note)
+        may_loop = "serial" in self.backends
+        self._announce(chosen.backend, chosen.workers, chosen.start_method)
         try:
-            if theirs:
-                schedule = go_parallel.schedule_for(job, chosen, crew=crew)
-                job.story.ran = yield from go_parallel.drive(job, go_parallel.executor_driver(job, schedule))
-            else:
-                yield from go_parallel.on_processes(job, chosen, None, {"crew": crew})
-        except NoTeam as exc:
-            raise exc.why from exc.why.__cause__
+            summary.ran = yield from go_parallel.drive(
+                self, chosen, self._options(chosen, theirs, may_loop), may_loop=may_loop
+            )
+        except CannotStart as exc:
+            if not may_loop:
+                raise exc.why from exc.why.__cause__
+            summary.warnings.append(str(exc.why))
+        if self.state.todo:
+            self._back_to_loop(chosen)
 
+    def _note(self, chosen: Forecast) -> None:
+        """Note in the summary what is chosen, and what the loop has taken until then."""
+        summary, decider = self.summary, self.decider
+        summary.is_first = ("threads" if chosen.backend == "threads" else "processes") not in self.loaded
+        if summary.go is not None:
+            return
+        summary.go = chosen
+        if summary.unsampled:
+            return
+        assert decider.terms is not None
+        summary.sample = decider.sample()
+        _, summary.alternatives = decider.candidates(decider.terms, summary.sample)
+        summary.loop_s, summary.loop_items = decider.wall_s, decider.items
+        if not self.state.source.indexable and decider.items:
+            summary.read_item_s = self.state.loop.read_s / decider.items
 
-def as_executor(chosen: Forecast) -> Forecast:
-    """A forecast for workers of a kind, as one of the user's executor."""
-    return replace(chosen, backend="executor", start_method=None)
+    def _options(self, chosen: Forecast, theirs: bool, may_loop: bool) -> Options:
+        """Return the arguments of the schedule that depend on what was measured."""
+        from amorsize.run.go_parallel import worker_count_for
+
+        request, decider, summary = self.request, self.decider, self.summary
+        assert decider.terms is not None
+        sample = decider.sample()
+        worker_count = None
+        if not (summary.unsampled and request.max_workers):
+            worker_count = worker_count_for(
+                request, chosen, decider.terms.machine, sample, summary.read_item_s, may_lose=may_loop
+            )
+        if summary.unsampled:
+            return {"crew": worker_count}
+        quick = decider.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
+        return {
+            "item_s": decider.item_s,
+            "evidence": max(1, min(sample.n_sampled, int(10e-3 / max(decider.item_s, 1e-9)))),
+            "caller_helps": quick and may_loop and chosen.backend != "threads" and not theirs,
+            "crew": worker_count,
+        }
+
+    def _back_to_loop(self, chosen: Forecast) -> None:
+        """Go on without a backend that could not start, or did not pay."""
+        self.summary.withdrew = True
+        # The caller's own thread is always to be had.
+        self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
+        self._announce("serial")
+        self.decider.withdraw(chosen.backend)
+
+    def _announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
+        """Tell listeners what runs now, before any worker starts: a listener that raises would leave workers behind."""
+        if self.state.news is not None:
+            self.state.news.chose(backend, workers, start_method)

@@ -1,8 +1,7 @@
-"""One map under way: its items and results, what is still to be done, and the plain loop in the caller."""
+"""One map under way: its items and results, the ranges still to run, and the plain loop in the caller."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from time import perf_counter, sleep
 
@@ -14,7 +13,6 @@ from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
 from amorsize.history.fingerprint import fingerprint, name_of
-from amorsize.run.run_summary import RunSummary
 from amorsize.schedule.rate_limit import Pace
 
 TYPE_CHECKING = False
@@ -28,47 +26,43 @@ if TYPE_CHECKING:
     from amorsize.backends.ticks import Ticker
     from amorsize.checkpoint.checkpoint import Checkpoint
     from amorsize.facts import Observation
-    from amorsize.model.decide import Decider, Probe
+    from amorsize.model.decide import Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
 
 
-class Job:
-    """What all parts of a run share.
+class MapState:
+    """Items, results and the remaining ranges of one map.
 
     Parameters
     ----------
     request : Request
-    opening_for : type
-        Makes the one who decides over the first items.
     outcome : Outcome, optional
-        Where results go; by default they are all kept, in order.
+        Collects the results; by default all of them are kept, in order.
     window : int, optional
-        How many items may be ahead of whoever takes the results away.
+        Number of items that may be ahead of the consumer of the results.
     tickers : iterable of Ticker
-        Who wants to look every now and then.
+        Called about every `amorsize.backends.ticks.TICK_S` seconds.
     stop : Stop, optional
-        Who may end it from another thread.
+        Ends the map from another thread.
 
     Attributes
     ----------
     todo : deque of (int, int or None)
-        Ranges of items still to be run; None: to the end of the source, wherever that is.
-    driver : object or None
-        Who runs what is left, once it has gone parallel.
+        Ranges of items still to run; None: to the end of the source, wherever that is.
+    driver : Driver or None
+        Runs what is left, once the map has gone parallel.
     """
 
     def __init__(
         self,
         request: Request,
-        opening_for: type[Decider],
         outcome: Outcome | None = None,
         *,
         window: int | None = None,
         tickers: Iterable[Ticker] = (),
         stop: Stop | None = None,
     ) -> None:
-        self.request = request
         self.window = window
         self.source = source_of(request.data, one_by_one=window is not None)
         self.outcome = outcome or Outcome(request.on_error, request.max_failures)
@@ -85,71 +79,57 @@ class Job:
         self.records = Records()
         self.news: News | None = None
         if request.on_event is not None or request.progress:
-            from amorsize.run.watch import news_for
+            from amorsize.run.progress import listeners
 
-            self.news = news_for(request)
+            self.news = listeners(request)
             self.outcome.on_failure = self.news.item_failed
         self.loop = Loop(request.func, self.source, self.outcome, request.retries, records=self.records, news=self.news)
         self.pace = None if request.rate is None else Pace(request.rate)
-        self.tickers = tuple(tickers)
         if request.limits is not None:
-            from amorsize.run.watch import limiter_for
+            from amorsize.backends.watchers import limiter
 
-            self.tickers += (limiter_for(request.limits, perf_counter()),)
-        self.vigil = Ticks(self.tickers, stop=stop)
-        self.driver: Driver | None = None  # who runs what is left, once it goes parallel
-        self.story = RunSummary(
-            opening_for(
-                self.source.length,
-                indexable=self.source.indexable,
-                most_cores=os.cpu_count() or 1,
-                spread=request.spread and window is None and request.rate is None,
-                rate=request.rate,
-            )
-        )
+            tickers = [*tickers, limiter(request.limits, perf_counter())]
+        self.ticks = Ticks(tickers, stop=stop)
+        self.driver: Driver | None = None
 
     def begin(self) -> None:
-        """Tell those that listen, and leave out what a checkpoint has."""
+        """Notify the listeners, and leave out the items that a checkpoint has."""
         if self.news is not None:
             self.news.started(self.source.length)
         if self.checkpoint is not None:
-            self._resume(self.checkpoint)
+            self.todo = self.checkpoint.resume()
+
+    def resume(self, results: list[Any]) -> None:
+        """Keep these results of the first items: they do not run again."""
+        self.outcome.put(0, results)
+        self.todo = deque([(len(results), self.source.length)])
 
     def finish(self) -> None:
-        """Everything has been run, unless the outcome is doomed: raise what the items' source raised."""
+        """Raise what the source raised at its end, unless the outcome is doomed; then everything has run."""
         if not self.outcome.doomed:
             self.source.finish()
             if self.news is not None:
                 self.news.finished(self.source.length or 0)
 
-    def close(self, wall_s: float) -> None:
-        """The run has ended, whatever came of it."""
-        story = self.story
+    def close(self) -> None:
+        """Close the listeners and the checkpoint after the run, whatever came of it."""
         if self.news is not None:
             self.news.close()
-        story.wall_s = wall_s
-        story.n_items = len(self.outcome.results)
         if self.checkpoint is not None:
-            story.skipped = self.checkpoint.skipped
-            story.n_items -= story.skipped
             self.checkpoint.close()
-            story.warnings += self.checkpoint.warnings.values()
-
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        """Begin with what is missing in the checkpoint."""
-        self.todo = checkpoint.resume()
-        opening = self.story.opening
-        opening.n_items = self.left()
-        opening.may_probe = opening.may_probe and len(self.todo) == 1
 
     def left(self) -> int | None:
-        """Items still to run; None when nobody knows."""
+        """Return the number of items still to run; None while the length of the source is unknown."""
         if self.todo and self.todo[-1][1] is None:
             return None
         return sum((stop or 0) - start for start, stop in self.todo)
 
+    def is_done(self) -> bool:
+        """Return True if no item is left to run, or the outcome is doomed."""
+        return not self.todo or self.outcome.doomed
+
     def tell(self, event: Event) -> None:
-        """Have the schedule hear of something, if there is one."""
+        """Report an event to the schedule, if the map has gone parallel."""
         if self.driver is not None:
             self.driver.tell([event])
 
@@ -169,11 +149,11 @@ class Job:
             self.todo.popleft()
         else:
             self.todo[0] = (end, stop)
-        self.vigil.look(perf_counter())
+        self.ticks.look(perf_counter())
         return seen
 
     def take(self, items: int) -> list[tuple[int, int]]:
-        """Take so many of the next items off what is to be done: somebody else runs them."""
+        """Take the next items off the ranges still to run: the caller of this method runs them."""
         taken: list[tuple[int, int]] = []
         while items > 0 and self.todo:
             start, stop = self.todo.popleft()
@@ -186,25 +166,24 @@ class Job:
 
     def run(self, start: int, stop: int) -> Observation:
         """Run these items in the loop."""
-        seen, slowdown = CROWD.observe(self.loop.run, start, stop)
+        seen = CROWD.observe(self.loop.run, start, stop)
         RESULTS_ARE_KEPT.look()
-        self.story.opening.crowded(slowdown)
         return seen
 
     def _paced(self, items: int) -> int:
-        """How many of these items may begin now; waits until one may."""
+        """Return how many of these items may begin now; wait until at least one may."""
         assert self.pace is not None
         while not (allowed := self.pace.allowed(perf_counter())):
             now = perf_counter()
-            wait_s = self.vigil.wait_s(now, self.pace.wait_s(now)) or 0.0
-            (sleep if self.vigil.stop is None else self.vigil.stop.sleep)(wait_s)
-            self.vigil.look(perf_counter())
+            wait_s = self.ticks.wait_s(now, self.pace.wait_s(now)) or 0.0
+            (sleep if self.ticks.stop is None else self.ticks.stop.sleep)(wait_s)
+            self.ticks.look(perf_counter())
         allowed = min(items, allowed)
         self.pace.spend(allowed, perf_counter())
         return allowed
 
     def probe(self, step: Probe) -> list[Observation]:
-        """Run items at positions spread evenly over what is left of the only segment."""
+        """Run items at positions spread evenly over the only range that is left."""
         start, stop = self.todo.popleft()
         assert stop is not None
         seen: list[Observation] = []
@@ -216,7 +195,7 @@ class Job:
             seen.append(one := self.run(end - step.items, end))
             rest.append((begin, end - step.items))
             begin, spent = end, spent + one.wall_s
-            self.vigil.look(perf_counter())
+            self.ticks.look(perf_counter())
             if spent > step.budget_s or self.outcome.doomed:
                 break
         rest.append((begin, stop))
@@ -224,6 +203,6 @@ class Job:
         return seen
 
     def next_items(self) -> Any:
-        """A few of those that come next, not run yet."""
+        """Return at most four of the items that come next, not run yet."""
         start, stop = self.todo[0]
         return self.source.items(start, start + 4 if stop is None else min(stop, start + 4))

@@ -1,23 +1,36 @@
-"""The progress bar of ``progress=True``, drawn by tqdm (extra ``progress``)."""
+"""The listeners of a run, among them the progress bar of ``progress=True``, drawn by tqdm (extra ``progress``)."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from amorsize.backends.notify import News
 from amorsize.events import ChunkDone, Event, ItemFailed, RunStarted
+
+if TYPE_CHECKING:
+    from amorsize.options import Request
+
+
+def listeners(request: Request) -> News:
+    """Return the notifier of a run, with the listeners that the request names."""
+    theirs = [] if request.on_event is None else [request.on_event]
+    if not request.progress:
+        return News(theirs)
+    bar = Bar()
+    return News([bar, *theirs], bar.close)
 
 
 class Bar:
-    """Listens to what happens, and shows how many items are done."""
+    """A listener that shows how many items are done."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._failed = 0
 
     def __call__(self, event: Event) -> None:
-        """Hear of an event."""
+        """Move the bar."""
         if isinstance(event, RunStarted):
             self._bar = _quiet_tqdm()(total=event.items, unit="item")
         elif isinstance(event, ChunkDone):
@@ -28,13 +41,13 @@ class Bar:
             self._bar.update(1)
 
     def close(self) -> None:
-        """The run is over."""
+        """Remove the bar after the run."""
         if self._bar is not None:
             self._bar.close()
 
 
 def _quiet_tqdm() -> Any:
-    """A tqdm without a monitor thread, which would make forking unsafe, and without a lock of multiprocessing."""
+    """Return a tqdm class without a monitor thread (unsafe to fork beside) and without a lock of multiprocessing."""
     if "ipykernel" in sys.modules:
         from tqdm.auto import tqdm
     else:

@@ -18,94 +18,132 @@ if TYPE_CHECKING:
     from amorsize.facts import Forecast, Machine, Ran, Sample
     from amorsize.model.decide import Decider
     from amorsize.options import Request
+    from amorsize.run.map_state import MapState
 
-RECORD_SAMPLE_S: Final = 1e-3  # of a shorter run nobody will want to know what its items took
-LOST: Final = 0.95  # of what the loop would have taken: who takes longer has gained nothing
-SLOWED: Final = 2.0  # times the forecast: what such a run showed of its items is not to be relied upon
+# guess: of a shorter run no sample is kept in history
+RECORD_SAMPLE_S: Final = 1e-3
+# guess: a run that takes more than this share of the loop's time has gained nothing
+UNPROFITABLE: Final = 0.95
+# guess: times the forecast; the item times of such a run are not relied upon
+SLOWED: Final = 2.0
 
 
 class RunSummary:
-    """What happened in one run."""
+    """What happened in one run.
 
-    def __init__(self, opening: Decider) -> None:
-        self.opening = opening
+    Attributes
+    ----------
+    go : Forecast or None
+        What the run went parallel as; ``alternatives`` are the other candidates.
+    loop_s, loop_items : float, int
+        Seconds spent and items run in the caller before that.
+    read_item_s : float
+        Seconds to read an item there, where an iterator makes them.
+    n_items, skipped : int
+        Results that this run has made, and results that a checkpoint had.
+    unsampled : bool
+        True if func was not to run here, so that nothing was measured.
+    recalled : Sample or None
+        What earlier maps had shown. Where ``sample`` is this object, nothing was measured anew.
+    withdrew : bool
+        True if workers could not be had, or did not pay.
+    is_first : bool
+        True if nothing in this process had used the backend before.
+    start_note : str or None
+        Why workers do not start by fork.
+    """
+
+    def __init__(self, decider: Decider) -> None:
+        self.decider = decider
         self.go: Forecast | None = None
         self.alternatives: list[Forecast] = []
-        self.loop_s = 0.0  # spent in the caller before going parallel
-        self.loop_items = 0  # that were run there
-        self.read_item_s = 0.0  # what reading an item took there, where an iterator makes them
-        self.n_items = 0  # results that this run has made
-        self.skipped = 0  # and those that were there before
+        self.loop_s = 0.0
+        self.loop_items = 0
+        self.read_item_s = 0.0
+        self.n_items = 0
+        self.skipped = 0
         self.wall_s = 0.0
         self.ran: Ran | None = None
-        self.blind = False  # func was not to run here, so nothing was looked at
+        self.unsampled = False
         self.sample: Sample | None = None
-        # What earlier maps had shown: where ``sample`` is this, nobody has measured anew.
         self.recalled: Sample | None = None
         self.machine: Machine | None = None
         self.warnings: list[str] = []
-        self.withdrew = False  # workers could not be had, or did not pay
-        self.is_first = False  # nobody in this process has run anything in that way before
-        self.start_note: str | None = None  # why workers do not start by fork
+        self.withdrew = False
+        self.is_first = False
+        self.start_note: str | None = None
+
+    def close(self, wall_s: float, state: MapState) -> None:
+        """Note the end of the run: its duration, its results, and what the checkpoint had to say."""
+        self.wall_s = wall_s
+        self.n_items = len(state.outcome.results)
+        if state.checkpoint is not None:
+            self.skipped = state.checkpoint.skipped
+            self.n_items -= self.skipped
+            self.warnings += state.checkpoint.warnings.values()
 
     @property
     def loop_only_s(self) -> float:
-        """What the plain loop was expected to take in all when it was last asked; what it took, if nobody asked."""
-        opening = self.opening
-        if opening.terms is None or not opening.items:
-            return opening.wall_s
-        return opening.wall_s + loop_forecast(opening.sample(), opening.terms.machine, opening.left).total_s
+        """Seconds that the plain loop was expected to take in all; what it took, if that was never asked."""
+        decider = self.decider
+        if decider.terms is None or not decider.items:
+            return decider.wall_s
+        return decider.wall_s + loop_forecast(decider.sample(), decider.terms.machine, decider.left).total_s
 
     @property
     def serial_s(self) -> float:
-        """What the plain loop would have taken in all, as far as anybody can tell."""
+        """Seconds that the plain loop would have taken in all, as far as is known."""
         if self.go is None or self.sample is None:
             return self.loop_only_s
         return self.loop_s + (self.sample.item_s + self.sample.kept_s) * max(0, self.n_items - self.loop_items)
 
     def found(self) -> Sample | None:
-        """What the items of this run took, all of them together; None where that has not become known."""
-        opening, ran = self.opening, self.ran
+        """Return what the items of this run took, all of them together; None if that is not known."""
+        decider, ran = self.decider, self.ran
         if self.go is None or ran is None or self.sample is None:
-            return opening.sample() if opening.prior is None and opening.items else None
+            return decider.sample() if decider.prior is None and decider.items else None
         sample = self.sample if self.go.start_method not in (None, "fork") else replace(self.sample, first_call_s=0.0)
         if not ran.items or self.slowed or self.go.backend == "executor":
             return sample
-        if self.go.backend == "processes":  # in the caller they may take longer: it keeps results, and collects garbage
+        # In the caller items may take longer: it keeps the results, and collects garbage.
+        if self.go.backend == "processes":
             return replace(sample, worker_s=ran.work_s / ran.items)
+        # Threads share the interpreter's lock, so that each item takes longer than alone.
         if sample.waits < WAITS:
-            return sample  # threads share the interpreter's lock, so that each item takes longer than alone
-        items = opening.items + ran.items
+            return sample
+        items = decider.items + ran.items
         return replace(
             sample,
             n_sampled=items,
-            item_s=(max(0.0, opening.wall_s - self.sample.first_call_s) + ran.work_s) / items,
-            item_cpu_s=(opening.cpu_s + ran.work_cpu_s) / items,
+            item_s=(max(0.0, decider.wall_s - self.sample.first_call_s) + ran.work_s) / items,
+            item_cpu_s=(decider.cpu_s + ran.work_cpu_s) / items,
             error_s=sample.item_std_s / sqrt(items),
         )
 
     @property
     def slowed(self) -> bool:
-        """Whether the parallel part took far longer than was forecast."""
+        """True if the parallel part took far longer than was forecast."""
         return self.go is not None and self.ran is not None and self.ran.wall_s > SLOWED * self.go.total_s
 
     @property
-    def lost(self) -> bool:
-        """Whether the loop would have been faster than what ran in parallel, as far as can be told."""
-        if self.go is None or self.ran is None or self.sample is None or self.blind:
+    def unprofitable(self) -> bool:
+        """True if the loop would have been faster than what ran in parallel, as far as is known."""
+        if self.go is None or self.ran is None or self.sample is None or self.unsampled:
             return False
-        if self.opening.rate is not None:
-            return False  # its items had to wait for their turn
+        # With a rate, its items had to wait for their turn.
+        if self.decider.rate is not None:
+            return False
         item_s = self.sample.item_s + self.sample.kept_s + self.read_item_s
-        if self.is_first:  # what it has loaded (15-25 ms) nobody will pay again
+        # The modules that the first run has loaded (15-25 ms) are not paid for again.
+        if self.is_first:
             return self.withdrew
-        return self.withdrew or self.ran.wall_s > LOST * self.ran.items * item_s
+        return self.withdrew or self.ran.wall_s > UNPROFITABLE * self.ran.items * item_s
 
     def row(self, request: Request, outcome: str) -> dict[str, Any]:
-        """The run as history keeps it."""
+        """Return the run as history keeps it."""
         go, ran = self.go, self.ran
-        if self.sample is None and self.wall_s > RECORD_SAMPLE_S and not self.blind:
-            self.sample = self.opening.sample()
+        if self.sample is None and self.wall_s > RECORD_SAMPLE_S and not self.unsampled:
+            self.sample = self.decider.sample()
         row: dict[str, Any] = {
             "at_s": time(),
             "function": request.func,
@@ -126,9 +164,9 @@ class RunSummary:
             from amorsize.learn.features import shares
 
             row["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
-        if not self.blind and self.opening.items:
+        if not self.unsampled and self.decider.items:
             row["serial_s"] = self.serial_s
-            row["threads_gain"] = self.opening.threads_gain
+            row["threads_gain"] = self.decider.threads_gain
         if ran is not None and ran.items:
             row |= {"work_s": ran.work_s, "work_cpu_s": ran.work_cpu_s, "work_items": ran.items}
         if self.recalled is not None and self.sample is self.recalled:

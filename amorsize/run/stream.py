@@ -32,17 +32,17 @@ def stream_results(
     flow = Flow(request.on_error, request.max_failures, ordered=ordered)
     window = _Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
     execution = Execution(request, flow, window=window.items, tickers=tickers)
-    job = execution.job
+    state = execution.state
     steps = execution.steps()
     error: BaseException | None = None
     goes_on = True
     try:
         while goes_on:
-            job.vigil.poll = False
+            state.ticks.poll = False
             goes_on, error = _step(steps)
             while ready := flow.take():
-                job.window = window.weigh(ready)
-                if job.driver is None:
+                state.window = window.weigh(ready)
+                if state.driver is None:
                     yield from ready
                     continue
                 taken, since = 0, perf_counter()
@@ -50,15 +50,15 @@ def stream_results(
                     yield value
                     taken += 1
                     if goes_on and perf_counter() - since > LOOK_S:
-                        job.tell(ResultsTaken(taken, window.items))
-                        job.vigil.poll = True
+                        state.tell(ResultsTaken(taken, window.items))
+                        state.ticks.poll = True
                         goes_on, error = _step(steps)
                         taken, since = 0, perf_counter()
                 if goes_on:
-                    job.tell(ResultsTaken(taken, window.items))
+                    state.tell(ResultsTaken(taken, window.items))
         if error is not None:
             raise error
-        flow.finish(job.source.item)
+        flow.finish(state.source.item)
     finally:
         steps.close()
 

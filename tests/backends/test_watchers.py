@@ -13,13 +13,12 @@ from measure_functions import leak
 
 import amorsize
 from amorsize import events
-from amorsize.backends.oom import OomCount
-from amorsize.backends.ticks import Later
-from amorsize.backends.watchers import Guard
+from amorsize.backends import watchers
+from amorsize.backends.memory_guard import Guard
+from amorsize.backends.ticks import Later, OomCount
 from amorsize.backends.workers.child import Setup
 from amorsize.backends.workers.team import Team
 from amorsize.errors import WorkerLostError
-from amorsize.run import watch
 from amorsize.schedule import memory_pressure
 from amorsize.schedule.messages import Lost, Ready, Recycle, Resize, Send, Span, Start
 from amorsize.schedule.schedule import Schedule
@@ -207,12 +206,12 @@ def test_real_workers_are_seen():
     try:
         for number in range(2):
             team.start(number)
-        guard = watch._guard_for(team, Schedule([(0, 4)], 2), print)
+        guard = watchers._memory_guard(team, Schedule([(0, 4)], 2), print)
         assert {held.worker for held in guard._held()} == {0, 1}
         available, capacity = guard.memory()
         assert 0 < available <= capacity
         assert all(guard.resident(handle.pid) > MB for handle in team.handles.values())
-        seconds = watch.tree_cpu_seconds([handle.pid for handle in team.handles.values()])
+        seconds = watchers.tree_cpu_seconds([handle.pid for handle in team.handles.values()])
         assert len(seconds) == 3
         assert all(s >= 0 for s in seconds.values())
     finally:
@@ -220,8 +219,8 @@ def test_real_workers_are_seen():
 
 
 def test_nothing_is_known_of_a_process_that_has_gone():
-    assert watch.resident_bytes_of(2**22 + 1) is None
-    assert watch.cpu_seconds(2**22 + 1) is None
+    assert watchers.resident_bytes_of(2**22 + 1) is None
+    assert watchers.cpu_seconds(2**22 + 1) is None
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -250,8 +249,8 @@ def test_the_guard_is_gone_with_its_team():
     from amorsize.run.execute import Execution
 
     execution = Execution(check(ef.square, range(50), backend="processes", start_method="fork", max_workers=2))
-    assert execution.run_and_record() == [x * x for x in range(50)]
-    assert execution.job.vigil.tickers == []
+    assert execution.run() == [x * x for x in range(50)]
+    assert execution.state.ticks.tickers == []
 
 
 def test_an_ordinary_death_is_not_called_want_of_memory():

@@ -179,23 +179,23 @@ class TestWhatARunShows:
         return story
 
     def test_who_is_slower_than_the_loop_has_lost(self):
-        assert not self.story(wall_s=0.94).lost
-        assert self.story(wall_s=0.96).lost  # nothing gained
-        assert self.story(wall_s=0.5).lost is False
+        assert not self.story(wall_s=0.94).unprofitable
+        assert self.story(wall_s=0.96).unprofitable  # nothing gained
+        assert self.story(wall_s=0.5).unprofitable is False
         first = self.story(wall_s=1.5)
         first.is_first = True  # half of it may have been loading modules
-        assert not first.lost
+        assert not first.unprofitable
         withdrew = self.story(wall_s=0.5)
         withdrew.withdrew = True
-        assert withdrew.lost
+        assert withdrew.unprofitable
 
     def test_a_rate_is_not_the_workers_fault(self):
-        assert not self.story(rate=10.0, wall_s=10.0).lost
+        assert not self.story(rate=10.0, wall_s=10.0).unprofitable
 
     def test_who_was_not_compared_has_not_lost(self):
         blind = self.story(wall_s=9.0)
-        blind.blind = True
-        assert not blind.lost
+        blind.unsampled = True
+        assert not blind.unprofitable
 
     def test_what_items_took_in_processes_is_kept_apart(self):
         found = self.story(wall_s=0.6, work_s=1.2).found()
@@ -241,6 +241,6 @@ def test_a_map_with_a_rate_does_not_keep_threads_out():
 
 def test_an_opening_is_told_before_its_first_item(monkeypatch):
     told = []
-    monkeypatch.setattr(Execution, "_recall", lambda self: told.append(self.job.story.opening.items))
+    monkeypatch.setattr(Execution, "_recall", lambda self: told.append(self.decider.items))
     amorsize.execute(ef.square, range(10))
     assert told == [0]

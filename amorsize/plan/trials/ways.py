@@ -184,7 +184,7 @@ def executed(request: Request, items: Sequence[Any]) -> list[Any]:
     """``execute()``."""
     from amorsize.run.execute import Execution
 
-    return Execution(replace(request, data=items)).run_and_record()
+    return Execution(replace(request, data=items)).run()
 
 
 def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> list[Any]:

@@ -1,0 +1,93 @@
+"""The table of backends: one row each, and nothing else names a backend's driver.
+
+A row is made of strings, and its driver is loaded when a map first runs on it: an engine that needs a library of its
+own costs nothing until it is used, and no layer below it imports it. To add a backend, write one file with a function
+like `amorsize.backends.threads.open_driver`, and add one row.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import Final
+
+    from amorsize.backends.driver import Driver, Work
+    from amorsize.facts import Backend, Forecast
+    from amorsize.schedule.schedule import Schedule
+
+    OpenDriver = Callable[[Work, Forecast, Callable[[Forecast], Schedule]], AbstractContextManager[Driver | None]]
+
+ANY_EXECUTOR: Final = "*"
+
+
+class Row:
+    """One backend.
+
+    Parameters
+    ----------
+    name : str
+        As in ``plan.backend`` and in history.
+    engine : str
+        Whose costs it has (`amorsize.model.default_costs`).
+    driver : str
+        ``"module:function"``; the function has the type `OpenDriver`.
+    inherits : bool
+        True if forked workers hold the caller's items already.
+    serves : str
+        ``"module:Class"`` of the objects that may be passed as ``backend=``, submodules of the module included;
+        `ANY_EXECUTOR` for all that have ``submit``. Empty: the backend is chosen by its name.
+    """
+
+    __slots__ = ("driver", "engine", "inherits", "name", "serves")
+
+    def __init__(self, name: Backend, engine: str, driver: str, *, inherits: bool = False, serves: str = "") -> None:
+        self.name = name
+        self.engine = engine
+        self.driver = driver
+        self.inherits = inherits
+        self.serves = serves
+
+    def fits(self, executor: object) -> bool:
+        """True if the row serves this object."""
+        if self.serves == ANY_EXECUTOR:
+            return callable(getattr(executor, "submit", None))
+        module, _, name = self.serves.partition(":")
+        return any(
+            kind.__qualname__ == name and f"{kind.__module__}.".startswith(f"{module}.")
+            for kind in type(executor).__mro__
+        )
+
+    def open_driver(
+        self, work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
+    ) -> AbstractContextManager[Driver | None]:
+        """Return the driver that runs ``work`` as ``chosen``, to be used in a with statement.
+
+        The driver is None where the caller's loop does as much as the workers that can be had now.
+        """
+        from importlib import import_module
+
+        module, _, name = self.driver.partition(":")
+        opened: AbstractContextManager[Driver | None] = getattr(import_module(module), name)(
+            work, chosen, schedule_for
+        )
+        return opened
+
+
+BACKENDS: tuple[Row, ...] = (
+    Row("threads", "threads", "amorsize.backends.threads:open_driver"),
+    Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True),
+    Row("executor", "executor", "amorsize.backends.futures:open_driver", serves=ANY_EXECUTOR),
+)
+
+
+def row_named(name: str) -> Row:
+    """Return the row of a backend that is chosen by its name."""
+    return next(row for row in BACKENDS if row.name == name and not row.serves)
+
+
+def row_serving(executor: object) -> Row | None:
+    """Return the row for an object passed as ``backend=``; the most specific comes first. None: it is no executor."""
+    fitting = [row for row in BACKENDS if row.serves and row.fits(executor)]
+    return min(fitting, key=lambda row: row.serves == ANY_EXECUTOR, default=None)
