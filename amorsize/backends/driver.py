@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks, drain
-from amorsize.backends.workers.item_times import Records, items_of
+from amorsize.backends.workers.item_times import Record, Records
 from amorsize.errors import AmorsizeError
-from amorsize.facts import Failure, Ran
+from amorsize.facts import Failure, ItemRecord, Ran
 from amorsize.schedule.messages import (
     Done,
     Event,
@@ -326,3 +326,8 @@ class Driver:
         if self.news is not None:
             self.news.chunk(number, first, len(results), len(failed) + len(mended), wall_s, cpu_s, rss_bytes)
         return Done(number, wall_s, failed, len(results), cpu_s=cpu_s)
+
+
+def items_of(records: Iterable[Record]) -> tuple[ItemRecord, ...]:
+    """Return records as the user sees them."""
+    return tuple(ItemRecord(*record) for record in records)

@@ -69,9 +69,7 @@ class Row:
         from importlib import import_module
 
         module, _, name = self.driver.partition(":")
-        opened: AbstractContextManager[Driver | None] = getattr(import_module(module), name)(
-            work, chosen, schedule_for
-        )
+        opened: AbstractContextManager[Driver | None] = getattr(import_module(module), name)(work, chosen, schedule_for)
         return opened
 
 

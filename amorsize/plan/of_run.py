@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from amorsize.backends.workers.item_times import items_of
+from amorsize.backends.driver import items_of
 from amorsize.facts import Breakdown, Forecast
 from amorsize.frozen import replace
 from amorsize.plan.plan import Plan

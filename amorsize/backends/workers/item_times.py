@@ -16,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from amorsize.facts import ItemRecord
-
 MEASURE_S: Final = 0.5e-3  # items that take as long on average are measured one by one: 2.8 µs are 0.6 % of it
 LONG_S: Final = 1e-3  # of a shorter item nobody will want to know
 TOP: Final = 10
@@ -185,11 +183,3 @@ class Meter:
 
 def _none(item: Any) -> Any:
     return item
-
-
-def items_of(records: Iterable[Record]) -> tuple[ItemRecord, ...]:
-    """Return records as the user sees them."""
-    # A worker imports this module, and needs no facts.
-    from amorsize.facts import ItemRecord
-
-    return tuple(ItemRecord(*record) for record in records)

@@ -1,0 +1,44 @@
+"""A whole backend in one file: it runs everything in the caller. Beside it only a row of the table is needed."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import contextmanager
+
+from amorsize.backends.driver import Driver
+from amorsize.backends.loop import Loop
+from amorsize.schedule.messages import Done, Ready
+
+
+class Inline:
+    """Passed as ``backend=``; the executor that runs nothing elsewhere."""
+
+    max_workers = 2
+
+
+class InlineDriver(Driver):
+    def __init__(self, schedule, work):
+        super().__init__(schedule, work.source, work.outcome, work.ticks, records=work.records, news=work.news)
+        self.loop = Loop(work.func, work.source, work.outcome, schedule.retries)
+        self.waiting = deque()
+
+    def start(self, number):
+        return self._handle(Ready(number))
+
+    def submit(self, number, start, items):
+        self.waiting.append((number, start, start + len(items)))
+
+    def receive(self, wait_s):
+        if not self.waiting:
+            return
+        number, start, stop = self.waiting.popleft()
+        seen = self.loop.run(start, stop)
+        self._chunks += 1
+        self._items += seen.items
+        if not self.outcome.doomed:
+            self._carry_out(self._handle(Done(number, seen.wall_s, ran=seen.items)))
+
+
+@contextmanager
+def open_driver(work, chosen, schedule_for):
+    yield InlineDriver(schedule_for(chosen), work)
