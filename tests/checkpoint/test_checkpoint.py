@@ -714,7 +714,7 @@ def test_a_lost_worker_is_a_failure(run, path):
 
 def test_no_worker_is_started_for_nothing(path, monkeypatch):
     amorsize.execute(abs, range(N), checkpoint=path)
-    monkeypatch.setattr(go_parallel, "on_processes", None)
+    monkeypatch.setattr(go_parallel, "drive", None)
     assert amorsize.execute(abs, range(N), checkpoint=path, backend="processes") == list(range(N))
 
 
