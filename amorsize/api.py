@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Callable, Generator, Iterable
-    from typing import Any, Literal, overload
+    from typing import Any, Literal, TypedDict, Unpack, overload
 
     from amorsize.events import Event
     from amorsize.facts import Machine
@@ -21,6 +21,26 @@ if TYPE_CHECKING:
     from amorsize.limits import Limits
     from amorsize.plan.plan import Plan
     from amorsize.plan.trials.validation import Validation
+
+    class _Options(TypedDict, total=False):
+        backend: Any
+        max_workers: int | None
+        start_method: str | None
+        memory_limit: int | None
+        sample: Literal["spread", "head"]
+        history: History | None
+        retries: int
+        on_error: Literal["raise", "collect"]
+        initializer: Callable[..., object] | None
+        initargs: tuple[Any, ...]
+        timeout: float | None
+        rate: float | None
+        max_failures: int | None
+        checkpoint: str | os.PathLike[str] | None
+        checkpoint_key: str | None
+        limits: Limits | None
+        progress: bool
+        on_event: Callable[[Event], object] | None
 
 
 def machine() -> Machine:
@@ -133,25 +153,8 @@ if TYPE_CHECKING:
         func: Callable[[Any], Any],
         data: Iterable[Any],
         *,
-        backend: Any = ...,
-        max_workers: int | None = ...,
-        start_method: str | None = ...,
-        memory_limit: int | None = ...,
-        sample: Literal["spread", "head"] = ...,
-        history: History | None = ...,
-        retries: int = ...,
-        on_error: Literal["raise", "collect"] = ...,
-        initializer: Callable[..., object] | None = ...,
-        initargs: tuple[Any, ...] = ...,
-        timeout: float | None = ...,
-        rate: float | None = ...,
-        max_failures: int | None = ...,
-        checkpoint: str | os.PathLike[str] | None = ...,
-        checkpoint_key: str | None = ...,
-        limits: Limits | None = ...,
-        progress: bool = ...,
-        on_event: Callable[[Event], object] | None = ...,
         return_plan: Literal[False] = ...,
+        **options: Unpack[_Options],
     ) -> list[Any]: ...
 
     @overload
@@ -159,25 +162,8 @@ if TYPE_CHECKING:
         func: Callable[[Any], Any],
         data: Iterable[Any],
         *,
-        backend: Any = ...,
-        max_workers: int | None = ...,
-        start_method: str | None = ...,
-        memory_limit: int | None = ...,
-        sample: Literal["spread", "head"] = ...,
-        history: History | None = ...,
-        retries: int = ...,
-        on_error: Literal["raise", "collect"] = ...,
-        initializer: Callable[..., object] | None = ...,
-        initargs: tuple[Any, ...] = ...,
-        timeout: float | None = ...,
-        rate: float | None = ...,
-        max_failures: int | None = ...,
-        checkpoint: str | os.PathLike[str] | None = ...,
-        checkpoint_key: str | None = ...,
-        limits: Limits | None = ...,
-        progress: bool = ...,
-        on_event: Callable[[Event], object] | None = ...,
         return_plan: Literal[True],
+        **options: Unpack[_Options],
     ) -> tuple[list[Any], Plan]: ...
 
 
