@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from amorsize.formatting import seconds
 from amorsize.plan.plan_text import PARTS, describe
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
+from amorsize.plan.record import PlanRecord
 
 SHOWN = 6  # rejected candidates
 
 
-def plan_html(plan: Plan) -> str:
+def plan_html(plan: PlanRecord) -> str:
     """A table of the plan, its forecast, and the best of the rejected candidates."""
     rows = [
         ("backend", plan.backend + (f" ({plan.start_method})" if plan.start_method else "")),

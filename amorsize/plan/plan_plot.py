@@ -5,15 +5,12 @@ Axes become logarithmic where their range is wide: there, perfect scaling is a s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from amorsize.facts import Forecast
 from amorsize.formatting import seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from amorsize.plan.plan import Plan
+from amorsize.plan.record import PlanRecord
 
 COLOURS: Final = {"serial": "#555555", "threads": "#d97706", "processes": "#2563eb", "executor": "#2563eb"}
 CHOSEN: Final = "#dc2626"
@@ -21,7 +18,7 @@ WIDE_WORKERS: Final = 8
 WIDE_SECONDS: Final = 8.0  # longest over shortest
 
 
-def plot_plan(plan: Plan, path: str | None = None) -> Any:
+def plot_plan(plan: PlanRecord, path: str | None = None) -> Any:
     """Draw the candidates of a plan with their 80 % intervals; the chosen one is ringed, those ruled out are crosses.
 
     Raises
@@ -98,7 +95,7 @@ def _scale_seconds(axes: Any, totals: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: seconds(value) if value else "0")
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: PlanRecord) -> str:
     if plan.backend == "serial":
         return "a plain loop"
     how = f" ({plan.start_method})" if plan.start_method else ""
@@ -106,7 +103,7 @@ def _title(plan: Plan) -> str:
     return f"{plan.backend}{how}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{gain}"
 
 
-def _chosen(plan: Plan) -> Forecast:
+def _chosen(plan: PlanRecord) -> Forecast:
     parts = plan.breakdown
     total = sum((parts.start_s, parts.compute_s, parts.transfer_s, parts.dispatch_s, parts.tail_s))
     low, high = plan.predicted_interval_s or (total, total)

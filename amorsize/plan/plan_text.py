@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize.facts import WAITS, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, seconds, size
 from amorsize.model.cost import OWN_THREADS
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
+from amorsize.plan.record import PlanRecord
 
 
 def describe(f: Forecast) -> str:
@@ -21,7 +19,7 @@ def describe(f: Forecast) -> str:
     return f"{count(f.workers, KINDS.get(f.backend, 'worker'))}{how}, chunks of {f.chunksize}"
 
 
-def summary(plan: Plan, n_items: int, took_s: float, failed: int = 0) -> str:
+def summary(plan: PlanRecord, n_items: int, took_s: float, failed: int = 0) -> str:
     """What a run took, in a line.
 
     Examples
@@ -86,7 +84,7 @@ def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample) 
     )
 
 
-def explain(plan: Plan) -> str:
+def explain(plan: PlanRecord) -> str:
     """Everything about a plan, in lines."""
     lines = [f"amorsize: {plan.reason}.", ""]
     lines.append(f"  plan       {_plan_line(plan)}")
@@ -132,7 +130,7 @@ NAMED = 3
 PARTS = ("start", "compute", "transfer", "dispatch", "tail")
 
 
-def _plan_line(plan: Plan) -> str:
+def _plan_line(plan: PlanRecord) -> str:
     how = f", start method {plan.start_method}" if plan.start_method else ""
     return f"backend {plan.backend}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{how}"
 

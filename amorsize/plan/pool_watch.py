@@ -14,17 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize.history.agreement import surprised
 from amorsize.history.history import History
 from amorsize.history.this_process import Shape, shape_of
 from amorsize.learn.features import shares
+from amorsize.plan.record import PlanRecord
 from amorsize.plan.watched_map import WORTH_IT, Promise, loop_while, pool_while
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
-
 
 Finish = Callable[[list[Any]], list[Any]]
 """Given the results of the first items of the data, runs the others: all results."""
@@ -52,11 +49,11 @@ class PoolWatch:
 
     @classmethod
     def of(cls, func: Callable[..., Any], data: object, history: History | None, finish: Finish) -> PoolWatch | None:
-        """A witness, unless nothing is recorded."""
+        """Return the watch; None where the history is off."""
         history = History() if history is None else history
         return cls(func, shape_of(data), history, finish) if history.is_on else None
 
-    def watch(self, plan: Plan) -> Watch:
+    def watch(self, plan: PlanRecord) -> Watch:
         """Watch a pool that is about to be opened."""
         return Watch(self, plan)
 
@@ -72,8 +69,8 @@ def _nobody() -> None:
 class Watch:
     """Watches one pool (`amorsize.plan.pools` says what it is told, and when)."""
 
-    def __init__(self, witness: PoolWatch, plan: Plan) -> None:
-        self.witness, self.plan = witness, plan
+    def __init__(self, pool_watch: PoolWatch, plan: PlanRecord) -> None:
+        self.pool_watch, self.plan = pool_watch, plan
         self.began = perf_counter()
         self.spent_s = 0.0
         self.maps = 0
@@ -88,7 +85,7 @@ class Watch:
     def mapping(self, func: object, data: object, chunksize: int | None) -> None:
         """A map begins."""
         self.maps += 1
-        theirs = func is not self.witness.func or data is not self.plan.data
+        theirs = func is not self.pool_watch.func or data is not self.plan.data
         self.spoilt = self.spoilt or theirs or chunksize not in (None, self.plan.chunksize)
         self.began = perf_counter()
 
@@ -101,7 +98,7 @@ class Watch:
         results = run(func, (), None)  # raises if the pool is closed
         if not self._watched(start, func, data, results):
             self.surprised = True
-            return self.witness.finish(results)
+            return self.pool_watch.finish(results)
         return results
 
     def _watched(self, start: Callable[..., Promise], func: Any, data: Any, results: list[Any]) -> bool:
@@ -140,7 +137,7 @@ class Watch:
         """The pool has gone."""
         self._stop()
         if well and not self.spoilt and self.maps == 1 and self.n_items:
-            self.witness.history.record(self._row(self.n_items))
+            self.pool_watch.history.record(self._row(self.n_items))
 
     def _stop(self) -> None:
         self.spent_s += perf_counter() - self.began
@@ -148,9 +145,9 @@ class Watch:
     def _row(self, n_items: int) -> dict[str, Any]:
         plan, clock_s = self.plan, self.spent_s
         row: dict[str, Any] = {
-            "function": self.witness.func,
+            "function": self.pool_watch.func,
             "source": "optimize",
-            "shape": self.witness.shape,
+            "shape": self.pool_watch.shape,
             "n_items": n_items,
             "backend": plan.backend,
             "n_jobs": plan.n_jobs,

@@ -15,6 +15,7 @@ from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 
 if TYPE_CHECKING:
     from amorsize.facts import Backend
+    from amorsize.plan.pool_watch import Watch
 
 
 class PoolLike(Protocol):
@@ -39,33 +40,6 @@ class PoolLike(Protocol):
 
     def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
         """End the pool's workers."""
-
-
-class Watch(Protocol):
-    """Who wants to know what a pool is used for, and what it takes."""
-
-    def opened(self) -> None:
-        """The pool is there."""
-
-    def mapping(self, func: object, data: object, chunksize: int | None) -> None:
-        """A map begins."""
-
-    def run(
-        self, run: Callable[..., list[Any]], start: Callable[..., Any], func: Any, data: Any, chunksize: int | None
-    ) -> list[Any]:
-        """Carry it out by ``run``, the pool's own map, or by ``start``, its ``map_async``."""
-
-    def mapped(self, results: list[Any]) -> None:
-        """It has ended well."""
-
-    def other(self) -> None:
-        """The pool is used for something else."""
-
-    def leaving(self) -> None:
-        """The ``with`` block has ended."""
-
-    def left(self, well: bool) -> None:
-        """The pool has gone; ``well``: nothing was raised."""
 
 
 class LoopResult:

@@ -13,9 +13,9 @@ from amorsize.facts import Backend
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways
+from amorsize.plan.trials.race import Contender, Timings
 from amorsize.plan.trials.subset import Subset, portion_of
 from amorsize.plan.trials.validate import AIM, LEAST, SHARE, Run, run_race, way_of
-from amorsize.plan.trials.validation import BUSY, Contender
 from amorsize.plan.trials.verdict import items_line, plan_words, table
 from amorsize.plan.trials.ways import Way, no_pool
 from amorsize.system import other_programs
@@ -38,32 +38,14 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """What each setting took.
-
-    Attributes
-    ----------
-    func, n_used, n_items, contenders, busy, took_s
-        As of a `Validation`.
-    """
-
-    func: str
-    n_used: int
-    n_items: int | None
-    contenders: tuple[Contender, ...]
-    busy: float | None
-    took_s: float
-
-    @property
-    def rounds(self) -> int:
-        """How often each was run."""
-        return max((len(one.times_s) for one in self.contenders), default=0)
+class Comparison(Timings):
+    """The times of each setting."""
 
     def explain(self) -> str:
         """A table."""
         lines = [f"amorsize: {self.func} over {items_line(self)}", ""]
         lines += table(self.contenders) if self.n_used else ["  there are no items"]
-        if self.busy is not None and self.busy > BUSY:
+        if self.too_busy:
             lines += ["", f"  other programs had {self.busy:.0%} of the machine meanwhile: try again when it is quiet"]
         return "\n".join(lines)
 

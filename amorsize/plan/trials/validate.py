@@ -13,9 +13,10 @@ from amorsize.facts import WAITS
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways as trial_runs
+from amorsize.plan.trials.race import EXECUTE, LOOP, PLAN, Contender
 from amorsize.plan.trials.same_results import alike
 from amorsize.plan.trials.subset import Subset, planned_anew, portion_of
-from amorsize.plan.trials.validation import EXECUTE, LOOP, PLAN, Contender, Validation
+from amorsize.plan.trials.validation import Validation
 from amorsize.plan.trials.ways import Way, no_pool
 from amorsize.system import other_programs
 from amorsize.system.clock import REAL, Clock

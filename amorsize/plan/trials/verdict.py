@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
 
 from amorsize.formatting import count, seconds
 from amorsize.model.statistics import FEW, NOTICEABLE_S
 from amorsize.plan.plan_text import KINDS
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
-    from amorsize.plan.trials.validation import Contender, Validation
-
-
-class Timed(Protocol):
-    """A race: how many items of how many, how often, how long."""
-
-    @property
-    def n_used(self) -> int:
-        """Items that were run."""
-
-    @property
-    def n_items(self) -> int | None:
-        """Items in all."""
-
-    @property
-    def rounds(self) -> int:
-        """How often."""
-
-    @property
-    def took_s(self) -> float:
-        """Seconds in all."""
-
+from amorsize.plan.record import PlanRecord
+from amorsize.plan.trials.race import Contender, Race, Timings
 
 NAMES = {"loop": "the plain loop", "plan": "optimize()'s plan", "execute": "execute()"}
 
 
-def words(v: Validation) -> str:
+def words(v: Race) -> str:
     """The verdict, the worst first."""
     if not v.n_used:
         return "There are no items: nothing could be timed."
@@ -45,12 +21,12 @@ def words(v: Validation) -> str:
     return " ".join(sentence for sentence in said if sentence)
 
 
-def _results(v: Validation) -> str:
+def _results(v: Race) -> str:
     others = [name_of(one) for one in v.contenders if one.same is False]
     return f"The results differ: those of {listed(others)} are not the first run's." if others else ""
 
 
-def _forecast(v: Validation) -> str:
+def _forecast(v: Race) -> str:
     predicted, clock, factor = v.predicted_s, v.clock_s, v.forecast_factor
     how = chosen(v.plan)
     if clock is None:
@@ -71,7 +47,7 @@ def _forecast(v: Validation) -> str:
 FAR = 2.0
 
 
-def _race(v: Validation) -> str:
+def _race(v: Race) -> str:
     if v.regret_execute is None or v["execute"].seconds is None:
         return ""
     took = v["execute"].seconds.median
@@ -87,7 +63,7 @@ def _race(v: Validation) -> str:
     return f"{told}; {name_of(best)} was faster: {seconds(best.seconds.median)}, {_times_as_long('execute()', factor)}."
 
 
-def _against_loop(v: Validation, took: float) -> str:
+def _against_loop(v: Race, took: float) -> str:
     assert v.speedup is not None
     if v.slower_than_loop:
         factor = 1 / v.speedup
@@ -103,7 +79,7 @@ def _against_loop(v: Validation, took: float) -> str:
 EVEN = 1.1
 
 
-def _plan_lost(v: Validation) -> str:
+def _plan_lost(v: Race) -> str:
     lost = v.lost_to("plan")
     if not lost or lost[0].seconds is None:
         return ""
@@ -116,7 +92,7 @@ def _times_as_long(who: str, factor: float) -> str:
     return f"{who} took {factor - 1:.0%} longer" if factor < FAR else f"{who} took {factor:.1f} times as long"
 
 
-def _doubts(v: Validation) -> str:
+def _doubts(v: Race) -> str:
     said = []
     if v.too_busy:
         said.append(
@@ -128,7 +104,7 @@ def _doubts(v: Validation) -> str:
     return " ".join(said)
 
 
-def chosen(plan: Plan) -> str:
+def chosen(plan: PlanRecord) -> str:
     """What a plan says, to begin a sentence with."""
     if plan.backend == "serial":
         return "A plain loop"
@@ -154,9 +130,9 @@ def listed(names: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def explain(v: Validation) -> str:
+def explain(v: Race) -> str:
     """The verdict and all that it rests on, in lines."""
-    lines = [f"amorsize: {v.verdict}", "", f"  items      {items_line(v)}"]
+    lines = [f"amorsize: {words(v)}", "", f"  items      {items_line(v)}"]
     interval = v.plan.predicted_interval_s
     if v.predicted_s is not None and interval is not None:
         low, high = (seconds(one) for one in interval)
@@ -169,7 +145,7 @@ def explain(v: Validation) -> str:
     return "\n".join(lines)
 
 
-def items_line(v: Timed) -> str:
+def items_line(v: Timings) -> str:
     """How many items were used."""
     if v.n_items == v.n_used:
         used = f"all {v.n_used:,}"
@@ -180,7 +156,7 @@ def items_line(v: Timed) -> str:
     return f"{used}, {count(v.rounds, 'round')}, {seconds(v.took_s)} in all"
 
 
-def plan_words(plan: Plan) -> str:
+def plan_words(plan: PlanRecord) -> str:
     """A plan in a few words."""
     if plan.backend == "serial":
         return "a plain loop"

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from amorsize.plan.plan import Plan
-from amorsize.plan.trials.validation import Contender, Validation
+from amorsize.plan.trials.race import Contender
+from amorsize.plan.trials.validation import Validation
 
 JITTER = (1.0, 1.01, 0.99, 1.02, 0.98)
 NAMES = {

@@ -1,0 +1,92 @@
+"""The record of a plan: what was chosen, what was forecast, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sample, Trial
+from amorsize.frozen import plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRecord:
+    """How a map should run here, and what that should take.
+
+    Attributes
+    ----------
+    backend : {"serial", "threads", "processes", "executor"}
+        What runs the items. ``n_jobs`` and ``chunksize`` belong to it.
+    n_jobs : int
+        Workers; 1 for serial.
+    chunksize : int
+        Items per chunk.
+    start_method : str or None
+        How worker processes start; None unless ``backend`` is "processes".
+    estimated_speedup : float or None
+        ``serial_s / predicted_s``.
+    serial_s : float or None
+        Seconds that the plain loop should take.
+    predicted_s : float or None
+        Seconds from entering ``plan.pool()`` to leaving it, map included.
+    predicted_interval_s : (float, float) or None
+        Holds the clock in 80 % of runs. This and the three before are None when nobody knows how many items there are.
+    model_s : float or None
+        What the model alone had forecast, where history has corrected that (`amorsize.learn.pruner`).
+    reason : str
+        One sentence.
+    warnings : tuple of str
+        What the user should know: doubts about a measurement, what cannot be pickled, why fork was passed over.
+    alternatives : tuple of Forecast
+        The other candidates, fastest first.
+    breakdown : Breakdown
+        Where the forecast seconds go.
+    data : iterable
+        All items, also those that sampling has taken from a generator: pass this, not the generator, to the pool.
+    sample : Sample or None
+        What the items told.
+    machine : Machine or None
+        Where.
+    native_threads : int or None
+        Cap on the BLAS and OpenMP threads of each worker process; None: left alone.
+    slowest, hungriest : tuple of ItemRecord
+        After a run (``return_plan=True``): the items of 1 ms and more that took longest, and those that raised their
+        process's memory the most; at most ten of each, the first one first.
+    trials : tuple of Trial
+        What candidates really took on slices of the data, if the plan comes from `amorsize.tune`.
+    known_runs : int
+        How many earlier runs the plan rests on, if it comes from history and func was not called; 0: items were run.
+    """
+
+    backend: Backend
+    n_jobs: int
+    chunksize: int
+    start_method: str | None = None
+    estimated_speedup: float | None = None
+    serial_s: float | None = None
+    predicted_s: float | None = None
+    predicted_interval_s: tuple[float, float] | None = None
+    model_s: float | None = field(default=None, repr=False)
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    alternatives: tuple[Forecast, ...] = field(default=(), repr=False)
+    breakdown: Breakdown = field(default=Breakdown(), repr=False)
+    data: Iterable[Any] = field(default=(), repr=False, compare=False)
+    sample: Sample | None = field(default=None, repr=False)
+    machine: Machine | None = field(default=None, repr=False)
+    native_threads: int | None = field(default=None, repr=False)
+    slowest: tuple[ItemRecord, ...] = field(default=(), repr=False)
+    hungriest: tuple[ItemRecord, ...] = field(default=(), repr=False)
+    trials: tuple[Trial, ...] = field(default=(), repr=False)
+    known_runs: int = field(default=0, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the data, as plain dicts, lists, numbers and strings."""
+        names = (name for name in PlanRecord.__dataclass_fields__ if name != "data")
+        return {name: plain(getattr(self, name)) for name in names}
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent)
