@@ -26,7 +26,7 @@ class Plan(PlanRecord):
     pool_watch: PoolWatch | None = field(default=None, repr=False, compare=False)
 
     def pool(self) -> PoolLike:
-        """Open what the plan says: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.
+        """Open the pool that the plan chose: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.
 
         Its ``map``, ``imap``, ``imap_unordered`` and ``starmap`` use the plan's chunksize unless given another.
 
@@ -49,7 +49,7 @@ class Plan(PlanRecord):
         return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch)
 
     def explain(self) -> str:
-        """The plan, its forecast, the sample and the rejected candidates, in a few lines."""
+        """Return the plan, its forecast, the sample and the rejected candidates, in a few lines."""
         return plan_text.explain(self)
 
     def plot(self, path: str | None = None) -> Any:

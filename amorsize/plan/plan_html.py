@@ -1,4 +1,4 @@
-"""A plan as HTML, for notebooks: no scripts, no styles beyond what any notebook shows."""
+"""A plan as HTML for notebooks, without scripts and style sheets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from amorsize.formatting import seconds
 from amorsize.plan.plan_text import PARTS, describe
 from amorsize.plan.record import PlanRecord
 
-SHOWN = 6  # rejected candidates
+# Rejected candidates in the table.
+# guess
+SHOWN = 6
 
 
 def plan_html(plan: PlanRecord) -> str:
-    """A table of the plan, its forecast, and the best of the rejected candidates."""
+    """Return a table of the plan, its forecast, and the best of the rejected candidates."""
     rows = [
         ("backend", plan.backend + (f" ({plan.start_method})" if plan.start_method else "")),
         ("n_jobs", str(plan.n_jobs)),

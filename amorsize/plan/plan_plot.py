@@ -1,6 +1,6 @@
 """A picture of a plan: the forecast of every candidate against its number of workers.
 
-Axes become logarithmic where their range is wide: there, perfect scaling is a straight line.
+An axis with a wide range is logarithmic: perfect scaling is then a straight line.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from amorsize.plan.record import PlanRecord
 
 COLOURS: Final = {"serial": "#555555", "threads": "#d97706", "processes": "#2563eb", "executor": "#2563eb"}
 CHOSEN: Final = "#dc2626"
+# Beyond so many workers, and beyond this ratio of longest to shortest time, an axis is logarithmic.
+# guess
 WIDE_WORKERS: Final = 8
-WIDE_SECONDS: Final = 8.0  # longest over shortest
+# guess
+WIDE_SECONDS: Final = 8.0
 
 
 def plot_plan(plan: PlanRecord, path: str | None = None) -> Any:
-    """Draw the candidates of a plan with their 80 % intervals; the chosen one is ringed, those ruled out are crosses.
+    """Draw the candidates of a plan with their 80 % intervals; the chosen one has a ring, those ruled out are crosses.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def plot_plan(plan: PlanRecord, path: str | None = None) -> Any:
 
 
 def _draw(axes: Any, candidates: Sequence[Forecast], backend: str, colour: str) -> None:
-    """One backend's forecasts: a level line for the loop, which has one worker only."""
+    """Draw the forecasts of one backend; the loop, which has one worker only, is a level line."""
     row = sorted((f for f in candidates if f.refused is None), key=lambda f: f.workers)
     out = [f for f in candidates if f.refused is not None]
     if row and backend == "serial":

@@ -13,51 +13,53 @@ from amorsize.frozen import plain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRecord:
-    """How a map should run here, and what that should take.
+    """How a map should run on this machine, and its forecast.
 
     Attributes
     ----------
     backend : {"serial", "threads", "processes", "executor"}
-        What runs the items. ``n_jobs`` and ``chunksize`` belong to it.
+        Backend that runs the items. ``n_jobs`` and ``chunksize`` belong to it.
     n_jobs : int
-        Workers; 1 for serial.
+        Number of workers; 1 for serial.
     chunksize : int
         Items per chunk.
     start_method : str or None
-        How worker processes start; None unless ``backend`` is "processes".
+        Start method of worker processes; None unless ``backend`` is "processes".
     estimated_speedup : float or None
         ``serial_s / predicted_s``.
     serial_s : float or None
-        Seconds that the plain loop should take.
+        Forecast seconds of the plain loop.
     predicted_s : float or None
-        Seconds from entering ``plan.pool()`` to leaving it, map included.
+        Forecast seconds from entering ``plan.pool()`` to leaving it, map included.
     predicted_interval_s : (float, float) or None
-        Holds the clock in 80 % of runs. This and the three before are None when nobody knows how many items there are.
+        Interval that contains the measured time in 80 % of runs. This and the three before are None if the number of
+        items is unknown.
     model_s : float or None
-        What the model alone had forecast, where history has corrected that (`amorsize.learn.pruner`).
+        The model's own forecast, where history has corrected it (`amorsize.learn.pruner`).
     reason : str
-        One sentence.
+        The reason for the choice, in one sentence.
     warnings : tuple of str
-        What the user should know: doubts about a measurement, what cannot be pickled, why fork was passed over.
+        Doubts about a measurement, objects that cannot be pickled, the reason against fork.
     alternatives : tuple of Forecast
         The other candidates, fastest first.
     breakdown : Breakdown
-        Where the forecast seconds go.
+        The parts of the forecast seconds.
     data : iterable
         All items, also those that sampling has taken from a generator: pass this, not the generator, to the pool.
     sample : Sample or None
-        What the items told.
+        The measurements of the sampled items.
     machine : Machine or None
-        Where.
+        The machine that the plan is for.
     native_threads : int or None
-        Cap on the BLAS and OpenMP threads of each worker process; None: left alone.
+        Cap on the BLAS and OpenMP threads of each worker process; None: no cap.
     slowest, hungriest : tuple of ItemRecord
         After a run (``return_plan=True``): the items of 1 ms and more that took longest, and those that raised their
-        process's memory the most; at most ten of each, the first one first.
+        process's memory the most; at most ten of each, the largest first.
     trials : tuple of Trial
-        What candidates really took on slices of the data, if the plan comes from `amorsize.tune`.
+        Measured times of candidates on slices of the data, if the plan comes from `amorsize.tune`.
     known_runs : int
-        How many earlier runs the plan rests on, if it comes from history and func was not called; 0: items were run.
+        Number of earlier runs that the plan rests on, if it comes from history and func was not called; 0: items were
+        run.
     """
 
     backend: Backend
@@ -83,10 +85,10 @@ class PlanRecord:
     known_runs: int = field(default=0, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the data, as plain dicts, lists, numbers and strings."""
+        """Return everything but the data, as plain dicts, lists, numbers and strings."""
         names = (name for name in PlanRecord.__dataclass_fields__ if name != "data")
         return {name: plain(getattr(self, name)) for name in names}
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """`to_dict` as JSON."""
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent)

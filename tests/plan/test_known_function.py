@@ -43,7 +43,7 @@ def noting(x):
 
 
 def calls():
-    """How many there were since somebody asked."""
+    """Return the number of calls since the last question."""
     number = len(CALLS)
     CALLS.clear()
     return number
@@ -68,7 +68,7 @@ def write(func, data, item_s, *, rows=3, machine=None, **values):
 
 
 class TestKnownFunctions:
-    def test_after_some_runs_nobody_calls_it(self, path):
+    def test_after_some_runs_func_is_not_called(self, path):
         for _ in range(SOME):
             amorsize.execute(noting, DATA, backend="serial")
         assert calls() == SOME * len(DATA)
@@ -154,7 +154,7 @@ class TestKnownFunctions:
 
     def test_what_cannot_be_sent_is_seen_without_a_call(self, path):
         def func(x):
-            raise AssertionError("nobody may call it")
+            raise AssertionError("func must not be called")
 
         for at in range(3):
             sample = Sample(n_sampled=5, item_s=1.0 + at / 100, item_cpu_s=1.0, result_bytes=4.0)

@@ -12,8 +12,12 @@ from typing import Any, Final
 from amorsize.model.statistics import NOTICEABLE_S, Estimate, estimate, median, noticeably_slower, ratio
 from amorsize.plan.plan import Plan
 
-WRONG: Final = 0.25  # a forecast that is further off than this, and outside of its interval, is wrong
-BUSY: Final = 0.10  # of the machine's CPU time in other hands: then timings mean little
+# A forecast outside of its interval and off by more than this share is wrong.
+# guess
+WRONG: Final = 0.25
+# Share of the machine's CPU time in other programs from which timings mean little.
+# guess
+BUSY: Final = 0.10
 
 LOOP: Final = "loop"
 PLAN: Final = "plan"
@@ -22,7 +26,7 @@ EXECUTE: Final = "execute"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """One way of running the map, and what it took.
+    """One way of running the map, and its times.
 
     Attributes
     ----------
@@ -30,15 +34,16 @@ class Contender:
         ``"loop"``, ``"plan"`` (`optimize` and its pool), ``"execute"``, ``"pool"`` (``multiprocessing.Pool()``) or
         ``"threads"`` (``ThreadPoolExecutor()``).
     what : str
-        The same in words.
+        A description in words.
     times_s : tuple of float
-        Seconds of each round; empty: it was not run.
+        Seconds of each round; empty if it was not run.
     why_not : str or None
-        Why it was not.
+        The reason why it was not run.
     same : bool or None
-        Whether its results were those of the first contender, up to the last bits of floats; None: nobody can tell.
+        True if its results equal those of the first contender, up to the last bits of floats; None if they cannot be
+        compared.
     allowed : bool
-        False for a plain loop that only serves to compare, since ``backend`` rules it out.
+        False for a plain loop that ``backend`` rules out: it runs only for comparison.
     """
 
     name: str
@@ -50,11 +55,11 @@ class Contender:
 
     @property
     def seconds(self) -> Estimate | None:
-        """The median with its 95 % interval; None: it was not run."""
+        """The median with its 95 % interval; None if it was not run."""
         return estimate(self.times_s) if self.times_s else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, numbers and strings."""
+        """Return plain dicts, lists, numbers and strings."""
         found = self.seconds
         return {
             "name": self.name,
@@ -97,12 +102,12 @@ class Timings:
 
     @property
     def rounds(self) -> int:
-        """How often each contender was run."""
+        """Number of runs of each contender."""
         return max((len(one.times_s) for one in self.contenders), default=0)
 
     @property
     def too_busy(self) -> bool:
-        """Whether other programs had so much of the machine that the timings mean little."""
+        """True if other programs took so much of the machine that the timings mean little."""
         return self.busy is not None and self.busy > BUSY
 
 
@@ -122,7 +127,7 @@ class Race(Timings):
     warnings: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Contender:
-        """The contender of that name."""
+        """Return the contender with this name."""
         for one in self.contenders:
             if one.name == name:
                 return one
@@ -135,18 +140,18 @@ class Race(Timings):
 
     @property
     def predicted_s(self) -> float | None:
-        """Seconds that the plan's pool should have taken."""
+        """Forecast seconds of the plan's pool."""
         return self.plan.predicted_s
 
     @property
     def clock_s(self) -> float | None:
-        """Seconds that it took: the median."""
+        """Measured seconds of the plan's pool: the median."""
         times = self._times(PLAN)
         return median(times) if times else None
 
     @property
     def forecast_error(self) -> float | None:
-        """``|log(predicted_s / clock_s)|``: twice too long and twice too short are equally wrong."""
+        """``|log(predicted_s / clock_s)|``: twice too long and half as long are equally wrong."""
         predicted, clock = self.predicted_s, self.clock_s
         if not predicted or not clock:
             return None
@@ -154,19 +159,19 @@ class Race(Timings):
 
     @property
     def forecast_factor(self) -> float | None:
-        """The same as a factor: 1.1 is 10 % off, one way or the other."""
+        """The forecast error as a factor: 1.1 is 10 % too long or too short."""
         error = self.forecast_error
         return None if error is None else exp(error)
 
     @property
     def forecast_held(self) -> bool | None:
-        """Whether the clock was inside the forecast's 80 % interval."""
+        """True if the measured time is inside the forecast's 80 % interval."""
         interval, clock = self.plan.predicted_interval_s, self.clock_s
         return None if interval is None or clock is None else interval[0] <= clock <= interval[1]
 
     @property
     def forecast_right(self) -> bool:
-        """Whether the clock was inside the interval, or at most a quarter or 2 ms off."""
+        """True if the measured time is inside the interval, or at most a quarter or 2 ms off."""
         predicted, clock, factor = self.predicted_s, self.clock_s, self.forecast_factor
         if predicted is None or clock is None or factor is None:
             return True
@@ -176,18 +181,18 @@ class Race(Timings):
 
     @property
     def best(self) -> Contender | None:
-        """The fastest of those that ``backend`` allows."""
+        """The fastest contender that ``backend`` allows."""
         run = [one for one in self.contenders if one.times_s and one.allowed]
         return min(run, key=lambda one: median(one.times_s), default=None)
 
     @property
     def regret_execute(self) -> float | None:
-        """How many times as long `execute` took as the fastest of all: 1.0 is as fast as anything."""
+        """Time of `execute` over the time of the fastest contender; 1.0 if `execute` is the fastest."""
         return self._regret(EXECUTE)
 
     @property
     def regret_plan(self) -> float | None:
-        """The same of the plan's pool."""
+        """Time of the plan's pool over the time of the fastest contender."""
         return self._regret(PLAN)
 
     def _regret(self, name: str) -> float | None:
@@ -196,20 +201,20 @@ class Race(Timings):
 
     @property
     def speedup(self) -> float | None:
-        """How many times as fast as the plain loop `execute` was."""
+        """Time of the plain loop over the time of `execute`."""
         ours, loop = self._times(EXECUTE), self._times(LOOP)
         return ratio(loop, ours).median if ours and loop else None
 
     @property
     def slower_than_loop(self) -> bool | None:
-        """Whether `execute` was noticeably slower than the plain loop; None: the loop was not run."""
+        """True if `execute` was noticeably slower than the plain loop; None if the loop was not run."""
         ours, loop = self._times(EXECUTE), self._times(LOOP)
         return noticeably_slower(ours, loop) if ours and loop else None
 
     def lost_to(self, name: str) -> tuple[Contender, ...]:
-        """Who was noticeably faster than ``"execute"`` or ``"plan"``, the fastest first.
+        """Return the contenders noticeably faster than ``"execute"`` or ``"plan"``, the fastest first.
 
-        A plan is held against what one can have without amorsize only: a `Pool` cannot do what `execute` does.
+        A plan is not compared with `execute`: a `Pool` cannot do what `execute` does.
         """
         ours = self._times(name)
         rivals = [
@@ -221,20 +226,20 @@ class Race(Timings):
         return tuple(sorted(lost, key=lambda one: median(one.times_s)))
 
     def times_as_long(self, name: str, as_name: str) -> float:
-        """How many times as long one contender took as another, round by round."""
+        """Return the time of one contender over the time of another, compared round by round."""
         return ratio(self._times(name), self._times(as_name)).median
 
-    # -- what to think of it -------------------------------------------------------------------------------------
+    # -- conclusions ---------------------------------------------------------------------------------------------
 
     @property
     def same_results(self) -> bool | None:
-        """Whether all contenders gave the same results; None when that cannot be told of some of them."""
+        """True if all contenders gave the same results; None if some results cannot be compared."""
         told = [one.same for one in self.contenders if one.times_s]
         return False if False in told else None if None in told else True
 
     @property
     def ok(self) -> bool:
-        """The forecast was right, nothing allowed was noticeably faster, and all results were the same."""
+        """True if the forecast was right, no allowed contender was noticeably faster, and no results differed."""
         return (
             self.forecast_right
             and not self.lost_to(EXECUTE)

@@ -16,15 +16,15 @@ class Validation(Race):
 
     @property
     def verdict(self) -> str:
-        """What is to be thought of it, in plain sentences."""
+        """The conclusions in plain sentences."""
         return verdict.words(self)
 
     def explain(self) -> str:
-        """The verdict, and a table of who took how long."""
+        """Return the verdict and a table of all contenders' times."""
         return verdict.explain(self)
 
     def plot(self, path: str | None = None) -> Any:
-        """Draw what each contender took in each round, and the forecast; needs the extra ``plot``.
+        """Draw each contender's time in each round, and the forecast; needs the extra ``plot``.
 
         Parameters
         ----------
@@ -45,7 +45,7 @@ class Validation(Race):
         return plot_validation(self, path)
 
     def to_dict(self) -> dict[str, Any]:
-        """What was seen and what was concluded, as plain dicts, lists, numbers and strings."""
+        """Return measurements and conclusions as plain dicts, lists, numbers and strings."""
         best = self.best
         return {
             "func": self.func,
@@ -73,7 +73,7 @@ class Validation(Race):
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """`to_dict` as JSON."""
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent)
 
     def _repr_html_(self) -> str:

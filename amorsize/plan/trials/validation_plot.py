@@ -15,7 +15,7 @@ OTHER = "#9ca3af"
 
 
 def validation_html(v: Race) -> str:
-    """The verdict and a table of who took how long; no scripts, no styles beyond what any notebook shows."""
+    """Return the verdict and a table of all contenders' times, without scripts and style sheets."""
     best = v.best
     least = best.seconds.median if best is not None and best.seconds is not None else 0.0
     rows = "".join(_row(one, least) for one in v.contenders)

@@ -1,4 +1,4 @@
-"""A validation in plain words: what was forecast, what came of it, who won, and whether that means anything."""
+"""A race in plain words: the forecast, its error, the fastest contender, and doubts about the times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = {"loop": "the plain loop", "plan": "optimize()'s plan", "execute": "exec
 
 
 def words(v: Race) -> str:
-    """The verdict, the worst first."""
+    """Return the verdict, the worst finding first."""
     if not v.n_used:
         return "There are no items: nothing could be timed."
     said = [_results(v), _forecast(v), _race(v), _plan_lost(v), _doubts(v)]
@@ -33,17 +33,19 @@ def _forecast(v: Race) -> str:
         return f"{how}: not run."
     if predicted is None or factor is None:
         return f"{how}: clock {seconds(clock)}; nothing was forecast."
-    told = f"{how}: forecast {seconds(predicted)}, clock {seconds(clock)}"
+    text = f"{how}: forecast {seconds(predicted)}, clock {seconds(clock)}"
     inside = "inside" if v.forecast_held else "outside"
     if v.forecast_held or factor <= FAR:
         off = f"{factor - 1:.0%} off" if factor < FAR else f"a factor of {factor:.1f} off"
-        told = f"{told} ({off}, {inside} the interval)"
+        text = f"{text} ({off}, {inside} the interval)"
     if v.forecast_right:
-        return f"{told}."
+        return f"{text}."
     too = "short" if predicted < clock else "long"
-    return f"{told}. The forecast was wrong: {factor:.1f} times too {too}."
+    return f"{text}. The forecast was wrong: {factor:.1f} times too {too}."
 
 
+# From this factor on, a difference is given as a factor, not in per cent.
+# guess
 FAR = 2.0
 
 
@@ -51,16 +53,16 @@ def _race(v: Race) -> str:
     if v.regret_execute is None or v["execute"].seconds is None:
         return ""
     took = v["execute"].seconds.median
-    told = f"execute() took {seconds(took)}"
+    text = f"execute() took {seconds(took)}"
     lost = v.lost_to("execute")
     if v.speedup is not None and not (lost and lost[0].name == "loop"):
-        told += f", {_against_loop(v, took)}"
+        text += f", {_against_loop(v, took)}"
     if not lost:
-        return f"{told}; nothing tried was {'noticeably ' if v.regret_execute > 1 else ''}faster."
+        return f"{text}; nothing tried was {'noticeably ' if v.regret_execute > 1 else ''}faster."
     best = lost[0]
     assert best.seconds is not None
     factor = v.times_as_long("execute", best.name)
-    return f"{told}; {name_of(best)} was faster: {seconds(best.seconds.median)}, {_times_as_long('execute()', factor)}."
+    return f"{text}; {name_of(best)} was faster: {seconds(best.seconds.median)}, {_times_as_long('execute()', factor)}."
 
 
 def _against_loop(v: Race, took: float) -> str:
@@ -76,6 +78,8 @@ def _against_loop(v: Race, took: float) -> str:
     return "as long as the loop, within noise"
 
 
+# A speedup up to this one is within noise.
+# guess
 EVEN = 1.1
 
 
@@ -88,8 +92,8 @@ def _plan_lost(v: Race) -> str:
     return f"The plan lost to {name_of(lost[0])} ({took}): {_times_as_long('its pool', factor)}."
 
 
-def _times_as_long(who: str, factor: float) -> str:
-    return f"{who} took {factor - 1:.0%} longer" if factor < FAR else f"{who} took {factor:.1f} times as long"
+def _times_as_long(name: str, factor: float) -> str:
+    return f"{name} took {factor - 1:.0%} longer" if factor < FAR else f"{name} took {factor:.1f} times as long"
 
 
 def _doubts(v: Race) -> str:
@@ -105,19 +109,19 @@ def _doubts(v: Race) -> str:
 
 
 def chosen(plan: PlanRecord) -> str:
-    """What a plan says, to begin a sentence with."""
+    """Return the plan's choice as the beginning of a sentence."""
     if plan.backend == "serial":
         return "A plain loop"
     return f"{plan.backend.capitalize()} on {count(plan.n_jobs, 'worker')}"
 
 
 def name_of(one: Contender) -> str:
-    """What to call a contender in a sentence."""
+    """Return the name of a contender for use in a sentence."""
     return NAMES.get(one.name, one.what)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names, as one says them.
+    """Join names with commas and "and".
 
     Examples
     --------
@@ -131,7 +135,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def explain(v: Race) -> str:
-    """The verdict and all that it rests on, in lines."""
+    """Return the verdict with the figures behind it, in lines."""
     lines = [f"amorsize: {words(v)}", "", f"  items      {items_line(v)}"]
     interval = v.plan.predicted_interval_s
     if v.predicted_s is not None and interval is not None:
@@ -146,7 +150,7 @@ def explain(v: Race) -> str:
 
 
 def items_line(v: Timings) -> str:
-    """How many items were used."""
+    """Describe the items used, the rounds and the time."""
     if v.n_items == v.n_used:
         used = f"all {v.n_used:,}"
     elif v.n_items is None:
@@ -157,7 +161,7 @@ def items_line(v: Timings) -> str:
 
 
 def plan_words(plan: PlanRecord) -> str:
-    """A plan in a few words."""
+    """Describe a plan in a few words."""
     if plan.backend == "serial":
         return "a plain loop"
     how = f" ({plan.start_method})" if plan.start_method else ""
@@ -165,7 +169,7 @@ def plan_words(plan: PlanRecord) -> str:
 
 
 def table(contenders: Sequence[Contender]) -> list[str]:
-    """A row for each contender: median, interval, how many times the best's, and a bar."""
+    """Return one row for each contender: median, interval, ratio to the best, and a bar."""
     best = min((one.seconds.median for one in contenders if one.seconds), default=0.0)
     worst = max((one.seconds.median for one in contenders if one.seconds), default=0.0)
     wide = max(len(one.what) for one in contenders)
@@ -185,4 +189,6 @@ def table(contenders: Sequence[Contender]) -> list[str]:
     return lines
 
 
+# Columns of the longest bar.
+# guess
 BAR = 20
