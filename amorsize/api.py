@@ -130,9 +130,9 @@ def optimize(
     >>> plan.backend, plan.n_jobs
     ('serial', 1)
     """
-    from amorsize.plan.recalling import recall_or_plan
+    from amorsize.plan.optimize import optimize_request
 
-    return recall_or_plan(
+    return optimize_request(
         check(
             func,
             data,

@@ -232,6 +232,26 @@ def as_dict(record: Frozen) -> dict[str, Any]:
     return dict(record.__dict__)
 
 
+def plain(value: Any) -> Any:
+    """Return the value with records and mappings as dicts and with sequences as lists, at every depth, as JSON has it.
+
+    Examples
+    --------
+    >>> class Spot(Frozen):
+    ...     x: float
+    ...     names: tuple[str, ...] = ()
+    >>> plain({1: (Spot(x=1.0, names=("a", "b")), None)})
+    {'1': [{'x': 1.0, 'names': ['a', 'b']}, None]}
+    """
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    if isinstance(value, Frozen):
+        value = value.__dict__
+    if hasattr(value, "items"):
+        return {str(key): plain(one) for key, one in value.items()}
+    return value
+
+
 def field_names(kind: type[Frozen] | Frozen) -> tuple[str, ...]:
     """Return the names of a record's fields, in order."""
     return tuple(kind._template)

@@ -108,7 +108,7 @@ import sqlite3
 from amorsize import optimize
 from amorsize.run import execute as engine
 from benchmarks.history import computes, DATA
-import multiprocessing.pool, amorsize.plan.recalling, amorsize.measure.calibrate
+import multiprocessing.pool, amorsize.plan.optimize, amorsize.measure.calibrate
 began = time.perf_counter()
 plan = optimize(computes, DATA)
 print((time.perf_counter() - began) * 1e3)

@@ -1,6 +1,6 @@
 """Does learning from history help? ``python -m benchmarks.pruning [--out PATH] [--plots FOLDER]``.
 
-On a corpus of runs (`benchmarks.corpus`), with today's model: forecast errors and regret without and with a pruner
+On a corpus of runs (`benchmarks.cells`), with today's model: forecast errors and regret without and with a pruner
 that has seen neither the function that it is asked about, nor (on simulated machines) any machine of that shape; what
 `amorsize.tune` needs; and what poisoned histories cost.
 """
@@ -27,8 +27,8 @@ from amorsize.learn.fitting import Example, learn
 from amorsize.learn.pruner import Pruner, Region
 from amorsize.model.search import _with_margin
 from amorsize.plan.trials.halving import SHARE, rungs, shortlist
-from benchmarks import corpus
-from benchmarks.corpus import Cell, Slice
+from benchmarks import cells
+from benchmarks.cells import Cell, Slice
 from benchmarks.environment import commit, file_stem, machine_facts, versions
 from benchmarks.results_files import FOLDER, free_path, write
 
@@ -196,8 +196,8 @@ def tuned(one: Slice, pruner: Pruner | None) -> Tuned:
     new = grid if pruner is None else [pruner.correct(case) for _, case in known]
     spoke = any(a is not b for a, b in zip(grid, new, strict=True))
     short = shortlist(new, share=SHARE / 2 if spoke else SHARE)
-    cells = [cell for f in short for (cell, _), other in zip(known, new, strict=True) if other is f]
-    picked = min(cells, key=lambda cell: cell.clocks_s[0])  # the other runs tell what the pick is worth
+    tried = [cell for f in short for (cell, _), other in zip(known, new, strict=True) if other is f]
+    picked = min(tried, key=lambda cell: cell.clocks_s[0])  # the other runs tell what the pick is worth
     worth = {cell: statistics.median(cell.clocks_s[1:] or cell.clocks_s) for cell, _ in known}
     return Tuned(sum(rungs(len(short))), len(grid), worth[picked] / min(worth.values()), spoke)
 
@@ -298,7 +298,7 @@ def evaluate(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, Any
         pruners = left_out(slices, key)
         found = held(slices, pruners, key)
         result[name] = {
-            "corpus": corpus.describe(slices),
+            "corpus": cells.describe(slices),
             "forecast": summary(found),
             "by_engine": by(found, "engine"),
             "by_function": by(found, "function"),
@@ -346,12 +346,12 @@ def show(result: dict[str, Any]) -> None:
 def main() -> None:
     """Evaluate, print, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--real", type=Path, default=corpus.newest(simulated=False))
-    parser.add_argument("--simulated", type=Path, default=corpus.newest(simulated=True))
+    parser.add_argument("--real", type=Path, default=cells.newest(simulated=False))
+    parser.add_argument("--simulated", type=Path, default=cells.newest(simulated=True))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plots", type=Path, help=f"folder, such as {IMAGES.relative_to(IMAGES.parents[2])}")
     arguments = parser.parse_args()
-    real, simulated = corpus.read(arguments.real), corpus.read(arguments.simulated)
+    real, simulated = cells.read(arguments.real), cells.read(arguments.simulated)
     result = evaluate(real, simulated)
     show(result)
     date = datetime.date.today().isoformat()

@@ -30,7 +30,7 @@ from amorsize.plan.trials import ways
 from amorsize.plan.trials.subset import spread_items
 from amorsize.system.memory import forked_bytes
 from benchmarks import calibration
-from benchmarks.corpus import Cell, Place, Slice, read, write
+from benchmarks.cells import Cell, Place, Slice, read, write
 from benchmarks.environment import commit, cpu_model, versions
 from benchmarks.workloads import AT_END, REGISTRY, fresh
 

@@ -13,7 +13,7 @@ from math import ceil, sqrt
 
 from amorsize.facts import Costs, Sample
 from amorsize.model.search import choose, chunk_sizes
-from benchmarks.corpus import Cell, Place, Slice
+from benchmarks.cells import Cell, Place, Slice
 from benchmarks.policies import PROCESSES, THREADS, Box, Job, Setting, calibrated, carry_out, grid, sample_of
 
 SHAPES = (Box(4, 1.5, "fork"), Box(4, None, "fork"), Box(16, None, "fork"), Box(64, None, "fork"))

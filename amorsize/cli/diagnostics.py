@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
 from amorsize.facts import BackendCost, Machine, Scaling
 from amorsize.formatting import seconds, size
+from amorsize.frozen import plain
 from amorsize.model.search import MARGIN, MAX_WAITING_WORKERS
 
 WIDTH: Final = 100  # columns
@@ -122,26 +123,14 @@ def worth(cost: BackendCost, machine: Machine, scaling: Scaling) -> Worth:
 
 def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
     """Everything as plain dicts, lists, numbers and strings, for JSON."""
-    machine = diagnosis.machine
-    facts = {name: _plain(getattr(machine, name)) for name in Machine.__dataclass_fields__}
     return {
         "amorsize": diagnosis.version,
-        "machine": facts,
+        "machine": plain(diagnosis.machine),
         "scaling": [list(point) for point in diagnosis.scaling.points],
-        "costs": [
-            {**_plain(asdict(w.cost)), "workers": w.workers, "pays_from_s": w.pays_from_s} for w in diagnosis.worths()
-        ],
+        "costs": [{**plain(w.cost), "workers": w.workers, "pays_from_s": w.pays_from_s} for w in diagnosis.worths()],
         "means": meaning(diagnosis),
         "warnings": doubts(diagnosis),
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    if hasattr(value, "items"):
-        return {str(key): _plain(one) for key, one in value.items()}
-    return value
 
 
 # ------------------------------------------------------------------------------------------------------------- lines

@@ -87,10 +87,10 @@ def digest_of(kept: Mapping[str, Any] | None) -> str | None:
         return None
     from hashlib import blake2b
 
-    told = repr([_plain(kept.get(name)) for name in TELLING])
+    told = repr([_as_float(kept.get(name)) for name in TELLING])
     return blake2b(told.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
-def _plain(value: object) -> object:
+def _as_float(value: object) -> object:
     """2 and 2.0 cores are the same."""
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -211,14 +211,14 @@ def dumps(body: Mapping[str, Any] | Sequence[Any]) -> str:
     import json
 
     try:
-        return json.dumps(body, default=_plain, skipkeys=True, separators=(",", ":"))
+        return json.dumps(body, default=_encoded, skipkeys=True, separators=(",", ":"))
     except Exception:  # noqa: BLE001  (it contains itself, or has a property that raises: keep what is plain)
         items = body.items() if isinstance(body, Mapping) else ()
         plain = {str(key): value for key, value in items if isinstance(value, str | int | float | None)}
         return json.dumps(plain, separators=(",", ":"))
 
 
-def _plain(value: Any) -> object:
+def _encoded(value: Any) -> object:
     """What stands in JSON for a value that it does not know."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -1,4 +1,4 @@
-"""The plan of a run of ``execute()``: what was chosen, what was forecast, and what the items took."""
+"""The plan of a run of ``execute()``: the choice, its forecast, and the items that took most time and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def plan_of(execution: Execution) -> Plan:
-    """The plan that a run of ``execute`` carried out."""
+    """Return the plan that a run of ``execute`` carried out."""
     request, summary = execution.request, execution.summary
     here = summary.machine or share_of(lately())
     sample = summary.sample or execution.decider.sample()
@@ -53,7 +53,7 @@ def plan_of(execution: Execution) -> Plan:
 
 
 def _later(f: Forecast, before_s: float) -> Forecast:
-    """A forecast of what was left, as one of the whole run: with what the loop had spent before."""
+    """Return a forecast of the whole run from one of the items left: add the seconds that the loop had spent."""
     return replace(
         f,
         total_s=f.total_s + before_s,

@@ -1,15 +1,24 @@
-"""``optimize()``: sample, costs, search, and the plan that comes of them."""
+"""``optimize()``: sample, costs, search, and the plan made of them.
+
+Where earlier runs of the function agree, they replace the sample: func is then not called.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from itertools import chain
+from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.source import Indexable, Streamed, source_of
 from amorsize.backends.workers import child
 from amorsize.facts import Costs, Machine, Sample
 from amorsize.frozen import replace
+from amorsize.history.agreement import LOOKED_AT, Known, known
+from amorsize.history.history import History
+from amorsize.history.machine_id import digest_of, features
+from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import OWN_THREADS
 from amorsize.model.default_costs import plausible_scaling, recorded
@@ -17,6 +26,7 @@ from amorsize.model.search import choose
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
+from amorsize.plan.pool_watch import PoolWatch, sequence
 from amorsize.system.machine import lately
 from amorsize.system.memory import forked_bytes
 from amorsize.system.start_methods import main_is_interactive, resolve_start_method, share_of
@@ -24,12 +34,18 @@ from amorsize.system.start_methods import main_is_interactive, resolve_start_met
 if TYPE_CHECKING:
     from amorsize.learn.pruner import Pruner
 
-UNKNOWN_S: Final = 1.0  # how much work an iterator of unknown length is planned for
+# An iterator of unknown length is planned as so many seconds of work, and at least so many items.
+# guess
+UNKNOWN_S: Final = 1.0
+# guess
 UNKNOWN_ITEMS: Final = 100
+# Seconds of work that no pool on any machine shortens: opening one takes longer.
+# guess
+HOPELESS_S: Final = 1e-3
 
 
 def plan_for(request: Request) -> Plan:
-    """The plan for one call of ``optimize``."""
+    """Make the plan for one call of ``optimize`` from a sample of its items."""
     if request.executor is not None:
         raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
     source = source_of(request.data)
@@ -69,7 +85,7 @@ _END = object()
 
 
 def start_method_for(request: Request, warnings: list[str]) -> str | None:
-    """How processes would start; None where they are not asked for."""
+    """Return the start method of processes; None if processes are not asked for."""
     if "processes" not in request.backends:
         return None
     method, why = resolve_start_method(request.start_method)
@@ -79,14 +95,14 @@ def start_method_for(request: Request, warnings: list[str]) -> str | None:
 
 
 def watches(request: Request, here: Machine) -> bool:
-    """Whether it matters if the function releases the lock."""
+    """Return True if the plan depends on whether the function releases the GIL."""
     return "threads" in request.backends and here.usable_cores > 1 and here.gil_enabled
 
 
 def known_costs(
     request: Request, sample: Sample, here: Machine, method: str | None, n: int | None, warnings: list[str]
 ) -> Costs:
-    """Costs of the backends asked for: measured, unless no cost could make parallel pay."""
+    """Return the costs of the backends asked for: measured, or recorded figures where the work is too short to gain."""
     with_threads = "threads" in request.backends
     with_processes = method is not None
     total_s = sample.item_s * n if n is not None else UNKNOWN_S
@@ -110,15 +126,12 @@ def known_costs(
 
 
 def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
-    """What past runs have taught, if anything (`amorsize.learn.pruner`); nothing where so little is to be done."""
+    """Return the pruner fitted to past runs (`amorsize.learn.pruner`), if any; None where the work is too short."""
     if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
         return None
-    from amorsize.learn.pruner import known
+    from amorsize.learn import pruner
 
-    return known(request.history)
-
-
-HOPELESS_S: Final = 1e-3  # less work than this no pool on any machine can shorten: opening one takes longer
+    return pruner.known(request.history)
 
 
 def plan_from(
@@ -131,7 +144,7 @@ def plan_from(
     warnings: list[str],
     known_runs: int = 0,
 ) -> Plan:
-    """The plan that the model makes of what is known; ``known_runs``: the sample is that of so many earlier runs."""
+    """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from."""
     items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
     backends = request.backends
     if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
@@ -158,7 +171,8 @@ def plan_from(
     if best.backend == "processes" and sample.own_threads > OWN_THREADS:
         native = max(1, int(here.usable_cores // best.workers))
     if best.backend != "serial":
-        import multiprocessing.pool  # noqa: F401  (10 ms, once: paid while planning, not while the pool opens)
+        # Loading the module takes 10 ms once: pay while planning, not while the pool opens.
+        import multiprocessing.pool  # noqa: F401
     known = n is not None
     return Plan(
         backend=best.backend,
@@ -183,7 +197,10 @@ def plan_from(
 
 
 def pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
-    """A Pool's spawned children import ``__main__`` from its file; without one they cannot find its functions."""
+    """Add a transfer error to the sample if workers of a Pool could not find func.
+
+    Spawned workers import ``__main__`` from its file; without a file they cannot find its functions.
+    """
     module = getattr(func, "__module__", None)
     if method == "fork" or module != "__main__" or not main_is_interactive() or sample.transfer_error is not None:
         return sample
@@ -199,7 +216,7 @@ def pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
 def sample_in_child(
     request: Request, source: Indexable | Streamed, method: str, here: Machine, warnings: list[str]
 ) -> Sample:
-    """The sample, taken in one worker process, since func must not run here."""
+    """Take the sample in one worker process, since func must not run in this process."""
     from amorsize.backends.processes import ProcessDriver
     from amorsize.backends.results import Outcome
     from amorsize.backends.workers.team import Team
@@ -224,3 +241,71 @@ def sample_in_child(
 
 def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
     return Sampler(func, Indexable(data), spread=spread, watch=False).take()
+
+
+# -- plans from history -----------------------------------------------------------------------------------------------
+
+
+def optimize_request(request: Request) -> Plan:
+    """Make the plan for one call of ``optimize``; the time of its pool is then recorded in the history."""
+    plan = recalled(request) or plan_for(request)
+    watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
+    return plan if watch is None else dataclasses.replace(plan, pool_watch=watch)
+
+
+def finish(request: Request, results: list[Any]) -> list[Any]:
+    """Run the items after the first ``len(results)`` as ``execute()`` would; return the results of all items."""
+    from amorsize.run.execute import Execution
+
+    # The plan's own row covers all items, so this run records none.
+    execution = Execution(replace(request, history=History("off")))
+    execution.state.resume(results)
+    return execution.run()
+
+
+def recalled(request: Request) -> Plan | None:
+    """Make a plan from history, without a call of func; return None if the rows are not enough.
+
+    Iterators, sets and user classes cannot be inspected, so history says nothing of them. ``sample="head"`` asks for a
+    sample, so history is not used.
+    """
+    if request.executor is not None or not request.spread or not sequence(request.data):
+        return None
+    history = History() if request.history is None else request.history
+    n = len(request.data)  # type: ignore[arg-type]
+    if not n or not history.is_on:
+        return None
+    here = share_of(lately())
+    digest = digest_of(features(here)) or ""
+    found = known(history.recall(request.func, digest, LOOKED_AT), shape_of(request.data), n, time())
+    return None if found is None else _plan_of_history(request, found, here, n)
+
+
+def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan | None:
+    warnings: list[str] = []
+    method = start_method_for(request, warnings)
+    sample = found.sample
+    if method is not None:
+        if not found.sent:
+            sample = _with_items(request, found)
+        sample = pool_can_find(request.func, method, sample)
+    costs = known_costs(request, sample, here, method, n, warnings)
+    plan = plan_from(request, here, sample, costs, n, request.data, warnings, known_runs=found.runs)
+    # The size of results could only speak against processes: without it every other answer stands.
+    return None if plan.backend == "processes" and not found.weighed else plan
+
+
+def _with_items(request: Request, found: Known) -> Any:
+    """Add to the sample the measured cost of sending some items, which takes no call of func."""
+    from amorsize.measure.transfer import weigh
+
+    data: Any = request.data
+    stride = max(1, len(data) // 4)
+    weighed = weigh(data[stride // 2 :: stride][:4], [], in_band=True, func=request.func)
+    return replace(
+        found.sample,
+        arg_bytes=weighed.arg_bytes,
+        arg_pickle_s=weighed.arg_pickle_s,
+        arg_unpickle_s=weighed.arg_unpickle_s,
+        transfer_error=weighed.transfer_error or found.sample.transfer_error,
+    )

@@ -1,21 +1,20 @@
-"""A plan as HTML, for notebooks: no scripts, no styles beyond what any notebook shows."""
+"""A plan as HTML for notebooks, without scripts and style sheets."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from amorsize.formatting import seconds
 from amorsize.plan.plan_text import PARTS, describe
+from amorsize.plan.record import PlanRecord
 
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
+# Rejected candidates in the table.
+# guess
+SHOWN = 6
 
-SHOWN = 6  # rejected candidates
 
-
-def plan_html(plan: Plan) -> str:
-    """A table of the plan, its forecast, and the best of the rejected candidates."""
+def plan_html(plan: PlanRecord) -> str:
+    """Return a table of the plan, its forecast, and the best of the rejected candidates."""
     rows = [
         ("backend", plan.backend + (f" ({plan.start_method})" if plan.start_method else "")),
         ("n_jobs", str(plan.n_jobs)),

@@ -1,28 +1,28 @@
 """A picture of a plan: the forecast of every candidate against its number of workers.
 
-Axes become logarithmic where their range is wide: there, perfect scaling is a straight line.
+An axis with a wide range is logarithmic: perfect scaling is then a straight line.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from amorsize.facts import Forecast
 from amorsize.formatting import seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from amorsize.plan.plan import Plan
+from amorsize.plan.record import PlanRecord
 
 COLOURS: Final = {"serial": "#555555", "threads": "#d97706", "processes": "#2563eb", "executor": "#2563eb"}
 CHOSEN: Final = "#dc2626"
+# Beyond so many workers, and beyond this ratio of longest to shortest time, an axis is logarithmic.
+# guess
 WIDE_WORKERS: Final = 8
-WIDE_SECONDS: Final = 8.0  # longest over shortest
+# guess
+WIDE_SECONDS: Final = 8.0
 
 
-def plot_plan(plan: Plan, path: str | None = None) -> Any:
-    """Draw the candidates of a plan with their 80 % intervals; the chosen one is ringed, those ruled out are crosses.
+def plot_plan(plan: PlanRecord, path: str | None = None) -> Any:
+    """Draw the candidates of a plan with their 80 % intervals; the chosen one has a ring, those ruled out are crosses.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def plot_plan(plan: Plan, path: str | None = None) -> Any:
 
 
 def _draw(axes: Any, candidates: Sequence[Forecast], backend: str, colour: str) -> None:
-    """One backend's forecasts: a level line for the loop, which has one worker only."""
+    """Draw the forecasts of one backend; the loop, which has one worker only, is a level line."""
     row = sorted((f for f in candidates if f.refused is None), key=lambda f: f.workers)
     out = [f for f in candidates if f.refused is not None]
     if row and backend == "serial":
@@ -98,7 +98,7 @@ def _scale_seconds(axes: Any, totals: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: seconds(value) if value else "0")
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: PlanRecord) -> str:
     if plan.backend == "serial":
         return "a plain loop"
     how = f" ({plan.start_method})" if plan.start_method else ""
@@ -106,7 +106,7 @@ def _title(plan: Plan) -> str:
     return f"{plan.backend}{how}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{gain}"
 
 
-def _chosen(plan: Plan) -> Forecast:
+def _chosen(plan: PlanRecord) -> Forecast:
     parts = plan.breakdown
     total = sum((parts.start_s, parts.compute_s, parts.transfer_s, parts.dispatch_s, parts.tail_s))
     low, high = plan.predicted_interval_s or (total, total)

@@ -1,28 +1,26 @@
-"""Plans and machines in plain words."""
+"""Plans in plain words: the reason of a choice, the explanation of a plan, the summary of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize.facts import WAITS, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, seconds, size
 from amorsize.model.cost import OWN_THREADS
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
+from amorsize.plan.record import PlanRecord
 
 
 def describe(f: Forecast) -> str:
-    """A candidate in a few words."""
+    """Describe a candidate in a few words."""
     if f.backend == "serial":
         return "a plain loop"
     how = f" ({f.start_method})" if f.start_method else ""
     return f"{count(f.workers, KINDS.get(f.backend, 'worker'))}{how}, chunks of {f.chunksize}"
 
 
-def summary(plan: Plan, n_items: int, took_s: float, failed: int = 0) -> str:
-    """What a run took, in a line.
+def summary(plan: PlanRecord, n_items: int, took_s: float, failed: int = 0) -> str:
+    """Summarize a run in one line.
 
     Examples
     --------
@@ -51,10 +49,10 @@ def reason(
     known: bool,
     known_runs: int = 0,
 ) -> str:
-    """One sentence: what was chosen, and why.
+    """Give the choice and its reason in one sentence.
 
-    ``known`` tells whether the number of items is known, so that totals mean something. ``known_runs``: nothing was
-    sampled, so many earlier runs have shown what items take.
+    ``known`` is True if the number of items is known: only then do totals mean something. ``known_runs`` is the number
+    of earlier runs that give the item's time; 0 if items were sampled.
     """
     item = f"an item takes {seconds(sample.item_s)}"
     if known_runs:
@@ -86,8 +84,8 @@ def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample) 
     )
 
 
-def explain(plan: Plan) -> str:
-    """Everything about a plan, in lines."""
+def explain(plan: PlanRecord) -> str:
+    """Describe a plan in full, in lines."""
     lines = [f"amorsize: {plan.reason}.", ""]
     lines.append(f"  plan       {_plan_line(plan)}")
     if plan.predicted_s is not None and plan.predicted_interval_s is not None:
@@ -127,12 +125,14 @@ def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], st
     return ", ".join(f"item {record.index} ({what(record)})" for record in records[:NAMED])
 
 
+# Items named in a line.
+# guess
 NAMED = 3
 
 PARTS = ("start", "compute", "transfer", "dispatch", "tail")
 
 
-def _plan_line(plan: Plan) -> str:
+def _plan_line(plan: PlanRecord) -> str:
     how = f", start method {plan.start_method}" if plan.start_method else ""
     return f"backend {plan.backend}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{how}"
 

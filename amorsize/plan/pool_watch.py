@@ -1,12 +1,12 @@
-"""Who notes what a plan's own pool took: one row of history for a map over the plan's data.
+"""Watches the pool of a plan: one map over the plan's data leaves one row in the history.
 
-Seconds are those of opening the pool, of the map, and of leaving: what a user does between these is no part of it. Only
-what can be compared with the forecast leaves a row: exactly one ``map`` of the plan's function over the plan's data, in
-the plan's chunks, in a ``with`` block that ended well.
+The row holds the seconds of opening the pool, of the map, and of leaving the pool; the user's work in between does not
+count. Only a run that can be compared with the forecast leaves a row: exactly one ``map`` of the plan's function over
+the plan's data, in the plan's chunks, in a ``with`` block that raised nothing.
 
-A plan that comes from history has seen no item of this data. So its map is held against it from the first chunks on
-(`amorsize.plan.watched_map`), and as soon as items take much longer than promised, what is left goes to whoever can run
-it in another way (`Finish`).
+A plan that comes from history was made without a look at this data. Its map is therefore compared with the forecast
+from the first chunks on (`amorsize.plan.watched_map`). When items take much longer than forecast, the map ends early
+and ``finish`` runs the other items in another way.
 """
 
 from __future__ import annotations
@@ -14,25 +14,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize.history.agreement import surprised
 from amorsize.history.history import History
 from amorsize.history.this_process import Shape, shape_of
 from amorsize.learn.features import shares
+from amorsize.plan.record import PlanRecord
 from amorsize.plan.watched_map import WORTH_IT, Promise, loop_while, pool_while
 
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
-
-
 Finish = Callable[[list[Any]], list[Any]]
-"""Given the results of the first items of the data, runs the others: all results."""
+"""Takes the results of the first items of the data, runs the other items, and returns all results."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolWatch:
-    """What there is to know of a plan besides the plan.
+    """The facts that a row of a plan's run needs besides the plan.
 
     Parameters
     ----------
@@ -40,9 +37,9 @@ class PoolWatch:
     shape : Shape
         Of the data.
     history : History
-        Where the row goes.
+        Takes the row.
     finish : Finish
-        Who runs what is left after a surprise.
+        Runs the items left after a surprise.
     """
 
     func: Callable[..., Any]
@@ -52,56 +49,60 @@ class PoolWatch:
 
     @classmethod
     def of(cls, func: Callable[..., Any], data: object, history: History | None, finish: Finish) -> PoolWatch | None:
-        """A witness, unless nothing is recorded."""
+        """Return the watch; None where the history is off."""
         history = History() if history is None else history
         return cls(func, shape_of(data), history, finish) if history.is_on else None
 
-    def watch(self, plan: Plan) -> Watch:
+    def watch(self, plan: PlanRecord) -> Watch:
         """Watch a pool that is about to be opened."""
         return Watch(self, plan)
 
     def __reduce__(self) -> Any:
-        """A plan that goes to another process goes without: its function might not be able to."""
-        return _nobody, ()
+        """Pickle as None: the function of a plan sent to another process may not be picklable."""
+        return _none, ()
 
 
-def _nobody() -> None:
+def _none() -> None:
     return None
 
 
 class Watch:
-    """Watches one pool (`amorsize.plan.pools` says what it is told, and when)."""
+    """Watches one pool; `amorsize.plan.pools` calls its methods in the order of the pool's life."""
 
-    def __init__(self, witness: PoolWatch, plan: Plan) -> None:
-        self.witness, self.plan = witness, plan
+    def __init__(self, pool_watch: PoolWatch, plan: PlanRecord) -> None:
+        self.pool_watch, self.plan = pool_watch, plan
         self.began = perf_counter()
         self.spent_s = 0.0
         self.maps = 0
         self.n_items: int | None = None
-        self.spoilt = False
+        self.is_incomparable = False
         self.surprised = False
 
     def opened(self) -> None:
-        """The pool is there."""
+        """Note that the pool is open."""
         self._stop()
 
     def mapping(self, func: object, data: object, chunksize: int | None) -> None:
-        """A map begins."""
+        """Note that a map begins."""
         self.maps += 1
-        theirs = func is not self.witness.func or data is not self.plan.data
-        self.spoilt = self.spoilt or theirs or chunksize not in (None, self.plan.chunksize)
+        theirs = func is not self.pool_watch.func or data is not self.plan.data
+        self.is_incomparable = self.is_incomparable or theirs or chunksize not in (None, self.plan.chunksize)
         self.began = perf_counter()
 
     def run(
         self, run: Callable[..., list[Any]], start: Callable[..., Promise], func: Any, data: Any, chunksize: int | None
     ) -> list[Any]:
-        """Carry it out by the pool's own map, or, where nobody has looked at an item yet, under watch."""
-        if not self.plan.known_runs or self.spoilt or not sequence(data):
+        """Run a map by ``run``, the pool's own map, or watched by ``start``, its ``map_async``.
+
+        The map is watched if the plan comes from history, without a sample of this data.
+        """
+        if not self.plan.known_runs or self.is_incomparable or not sequence(data):
             return run(func, data, chunksize)
-        results = run(func, (), None)  # raises if the pool is closed
+        # An empty map raises if the pool is closed.
+        results = run(func, (), None)
         if not self._watched(start, func, data, results):
             self.surprised = True
-            return self.witness.finish(results)
+            return self.pool_watch.finish(results)
         return results
 
     def _watched(self, start: Callable[..., Promise], func: Any, data: Any, results: list[Any]) -> bool:
@@ -124,23 +125,23 @@ class Watch:
         )
 
     def mapped(self, results: list[Any]) -> None:
-        """It has ended well."""
+        """Note that the map has returned."""
         self._stop()
         self.n_items = len(results)
 
     def other(self) -> None:
-        """The pool is used for something else."""
-        self.spoilt = True
+        """Note a use of the pool other than ``map``: no row is left."""
+        self.is_incomparable = True
 
     def leaving(self) -> None:
-        """The ``with`` block has ended."""
+        """Note that the ``with`` block has ended."""
         self.began = perf_counter()
 
     def left(self, well: bool) -> None:
-        """The pool has gone."""
+        """Note that the pool is closed; ``well`` is True if nothing was raised. Leave the row."""
         self._stop()
-        if well and not self.spoilt and self.maps == 1 and self.n_items:
-            self.witness.history.record(self._row(self.n_items))
+        if well and not self.is_incomparable and self.maps == 1 and self.n_items:
+            self.pool_watch.history.record(self._row(self.n_items))
 
     def _stop(self) -> None:
         self.spent_s += perf_counter() - self.began
@@ -148,9 +149,9 @@ class Watch:
     def _row(self, n_items: int) -> dict[str, Any]:
         plan, clock_s = self.plan, self.spent_s
         row: dict[str, Any] = {
-            "function": self.witness.func,
+            "function": self.pool_watch.func,
             "source": "optimize",
-            "shape": self.witness.shape,
+            "shape": self.pool_watch.shape,
             "n_items": n_items,
             "backend": plan.backend,
             "n_jobs": plan.n_jobs,
@@ -164,7 +165,8 @@ class Watch:
             "sample": plan.sample,
             "machine": plan.machine,
         }
-        if plan.trials:  # the forecast is not the model's, but the clock's
+        # After trials the forecast is measured, not the model's.
+        if plan.trials:
             row["tuned"] = True
         if plan.model_s is not None:
             row |= {"predicted_s": plan.model_s, "predicted_interval_s": None, "pruned_s": plan.predicted_s}
@@ -177,5 +179,5 @@ class Watch:
 
 
 def sequence(data: Iterable[Any]) -> bool:
-    """Whether data is of the kinds that `shape_of` looks into."""
+    """Return True if data is of a kind that `shape_of` inspects."""
     return type(data) in (list, tuple, range)

@@ -1,6 +1,6 @@
 """The pool that a plan opens: a real ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop with their methods.
 
-They differ from the originals in one thing: a map that is given no chunksize uses the plan's.
+They differ from the originals in one thing: without a chunksize, a map uses the plan's.
 """
 
 from __future__ import annotations
@@ -15,61 +15,35 @@ from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 
 if TYPE_CHECKING:
     from amorsize.facts import Backend
+    from amorsize.plan.pool_watch import Watch
 
 
 class PoolLike(Protocol):
-    """What every pool of a plan can do."""
+    """The methods of every pool of a plan."""
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        """Results in the order of the items."""
+        """Return the results in the order of the items."""
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
-        """The same, one by one."""
+        """Yield the results in the order of the items."""
 
     def imap_unordered(
         self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None
     ) -> Iterator[Any]:
-        """Results as they come."""
+        """Yield the results in the order in which they arrive."""
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        """As map, with each item unpacked into arguments."""
+        """Return the results of a map that unpacks each item into arguments."""
 
     def __enter__(self) -> Self:
-        """The pool itself."""
+        """Return the pool itself."""
 
     def __exit__(self, kind: Any, exc: Any, tb: Any) -> None:
         """End the pool's workers."""
 
 
-class Watch(Protocol):
-    """Who wants to know what a pool is used for, and what it takes."""
-
-    def opened(self) -> None:
-        """The pool is there."""
-
-    def mapping(self, func: object, data: object, chunksize: int | None) -> None:
-        """A map begins."""
-
-    def run(
-        self, run: Callable[..., list[Any]], start: Callable[..., Any], func: Any, data: Any, chunksize: int | None
-    ) -> list[Any]:
-        """Carry it out by ``run``, the pool's own map, or by ``start``, its ``map_async``."""
-
-    def mapped(self, results: list[Any]) -> None:
-        """It has ended well."""
-
-    def other(self) -> None:
-        """The pool is used for something else."""
-
-    def leaving(self) -> None:
-        """The ``with`` block has ended."""
-
-    def left(self, well: bool) -> None:
-        """The pool has gone; ``well``: nothing was raised."""
-
-
 class LoopResult:
-    """What the asynchronous methods of `LoopPool` return: it is there already, as of ``AsyncResult``."""
+    """The result of an asynchronous method of `LoopPool`, ready at once; the methods are those of ``AsyncResult``."""
 
     def __init__(self, run: Callable[[], Any], callback: Any = None, error_callback: Any = None) -> None:
         self._value: Any = None
@@ -85,50 +59,50 @@ class LoopResult:
                 callback(self._value)
 
     def get(self, timeout: float | None = None) -> Any:
-        """The result, or what the function raised."""
+        """Return the result, or raise the exception of the function."""
         if self._error is not None:
             raise self._error
         return self._value
 
     def wait(self, timeout: float | None = None) -> None:
-        """Nothing to wait for."""
+        """Return at once: the result is ready."""
 
     def ready(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def successful(self) -> bool:
-        """Whether nothing was raised."""
+        """Return True if nothing was raised."""
         return self._error is None
 
 
 class LoopPool:
-    """The methods of a ``Pool``, run as a plain loop in the caller."""
+    """A plain loop in the caller's thread with the methods of a ``Pool``."""
 
     def __init__(self) -> None:
         self._open = True
 
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        """``list(map(func, iterable))``."""
+        """Return ``list(map(func, iterable))``."""
         self._check()
         with RESULTS_ARE_KEPT:
             return list(map(func, iterable))
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
-        """``map(func, iterable)``."""
+        """Return ``map(func, iterable)``."""
         self._check()
         return map(func, iterable)
 
     imap_unordered = imap
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
-        """``list(itertools.starmap(func, iterable))``."""
+        """Return ``list(itertools.starmap(func, iterable))``."""
         self._check()
         with RESULTS_ARE_KEPT:
             return list(starmap(func, iterable))
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
-        """``func(*args, **kwds)``."""
+        """Return ``func(*args, **kwds)``."""
         self._check()
         return func(*args, **(kwds or {}))
 
@@ -140,7 +114,7 @@ class LoopPool:
         callback: Any = None,
         error_callback: Any = None,
     ) -> LoopResult:
-        """The same, at once; what it raises is raised by ``get()``."""
+        """Call the function at once; ``get()`` raises its exception."""
         self._check()
         return LoopResult(lambda: func(*args, **(kwds or {})), callback, error_callback)
 
@@ -152,7 +126,7 @@ class LoopPool:
         callback: Any = None,
         error_callback: Any = None,
     ) -> LoopResult:
-        """`map`, at once."""
+        """Run `map` at once."""
         self._check()
         return LoopResult(lambda: list(map(func, iterable)), callback, error_callback)
 
@@ -164,18 +138,18 @@ class LoopPool:
         callback: Any = None,
         error_callback: Any = None,
     ) -> LoopResult:
-        """`starmap`, at once."""
+        """Run `starmap` at once."""
         self._check()
         return LoopResult(lambda: list(starmap(func, iterable)), callback, error_callback)
 
     def close(self) -> None:
-        """No more work is taken."""
+        """Take no more work."""
         self._open = False
 
     terminate = close
 
     def join(self) -> None:
-        """Nothing to wait for; as of a ``Pool``, it must be closed first."""
+        """Return at once; as with a ``Pool``, raise ValueError if it is not closed."""
         if self._open:
             raise ValueError("Pool is still running")
 
@@ -201,7 +175,7 @@ def open_pool(
 ) -> PoolLike:
     """Open the pool of a plan.
 
-    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of what is done.
+    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use.
     """
     kind: Any
     options: dict[str, Any] = {}
@@ -226,7 +200,7 @@ def open_pool(
 
 
 def _planned(kind: Any, planned: int) -> Any:
-    """A subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
+    """Return a subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
 
     class Planned(kind):  # type: ignore[misc]
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
@@ -249,7 +223,7 @@ OTHERS = ("starmap", "imap", "imap_unordered", "apply", "apply_async", "map_asyn
 
 
 def _watched(kind: Any, watch: Watch) -> Any:
-    """A subclass of a pool that tells ``watch`` what it is used for."""
+    """Return a subclass of a pool that tells ``watch`` of each use."""
 
     class Watched(kind):  # type: ignore[misc]
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:

@@ -1,14 +1,13 @@
-"""A map that was planned without a look at its items, under watch: it ends early when they take much longer than told.
+"""A map planned from history alone, compared with its forecast while it runs: it ends early when items are too slow.
 
-Whoever wrote the plan had only history to go by. So the first chunks are held against it. In a loop that is a look at
-the clock about once a millisecond. A pool gets its items in portions, small ones first, and two at a time, so that no
-worker waits for the check:
+The plan was made without a look at the items, so the first chunks test it. A loop reads the clock about once a
+millisecond. A pool gets its items in batches, small ones first and two at a time, so that no worker waits for the test:
 
-    items in a portion:  p, then what p workers should do in 0.2 ms, then three times as many each time
+    items in a batch:  p, then as many as p workers should run in 0.2 ms, then three times as many each time
 
-When one has taken longer by more than `memory.SURPRISE` times, and what noise may add, only the one that is under way
-follows; the first one may also take what starting workers takes. What is faster than told is no reason to stop: the
-pool is open already.
+A batch is too slow if it takes more than `SURPRISE` times its forecast, noise added. Then only the batch under way
+still ends. The first batch may also take the time of starting the workers. A map that is faster than forecast goes on:
+its pool is already open.
 """
 
 from __future__ import annotations
@@ -20,20 +19,31 @@ from typing import Any, Final, Protocol
 
 from amorsize.history.this_process import SURPRISE
 
-LOOK_S: Final = 1e-3  # of items between two looks at the clock
+# Seconds of items between two readings of the clock in a loop.
+# guess
+LOOK_S: Final = 1e-3
+# Noise that a loop and a pool may add, in seconds: other programs run meanwhile.
+# guess
 LOOP_SLACK_S: Final = 1e-3
-POOL_SLACK_S: Final = 3e-3  # for the machine's other business
-STARTING: Final = 1.5  # times what starting workers was said to take
-SECOND_S: Final = 0.2e-3  # of each worker, in the second portion: of what takes 100 times as long that is 20 ms
+# guess
+POOL_SLACK_S: Final = 3e-3
+# Times the forecast for starting workers that the first batch may take.
+# guess
+STARTING: Final = 1.5
+# Forecast seconds of each worker in the second batch: items that take 100 times as long then take 20 ms.
+SECOND_S: Final = 0.2e-3
+# Times the items of the batch before.
+# guess
 GROWTH: Final = 3
-WORTH_IT: Final = 4  # items for each worker: with fewer, the first portions are the whole map
+# Items for each worker: with fewer, the first batches are the whole map.
+WORTH_IT: Final = 4
 
 
 class Promise(Protocol):
-    """What ``Pool.map_async`` returns."""
+    """The result of ``Pool.map_async``."""
 
     def get(self) -> list[Any]:
-        """Wait for the results."""
+        """Wait for the results and return them."""
 
 
 Clock = Callable[[], float]
@@ -42,7 +52,7 @@ Clock = Callable[[], float]
 def loop_while(
     func: Callable[[Any], Any], data: Sequence[Any], results: list[Any], item_s: float, clock: Clock = perf_counter
 ) -> bool:
-    """Append the results of the items, as long as an item takes about ``item_s``; whether that held to the end.
+    """Append the results of the items while an item takes about ``item_s``; return True if all items were run.
 
     Examples
     --------
@@ -60,14 +70,14 @@ def loop_while(
     return True
 
 
-def portions(n_items: int, workers: int, item_s: float) -> list[int]:
-    """How many items each portion has.
+def batches(n_items: int, workers: int, item_s: float) -> list[int]:
+    """Return the number of items of each batch.
 
     Examples
     --------
-    >>> portions(1000, 4, 1e-3)
+    >>> batches(1000, 4, 1e-3)
     [4, 4, 12, 36, 108, 324, 512]
-    >>> portions(1000, 4, 20e-6)
+    >>> batches(1000, 4, 20e-6)
     [4, 40, 120, 360, 476]
     """
     found, left = [], n_items
@@ -91,28 +101,28 @@ def pool_while(
     start_s: float,
     clock: Clock = perf_counter,
 ) -> bool:
-    """Append the results that a pool makes of the items, as long as it keeps up; whether that held to the end.
+    """Append the results of a pool while it keeps to its forecast; return True if all items were run.
 
     Parameters
     ----------
     start : callable
-        Has the pool begin with some items in chunks of that size (``Pool.map_async``).
+        Sends items to the pool in chunks of a size (``Pool.map_async``).
     data, results
-        The items, and where their results go, in order.
+        The items, and the list that takes their results, in order.
     workers, chunksize : int
         The plan.
     item_s : float
-        What an item was said to take.
+        Forecast seconds of an item.
     total_s, start_s : float
-        What the whole map was said to take, and starting the workers out of that.
+        Forecast seconds of the whole map, and of starting the workers as a part of it.
     clock : callable
     """
     n, sent = len(data), 0
     flying: deque[Promise] = deque()
     each_s = max(total_s - start_s, 0.0) / n
     since, done, allowed_s = clock(), 0, STARTING * start_s + POOL_SLACK_S
-    for number, size in enumerate(portions(n, workers, item_s)):
-        # The third one is not sent before the second is back, where that costs less than the items of one worker in it.
+    for number, size in enumerate(batches(n, workers, item_s)):
+        # The third batch waits for the second, where this costs less than one worker's items in the second.
         most = 0 if number == 2 and item_s <= SECOND_S else 1
         while len(flying) > most:
             results.extend(flying.popleft().get())
@@ -120,7 +130,8 @@ def pool_while(
             if now - since > allowed_s + SURPRISE * each_s * (len(results) - done):
                 results.extend(result for promise in flying for result in promise.get())
                 return len(results) == n
-            if not done:  # from now on the workers are there
+            # After the first batch the workers have started.
+            if not done:
                 since, done, allowed_s = now, len(results), POOL_SLACK_S
         flying.append(start(data[sent : sent + size], max(1, min(chunksize, -(-size // workers)))))
         sent += size

@@ -10,8 +10,8 @@ from pruning import HERE, WORK, fit_of
 
 from amorsize.facts import Costs, Sample
 from amorsize.model.default_costs import recorded
-from benchmarks import corpus
-from benchmarks.corpus import Cell, Place, Slice
+from benchmarks import cells
+from benchmarks.cells import Cell, Place, Slice
 from benchmarks.shapes import SHAPES, drawn, sampled
 
 PLACE = Place(
@@ -45,8 +45,8 @@ SLICE = Slice(
 def test_what_is_written_comes_back(tmp_path):
     other = Slice(**{name: getattr(SLICE, name) for name in SLICE.__slots__} | {"function": "g"})
     path = tmp_path / "corpus.jsonl.gz"
-    corpus.write(path, [SLICE, other])
-    first, second = corpus.read(path)
+    cells.write(path, [SLICE, other])
+    first, second = cells.read(path)
     assert first.place is second.place
     assert first.place == replace(PLACE, machine=replace(HERE, sources={}))
     assert (first.function, second.function) == ("f", "g")

@@ -43,7 +43,7 @@ def noting(x):
 
 
 def calls():
-    """How many there were since somebody asked."""
+    """Return the number of calls since the last question."""
     number = len(CALLS)
     CALLS.clear()
     return number
@@ -68,7 +68,7 @@ def write(func, data, item_s, *, rows=3, machine=None, **values):
 
 
 class TestKnownFunctions:
-    def test_after_some_runs_nobody_calls_it(self, path):
+    def test_after_some_runs_func_is_not_called(self, path):
         for _ in range(SOME):
             amorsize.execute(noting, DATA, backend="serial")
         assert calls() == SOME * len(DATA)
@@ -154,7 +154,7 @@ class TestKnownFunctions:
 
     def test_what_cannot_be_sent_is_seen_without_a_call(self, path):
         def func(x):
-            raise AssertionError("nobody may call it")
+            raise AssertionError("func must not be called")
 
         for at in range(3):
             sample = Sample(n_sampled=5, item_s=1.0 + at / 100, item_cpu_s=1.0, result_bytes=4.0)
@@ -239,7 +239,7 @@ class TestLoopsUnderWatch:
         func = partial(ef.spin, seconds=1e-3)
         write(func, DATA, 1e-3)
         plan = amorsize.optimize(func, DATA, backend="serial")
-        monkeypatch.setattr("amorsize.plan.recalling.finish", None)
+        monkeypatch.setattr("amorsize.plan.optimize.finish", None)
         with plan.pool() as pool:
             assert pool.map(func, plan.data) == [x * x for x in DATA]
 
@@ -329,19 +329,19 @@ class TestWhatPoolsLeave:
 
     def test_none_without_history(self, path, monkeypatch):
         plan = amorsize.optimize(ef.square, DATA, history=History("off"))
-        assert plan.witness is None
+        assert plan.pool_watch is None
         with plan.pool() as pool:
             pool.map(ef.square, plan.data)
         assert not path.exists() or History().runs(source="all") == []
 
     def test_plans_can_still_be_sent_printed_and_compared(self, path):
         plan = amorsize.optimize(lambda x: x, DATA, backend="serial")
-        assert plan.witness is not None
+        assert plan.pool_watch is not None
         sent = pickle.loads(pickle.dumps(plan))
-        assert (sent, sent.witness) == (plan, None)
-        assert "witness" not in plan.to_dict()
+        assert (sent, sent.pool_watch) == (plan, None)
+        assert "pool_watch" not in plan.to_dict()
         assert json.loads(plan.to_json())["known_runs"] == 0
-        assert "witness" not in repr(plan)
+        assert "pool_watch" not in repr(plan)
 
 
 def test_many_rows_do_not_slow_it_down_by_reading_them_all(path, monkeypatch):

@@ -72,7 +72,7 @@ def test_the_sentence_tells_the_gain():
     )
 
 
-def test_no_totals_are_told_where_nobody_knows_how_many_items_there_are():
+def test_no_totals_are_given_if_the_number_of_items_is_unknown():
     said = plan_text.reason(a_forecast(total_s=0.5), LOOP, [LOOP], COMPUTES, known=False)
     assert "2.0 times as fast as the loop" in said
     assert "in all" not in said
@@ -160,8 +160,8 @@ def test_explain_shows_the_best_of_each_rejected_backend_and_why():
 
 
 def test_explain_makes_up_no_forecast():
-    nobody_knows = dict.fromkeys(("predicted_s", "predicted_interval_s", "serial_s", "estimated_speedup", "sample"))
-    told = lines(a_plan(**nobody_knows))
+    unknown = dict.fromkeys(("predicted_s", "predicted_interval_s", "serial_s", "estimated_speedup", "sample"))
+    told = lines(a_plan(**unknown))
     assert set(told) == {"plan", "rejected"}
 
 

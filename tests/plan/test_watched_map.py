@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amorsize.plan.watched_map import GROWTH, SECOND_S, loop_while, pool_while, portions
+from amorsize.plan.watched_map import GROWTH, SECOND_S, batches, loop_while, pool_while
 
 
 class Pool:
-    """Runs portions one after the other, each on all workers, when somebody waits for them."""
+    """Runs batches one after the other, each on all workers, when their results are asked for."""
 
     def __init__(self, item_s, workers, start_s=0.0):
         self.item_s, self.workers, self.now = item_s, workers, start_s
@@ -79,8 +79,8 @@ class TestPools:
 
 
 @given(st.integers(1, 10_000), st.integers(1, 64), st.floats(0.0, 10.0))
-def test_portions_are_all_items_and_grow(n, workers, item_s):
-    sizes = portions(n, workers, item_s)
+def test_batches_are_all_items_and_grow(n, workers, item_s):
+    sizes = batches(n, workers, item_s)
     assert sum(sizes) == n
     assert all(size > 0 for size in sizes)
     assert sizes[0] <= workers

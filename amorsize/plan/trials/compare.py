@@ -1,4 +1,4 @@
-"""``python -m amorsize compare``: settings that the user names, in turns by the clock."""
+"""``python -m amorsize compare``: settings that the user names, timed in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from amorsize.facts import Backend
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways
-from amorsize.plan.trials.subset import Subset, portion_of
+from amorsize.plan.trials.race import Contender, Timings
+from amorsize.plan.trials.subset import Subset, subset_of
 from amorsize.plan.trials.validate import AIM, LEAST, SHARE, Run, run_race, way_of
-from amorsize.plan.trials.validation import BUSY, Contender
 from amorsize.plan.trials.verdict import items_line, plan_words, table
 from amorsize.plan.trials.ways import Way, no_pool
 from amorsize.system import other_programs
@@ -25,11 +25,13 @@ from amorsize.system.start_methods import resolve_start_method
 COUNTED: Final = ("threads", "processes")
 PLAIN: Final = ("serial", "pool", "execute", "optimize")
 FORM: Final = "serial, threads[:WORKERS[:CHUNKSIZE]], processes[:WORKERS[:CHUNKSIZE]], pool, execute or optimize"
-CHUNK_S: Final = 60e-6  # what handing over a chunk takes, about
+# Seconds to hand over a chunk.
+# guess
+CHUNK_S: Final = 60e-6
 
 
 class Setting(NamedTuple):
-    """One setting, as the user wrote it."""
+    """One setting: the user's text and its parts."""
 
     text: str
     kind: str
@@ -38,48 +40,30 @@ class Setting(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """What each setting took.
-
-    Attributes
-    ----------
-    func, n_used, n_items, contenders, busy, took_s
-        As of a `Validation`.
-    """
-
-    func: str
-    n_used: int
-    n_items: int | None
-    contenders: tuple[Contender, ...]
-    busy: float | None
-    took_s: float
-
-    @property
-    def rounds(self) -> int:
-        """How often each was run."""
-        return max((len(one.times_s) for one in self.contenders), default=0)
+class Comparison(Timings):
+    """The times of each setting."""
 
     def explain(self) -> str:
-        """A table."""
+        """Return a table of the settings."""
         lines = [f"amorsize: {self.func} over {items_line(self)}", ""]
         lines += table(self.contenders) if self.n_used else ["  there are no items"]
-        if self.busy is not None and self.busy > BUSY:
+        if self.too_busy:
             lines += ["", f"  other programs had {self.busy:.0%} of the machine meanwhile: try again when it is quiet"]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, numbers and strings."""
+        """Return plain dicts, lists, numbers and strings."""
         plain = {name: getattr(self, name) for name in ("func", "n_used", "n_items", "rounds", "busy", "took_s")}
         return {**plain, "contenders": [one.to_dict() for one in self.contenders]}
 
 
 def setting_of(text: str) -> Setting:
-    """A setting from its name.
+    """Return the setting with this name.
 
     Raises
     ------
     ValueError
-        When it makes no sense.
+        If the text is not of the form `FORM`.
 
     Examples
     --------
@@ -104,18 +88,18 @@ def compare_settings(
     rounds: int | None = None,
     clock: Clock = REAL,
 ) -> Comparison:
-    """Run every setting in interleaved rounds, on as many of the items as there is time for."""
+    """Run every setting in interleaved rounds, on a subset of the items that fits the time budget."""
     began = clock.wall()
     before = other_programs.read()
-    portion = portion_of(request, partial(_affordable, SHARE * max_seconds / (rounds or AIM), settings))
+    subset = subset_of(request, partial(_affordable, SHARE * max_seconds / (rounds or AIM), settings))
     entries: list[tuple[Contender, Way | None]] = []
-    if len(portion.items):
-        entries = [_entry(request, portion, setting) for setting in settings]
+    if len(subset.items):
+        entries = [_entry(request, subset, setting) for setting in settings]
     contenders = run_race(request, entries, max_seconds - (clock.wall() - began), rounds, clock)
     return Comparison(
         func=name_of(request.func),
-        n_used=len(portion.items),
-        n_items=portion.n_items,
+        n_used=len(subset.items),
+        n_items=subset.n_items,
         contenders=contenders,
         busy=other_programs.share_between(before, other_programs.read()),
         took_s=clock.wall() - began,
@@ -123,23 +107,23 @@ def compare_settings(
 
 
 def _affordable(round_s: float, settings: Sequence[Setting], plan: Plan) -> int:
-    """How many items all settings can run within a round of so many seconds, if none of them gains anything."""
+    """Return how many items all settings can run within a round of ``round_s`` seconds, if no setting gains time."""
     item_s = plan.sample.item_s if plan.sample is not None else 0.0
     per_item_s = sum(item_s + (CHUNK_S / setting.chunksize if setting.chunksize else 0.0) for setting in settings)
     return max(LEAST, int(round_s / max(per_item_s, 1e-9)))
 
 
-def _entry(request: Request, portion: Subset, setting: Setting) -> tuple[Contender, Way | None]:
-    what, why_not, run = _run(request, portion, setting)
+def _entry(request: Request, subset: Subset, setting: Setting) -> tuple[Contender, Way | None]:
+    what, why_not, run = _run(request, subset, setting)
     one = Contender(name=setting.text, what=what, why_not=why_not)
     return one, None if why_not else way_of(one, run)
 
 
-def _run(request: Request, portion: Subset, setting: Setting) -> tuple[str, str | None, Run]:
-    """What to call a setting, why it cannot be run, and how."""
-    func, items, plan = request.func, portion.items, portion.plan
+def _run(request: Request, subset: Subset, setting: Setting) -> tuple[str, str | None, Run]:
+    """Return the words for a setting, the reason why it cannot run, and the function that runs it."""
+    func, items, plan = request.func, subset.items, subset.plan
     if setting.kind == "serial":
-        return setting.text, None, partial(ways.loop, func, items, portion.index_of)
+        return setting.text, None, partial(ways.loop, func, items, subset.index_of)
     if setting.kind == "execute":
         return setting.text, None, partial(ways.executed, request, items)
     if setting.kind == "optimize":

@@ -1,12 +1,15 @@
-"""Successive halving: who is fastest, found by trying all of them briefly and the better ones for longer.
+"""Successive halving: find the fastest candidate by short trials of all and longer trials of the better ones.
 
-All candidates run on a short slice of the data; the better half goes on to one twice as long, until two are left, who
-run on as much of the data as there is time for (Karnin, Koren & Somekh 2013; Jamieson & Talwalkar 2016). Every rung
-costs about the same, so that most of the time goes to those who may still win.
+All candidates run on a short slice of the data. The better half goes on to a slice twice as long, until two are left;
+these run on as much of the data as the time allows (Karnin, Koren & Somekh 2013; Jamieson & Talwalkar 2016). Every rung
+costs about the same, so most of the time goes to the candidates that may still win.
 
-A slice's time is no fixed share of the whole's: starting workers weighs less in the whole. So a reading is carried
-over to all items by the model: times the forecast for all, over the forecast for the slice. Where the model is wrong
-by some factor, that factor drops out of the comparison with the clock, and what the clock says of all items stands.
+A slice's time is no fixed share of the time of all items, since starting workers weighs less in the whole. The model
+therefore scales a reading to all items:
+
+    total = measured seconds of the slice * forecast for all items / forecast for the slice
+
+Where the model is wrong by a constant factor, the factor cancels out.
 """
 
 from __future__ import annotations
@@ -18,17 +21,22 @@ from typing import Final
 from amorsize.facts import Forecast
 from amorsize.frozen import replace
 
-MOST: Final = 12  # candidates
-SHARE: Final = 0.5  # trials, at most, of the candidates that there are
-LEAST: Final = 1e-9  # seconds: what a forecast of nothing counts as
+# Candidates, at most.
+# guess
+MOST: Final = 12
+# Trials, at most, as a share of the grid of candidates.
+# guess
+SHARE: Final = 0.5
+# Seconds that replace a forecast of 0, so that ratios are finite.
+LEAST: Final = 1e-9
 
 Expect = Callable[[int, int], float]
-"""The forecast seconds of a candidate (by its number) for so many items."""
+"""Takes the number of a candidate and a number of items; returns the forecast seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One round of the contest.
+    """One round: all candidates left, on one slice.
 
     Attributes
     ----------
@@ -37,7 +45,7 @@ class Rung:
     items : int
         Length of the slice.
     candidates : tuple of int
-        Who runs, by their numbers.
+        The numbers of those that run.
     """
 
     number: int
@@ -46,14 +54,14 @@ class Rung:
 
 
 class Halving:
-    """The contest, as a state machine: `next` says who runs on how many items, `saw` takes what that took.
+    """Successive halving as a state machine: `next` gives the next rung, `saw` takes the seconds of a trial.
 
     Parameters
     ----------
     candidates : int
-        How many there are.
+        Number of candidates.
     n_items : int
-        Items in all.
+        Number of items in all.
     expect : callable
         The model's forecast.
 
@@ -74,18 +82,20 @@ class Halving:
         self.n_items = n_items
         self.expect = expect
         self.alive = list(range(candidates))
-        self.history: dict[int, list[float]] = {}  # what each one's readings make for all items, rung by rung
-        self.lengths: list[int] = []  # of the slices
+        # Seconds for all items, scaled from the readings of each candidate, rung by rung.
+        self.history: dict[int, list[float]] = {}
+        # Items of each rung's slice.
+        self.lengths: list[int] = []
         self.number = -1
         self.items = 0
 
     def next(self, left_s: float) -> Rung | None:
-        """The next rung, or None: it is decided, or there is no time for a longer slice.
+        """Return the next rung; None if the contest is decided or there is no time for a longer slice.
 
         Parameters
         ----------
         left_s : float
-            Seconds that are left for this rung and all after it.
+            Seconds left for this rung and all after it.
         """
         first = self.number < 0
         if not first:
@@ -103,19 +113,19 @@ class Halving:
         return Rung(self.number, items, tuple(self.alive))
 
     def saw(self, candidate: int, seconds: float) -> float:
-        """Take in what a candidate of this rung took; returns what that makes for all items."""
+        """Take the seconds of a candidate in this rung; return them scaled to all items."""
         total = seconds * self._ratio(candidate, self.n_items, self.items)
         self.history.setdefault(candidate, []).append(total)
         return total
 
     @property
     def totals(self) -> dict[int, float]:
-        """What the latest reading of each makes for all items."""
+        """Seconds for all items of each candidate, scaled from its latest reading."""
         return {candidate: readings[-1] for candidate, readings in self.history.items()}
 
     @property
     def best(self) -> int:
-        """Who is fastest, as far as is known: among those who came furthest."""
+        """The fastest of the candidates that reached the last rung."""
         return min(self.alive, key=self._total)
 
     def _total(self, candidate: int) -> float:
@@ -125,7 +135,7 @@ class Halving:
         return max(self.expect(candidate, items), LEAST) / max(self.expect(candidate, to), LEAST)
 
     def _affordable(self, wanted: int, ahead: Sequence[int], left_s: float) -> int:
-        """The longest slice, ``wanted`` at most, with which this rung and those after it fit into the time left."""
+        """Return the longest slice, ``wanted`` at most, so that this rung and the next ones fit into the time."""
         least, most = 1, wanted
         if self._cost(most, ahead) <= left_s:
             return most
@@ -138,7 +148,7 @@ class Halving:
         return least
 
     def _cost(self, items: int, ahead: Sequence[int]) -> float:
-        """Seconds of the rungs ahead, when this one has so many items and the fastest go on."""
+        """Return the forecast seconds of the rungs ahead if this one has ``items`` items and the fastest go on."""
         order = sorted(self.alive, key=lambda one: self._seconds(one, self.n_items))
         total = 0.0
         for step, running in enumerate(ahead):
@@ -147,14 +157,14 @@ class Halving:
         return total
 
     def _seconds(self, candidate: int, items: int) -> float:
-        """What a candidate should take for so many items, as the model says, corrected by what it has taken."""
+        """Return the model's forecast for a candidate, corrected by its readings."""
         if candidate not in self.history:
             return self.expect(candidate, items)
         return self._total(candidate) / self._ratio(candidate, self.n_items, items)
 
 
 def rungs(candidates: int) -> list[int]:
-    """How many run in each rung.
+    """Return the number of candidates in each rung.
 
     Examples
     --------
@@ -168,12 +178,12 @@ def rungs(candidates: int) -> list[int]:
 
 
 def shortlist(grid: Sequence[Forecast], most: int = MOST, share: float = SHARE) -> list[Forecast]:
-    """The candidates worth a trial, the one with the best forecast first.
+    """Return the candidates worth a trial, the best forecast first.
 
-    Left out is what cannot win (the low end of its forecast is above the best one's high end; one worker alone, where
-    the loop may run), what must not run, and what hardly differs from a better one (about as many workers, chunks
-    within a factor of two). The loop and the best
-    candidate of each backend always take part. There are so few that all trials are at most that ``share`` of the grid.
+    Left out are candidates that cannot win (the low end of the forecast is above the high end of the best one; one
+    worker alone, where the loop may run), that must not run, or that are similar to a better one (about as many
+    workers, chunks within a factor of two). The loop and the best candidate of each backend always take part. All
+    trials together are at most ``share`` of the grid.
     """
     allowed = sorted((f for f in grid if f.refused is None), key=lambda f: f.total_s)
     if any(f.backend == "serial" for f in allowed):
@@ -188,19 +198,19 @@ def shortlist(grid: Sequence[Forecast], most: int = MOST, share: float = SHARE) 
     found = sorted(champions.values(), key=lambda f: (f is not best, f.backend != "serial", f.total_s))[:most]
     for one in allowed:
         can_win = one.low_s <= best.high_s
-        if len(found) < most and can_win and not any(_much_alike(one, other) for other in found):
+        if len(found) < most and can_win and not any(_similar(one, other) for other in found):
             found.append(one)
     return sorted(found, key=lambda f: f.total_s)
 
 
-def _much_alike(a: Forecast, b: Forecast) -> bool:
+def _similar(a: Forecast, b: Forecast) -> bool:
     if a.backend != b.backend or max(a.workers, b.workers) > 1.2 * min(a.workers, b.workers):
         return False
     return a.chunksize < 2 * b.chunksize and b.chunksize < 2 * a.chunksize
 
 
 def cut(candidate: Forecast, items: int, n_items: int) -> Forecast:
-    """The candidate for a slice: chunks so short that each worker gets its share, of up to four chunks.
+    """Return the candidate for a slice: chunks so short that each worker gets up to four of them.
 
     Examples
     --------

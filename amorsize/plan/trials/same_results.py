@@ -1,4 +1,4 @@
-"""Whether two runs of a map gave the same results, as far as that can be told of whatever objects they are."""
+"""Compare the results of two runs of a map, for objects of any type."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from cmath import isclose
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-LAST_BITS: Final = 1e-9  # relative: sums depend on how many threads a BLAS has
+# Relative tolerance: sums depend on the number of threads of a BLAS.
+# guess
+LAST_BITS: Final = 1e-9
 
 
-def alike(ours: Sequence[Any], theirs: Sequence[Any]) -> bool | None:
-    """Whether they are the same, up to the last bits of floats; None when it cannot be told.
+def same_results(ours: Sequence[Any], theirs: Sequence[Any]) -> bool | None:
+    """Return True if the results are equal up to the last bits of floats; None if they cannot be compared.
 
     Examples
     --------
-    >>> alike([1, 0.1 + 0.2, float("nan")], [1, 0.3, float("nan")]), alike([1, 2], [2, 1])
+    >>> same_results([1, 0.1 + 0.2, float("nan")], [1, 0.3, float("nan")]), same_results([1, 2], [2, 1])
     (True, False)
-    >>> alike([lambda: 0], [lambda: 0]) is None
+    >>> same_results([lambda: 0], [lambda: 0]) is None
     True
     """
     try:
@@ -33,7 +35,7 @@ def _each(ours: Sequence[Any], theirs: Sequence[Any]) -> bool | None:
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:
-    """False if any is; else None if any is."""
+    """Return False if any answer is False, else None if any is None, else True."""
     known = True
     for answer in answers:
         if answer is False:
@@ -48,9 +50,8 @@ def _same(a: Any, b: Any) -> bool | None:
     if type(a) is not type(b):
         return False
     if isinstance(a, float | complex):
-        return bool(
-            (a != a and b != b) or isclose(a, b, rel_tol=LAST_BITS)
-        )  # numpy's floats answer with bools of its own
+        # bool(): comparisons of numpy's floats return numpy's bools.
+        return bool((a != a and b != b) or isclose(a, b, rel_tol=LAST_BITS))
     if isinstance(a, list | tuple):
         return _each(a, b)
     if isinstance(a, Mapping):
@@ -79,7 +80,7 @@ def _same_array(a: Any, b: Any) -> bool | None:
 
 
 def _same_pickle(a: Any, b: Any) -> bool | None:
-    """Of objects that are only equal to themselves: True if they hold the same, else nobody can tell."""
+    """Compare objects that are equal only to themselves: True if their pickles are equal, else None."""
     try:
         return True if pickle.dumps(a) == pickle.dumps(b) else None
     except Exception:  # noqa: BLE001

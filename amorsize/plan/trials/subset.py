@@ -1,4 +1,4 @@
-"""As many of the items as can be afforded: all of them, or some that lie evenly over the data."""
+"""A subset of the items that fits the time budget: all items, or items spread evenly over the data."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from amorsize.options import Request
 from amorsize.plan.optimize import plan_for
 from amorsize.plan.plan import Plan
 
-UNSEEN: Final = 1000  # items that are read of an iterator when nothing is known about them
-MEMORY_SHARE: Final = 0.25  # of what is left may go into items that are read of an iterator
-OBJECT_BYTES: Final = 64  # what an object takes at least
+# Items read of an iterator when nothing was sampled.
+# guess
+UNSEEN: Final = 1000
+# Share of the available memory that items read of an iterator may take.
+# guess
+MEMORY_SHARE: Final = 0.25
+# Bytes of an object, at least.
+# guess
+OBJECT_BYTES: Final = 64
 
 Afford = Callable[[Plan], int]
-"""How many items there is time for, after a plan for some."""
+"""Takes a plan for some items; returns the number of items that the time allows."""
 
 
 class Subset(Frozen):
-    """Some of the items.
+    """A subset of the items.
 
     Attributes
     ----------
     plan : Plan
-        For just these items.
+        Plan for these items only.
     items : sequence
     n_items : int or None
-        How many there are in all; None: nobody knows, since not all of an iterator was read.
+        Number of items in all; None if not all of an iterator was read.
     rest : iterator or None
-        What is left of the iterator after ``items``.
+        The rest of the iterator after ``items``.
     """
 
     plan: Plan
@@ -41,16 +47,16 @@ class Subset(Frozen):
 
     @property
     def whole(self) -> bool:
-        """Whether these are all items."""
+        """True if these are all items."""
         return self.n_items == len(self.items)
 
     def index_of(self, at: int) -> int:
-        """The index in all the data of an item of this portion."""
+        """Return the index in all the data of this subset's item ``at``."""
         return at if self.n_items is None else spread_index(at, len(self.items), self.n_items)
 
 
-def portion_of(request: Request, afford: Afford) -> Subset:
-    """As many items as ``afford`` says; those of an iterator are read only so far."""
+def subset_of(request: Request, afford: Afford) -> Subset:
+    """Return a subset of ``afford(plan)`` items; an iterator is read only so far."""
     found = read(request, afford)
     most = max(1, afford(found.plan))
     if most >= len(found.items):
@@ -60,7 +66,7 @@ def portion_of(request: Request, afford: Afford) -> Subset:
 
 
 def read(request: Request, afford: Afford) -> Subset:
-    """All items of data that can be indexed or counted; of an iterator as many as ``afford`` says."""
+    """Return all items of data that can be indexed or counted; of an iterator, ``afford(plan)`` items."""
     plan = plan_for(request)
     if is_indexable(plan.data):
         items: Any = plan.data
@@ -70,13 +76,13 @@ def read(request: Request, afford: Afford) -> Subset:
     return Subset(plan=plan, items=items, n_items=len(items) if rest is None else None, rest=rest)
 
 
-def planned_anew(request: Request, portion: Subset) -> Subset:
-    """The same items, with a plan from another sample: when they have run once, files are read and caches filled."""
-    return replace(portion, plan=plan_for(replace(request, data=portion.items)))
+def planned_anew(request: Request, subset: Subset) -> Subset:
+    """Return the same items with a plan from a new sample: after one run files are read and caches filled."""
+    return replace(subset, plan=plan_for(replace(request, data=subset.items)))
 
 
 def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
-    """The first items of an iterator, and what is left of it; None: nothing is."""
+    """Return the first items of an iterator and the rest of it; None if there is no rest."""
     known = plan.sample is not None and plan.sample.n_sampled > 0
     most = afford(plan) if known else UNSEEN
     if plan.machine is not None and plan.sample is not None:
@@ -89,7 +95,7 @@ def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
 
 
 def spread_items(data: Sequence[Any], count: int) -> list[Any]:
-    """So many items that lie evenly over the data.
+    """Return ``count`` items spread evenly over the data.
 
     Examples
     --------
@@ -100,7 +106,7 @@ def spread_items(data: Sequence[Any], count: int) -> list[Any]:
 
 
 def spread_index(at: int, count: int, n: int) -> int:
-    """The index of the ``at``-th of ``count`` items that lie evenly over ``n``: in the middle of its share.
+    """Return the index of the ``at``-th of ``count`` items spread evenly over ``n``: the middle of its share.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``tune()``: the model picks a few candidates, the clock decides among them (`amorsize.plan.trials.halving`)."""
+"""``tune()``: the model selects a few candidates, trials decide among them (`amorsize.plan.trials.halving`)."""
 
 from __future__ import annotations
 
@@ -31,31 +31,39 @@ from amorsize.system.clock import REAL, Clock
 from amorsize.system.memory import forked_bytes
 from amorsize.system.start_methods import resolve_start_method
 
-WARM_SHARE: Final = 0.125  # of the time may go into running everything once before
-READ_SHARE: Final = 0.5  # of the time: what a loop over all that is read of an iterator may take
-RUN_NOISE: Final = 1.5 * NOISE  # relative: what two runs of a pool differ by
-UNSEEN_NOISE: Final = 0.06  # relative: how far a slice may mislead, at least, when it was next to nothing
+# Share of the time that a first run of all items may take.
+# guess
+WARM_SHARE: Final = 0.125
+# Share of the time that a loop over the items read of an iterator may take.
+# guess
+READ_SHARE: Final = 0.5
+# Relative difference of two runs of a pool.
+# guess
+RUN_NOISE: Final = 1.5 * NOISE
+# Relative error, at least, of a total scaled from a slice of next to no items.
+# guess
+UNSEEN_NOISE: Final = 0.06
 
 
 def tune_request(request: Request, *, max_seconds: float, clock: Clock = REAL) -> Plan:
-    """Carry out one call of ``tune``, all of whose arguments are valid."""
+    """Carry out one call of ``tune`` with checked arguments."""
     began = clock.wall()
-    portion = read(request, partial(_readable, READ_SHARE * max_seconds))
-    plan = portion.plan
+    subset = read(request, partial(_readable, READ_SHARE * max_seconds))
+    plan = subset.plan
     if plan.sample is None or plan.machine is None:  # there are no items
         return plan
     if not plan.sample.n_sampled:
-        return _untried(portion, "nothing could be sampled, so nothing was tried")
+        return _untried(subset, "nothing could be sampled, so nothing was tried")
     if plan.predicted_s is not None and plan.predicted_s <= WARM_SHARE * max_seconds and not ways.not_runnable(plan):
-        # Else the first trial of a slice would pay for what the others find in the cache.
-        ways.timed(ways.way_of_plan(request, plan, portion.items))
-        portion = planned_anew(request, portion)
-    field = Field(request, portion)
+        # Without this run, the first trial of a slice would fill the caches for the others.
+        ways.timed(ways.way_of_plan(request, plan, subset.items))
+        subset = planned_anew(request, subset)
+    field = Field(request, subset)
     if not field.candidates:
-        return _untried(portion, "no candidate could run, so nothing was tried")
+        return _untried(subset, "no candidate could run, so nothing was tried")
     contest = Contest(request, field, clock)
     contest.hold(began + max_seconds)
-    return contest.plan(portion)
+    return contest.plan(subset)
 
 
 def _readable(loop_s: float, plan: Plan) -> int:
@@ -63,17 +71,17 @@ def _readable(loop_s: float, plan: Plan) -> int:
     return max(1, int(loop_s / item_s)) if item_s > 0 else sys.maxsize
 
 
-def _untried(portion: Subset, why: str) -> Plan:
-    return _with_all_data(dataclasses.replace(portion.plan, warnings=(*portion.plan.warnings, why)), portion)
+def _untried(subset: Subset, why: str) -> Plan:
+    return _with_all_data(dataclasses.replace(subset.plan, warnings=(*subset.plan.warnings, why)), subset)
 
 
-def _with_all_data(plan: Plan, portion: Subset) -> Plan:
-    """The plan for all of the user's data; where nobody knows how much that is, nothing is foretold."""
-    if portion.rest is None:
+def _with_all_data(plan: Plan, subset: Subset) -> Plan:
+    """Return the plan for all of the user's data; without forecast if the number of items is unknown."""
+    if subset.rest is None:
         return plan
     return dataclasses.replace(
         plan,
-        data=chain(portion.items, portion.rest),
+        data=chain(subset.items, subset.rest),
         predicted_s=None,
         predicted_interval_s=None,
         serial_s=None,
@@ -82,23 +90,23 @@ def _with_all_data(plan: Plan, portion: Subset) -> Plan:
 
 
 class Field:
-    """Who takes part, and what the model expects of them.
+    """The candidates and their forecasts.
 
     Attributes
     ----------
     grid : list of Forecast
-        Everything that could be tried.
+        All settings that could be tried.
     candidates : list of Forecast
-        What is worth a trial.
+        The settings worth a trial.
     """
 
-    def __init__(self, request: Request, portion: Subset) -> None:
-        plan = portion.plan
+    def __init__(self, request: Request, subset: Subset) -> None:
+        plan = subset.plan
         assert plan.sample is not None
         assert plan.machine is not None
         self.sample: Sample = plan.sample
         self.machine: Machine = plan.machine
-        self.items, self.n = portion.items, len(portion.items)
+        self.items, self.n = subset.items, len(subset.items)
         method = None
         if "processes" in request.backends:
             method = plan.start_method or resolve_start_method(request.start_method)[0]
@@ -120,7 +128,7 @@ class Field:
         return found
 
     def _shortlist(self) -> list[Forecast]:
-        """The model's candidates; where past runs have something to say, those they leave, and half as many trials."""
+        """Return the model's candidates; where past runs correct the model, the trials are half as many."""
         corrected = [self.corrected(one, self.n) for one in self.grid]
         if all(new is one for new, one in zip(corrected, self.grid, strict=True)):
             return shortlist(self.grid)
@@ -128,13 +136,13 @@ class Field:
         return [models[id(new)] for new in shortlist(corrected, share=SHARE / 2)]
 
     def corrected(self, one: Forecast, items: int) -> Forecast:
-        """A forecast of the model, with what past runs say of it."""
+        """Return a forecast of the model, corrected by past runs."""
         if self.fit is None:
             return one
         return self.fit.correct(Case(self.sample, self.machine, items, engine_of(one.backend), one))
 
     def expect(self, candidate: int, items: int) -> Forecast:
-        """What the model expects of a candidate for so many items."""
+        """Return the model's forecast of a candidate for a number of items."""
         one = self.candidates[candidate]
         if items >= self.n:
             return one
@@ -153,23 +161,25 @@ class Field:
         )
 
     def native_threads(self, one: Forecast) -> int | None:
-        """Cap on the native threads of each worker, for a function that starts threads of its own."""
+        """Return the cap on native threads of each worker, for a function that starts threads of its own."""
         if one.backend != "processes" or self.sample.own_threads <= OWN_THREADS:
             return None
         return max(1, int(self.machine.usable_cores // one.workers))
 
 
 class Contest:
-    """Runs the trials, and makes a plan of what they told."""
+    """Runs the trials and makes a plan of their times."""
 
     def __init__(self, request: Request, field: Field, clock: Clock) -> None:
         self.request, self.field, self.clock = request, field, clock
         self.history = History() if request.history is None else request.history
-        self.halving = Halving(len(field.candidates), field.n, lambda who, items: field.expect(who, items).total_s)
+        self.halving = Halving(
+            len(field.candidates), field.n, lambda number, items: field.expect(number, items).total_s
+        )
         self.trials: list[Trial] = []
 
     def hold(self, until: float) -> None:
-        """Run rung after rung, until it is decided or the clock shows ``until``."""
+        """Run rung after rung, until the contest is decided or the clock shows ``until``."""
         import multiprocessing.pool  # noqa: F401  (loaded before the clock starts)
 
         processes = self.field.costs.processes
@@ -178,12 +188,12 @@ class Contest:
             items: Any = self.field.items
             if rung.items < self.field.n:
                 items = spread_items(items, rung.items)
-            for who in rung.candidates:
-                self._try(who, items, rung.number)
+            for number in rung.candidates:
+                self._try(number, items, rung.number)
 
-    def _try(self, who: int, items: Sequence[Any], rung: int) -> None:
+    def _try(self, number: int, items: Sequence[Any], rung: int) -> None:
         field = self.field
-        whole, one = field.candidates[who], field.expect(who, len(items))
+        whole, one = field.candidates[number], field.expect(number, len(items))
         run = ways.PlanRun(
             self.request.func,
             items,
@@ -203,13 +213,13 @@ class Contest:
                 items=len(items),
                 seconds=took_s,
                 forecast_s=one.total_s,
-                total_s=self.halving.saw(who, took_s),
+                total_s=self.halving.saw(number, took_s),
                 rung=rung,
             )
         )
 
     def _record(self, one: Forecast, items: Sequence[Any], took_s: float) -> None:
-        """Leave a row of the trial."""
+        """Record the trial in the history."""
         if not self.history.is_on:
             return
         field, pruned = self.field, self.field.corrected(one, len(items))
@@ -234,18 +244,18 @@ class Contest:
             }
         )
 
-    # -- what comes of it ----------------------------------------------------------------------------------------
+    # -- the plan ------------------------------------------------------------------------------------------------
 
-    def plan(self, portion: Subset) -> Plan:
-        """The plan of the fastest."""
+    def plan(self, subset: Subset) -> Plan:
+        """Return the plan of the fastest candidate."""
         best = self._best()
-        found = self._told(best)
+        found = self._measured(best)
         chosen = found.pop(best)
         loop = next((f for f in [chosen, *found.values()] if f.backend == "serial"), None)
-        serial_s = loop.total_s if loop is not None else portion.plan.serial_s
+        serial_s = loop.total_s if loop is not None else subset.plan.serial_s
         speedup = serial_s / chosen.total_s if serial_s is not None and chosen.total_s > 0 else 1.0
         plan = dataclasses.replace(
-            portion.plan,
+            subset.plan,
             backend=chosen.backend,
             n_jobs=chosen.workers,
             chunksize=chosen.chunksize,
@@ -261,26 +271,28 @@ class Contest:
             native_threads=self.field.native_threads(chosen),
             trials=tuple(self.trials),
         )
-        return _with_all_data(plan, portion)
+        return _with_all_data(plan, subset)
 
     def _best(self) -> int:
-        """The fastest; the loop, if it is no noticeable bit slower."""
+        """Return the fastest candidate, or the loop if it is not noticeably slower."""
         best, totals = self.halving.best, self.halving.totals
-        loop = next((who for who in totals if self.field.candidates[who].backend == "serial"), best)
+        loop = next((number for number in totals if self.field.candidates[number].backend == "serial"), best)
         return loop if totals[loop] <= totals[best] * (1 + NOTICEABLE) else best
 
-    def _told(self, best: int) -> dict[int, Forecast]:
-        """The forecasts of all who were tried, with what the clock told in the model's place."""
+    def _measured(self, best: int) -> dict[int, Forecast]:
+        """Return the forecasts of all candidates tried, with measured totals in place of the model's."""
         history = self.halving.history
         ours = history[best]
         found = {}
-        for who, readings in history.items():
-            one, total = self.field.candidates[who], readings[-1]
+        for number, readings in history.items():
+            one, total = self.field.candidates[number], readings[-1]
             if one.backend != "serial" and len(readings) < len(ours):
-                # Where it fell behind, the best one's slice had promised too much: so, no doubt, had this one's.
+                # Later rungs showed how much too short the best one's reading on this slice was: assume the same here.
                 total *= max(1.0, ours[-1] / ours[len(readings) - 1])
             before = readings[-2] if len(readings) > 1 else None
-            found[who] = told(one, total, spread(self.halving.lengths[len(readings) - 1] / self.field.n, total, before))
+            found[number] = measured(
+                one, total, spread(self.halving.lengths[len(readings) - 1] / self.field.n, total, before)
+            )
         return found
 
     def _reason(self, chosen: Forecast, speedup: float) -> str:
@@ -294,14 +306,14 @@ class Contest:
 
 
 def spread(share: float, total_s: float, before_s: float | None) -> float:
-    """Relative uncertainty of what a slice's time makes for all items.
+    """Return the relative uncertainty of a total scaled from a slice.
 
     Parameters
     ----------
     share : float
-        Of the items that were in the longest slice.
+        Share of the items in the longest slice.
     total_s, before_s : float
-        What the longest slice makes for all items, and what the one before it made.
+        Seconds for all items, scaled from the longest slice and from the slice before it.
 
     Examples
     --------
@@ -312,8 +324,8 @@ def spread(share: float, total_s: float, before_s: float | None) -> float:
     return hypot(RUN_NOISE, (1 - share) * max(UNSEEN_NOISE, moved))
 
 
-def told(one: Forecast, total_s: float, wide: float) -> Forecast:
-    """A forecast with the clock's figure in place of the model's; its parts keep their shares."""
+def measured(one: Forecast, total_s: float, wide: float) -> Forecast:
+    """Return a forecast with the measured total in place of the model's; its parts keep their shares."""
     factor = total_s / one.total_s if one.total_s > 0 else 1.0
     parts = {name: getattr(one.breakdown, name) * factor for name in Breakdown.__dataclass_fields__}
     return replace(

@@ -1,4 +1,4 @@
-"""``validate()``: the plan, `execute()`, the plain loop and the usual rivals, in turns by the clock."""
+"""``validate()``: the plan, `execute()`, the plain loop and the usual rivals, timed in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ from amorsize.facts import WAITS
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways as trial_runs
-from amorsize.plan.trials.same_results import alike
-from amorsize.plan.trials.subset import Subset, planned_anew, portion_of
-from amorsize.plan.trials.validation import EXECUTE, LOOP, PLAN, Contender, Validation
+from amorsize.plan.trials.race import EXECUTE, LOOP, PLAN, Contender
+from amorsize.plan.trials.same_results import same_results
+from amorsize.plan.trials.subset import Subset, planned_anew, subset_of
+from amorsize.plan.trials.validation import Validation
 from amorsize.plan.trials.ways import Way, no_pool
 from amorsize.system import other_programs
 from amorsize.system.clock import REAL, Clock
 
-AIM: Final = 5  # rounds that should fit
-SHARE: Final = 0.8  # of the time goes into rounds: a forecast may be too short, and sampling takes its part
-FUTURE_S: Final = 30e-6  # what a future costs, at least: shorter items are nothing for an executor's map()
+# Rounds that should fit into the time.
+# guess
+AIM: Final = 5
+# Share of the time for the rounds: a forecast may be too short, and sampling takes time.
+# guess
+SHARE: Final = 0.8
+# Seconds that a future costs, at least: an executor's map() does not pay for shorter items.
+# guess
+FUTURE_S: Final = 30e-6
+# Items, at least: fewer are no map.
+LEAST: Final = 2
 RIVALS: Final = ("pool", "threads")
 
 
@@ -34,26 +43,26 @@ def validate_request(
     rivals: Sequence[str] = RIVALS,
     clock: Clock = REAL,
 ) -> Validation:
-    """Carry out one call of ``validate``, all of whose arguments are valid."""
+    """Carry out one call of ``validate`` with checked arguments."""
     began = clock.wall()
     before = other_programs.read()
-    portion = portion_of(request, partial(affordable_items, SHARE * max_seconds / ((rounds or AIM) + 1)))
-    entries = race(request, portion, rivals) if len(portion.items) else []
+    subset = subset_of(request, partial(affordable_items, SHARE * max_seconds / ((rounds or AIM) + 1)))
+    entries = race(request, subset, rivals) if len(subset.items) else []
     if (first := next((way for _, way in entries if way is not None), None)) is not None:
-        # Forecast and clock must see the same: items that have run before (files in the cache, say).
+        # Forecast and measurement must see the same: items that have run before (files in the cache, say).
         trial_runs.timed(first)
-        portion = planned_anew(request, portion)
-        entries = race(request, portion, rivals)
+        subset = planned_anew(request, subset)
+        entries = race(request, subset, rivals)
     left_s = max_seconds - (clock.wall() - began)
     return Validation(
         func=name_of(request.func),
-        n_used=len(portion.items),
-        n_items=portion.n_items,
-        plan=portion.plan,
+        n_used=len(subset.items),
+        n_items=subset.n_items,
+        plan=subset.plan,
         contenders=run_race(request, entries, left_s, rounds, clock),
         busy=other_programs.share_between(before, other_programs.read()),
         took_s=clock.wall() - began,
-        warnings=portion.plan.warnings,
+        warnings=subset.plan.warnings,
     )
 
 
@@ -64,7 +73,7 @@ def run_race(
     rounds: int | None,
     clock: Clock = REAL,
 ) -> tuple[Contender, ...]:
-    """Run those who take part by turns; everyone, with what it took and whether its results were the first one's."""
+    """Run the contenders in turns; return all of them with their times and the comparison of their results."""
     ways = [run for _, run in contenders if run is not None]
     same: dict[str, list[bool | None]] = {way.name: [] for way in ways}
     times: dict[str, list[float]] = {}
@@ -79,19 +88,20 @@ def run_race(
 
 
 class Sameness:
-    """Holds everyone's results against those of the very first run."""
+    """Compares the results of each run with those of the very first run."""
 
     def __init__(self, same: dict[str, list[bool | None]]) -> None:
         self.same = same
         self.first: list[Any] | None = None
         self.first_name = ""
-        self.varies = False  # the first one's own results do: nothing can be said of others'
+        # True if the first contender's own results differ from run to run: then no results can be compared.
+        self.varies = False
 
     def __call__(self, way: Way, results: list[Any]) -> None:
-        """Take in the results of one run."""
+        """Compare the results of one run."""
         if self.first is None:
             self.first, self.first_name = results, way.name
-        answer = alike(self.first, results)
+        answer = same_results(self.first, results)
         if way.name == self.first_name and answer is False:
             self.varies = True
             for answers in self.same.values():
@@ -104,7 +114,7 @@ def _verdict(answers: Sequence[bool | None]) -> bool | None:
 
 
 def affordable_items(round_s: float, plan: Plan) -> int:
-    """How many items all contenders can run within a round of so many seconds."""
+    """Return how many items all contenders can run within a round of ``round_s`` seconds."""
     sample = plan.sample
     if sample is None or sample.item_s <= 0:
         return sys.maxsize
@@ -115,20 +125,20 @@ def affordable_items(round_s: float, plan: Plan) -> int:
     return max(LEAST, int((round_s - 3 * plan.breakdown.start_s) / per_item_s))
 
 
-LEAST: Final = 2  # items: fewer are no map
-# ------------------------------------------------------------------------------------------------------ who takes part
+# -- contenders ------------------------------------------------------------------------------------------------------
 
 
-def race(request: Request, portion: Subset, rivals: Sequence[str]) -> list[tuple[Contender, Way | None]]:
-    """Everyone who could take part, with a way to run it, or why it does not."""
-    import concurrent.futures.thread  # noqa: F401  (loaded before the clock starts, as is the next one)
+def race(request: Request, subset: Subset, rivals: Sequence[str]) -> list[tuple[Contender, Way | None]]:
+    """Return all contenders, each with a way to run it, or None if it cannot run."""
+    # Load both modules before the clock starts.
+    import concurrent.futures.thread  # noqa: F401
     import multiprocessing.pool  # noqa: F401
 
-    found = [_loop(request, portion), _plan(request, portion), _execute(request, portion)]
+    found = [_loop(request, subset), _plan(request, subset), _execute(request, subset)]
     if "pool" in rivals:
-        found.append(_pool(request, portion))
+        found.append(_pool(request, subset))
     if "threads" in rivals:
-        found.append(_threads(request, portion))
+        found.append(_threads(request, subset))
     return [(one, None if one.why_not else way_of(one, run)) for one, run in found]
 
 
@@ -137,48 +147,48 @@ Entry = tuple[Contender, Run]
 
 
 def way_of(one: Contender, run: Run) -> Way:
-    """The way that a contender goes."""
+    """Return the way to run a contender."""
     settle = run.settle if isinstance(run, trial_runs.PlanRun) else bool
     return Way(name=one.name, what=one.what, run=run, settle=settle)
 
 
-def _loop(request: Request, portion: Subset) -> Entry:
+def _loop(request: Request, subset: Subset) -> Entry:
     why_not = "func may not be called in this process" if request.backends == ("processes",) else None
     one = Contender(name=LOOP, what="a plain loop", why_not=why_not, allowed="serial" in request.backends)
-    return one, partial(trial_runs.loop, request.func, portion.items, portion.index_of)
+    return one, partial(trial_runs.loop, request.func, subset.items, subset.index_of)
 
 
-def _plan(request: Request, portion: Subset) -> Entry:
-    way = trial_runs.way_of_plan(request, portion.plan, portion.items)
-    return Contender(name=PLAN, what=way.what, why_not=trial_runs.not_runnable(portion.plan)), way.run
+def _plan(request: Request, subset: Subset) -> Entry:
+    way = trial_runs.way_of_plan(request, subset.plan, subset.items)
+    return Contender(name=PLAN, what=way.what, why_not=trial_runs.not_runnable(subset.plan)), way.run
 
 
-def _execute(request: Request, portion: Subset) -> Entry:
-    return Contender(name=EXECUTE, what="execute()"), partial(trial_runs.executed, request, portion.items)
+def _execute(request: Request, subset: Subset) -> Entry:
+    return Contender(name=EXECUTE, what="execute()"), partial(trial_runs.executed, request, subset.items)
 
 
-def _pool(request: Request, portion: Subset) -> Entry:
+def _pool(request: Request, subset: Subset) -> Entry:
     workers, method = trial_runs.default_workers(request.max_workers), trial_runs.default_method(request.start_method)
     if "processes" not in request.backends:
         why_not: str | None = "backend= rules processes out"
     else:
-        why_not = no_pool(portion.plan) or _too_large(portion.plan, workers)
+        why_not = no_pool(subset.plan) or _too_large(subset.plan, workers)
     one = Contender(name="pool", what=f"multiprocessing.Pool({workers}) ({method})", why_not=why_not)
-    return one, partial(trial_runs.default_pool, request.func, portion.items, workers, method)
+    return one, partial(trial_runs.default_pool, request.func, subset.items, workers, method)
 
 
 def _too_large(plan: Plan, workers: int) -> str | None:
-    """Why so many worker processes must not be started, if so."""
+    """Return the reason why so many worker processes must not be started; None if they may."""
     refused = (f.refused for f in plan.alternatives if f.backend == "processes" and f.workers <= workers)
     return next((why for why in refused if why is not None), None)
 
 
-def _threads(request: Request, portion: Subset) -> Entry:
-    sample = portion.plan.sample
+def _threads(request: Request, subset: Subset) -> Entry:
+    sample = subset.plan.sample
     why_not = None
     if "threads" not in request.backends:
         why_not = "backend= rules threads out"
     elif sample is None or sample.item_s < FUTURE_S:
         why_not = "the items are too short to be worth a future each"
     one = Contender(name="threads", what=f"ThreadPoolExecutor({request.max_workers or ''})", why_not=why_not)
-    return one, partial(trial_runs.default_threads, request.func, portion.items, request.max_workers)
+    return one, partial(trial_runs.default_threads, request.func, subset.items, request.max_workers)

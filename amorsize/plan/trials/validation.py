@@ -1,254 +1,30 @@
-"""The validation: what was forecast, what the clock showed, and what is to be thought of it.
-
-The record holds what was seen; all that is concluded from it is computed, by pure functions of made-up numbers too.
-"""
+"""The validation: a race that explains itself in words, as a table, as a picture and as JSON."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from math import exp, log
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import Any
 
-from amorsize.model.statistics import NOTICEABLE_S, Estimate, estimate, median, noticeably_slower, ratio
 from amorsize.plan.trials import verdict
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
-
-WRONG: Final = 0.25  # a forecast that is further off than this, and outside of its interval, is wrong
-BUSY: Final = 0.10  # of the machine's CPU time in other hands: then timings mean little
-
-LOOP: Final = "loop"
-PLAN: Final = "plan"
-EXECUTE: Final = "execute"
+from amorsize.plan.trials.race import Race
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
-    """One way of running the map, and what it took.
-
-    Attributes
-    ----------
-    name : str
-        ``"loop"``, ``"plan"`` (`optimize` and its pool), ``"execute"``, ``"pool"`` (``multiprocessing.Pool()``) or
-        ``"threads"`` (``ThreadPoolExecutor()``).
-    what : str
-        The same in words.
-    times_s : tuple of float
-        Seconds of each round; empty: it was not run.
-    why_not : str or None
-        Why it was not.
-    same : bool or None
-        Whether its results were those of the first contender, up to the last bits of floats; None: nobody can tell.
-    allowed : bool
-        False for a plain loop that only serves to compare, since ``backend`` rules it out.
-    """
-
-    name: str
-    what: str
-    times_s: tuple[float, ...] = ()
-    why_not: str | None = None
-    same: bool | None = None
-    allowed: bool = True
-
-    @property
-    def seconds(self) -> Estimate | None:
-        """The median with its 95 % interval; None: it was not run."""
-        return estimate(self.times_s) if self.times_s else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain dicts, lists, numbers and strings."""
-        found = self.seconds
-        return {
-            "name": self.name,
-            "what": self.what,
-            "times_s": list(self.times_s),
-            "median_s": found and found.median,
-            "interval_s": found and [found.low, found.high],
-            "why_not": self.why_not,
-            "same": self.same,
-            "allowed": self.allowed,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Validation:
-    """Forecast against measurement, for one function and its data on this machine.
-
-    Attributes
-    ----------
-    func : str
-        The function's name.
-    n_used : int
-        How many of the items were run in each round.
-    n_items : int or None
-        How many there are; None when not all of an iterator was read.
-    plan : Plan
-        What `amorsize.optimize` said for the items used.
-    contenders : tuple of Contender
-        Who was run, and what each took.
-    busy : float or None
-        Share of the machine's CPU time that other programs had meanwhile; None when that was too short to tell.
-    took_s : float
-        Seconds that the validation took in all.
-    warnings : tuple of str
-        What the user should know besides.
-    """
-
-    func: str
-    n_used: int
-    n_items: int | None
-    plan: Plan = field(repr=False)
-    contenders: tuple[Contender, ...] = ()
-    busy: float | None = None
-    took_s: float = 0.0
-    warnings: tuple[str, ...] = ()
-
-    def __getitem__(self, name: str) -> Contender:
-        """The contender of that name."""
-        for one in self.contenders:
-            if one.name == name:
-                return one
-        raise KeyError(name)
-
-    def _times(self, name: str) -> tuple[float, ...]:
-        return next((one.times_s for one in self.contenders if one.name == name), ())
-
-    @property
-    def rounds(self) -> int:
-        """How often each contender was run."""
-        return max((len(one.times_s) for one in self.contenders), default=0)
-
-    # -- the forecast --------------------------------------------------------------------------------------------
-
-    @property
-    def predicted_s(self) -> float | None:
-        """Seconds that the plan's pool should have taken."""
-        return self.plan.predicted_s
-
-    @property
-    def clock_s(self) -> float | None:
-        """Seconds that it took: the median."""
-        times = self._times(PLAN)
-        return median(times) if times else None
-
-    @property
-    def forecast_error(self) -> float | None:
-        """``|log(predicted_s / clock_s)|``: twice too long and twice too short are equally wrong."""
-        predicted, clock = self.predicted_s, self.clock_s
-        if not predicted or not clock:
-            return None
-        return abs(log(predicted / clock))
-
-    @property
-    def forecast_factor(self) -> float | None:
-        """The same as a factor: 1.1 is 10 % off, one way or the other."""
-        error = self.forecast_error
-        return None if error is None else exp(error)
-
-    @property
-    def forecast_held(self) -> bool | None:
-        """Whether the clock was inside the forecast's 80 % interval."""
-        interval, clock = self.plan.predicted_interval_s, self.clock_s
-        return None if interval is None or clock is None else interval[0] <= clock <= interval[1]
-
-    @property
-    def forecast_right(self) -> bool:
-        """Whether the clock was inside the interval, or at most a quarter or 2 ms off."""
-        predicted, clock, factor = self.predicted_s, self.clock_s, self.forecast_factor
-        if predicted is None or clock is None or factor is None:
-            return True
-        return bool(self.forecast_held) or factor <= 1 + WRONG or abs(predicted - clock) <= NOTICEABLE_S
-
-    # -- the race ------------------------------------------------------------------------------------------------
-
-    @property
-    def best(self) -> Contender | None:
-        """The fastest of those that ``backend`` allows."""
-        run = [one for one in self.contenders if one.times_s and one.allowed]
-        return min(run, key=lambda one: median(one.times_s), default=None)
-
-    @property
-    def regret_execute(self) -> float | None:
-        """How many times as long `execute` took as the fastest of all: 1.0 is as fast as anything."""
-        return self._regret(EXECUTE)
-
-    @property
-    def regret_plan(self) -> float | None:
-        """The same of the plan's pool."""
-        return self._regret(PLAN)
-
-    def _regret(self, name: str) -> float | None:
-        times, best = self._times(name), self.best
-        return ratio(times, best.times_s).median if times and best is not None else None
-
-    @property
-    def speedup(self) -> float | None:
-        """How many times as fast as the plain loop `execute` was."""
-        ours, loop = self._times(EXECUTE), self._times(LOOP)
-        return ratio(loop, ours).median if ours and loop else None
-
-    @property
-    def slower_than_loop(self) -> bool | None:
-        """Whether `execute` was noticeably slower than the plain loop; None: the loop was not run."""
-        ours, loop = self._times(EXECUTE), self._times(LOOP)
-        return noticeably_slower(ours, loop) if ours and loop else None
-
-    def lost_to(self, name: str) -> tuple[Contender, ...]:
-        """Who was noticeably faster than ``"execute"`` or ``"plan"``, the fastest first.
-
-        A plan is held against what one can have without amorsize only: a `Pool` cannot do what `execute` does.
-        """
-        ours = self._times(name)
-        rivals = [
-            one
-            for one in self.contenders
-            if one.times_s and one.allowed and one.name != name and not (name == PLAN and one.name == EXECUTE)
-        ]
-        lost = [one for one in rivals if ours and noticeably_slower(ours, one.times_s)]
-        return tuple(sorted(lost, key=lambda one: median(one.times_s)))
-
-    def times_as_long(self, name: str, as_name: str) -> float:
-        """How many times as long one contender took as another, round by round."""
-        return ratio(self._times(name), self._times(as_name)).median
-
-    # -- what to think of it -------------------------------------------------------------------------------------
-
-    @property
-    def same_results(self) -> bool | None:
-        """Whether all contenders gave the same results; None when that cannot be told of some of them."""
-        told = [one.same for one in self.contenders if one.times_s]
-        return False if False in told else None if None in told else True
-
-    @property
-    def too_busy(self) -> bool:
-        """Whether other programs had so much of the machine that the timings mean little."""
-        return self.busy is not None and self.busy > BUSY
-
-    @property
-    def ok(self) -> bool:
-        """The forecast was right, nothing allowed was noticeably faster, and all results were the same."""
-        return (
-            self.forecast_right
-            and not self.lost_to(EXECUTE)
-            and not self.lost_to(PLAN)
-            and self.same_results is not False
-        )
+class Validation(Race):
+    """Forecast against measurement, for one function and its data on this machine: a `Race` that can be shown."""
 
     @property
     def verdict(self) -> str:
-        """What is to be thought of it, in plain sentences."""
+        """The conclusions in plain sentences."""
         return verdict.words(self)
 
-    # -- shown ---------------------------------------------------------------------------------------------------
-
     def explain(self) -> str:
-        """The verdict, and a table of who took how long."""
+        """Return the verdict and a table of all contenders' times."""
         return verdict.explain(self)
 
     def plot(self, path: str | None = None) -> Any:
-        """Draw what each contender took in each round, and the forecast; needs the extra ``plot``.
+        """Draw each contender's time in each round, and the forecast; needs the extra ``plot``.
 
         Parameters
         ----------
@@ -269,7 +45,7 @@ class Validation:
         return plot_validation(self, path)
 
     def to_dict(self) -> dict[str, Any]:
-        """What was seen and what was concluded, as plain dicts, lists, numbers and strings."""
+        """Return measurements and conclusions as plain dicts, lists, numbers and strings."""
         best = self.best
         return {
             "func": self.func,
@@ -297,7 +73,7 @@ class Validation:
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """`to_dict` as JSON."""
+        """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent)
 
     def _repr_html_(self) -> str:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from amorsize.formatting import seconds
 from amorsize.plan.plan_plot import CHOSEN
-from amorsize.plan.trials.verdict import items_line
-
-if TYPE_CHECKING:
-    from amorsize.plan.trials.validation import Contender, Validation
+from amorsize.plan.trials.race import Contender, Race
+from amorsize.plan.trials.verdict import items_line, words
 
 COLOURS = {"loop": "#555555", "plan": "#2563eb", "execute": "#dc2626"}
 OTHER = "#9ca3af"
 
 
-def validation_html(v: Validation) -> str:
-    """The verdict and a table of who took how long; no scripts, no styles beyond what any notebook shows."""
+def validation_html(v: Race) -> str:
+    """Return the verdict and a table of all contenders' times, without scripts and style sheets."""
     best = v.best
     least = best.seconds.median if best is not None and best.seconds is not None else 0.0
     rows = "".join(_row(one, least) for one in v.contenders)
     head = "".join(f"<th>{name}</th>" for name in ("", "median", "95 % interval", "/ best", "results"))
     notes = "".join(f"<p>{escape(text)}</p>" for text in v.warnings)
     return (
-        f"<p>amorsize: {escape(v.verdict)}</p><p>{escape(items_line(v))}</p><table><tr>{head}</tr>{rows}</table>{notes}"
+        f"<p>amorsize: {escape(words(v))}</p><p>{escape(items_line(v))}</p><table><tr>{head}</tr>{rows}</table>{notes}"
     )
 
 
@@ -43,7 +41,7 @@ def _row(one: Contender, least: float) -> str:
     return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
-def plot_validation(v: Validation, path: str | None = None) -> Any:
+def plot_validation(v: Race, path: str | None = None) -> Any:
     """Draw every round of every contender, its median, and the forecast with its interval.
 
     Raises

@@ -1,93 +1,71 @@
-"""A validation in plain words: what was forecast, what came of it, who won, and whether that means anything."""
+"""A race in plain words: the forecast, its error, the fastest contender, and doubts about the times."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
 
 from amorsize.formatting import count, seconds
 from amorsize.model.statistics import FEW, NOTICEABLE_S
 from amorsize.plan.plan_text import KINDS
-
-if TYPE_CHECKING:
-    from amorsize.plan.plan import Plan
-    from amorsize.plan.trials.validation import Contender, Validation
-
-
-class Timed(Protocol):
-    """A race: how many items of how many, how often, how long."""
-
-    @property
-    def n_used(self) -> int:
-        """Items that were run."""
-
-    @property
-    def n_items(self) -> int | None:
-        """Items in all."""
-
-    @property
-    def rounds(self) -> int:
-        """How often."""
-
-    @property
-    def took_s(self) -> float:
-        """Seconds in all."""
-
+from amorsize.plan.record import PlanRecord
+from amorsize.plan.trials.race import Contender, Race, Timings
 
 NAMES = {"loop": "the plain loop", "plan": "optimize()'s plan", "execute": "execute()"}
 
 
-def words(v: Validation) -> str:
-    """The verdict, the worst first."""
+def words(v: Race) -> str:
+    """Return the verdict, the worst finding first."""
     if not v.n_used:
         return "There are no items: nothing could be timed."
     said = [_results(v), _forecast(v), _race(v), _plan_lost(v), _doubts(v)]
     return " ".join(sentence for sentence in said if sentence)
 
 
-def _results(v: Validation) -> str:
+def _results(v: Race) -> str:
     others = [name_of(one) for one in v.contenders if one.same is False]
     return f"The results differ: those of {listed(others)} are not the first run's." if others else ""
 
 
-def _forecast(v: Validation) -> str:
+def _forecast(v: Race) -> str:
     predicted, clock, factor = v.predicted_s, v.clock_s, v.forecast_factor
     how = chosen(v.plan)
     if clock is None:
         return f"{how}: not run."
     if predicted is None or factor is None:
         return f"{how}: clock {seconds(clock)}; nothing was forecast."
-    told = f"{how}: forecast {seconds(predicted)}, clock {seconds(clock)}"
+    text = f"{how}: forecast {seconds(predicted)}, clock {seconds(clock)}"
     inside = "inside" if v.forecast_held else "outside"
     if v.forecast_held or factor <= FAR:
         off = f"{factor - 1:.0%} off" if factor < FAR else f"a factor of {factor:.1f} off"
-        told = f"{told} ({off}, {inside} the interval)"
+        text = f"{text} ({off}, {inside} the interval)"
     if v.forecast_right:
-        return f"{told}."
+        return f"{text}."
     too = "short" if predicted < clock else "long"
-    return f"{told}. The forecast was wrong: {factor:.1f} times too {too}."
+    return f"{text}. The forecast was wrong: {factor:.1f} times too {too}."
 
 
+# From this factor on, a difference is given as a factor, not in per cent.
+# guess
 FAR = 2.0
 
 
-def _race(v: Validation) -> str:
+def _race(v: Race) -> str:
     if v.regret_execute is None or v["execute"].seconds is None:
         return ""
     took = v["execute"].seconds.median
-    told = f"execute() took {seconds(took)}"
+    text = f"execute() took {seconds(took)}"
     lost = v.lost_to("execute")
     if v.speedup is not None and not (lost and lost[0].name == "loop"):
-        told += f", {_against_loop(v, took)}"
+        text += f", {_against_loop(v, took)}"
     if not lost:
-        return f"{told}; nothing tried was {'noticeably ' if v.regret_execute > 1 else ''}faster."
+        return f"{text}; nothing tried was {'noticeably ' if v.regret_execute > 1 else ''}faster."
     best = lost[0]
     assert best.seconds is not None
     factor = v.times_as_long("execute", best.name)
-    return f"{told}; {name_of(best)} was faster: {seconds(best.seconds.median)}, {_times_as_long('execute()', factor)}."
+    return f"{text}; {name_of(best)} was faster: {seconds(best.seconds.median)}, {_times_as_long('execute()', factor)}."
 
 
-def _against_loop(v: Validation, took: float) -> str:
+def _against_loop(v: Race, took: float) -> str:
     assert v.speedup is not None
     if v.slower_than_loop:
         factor = 1 / v.speedup
@@ -100,10 +78,12 @@ def _against_loop(v: Validation, took: float) -> str:
     return "as long as the loop, within noise"
 
 
+# A speedup up to this one is within noise.
+# guess
 EVEN = 1.1
 
 
-def _plan_lost(v: Validation) -> str:
+def _plan_lost(v: Race) -> str:
     lost = v.lost_to("plan")
     if not lost or lost[0].seconds is None:
         return ""
@@ -112,11 +92,11 @@ def _plan_lost(v: Validation) -> str:
     return f"The plan lost to {name_of(lost[0])} ({took}): {_times_as_long('its pool', factor)}."
 
 
-def _times_as_long(who: str, factor: float) -> str:
-    return f"{who} took {factor - 1:.0%} longer" if factor < FAR else f"{who} took {factor:.1f} times as long"
+def _times_as_long(name: str, factor: float) -> str:
+    return f"{name} took {factor - 1:.0%} longer" if factor < FAR else f"{name} took {factor:.1f} times as long"
 
 
-def _doubts(v: Validation) -> str:
+def _doubts(v: Race) -> str:
     said = []
     if v.too_busy:
         said.append(
@@ -128,20 +108,20 @@ def _doubts(v: Validation) -> str:
     return " ".join(said)
 
 
-def chosen(plan: Plan) -> str:
-    """What a plan says, to begin a sentence with."""
+def chosen(plan: PlanRecord) -> str:
+    """Return the plan's choice as the beginning of a sentence."""
     if plan.backend == "serial":
         return "A plain loop"
     return f"{plan.backend.capitalize()} on {count(plan.n_jobs, 'worker')}"
 
 
 def name_of(one: Contender) -> str:
-    """What to call a contender in a sentence."""
+    """Return the name of a contender for use in a sentence."""
     return NAMES.get(one.name, one.what)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names, as one says them.
+    """Join names with commas and "and".
 
     Examples
     --------
@@ -154,9 +134,9 @@ def listed(names: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------------------ tables
 
 
-def explain(v: Validation) -> str:
-    """The verdict and all that it rests on, in lines."""
-    lines = [f"amorsize: {v.verdict}", "", f"  items      {items_line(v)}"]
+def explain(v: Race) -> str:
+    """Return the verdict with the figures behind it, in lines."""
+    lines = [f"amorsize: {words(v)}", "", f"  items      {items_line(v)}"]
     interval = v.plan.predicted_interval_s
     if v.predicted_s is not None and interval is not None:
         low, high = (seconds(one) for one in interval)
@@ -169,8 +149,8 @@ def explain(v: Validation) -> str:
     return "\n".join(lines)
 
 
-def items_line(v: Timed) -> str:
-    """How many items were used."""
+def items_line(v: Timings) -> str:
+    """Describe the items used, the rounds and the time."""
     if v.n_items == v.n_used:
         used = f"all {v.n_used:,}"
     elif v.n_items is None:
@@ -180,8 +160,8 @@ def items_line(v: Timed) -> str:
     return f"{used}, {count(v.rounds, 'round')}, {seconds(v.took_s)} in all"
 
 
-def plan_words(plan: Plan) -> str:
-    """A plan in a few words."""
+def plan_words(plan: PlanRecord) -> str:
+    """Describe a plan in a few words."""
     if plan.backend == "serial":
         return "a plain loop"
     how = f" ({plan.start_method})" if plan.start_method else ""
@@ -189,7 +169,7 @@ def plan_words(plan: Plan) -> str:
 
 
 def table(contenders: Sequence[Contender]) -> list[str]:
-    """A row for each contender: median, interval, how many times the best's, and a bar."""
+    """Return one row for each contender: median, interval, ratio to the best, and a bar."""
     best = min((one.seconds.median for one in contenders if one.seconds), default=0.0)
     worst = max((one.seconds.median for one in contenders if one.seconds), default=0.0)
     wide = max(len(one.what) for one in contenders)
@@ -209,4 +189,6 @@ def table(contenders: Sequence[Contender]) -> list[str]:
     return lines
 
 
+# Columns of the longest bar.
+# guess
 BAR = 20

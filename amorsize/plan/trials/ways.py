@@ -1,4 +1,4 @@
-"""Ways to run one map, and running them in turns by the clock."""
+"""Ways to run one map, and their timing in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from amorsize.plan.trials.verdict import plan_words
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.start_methods import resolve_start_method
 
-MOST_ROUNDS: Final = 11  # beyond it the interval of a median hardly narrows
+# Beyond so many rounds the interval of a median hardly narrows.
+# guess
+MOST_ROUNDS: Final = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +30,13 @@ class Way:
     Attributes
     ----------
     name : str
-        A short one.
+        A short name.
     what : str
-        In words.
+        A description in words.
     run : callable
-        Runs it, and returns the results.
+        Runs the map and returns the results.
     settle : callable
-        Waits for what leaves of itself, outside the time that is taken.
+        Waits for threads that end of themselves; this time is not measured.
     """
 
     name: str
@@ -50,17 +52,17 @@ def interleaved(
     saw: Callable[[Way, list[Any]], None],
     clock: Clock = REAL,
 ) -> list[list[float]]:
-    """Run every way once per round, forwards and backwards by turns (A B B A), and say what each took in each round.
+    """Run every way once per round, in the order A B B A; return the seconds of each way in each round.
 
     Parameters
     ----------
     ways : sequence of Way
     max_seconds : float
-        No round is begun that would not fit; the first one always is.
+        A round starts only if it fits into this time; the first round always starts.
     rounds : int, optional
-        How many, whatever that takes; by default as fit, `MOST_ROUNDS` at most.
+        Number of rounds, without regard to the time; by default as many as fit, `MOST_ROUNDS` at most.
     saw : callable
-        Is shown each way's results, outside the time that is taken.
+        Takes each way's results; this time is not measured.
     clock : Clock
     """
     times: list[list[float]] = [[] for _ in ways]
@@ -72,7 +74,8 @@ def interleaved(
             results, seconds = timed(way, clock)
             took.append(seconds)
             saw(way, results)
-            del results  # what it holds must not be let go of in the next one's time
+            # Free the results now, not in the measured time of the next way.
+            del results
         turns.reverse()
         now = clock.wall()
         if rounds is None and now - began + (now - round_began) > max_seconds:
@@ -81,7 +84,7 @@ def interleaved(
 
 
 def timed(way: Way, clock: Clock = REAL) -> tuple[list[Any], float]:
-    """Run one way: its results, and the seconds that took. What func raises gets a note that names the way."""
+    """Run one way; return its results and seconds. An exception of func gets a note that names the way."""
     began = clock.wall()
     try:
         results = way.run()
@@ -94,7 +97,7 @@ def timed(way: Way, clock: Clock = REAL) -> tuple[list[Any], float]:
 
 
 def warm_up(method: str | None) -> None:
-    """Start what the first pool would have to wait for: the fork server."""
+    """Start the fork server, so that the first pool need not wait for it."""
     if method == "forkserver":
         from multiprocessing.forkserver import ensure_running
 
@@ -105,19 +108,19 @@ def warm_up(method: str | None) -> None:
 
 
 def way_of_plan(request: Request, plan: Plan, items: Sequence[Any]) -> Way:
-    """A plan's own pool."""
+    """Return the way that runs a plan's own pool."""
     how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
     run = PlanRun(request.func, items, *how)
     return Way(name="plan", what=f"optimize(): {plan_words(plan)}", run=run, settle=run.settle)
 
 
 def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[int], int] = lambda i: i) -> list[Any]:
-    """``list(map(func, items))``; what func raises gets a note that names the item, by its index in all the data."""
+    """Return ``list(map(func, items))``; an exception of func gets a note with the item's index in all the data."""
     results: list[Any] = []
     try:
         results.extend(map(func, items))
     except Exception as exc:
-        # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
+        # list.extend keeps the results taken before its iterator raised: their number is the failed item's position.
         at = len(results)
         annotate(Failure(index_of(at), exc), lambda _: items[at])
         raise
@@ -125,14 +128,15 @@ def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[i
 
 
 def pooled(opening: AbstractContextManager[Any], func: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    """``map`` of a pool, from entering to leaving it."""
+    """Run ``map`` of a pool, from entering to leaving it."""
     with opening as pool:
         results = pool.map(func, items)
-        return results if isinstance(results, list) else list(results)  # an executor's is an iterator
+        # The map of an executor returns an iterator.
+        return results if isinstance(results, list) else list(results)
 
 
 def no_pool(plan: Plan) -> str | None:
-    """Why a ``multiprocessing.Pool`` could not run the map, or would wait for ever, if so."""
+    """Return why a ``multiprocessing.Pool`` could not run the map or would wait for ever; None if it can."""
     if plan.sample is None:
         return None
     if not plan.sample.n_sampled:
@@ -141,12 +145,12 @@ def no_pool(plan: Plan) -> str | None:
 
 
 def not_runnable(plan: Plan) -> str | None:
-    """Why the plan's own pool could not run the map, if so."""
+    """Return why the plan's own pool could not run the map; None if it can."""
     return no_pool(plan) if plan.backend == "processes" else None
 
 
 class PlanRun:
-    """A map as a plan's own pool runs it.
+    """Runs a map in a plan's own pool.
 
     Parameters
     ----------
@@ -171,38 +175,38 @@ class PlanRun:
         self.pool: Any = None
 
     def __call__(self) -> list[Any]:
-        """Run it."""
+        """Run the map."""
         self.pool = open_pool(*self.how)
         return pooled(self.pool, self.func, self.items)
 
     def settle(self) -> None:
-        """Wait for a ``ThreadPool``'s threads, which leave a moment later: forking beside them is not safe."""
+        """Wait for a ``ThreadPool``'s threads, which end a moment later: a fork beside them is not safe."""
         self.pool.join()
 
 
 def executed(request: Request, items: Sequence[Any]) -> list[Any]:
-    """``execute()``."""
+    """Run the map by ``execute()``."""
     from amorsize.run.execute import Execution
 
     return Execution(replace(request, data=items)).run()
 
 
 def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> list[Any]:
-    """``multiprocessing.Pool()`` as it is by default, chunks included."""
+    """Run the map in a ``multiprocessing.Pool()`` with its default settings, chunks included."""
     import multiprocessing
 
     return pooled(multiprocessing.get_context(method).Pool(workers), func, items)
 
 
 def default_threads(func: Any, items: Sequence[Any], workers: int | None) -> list[Any]:
-    """``ThreadPoolExecutor()`` as it is by default."""
+    """Run the map in a ``ThreadPoolExecutor()`` with its default settings."""
     from concurrent.futures import ThreadPoolExecutor
 
     return pooled(ThreadPoolExecutor(workers), func, items)
 
 
 def default_method(asked: str | None) -> str:
-    """How a ``multiprocessing.Pool()`` starts its workers, unless that could hang here."""
+    """Return the start method of a ``multiprocessing.Pool()``, or a safe one where fork could hang."""
     import multiprocessing
 
     if asked is not None:
@@ -212,6 +216,6 @@ def default_method(asked: str | None) -> str:
 
 
 def default_workers(most: int | None) -> int:
-    """How many workers a ``multiprocessing.Pool()`` starts by default; no more than the user allows."""
+    """Return the default number of workers of a ``multiprocessing.Pool()``, at most the user's maximum."""
     cores = os.cpu_count() or 1
     return cores if most is None else min(cores, most)

@@ -1,4 +1,4 @@
-"""Successive halving in simulated time: who is tried, for how long, and who wins."""
+"""Successive halving in simulated time: the candidates tried, the length of trials, and the winner."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ class Contest:
         self.rungs = []
         self.spent_s = 0.0
 
-    def took(self, who, items):
-        start, per_item = self.real[who]
+    def took(self, candidate, items):
+        start, per_item = self.real[candidate]
         return start + per_item * items
 
-    def expect(self, who, items):
-        return self.took(who, items) / self.wrong[who]
+    def expect(self, candidate, items):
+        return self.took(candidate, items) / self.wrong[candidate]
 
     def hold(self, noise=lambda: 1.0, budget_s=AMPLE_S):
         while (rung := self.halving.next(budget_s - self.spent_s)) is not None:
             self.rungs.append(rung)
-            for who in rung.candidates:
-                seconds = self.took(who, rung.items) * noise()
+            for candidate in rung.candidates:
+                seconds = self.took(candidate, rung.items) * noise()
                 self.spent_s += seconds
-                self.halving.saw(who, seconds)
+                self.halving.saw(candidate, seconds)
         return self.halving.best
 
     @property
     def totals(self):
-        return [self.took(who, self.n_items) for who in range(len(self.real))]
+        return [self.took(candidate, self.n_items) for candidate in range(len(self.real))]
 
 
 costs = st.tuples(st.floats(0, 0.1), st.floats(1e-6, 1e-2))
@@ -100,7 +100,7 @@ def test_the_budget_holds_where_the_model_does(field, budget_s):
     real, _, n = field
     contest = Contest(real, [1.0] * len(real), n)
     contest.hold(budget_s=budget_s)
-    one_item_each = sum(contest.took(who, 1) for who in range(len(real)))
+    one_item_each = sum(contest.took(candidate, 1) for candidate in range(len(real)))
     assert contest.spent_s <= max(budget_s, one_item_each) * (1 + 1e-9)
 
 
@@ -122,7 +122,7 @@ def test_trials_are_fewer_than_twice_the_candidates(k):
     assert sum(rungs(k)) <= 2 * k + k.bit_length()
 
 
-# --------------------------------------------------------------------------------------------------------- who is tried
+# -- the candidates tried --------------------------------------------------------------------------------------------
 
 grids = st.lists(
     st.builds(

@@ -15,7 +15,7 @@ import amorsize
 from amorsize.facts import Breakdown, Forecast
 from amorsize.options import check
 from amorsize.plan.trials.subset import Subset
-from amorsize.plan.trials.tune import Field, spread, told
+from amorsize.plan.trials.tune import Field, measured, spread
 
 BRIEF = {"max_seconds": 0.5}
 
@@ -145,6 +145,6 @@ def test_the_clocks_figure_takes_the_models_place():
         backend="threads", workers=2, chunksize=1, start_method=None, total_s=1.0, low_s=0.9, high_s=1.1,
         breakdown=Breakdown(start_s=0.25, compute_s=0.75),
     )  # fmt: skip
-    found = told(one, 2.0, 0.1)
+    found = measured(one, 2.0, 0.1)
     assert (found.total_s, found.breakdown.start_s, found.breakdown.compute_s) == (2.0, 0.5, 1.5)
     assert found.low_s < 2.0 < found.high_s

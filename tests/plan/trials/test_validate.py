@@ -1,4 +1,4 @@
-"""``validate()`` on real functions: who is run where, on which items, and what is told when that goes wrong."""
+"""``validate()`` on real functions: the contenders run, their items, and the reports of errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import amorsize
 from amorsize.facts import Sample
 from amorsize.plan.plan import Plan
-from amorsize.plan.trials.same_results import alike
+from amorsize.plan.trials.same_results import same_results
 from amorsize.plan.trials.subset import spread_index
 from amorsize.plan.trials.validate import LEAST, Sameness, affordable_items
 from amorsize.plan.trials.ways import MOST_ROUNDS, Way, interleaved
@@ -280,8 +280,8 @@ class TestRounds:
     ],
     ids=str,
 )
-def test_alike(ours, theirs, same):
-    assert alike(ours, theirs) is same
+def test_same_results(ours, theirs, same):
+    assert same_results(ours, theirs) is same
 
 
 def test_what_others_had():

@@ -1,4 +1,4 @@
-"""What is concluded from made-up times: the verdict and its words."""
+"""Conclusions from invented times: the verdict and its words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import pytest
 
 from amorsize.plan.plan import Plan
-from amorsize.plan.trials.validation import Contender, Validation
+from amorsize.plan.trials.race import Contender
+from amorsize.plan.trials.validation import Validation
 
 JITTER = (1.0, 1.01, 0.99, 1.02, 0.98)
 NAMES = {
@@ -27,7 +28,7 @@ def a_plan(predicted_s=0.5, interval=(0.45, 0.55), backend="processes"):
 
 
 def a_validation(*, said=None, rounds=5, same=(), rest=None, **seconds):
-    """What it would be, had the plan ``said`` this, and contenders taken so many seconds; None: not run."""
+    """Return a validation of a plan that ``said`` this, with the seconds of each contender; None: not run."""
     taken = {"loop": 1.0, "plan": 0.5, "execute": 0.5, "pool": 0.52, "threads": 1.1, **seconds}
     contenders = tuple(
         Contender(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from amorsize.plan.plan import Plan
-from amorsize.plan.trials.validation import Contender, Validation
+from amorsize.plan.trials.race import Contender
+from amorsize.plan.trials.validation import Validation
 
 pytest.importorskip("matplotlib")
 
