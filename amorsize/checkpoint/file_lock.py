@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 
 from amorsize.errors import CheckpointError
+from amorsize.history.sqlite_file import try_lock
 
 _held: set[int] = set()  # descriptors; a forked child closes them, or it would keep its caller's locks for life
 
@@ -60,7 +60,7 @@ class FileLock:
 
     def _lock(self, descriptor: int) -> None:
         try:
-            _lock(descriptor)
+            try_lock(descriptor)
         except (BlockingIOError, PermissionError) as exc:
             with suppress(OSError):
                 owner = os.read(descriptor, 20).decode("ascii", "replace")
@@ -73,17 +73,6 @@ class FileLock:
             raise CheckpointError(
                 self.file, f"it cannot be locked there ({exc}). Put it on another file system, a local one say"
             ) from exc
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_at(descriptor: int, path: str) -> bool:

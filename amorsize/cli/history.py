@@ -14,6 +14,7 @@ from time import time
 from typing import Any, Final
 
 from amorsize.cli import history_text as report
+from amorsize.cli.map_arguments import number_of, whole
 from amorsize.formatting import count, seconds
 from amorsize.history.history import History
 from amorsize.history.run_record import Run
@@ -48,33 +49,13 @@ def add_commands(command: argparse.ArgumentParser, add_json: Callable[[argparse.
         if name == "list":
             one.add_argument("--source", choices=SOURCES, default="all", help="only rows of this source")
         if name in ("list", "show"):
-            one.add_argument("--limit", type=_whole, default=LIMIT, metavar="N", help=f"at most so many ({LIMIT})")
+            one.add_argument("--limit", type=whole(1), default=LIMIT, metavar="N", help=f"at most so many ({LIMIT})")
         if name == "forget":
-            one.add_argument("--older-than", type=_days, metavar="DAYS", help="only what ended so long ago")
+            one.add_argument("--older-than", type=number_of("days"), metavar="DAYS", help="only what ended so long ago")
             one.add_argument("--all", action="store_true", help="everything, of every function")
 
 
 LIMIT: Final = 20
-
-
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-_whole.__name__ = "whole number"  # "invalid whole number value: 'x'"
-
-
-def _days(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of days, not {text}")
-    return value
-
-
-_days.__name__ = "number of days"
 
 
 def run(given: argparse.Namespace) -> str:

@@ -16,7 +16,6 @@ from contextlib import suppress
 
 from amorsize.frozen import Frozen, as_dict, replace
 from amorsize.history import location as place_of
-from amorsize.history import sqlite_file
 from amorsize.history.fingerprint import digest, fingerprint, keeps_nothing, name_of, outline
 from amorsize.history.run_record import Run, pack, unpack
 from amorsize.history.this_process import key_of
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 FLUSH_ROWS: Final = 1_000  # writing so many takes 50 ms, which is 50 µs for each run
 KEPT_ROWS: Final = 10_000  # what waits in memory at most, while the file cannot be written
-HASTE_S: Final = 0.2  # how long a run may be held up by a file that others hold; at exit it is `store.PATIENCE_S`
+HASTE_S: Final = 0.2  # how long a run may be held up by a file that others hold; at exit it is `PATIENCE_S`
 
 
 def record(place: str, run: Run | Mapping[str, Any]) -> None:
@@ -47,7 +46,7 @@ def record(place: str, run: Run | Mapping[str, Any]) -> None:
         return
 
 
-def flush(place: str | None = None, *, patience_s: float = sqlite_file.PATIENCE_S) -> bool:
+def flush(place: str | None = None, *, patience_s: float = place_of.PATIENCE_S) -> bool:
     """Write out what waits for one place, or for all. Rows that cannot be written wait on, the newest of them."""
     if place is None:
         return not [each for each in list(_buffers) if not flush(each, patience_s=patience_s)]
@@ -64,9 +63,13 @@ def flush(place: str | None = None, *, patience_s: float = sqlite_file.PATIENCE_
     kept = False
     try:
         memo: dict[int, tuple[str, str]] = {}
-        kept = sqlite_file.Store(place_of.locate(place), patience_s=patience_s).add_runs(
-            [row for each in entries if (row := each.packed(memo)) is not None]
-        )
+        packed = [row for each in entries if (row := each.packed(memo)) is not None]
+        # Here, so that a plain loop does not load it.
+        from amorsize.history.sqlite_file import Store
+
+        kept = Store(place_of.locate(place), patience_s=patience_s).add_runs(packed)
+    except (ImportError, OSError):  # no file descriptor is left to load the store with
+        pass
     finally:  # also after Ctrl-C
         if kept:
             _failing.discard(place)

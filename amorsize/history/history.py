@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from time import time
 
-from amorsize.history import buffer, sqlite_file
+from amorsize.history import buffer
 from amorsize.history import location as place_of
 from amorsize.history.buffer import flush
 from amorsize.history.fingerprint import fingerprint
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.history.jsonlines import Imported
+    from amorsize.history.sqlite_file import Store
 
 __all__ = ("History", "Run", "flush")
 
@@ -214,8 +215,10 @@ class History:
                 raise OSError(f"{self.path} cannot be written (see the warning); rows wait in this process's memory")
         return found
 
-    def _store(self) -> sqlite_file.Store:
-        return sqlite_file.Store(place_of.locate(self._here()))
+    def _store(self) -> Store:
+        from amorsize.history.sqlite_file import Store
+
+        return Store(place_of.locate(self._here()))
 
     def _here(self) -> str:
         return place_of.setting() if self._place is None else self._place
@@ -225,7 +228,7 @@ _recent: OrderedDict[tuple[object, ...], tuple[tuple[int, ...], list[Run | dict[
 MOST_RECENT: Final = 64  # functions whose rows stay in memory, 10 kB each
 
 
-def _recalled(kept: sqlite_file.Store, mark: str, machine: str, limit: int) -> Iterator[Run]:
+def _recalled(kept: Store, mark: str, machine: str, limit: int) -> Iterator[Run]:
     """Rows of the file, newest first; from memory where the file is as it was. None is looked at before its turn."""
     key, stamp = (kept.path, mark, machine, limit), kept.stamp()
     before = _recent.get(key)

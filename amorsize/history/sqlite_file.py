@@ -22,14 +22,16 @@ What lies in the file, and how it is read and written, is in `amorsize.history.t
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from amorsize.history import tables
-from amorsize.history.location import VARIABLE, default_path, on_network
+from amorsize.history.location import PATIENCE_S, VARIABLE, default_path
 from amorsize.history.tables import MIGRATIONS
+from amorsize.system.mounts import on_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
-PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
 KEEP_RUNS: Final = 100_000  # rows of 0.4 kB: the file stays below 50 MB
 
 # SQLite's primary result codes (https://sqlite.org/rescode.html), written down here since importing sqlite3 costs 4 ms.
@@ -326,7 +327,7 @@ def _folder_lock(folder: str, deadline_s: float) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _flock(descriptor, deadline_s)
+        yield _lock_in_time(descriptor, deadline_s)
     finally:
         # Said aloud: a child that was forked meanwhile holds this descriptor too, and would keep the lock for life.
         with suppress(OSError):
@@ -334,12 +335,22 @@ def _folder_lock(folder: str, deadline_s: float) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _flock(descriptor: int, deadline_s: float) -> bool:
-    import fcntl
+def try_lock(descriptor: int) -> None:
+    """Lock an open file, or a folder (not on Windows); an OSError, such as BlockingIOError, when that cannot be."""
+    if sys.platform == "win32":
+        import msvcrt
 
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_in_time(descriptor: int, deadline_s: float) -> bool:
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline_s:
