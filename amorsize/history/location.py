@@ -18,18 +18,19 @@ PATIENCE_S: Final = 30.0
 
 
 def setting() -> str:
-    """What ``AMORSIZE_HISTORY`` says now: ``""`` (the user's cache folder), ``"off"``, or an absolute path."""
+    """Read ``AMORSIZE_HISTORY`` now: ``""`` (the user's cache folder), ``"off"``, or an absolute path."""
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
         return ""
     try:
         return OFF if value.lower() == OFF else os.path.abspath(os.path.expanduser(value))
-    except OSError:  # a relative path, and the working directory is gone
+    except OSError:
+        # A relative path, and the working directory is gone.
         return OFF
 
 
 def locate(place: str) -> Path | None:
-    """The file that an answer of `setting` means; None: nothing is to be kept, or this user has no cache folder."""
+    """Return the file of a `setting`; None if history is off, or this user has no cache folder."""
     from pathlib import Path
 
     if place == OFF:
@@ -40,11 +41,12 @@ def locate(place: str) -> Path | None:
 
     try:
         folder = Path(platformdirs.user_cache_dir("amorsize"))
-    except (OSError, RuntimeError, KeyError):  # no HOME, and a user id that nobody knows
+    except (OSError, RuntimeError, KeyError):
+        # No HOME, and a user id without an account.
         return None
     return folder / FILE_NAME if folder.is_absolute() else None
 
 
 def default_path() -> Path | None:
-    """The file that ``AMORSIZE_HISTORY`` names now; None when it says ``off``."""
+    """Return the file that ``AMORSIZE_HISTORY`` names now; None when it says ``off``."""
     return locate(setting())
