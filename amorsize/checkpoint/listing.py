@@ -1,4 +1,4 @@
-"""What stands in a checkpoint, for people and as JSON."""
+"""The contents of a checkpoint, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from amorsize.checkpoint.journal import Contents, Failed, read, results
 
-SHOWN: Final = 10  # failures in a summary
+# Failures in a summary (a guess).
+SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was read of a journal; ``results`` holds reprs, and None if nobody asked."""
+    """What was read of a journal; ``results`` holds reprs, None if they were not requested."""
 
     path: str
     contents: Contents
@@ -28,7 +29,7 @@ def look(path: str, limit: int | None = None, *, results: bool = False) -> Listi
     Raises
     ------
     CheckpointError
-        When it cannot be read, or is no journal.
+        When the file cannot be read, or is no journal.
     """
     contents, failed = read(path, limit)
     return Listing(path, contents, failed, _results(path, limit) if results else None)
@@ -41,12 +42,12 @@ def _results(path: str, limit: int | None) -> list[tuple[int, str]]:
 def _shown(pickled: bytes) -> str:
     try:
         return repr(pickle.loads(pickled))
-    except Exception as exc:  # noqa: BLE001  (its class may be nowhere to be found here)
+    except Exception as exc:  # noqa: BLE001  (its class may be missing here)
         return f"<cannot be rebuilt: {type(exc).__name__}: {exc}>"
 
 
 def to_dict(found: Listing) -> dict[str, Any]:
-    """Everything, ready for JSON."""
+    """Return everything as a dict for JSON."""
     contents = found.contents
     shown: dict[str, Any] = {
         "path": found.path,
@@ -73,7 +74,7 @@ def _missing(contents: Contents) -> int | None:
 
 
 def to_text(found: Listing, tracebacks: bool = False) -> str:
-    """A summary, and the failures: one line each, or with their ``tracebacks``."""
+    """Return a summary and the failures: one line each, or with their ``tracebacks``."""
     contents, missing = found.contents, _missing(found.contents)
     total = "" if contents.items is None else f" of {contents.items:,}"
     state = [f"{contents.done:,}{total} items done", f"{contents.failed:,} failed"]

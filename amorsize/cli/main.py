@@ -1,8 +1,8 @@
-"""The command line: what this machine offers, how a map should run on it, and the map itself.
+"""The command line: diagnostics of this machine, the plan of a map, and the map itself.
 
-Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 42 when a limit
-stopped the run; 130 after Ctrl-C. Where the reader of the output has gone (``| head``) nothing is said, and the code
-is the shell's for that, 141.
+Exit codes: 0; 1 if the user's function failed; 2 for bad usage, with a message of one line; 42 if a limit stopped the
+run; 130 after Ctrl-C. If the reader of the output has closed it (``| head``), nothing is printed, and the code is the
+shell's for that, 141.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
@@ -135,7 +135,7 @@ def _add_diagnostics(commands: Any) -> None:
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
-    # Suppressed, lest the command's default overwrite a --json that stands before it.
+    # Suppressed: otherwise the command's default would overwrite a --json before the command.
     command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
@@ -283,7 +283,7 @@ def _limits(arguments: argparse.Namespace) -> Limits | None:
 
 
 def diagnose(*, fresh: bool = False) -> Diagnosis:
-    """Read this machine; recall what parallelism costs here, or measure it where something is not known any more."""
+    """Read this machine, and its costs of parallelism from the store; measure them all if one is missing or outdated."""
     from time import time
 
     from amorsize.api import machine
@@ -303,7 +303,7 @@ def _measured_costs(here: Machine) -> KnownCosts:
 
 
 def _recalled_costs(here: Machine) -> KnownCosts | None:
-    """What the store holds; None when it lacks anything."""
+    """Return the costs that the store holds; None if any is missing."""
     from time import time
 
     from amorsize.history.sqlite_file import default_store
@@ -321,7 +321,8 @@ def _recalled_costs(here: Machine) -> KnownCosts | None:
 
 
 START_METHODS: Final = ("fork", "forkserver", "spawn")
-DIAGNOSE_S: Final = 1.6  # of measuring; with starting the interpreter and reading the machine about 2 s
+# Seconds of measuring: about 2 s with the start of the interpreter and the reading of the machine.
+DIAGNOSE_S: Final = 1.6
 
 
 # ------------------------------------------------------------------------------------------------------------ output
@@ -333,12 +334,12 @@ def _complain(text: str, code: int) -> int:
 
 
 def _print_anything() -> None:
-    """Let a terminal or file of a narrow encoding show what it can."""
+    """Print characters that the output's encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:
-    """Whoever read has gone: nothing more is written, also not when the interpreter ends."""
+    """Discard further output, since its reader has closed it; also what the interpreter flushes when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

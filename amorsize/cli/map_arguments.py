@@ -1,4 +1,4 @@
-"""What the commands that run a map have in common: argparse types, function and items, the user's errors, results."""
+"""Shared parts of the commands that run a map: argparse types, function and items, the user's errors, results."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 
 class UsageError(Exception):
-    """What was asked for makes no sense; the text is told in one line."""
+    """The command's arguments are invalid; the text is shown in one line."""
 
 
 class RunFailedError(Exception):
-    """The user's own code failed; what it raised has been told."""
+    """The user's code failed; its traceback has been printed."""
 
 
 # ---------------------------------------------------------------------------------------------------- argparse types
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number that is not less."""
+    """Return an argparse type: a whole number of at least ``least``."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -44,7 +44,7 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def number_of(unit: str, *, positive: bool = False) -> Callable[[str], float]:
-    """An argparse type: a finite number of a unit, 0 or more, or above 0."""
+    """Return an argparse type: a finite number of a unit, at least 0, or above 0 if ``positive``."""
 
     def number(text: str) -> float:
         value = float(text)
@@ -57,7 +57,7 @@ def number_of(unit: str, *, positive: bool = False) -> Callable[[str], float]:
 
 
 def item_range(text: str) -> range:
-    """A type for argparse: ``N``, or ``A:N``."""
+    """Parse ``N`` or ``A:N``, as an argparse type."""
     first, colon, last = text.rpartition(":")
     try:
         start, stop = int(first) if colon else 0, int(last)
@@ -69,6 +69,7 @@ def item_range(text: str) -> range:
 
 
 def backends(text: str) -> str | tuple[str, ...]:
+    """Parse one backend, or several with commas between them, as an argparse type."""
     return text if "," not in text else tuple(name.strip() for name in text.split(","))
 
 
@@ -76,19 +77,20 @@ def backends(text: str) -> str | tuple[str, ...]:
 
 
 def load(spec: str) -> Callable[[Any], Any]:
-    """The function that ``MODULE:FUNC`` names; FUNC may be dotted.
+    """Load the function that ``MODULE:FUNC`` names; FUNC may be dotted.
 
     Raises
     ------
     UsageError
-        When there is no such module, no such attribute, or it cannot be called.
+        When there is no such module, no such attribute, or the object cannot be called.
     RunFailedError
-        When the module is there and raises.
+        When the import of the module raises.
     """
     module_name, _, path = spec.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
         raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt")
-    if "" not in sys.path:  # the current directory
+    # "" stands for the current directory.
+    if "" not in sys.path:
         sys.path.insert(0, "")
     found = call_user_code(partial(_import, module_name))
     for name in path.split("."):
@@ -105,14 +107,15 @@ def _import(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
-            raise  # it is there, but something that it imports is not
+            # The module exists, but a module that it imports does not.
+            raise
         raise UsageError(f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path") from exc
 
 
 def lines_of(file: str) -> list[str]:
-    """The lines of a file, or of standard input for ``-``, without their newlines.
+    """Return the lines of a file, or of standard input for ``-``, without their newlines.
 
-    UTF-8, as other programs write it; bytes that are none (in file names, say) survive as surrogates.
+    Read as UTF-8, with or without a BOM; other bytes (in file names, say) become surrogates.
     """
     try:
         if file == "-":
@@ -125,14 +128,15 @@ def lines_of(file: str) -> list[str]:
 
 
 def call_user_code(call: Callable[[], T]) -> T:
-    """Call what runs the user's code; what that raises is told with its traceback."""
+    """Call a function that runs the user's code; if that raises, print its traceback and raise `RunFailedError`."""
     try:
         return call()
     except (KeyboardInterrupt, UsageError, ResourceLimitError):
         raise
     except CheckpointError as exc:
         raise UsageError(str(exc)) from exc
-    except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
+    except BaseException as exc:
+        # Also sys.exit() in the user's code.
         trace = exc.__traceback__
         while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
             trace = trace.tb_next
@@ -141,12 +145,12 @@ def call_user_code(call: Callable[[], T]) -> T:
 
 
 def _is_ours(module: object) -> bool:
-    """Whether a traceback need not show this module's frames above the user's."""
+    """True if a traceback leaves out this module's frames above the user's."""
     return str(module).startswith(("amorsize.", "importlib"))
 
 
 def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
-    """The function, the items, and the other arguments of `amorsize.optimize`, checked."""
+    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked."""
     func = load(arguments.function)
     data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
     names = ("backend", "max_workers", "start_method")
@@ -162,7 +166,7 @@ def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], 
 
 
 def jsonable(result: Any) -> Any:
-    """A result as JSON can hold it; of what JSON does not know, the repr.
+    """Convert a result for JSON; an object that JSON cannot hold becomes its repr.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """The commands that run a function many times: ``validate``, ``tune`` and ``compare``.
 
-Each returns the text to print; what it is given has been checked.
+Each returns the text to print; its arguments have been checked.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ ABOUT: Final = {
     "tune": "let the clock decide among the settings that the model thinks worth a trial",
     "compare": "run settings of your choice side by side",
 }
+# Default time limits (guesses).
 SECONDS: Final = {"validate": 10.0, "tune": 30.0, "compare": 10.0}
 
 
 def add_options(name: str, command: argparse.ArgumentParser) -> None:
-    """What the command takes besides the function, the items and what every command takes."""
+    """Add the command's own options."""
     command.epilog = "FUNC runs many times on the same items, and its results are thrown away."
     command.add_argument(
         "--max-seconds",
@@ -61,7 +62,7 @@ def _setting(text: str) -> Setting:
 
 
 def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """The verdict and its table, or JSON."""
+    """Return the verdict and its table, or JSON."""
     from amorsize.api import validate as run
 
     found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds)
@@ -69,7 +70,7 @@ def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str,
 
 
 def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """The plan with its trials, or JSON."""
+    """Return the plan with its trials, or JSON."""
     from amorsize.api import tune as run
 
     plan = run(func, data, **options, max_seconds=given.max_seconds)
@@ -77,7 +78,7 @@ def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any
 
 
 def compare(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """A table, or JSON."""
+    """Return a table, or JSON."""
     from amorsize.options import check
     from amorsize.plan.trials.compare import compare_settings
 
