@@ -13,9 +13,10 @@ from amorsize.backends.results import Outcome, shorten
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.workers.child import name_of
 from amorsize.checkpoint.item_digest import ItemDigest
-from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal, storable
+from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal
 from amorsize.errors import CheckpointMismatchError
 from amorsize.facts import Failure
+from amorsize.history.tables import text as storable
 from amorsize.schedule.messages import Event
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ class FileLock:
             try:
                 self._lock(descriptor)
                 # The last owner may have deleted the file since it was opened.
-                if not _is_at(descriptor, self.path):
+                if not os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
                     raise FileNotFoundError
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
@@ -77,11 +77,6 @@ class FileLock:
             raise CheckpointError(
                 self.file, f"it cannot be locked there ({exc}). Put it on another file system, a local one say"
             ) from exc
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    found, here = os.fstat(descriptor), os.stat(path)
-    return (found.st_dev, found.st_ino) == (here.st_dev, here.st_ino)
 
 
 _hooked: list[None] = []

@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from amorsize.checkpoint.file_lock import FileLock
 from amorsize.errors import CheckpointError, CheckpointMismatchError
 from amorsize.history.sqlite_file import connected
+from amorsize.history.tables import text as storable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -291,8 +292,3 @@ def _unwritable(file: str, exc: Exception) -> CheckpointError:
     missing = isinstance(exc, OSError) and exc.errno == errno.ENOENT
     advice = "Make its folder first" if missing else "Use a path that can be written"
     return CheckpointError(file, f"it cannot be written ({exc}), and nothing was run. {advice}, or leave it out")
-
-
-def storable(value: Any) -> str:
-    """Return a string that SQLite takes: lone surrogates become escapes."""
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from time import localtime, strftime
 from typing import Any, Final
 
-from amorsize.checkpoint.journal import Contents, Failed, read, results
+from amorsize.checkpoint.journal import Contents, Failed, read
+from amorsize.checkpoint.journal import results as read_results
 
 # Failures in a summary (a guess).
 SHOWN: Final = 10
@@ -15,7 +16,7 @@ SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was read of a journal; ``results`` holds reprs, None if they were not requested."""
+    """The part of a journal that was read; ``results`` holds reprs, None if they were not requested."""
 
     path: str
     contents: Contents
@@ -32,11 +33,8 @@ def look(path: str, limit: int | None = None, *, results: bool = False) -> Listi
         When the file cannot be read, or is no journal.
     """
     contents, failed = read(path, limit)
-    return Listing(path, contents, failed, _results(path, limit) if results else None)
-
-
-def _results(path: str, limit: int | None) -> list[tuple[int, str]]:
-    return [(index, _shown(pickled)) for index, pickled in results(path, limit)]
+    shown = [(index, _shown(pickled)) for index, pickled in read_results(path, limit)] if results else None
+    return Listing(path, contents, failed, shown)
 
 
 def _shown(pickled: bytes) -> str:

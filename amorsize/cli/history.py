@@ -16,8 +16,8 @@ from typing import Any, Final
 from amorsize.cli import history_text as report
 from amorsize.cli.map_arguments import number_of, whole
 from amorsize.formatting import count, seconds
-from amorsize.history.history import History
-from amorsize.history.run_record import Run
+from amorsize.history.history import ALL, History
+from amorsize.history.run_record import SOURCES, Run
 
 ABOUT: Final = {
     "list": "the newest runs",
@@ -28,7 +28,6 @@ ABOUT: Final = {
     "import": "take in rows that another machine has exported",
     "forget": "delete rows",
 }
-SOURCES: Final = ("execute", "optimize", "tune", "import", "all")
 DAY_S: Final = 86_400.0
 
 
@@ -47,7 +46,7 @@ def add_commands(command: argparse.ArgumentParser, add_json: Callable[[argparse.
         if name in ("list", "stats", "forget"):
             one.add_argument("--function", metavar="FUNCTION", help="only of this function")
         if name == "list":
-            one.add_argument("--source", choices=SOURCES, default="all", help="only rows of this source")
+            one.add_argument("--source", choices=(*SOURCES, ALL), default=ALL, help="only rows of this source")
         if name in ("list", "show"):
             one.add_argument("--limit", type=whole(1), default=LIMIT, metavar="N", help=f"at most so many ({LIMIT})")
         if name == "forget":

@@ -170,7 +170,7 @@ def quality(name: str, runs: Sequence[Run]) -> Quality:
     told = [run for run in runs if run.outcome == "ok" and run.predicted_s and run.predicted_s > 0 and run.clock_s > 0]
     errors = [error(run.predicted_s, run.clock_s) for run in told]
     pruned = [error(run.extra["pruned_s"], run.clock_s) for run in told if _is_positive(run.extra.get("pruned_s"))]
-    inside = [low <= run.clock_s <= high for run in told if run.predicted_interval_s for low, high in [_interval(run)]]
+    inside = [ends[0] <= run.clock_s <= ends[1] for run in told if (ends := run.predicted_interval_s)]
     return Quality(
         name=name,
         runs=len(runs),
@@ -194,10 +194,6 @@ def error(predicted_s: float | None, clock_s: float) -> float:
     (0.25, 0.25)
     """
     return exp(abs(log(clock_s / (predicted_s or clock_s)))) - 1
-
-
-def _interval(run: Run) -> tuple[float, float]:
-    return run.predicted_interval_s or (0.0, 0.0)
 
 
 def _is_positive(value: object) -> bool:

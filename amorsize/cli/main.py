@@ -43,7 +43,7 @@ FAILED: Final = 1
 BAD_USAGE: Final = 2
 LIMITED: Final = 42
 INTERRUPTED: Final = 130
-NOBODY_READS: Final = 141
+OUTPUT_CLOSED: Final = 141
 
 EPILOG: Final = """\
 examples:
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         _forget_stdout()
-        return NOBODY_READS
+        return OUTPUT_CLOSED
     return code
 
 
@@ -283,7 +283,7 @@ def _limits(arguments: argparse.Namespace) -> Limits | None:
 
 
 def diagnose(*, fresh: bool = False) -> Diagnosis:
-    """Read this machine, and its costs of parallelism from the store; measure them all if one is missing or outdated."""
+    """Read this machine and, from the store, its costs of parallelism; measure them if one is missing or outdated."""
     from time import time
 
     from amorsize.api import machine

@@ -126,7 +126,7 @@ class Store:
         return self._do(lambda link: tables.forget(link, function, before_s), write=True)
 
     def stamp(self) -> tuple[int, ...]:
-        """Return numbers that change with every write to the file; empty if there is no file."""
+        """Return inode, size and time of the file and its log: they change with every write. Empty without a file."""
         found: list[int] = []
         for name in () if self._file is None else (self._file, f"{self._file}-wal"):
             with suppress(OSError):
@@ -135,12 +135,8 @@ class Store:
         return tuple(found)
 
     def size_bytes(self) -> int:
-        """Bytes on disk of the file and its log."""
-        found = 0
-        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
-            with suppress(OSError):
-                found += os.path.getsize(name)
-        return found
+        """Return the bytes on disk of the file and its log."""
+        return sum(self.stamp()[1::3])
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T | None:
         """Run ``work`` in a transaction and return its result; None when the file is missing or cannot be used."""
