@@ -1,4 +1,4 @@
-"""Keeps what a map finishes in a journal, and has the next one begin with what is missing there."""
+"""Writes the results of a map to a journal; the next run of the map starts with the items that are missing there."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from amorsize.backends.results import Outcome, shorten
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.workers.child import name_of
 from amorsize.checkpoint.item_digest import ItemDigest
-from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal, storable
+from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal
 from amorsize.errors import CheckpointMismatchError
 from amorsize.facts import Failure
+from amorsize.history.tables import text as storable
 from amorsize.schedule.messages import Event
 
 if TYPE_CHECKING:
     from amorsize.backends.results import OnError
 
-FLUSH_S: Final = 0.75  # with a look every 0.25 s: no result waits longer than a second
-LONGEST_PAUSE_S: Final = 60.0  # between tries to write to a full disk
+# The run ticks every 0.25 s, so no result waits longer than a second.
+FLUSH_S: Final = 0.75
+# The longest pause between tries to write to a full disk (a guess).
+LONGEST_PAUSE_S: Final = 60.0
 
 
 class Checkpoint:
-    """What one run keeps, and what it has from runs before it. A `Ticker`.
+    """The results that one run stores, and those that it takes from earlier runs. A `Ticker`.
 
     Parameters
     ----------
     file : str
         The journal's absolute path.
     identity : str
-        What stands for the function.
+        The function's fingerprint, or the user's key.
     name : str
-        The function's name, for people.
+        The function's readable name.
     fingerprint : callable
-        What stands for a function among the items.
+        Returns the text that identifies a function among the items.
 
     Attributes
     ----------
     skipped : int
-        Items whose results were there already.
+        Number of items whose results were stored before.
     """
 
     def __init__(self, file: str, identity: str, name: str, fingerprint: Callable[[Any], str]) -> None:
@@ -51,23 +54,27 @@ class Checkpoint:
         self.name = name
         self.skipped = 0
         self.warnings: dict[str, str] = {}
-        self.marks: dict[int, bytes] = {}  # digests of items that were read, until they are done
+        # Digests of items that were read and are not finished.
+        self.marks: dict[int, bytes] = {}
         self._digest = ItemDigest(fingerprint)
         self._source: MarkedSequence | MarkedStream | None = None
         self._outcome: KeptOutcome | None = None
-        # Filled by whichever thread has finished something (appending is atomic), emptied by the calling one.
+        # Any thread that finishes an item appends (which is atomic); the calling thread removes.
         self._fresh: deque[tuple[int, list[Any]] | Failure] = deque()
-        self._results: list[tuple[int, bytes, Any]] = []  # item, digest, result
+        # Item, digest and result of each.
+        self._results: list[tuple[int, bytes, Any]] = []
         self._failures: list[Failed] = []
-        self._failed: set[int] = set()  # items that the file has as failed
-        self._unkept: set[int] = set()  # items whose results cannot be pickled
+        # Items that the file holds as failed.
+        self._failed: set[int] = set()
+        # Items whose results cannot be pickled.
+        self._unkept: set[int] = set()
         self._due_s = 0.0
         self._pause_s = FLUSH_S
 
     # -- what the run uses instead of its own ---------------------------------------------------------------------
 
     def source(self, source: Indexable | Streamed) -> Indexable | Streamed:
-        """The same source, but its items are marked as they are read: func may change them."""
+        """Wrap a source so that each item is digested when it is read, before func may change it."""
         self._source = (
             MarkedSequence(source.data, self)
             if isinstance(source, Indexable)
@@ -76,14 +83,14 @@ class Checkpoint:
         return self._source
 
     def outcome(self, on_error: OnError, max_failures: int | None) -> KeptOutcome:
-        """An outcome that hands on what is finished."""
+        """Return an outcome that passes finished items to this checkpoint."""
         self._outcome = KeptOutcome(on_error, max_failures, self)
         return self._outcome
 
     # -- before the first item ------------------------------------------------------------------------------------
 
     def resume(self) -> deque[tuple[int, int | None]]:
-        """Take the file, check the items that are done in it, and give their results; what is left to run.
+        """Lock the file, check its finished items against the data, and restore their results; return the spans left.
 
         Raises
         ------
@@ -104,7 +111,7 @@ class Checkpoint:
             self._check(source, index, digest)
             try:
                 value = pickle.loads(pickled)
-            except Exception as exc:  # noqa: BLE001  (a class that has gone, and whatever user code raises)
+            except Exception as exc:  # noqa: BLE001  (the class is missing, or user code raises)
                 lost.append(f"item {index}: {type(exc).__name__}: {exc}")
                 source.release(index, index + 1, but=(index,))
                 continue
@@ -140,31 +147,33 @@ class Checkpoint:
     # -- while it runs --------------------------------------------------------------------------------------------
 
     def mark(self, start: int, items: Iterable[Any]) -> None:
-        """These items are about to be run."""
+        """Digest items that are about to run."""
         marks, digest = self.marks, self._digest
         for index, item in enumerate(items, start):
             if index not in marks:
                 marks[index] = digest(item)
 
     def keep(self, start: int, values: list[Any]) -> None:
-        """These items are done."""
+        """Keep the results of finished items."""
         self._fresh.append((start, values))
 
     def keep_failure(self, failure: Failure) -> None:
-        """This item has failed for good."""
-        if isinstance(failure.exception, Exception):  # others are no failures of the item, but requests to stop
+        """Keep the failure of an item that is not retried."""
+        # Other exceptions are requests to stop, and no failure of the item.
+        if isinstance(failure.exception, Exception):
             self._fresh.append(failure)
 
     def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
-        """Write, if it is time."""
+        """Write if a flush is due."""
         if now_s >= self._due_s:
             self.flush()
         return ()
 
     def flush(self) -> bool:
-        """Write what is finished; whether that went well. What cannot be written waits for the next time."""
+        """Write the finished items; return True on success. After an error they wait for the next flush."""
+        # The lock is not held in a forked child, and after the end.
         if not self.journal.lock.held:
-            return True  # this is a forked child, or it is over
+            return True
         written = True
         try:
             self._sort()
@@ -178,7 +187,7 @@ class Checkpoint:
                 self._results.clear()
                 self._failures.clear()
             self._pause_s = FLUSH_S
-        except Exception as exc:  # noqa: BLE001  (whatever is wrong with the file, the user's results come first)
+        except Exception as exc:  # noqa: BLE001  (an error of the file must not cost the user's results)
             written = False
             self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
             self._warn("full", f"it cannot be written now ({exc}); the run goes on, and this is tried again")
@@ -186,14 +195,14 @@ class Checkpoint:
         return written
 
     def close(self) -> None:
-        """Write what is left, and let go of the file."""
+        """Write what is left, and unlock the file."""
         try:
             self.flush()
         finally:
             self.journal.end()
 
     def _sort(self) -> None:
-        """Take what is fresh apart."""
+        """Sort finished items into results and failures."""
         fresh = self._fresh
         while fresh:
             one = fresh.popleft()
@@ -208,12 +217,12 @@ class Checkpoint:
                 ]
 
     def _digest_of(self, index: int) -> bytes | None:
-        """The mark of an item; those that forked workers have inherited are made now, as nobody here has run them."""
+        """Return an item's digest; made now if a forked worker inherited the item, which was never read here then."""
         mark = self.marks.pop(index, None)
         if mark is None and isinstance(self._source, MarkedSequence):
             try:
                 return self._digest(self._source.data[index])
-            except Exception:  # noqa: BLE001  (a sequence may raise anything, and has: the item failed of it)
+            except Exception:  # noqa: BLE001  (indexing the sequence raised, so the item has failed)
                 return None
         return mark
 
@@ -231,31 +240,32 @@ class Checkpoint:
             yield index, digest, pickled
 
     def _warn(self, kind: str, what: str) -> None:
-        """Say it, once of each kind."""
+        """Warn once for each kind."""
         if kind not in self.warnings:
             self.warnings[kind] = f"checkpoint {self.journal.file}: {what}"
             warnings.warn(f"{self.warnings[kind]}.", RuntimeWarning, stacklevel=2)
 
 
 class KeptOutcome(Outcome):
-    """An `Outcome` whose results are kept on disk too."""
+    """An `Outcome` that also passes its results to a checkpoint."""
 
     def __init__(self, on_error: OnError, max_failures: int | None, checkpoint: Checkpoint) -> None:
         super().__init__(on_error, max_failures)
         self._checkpoint = checkpoint
 
     def restore(self, index: int, value: Any) -> None:
-        """This result is there from before."""
+        """Add a result of an earlier run."""
         super()._keep(index, [value])
 
     def place_for(self, start: int) -> list[Any]:
-        """A new list; see `Outcome`."""
+        """Return a new list; see `Outcome`."""
         return []
 
     def _keep(self, start: int, values: list[Any]) -> None:
         super()._keep(start, values)
         begin = start
-        if self.failures:  # whose place among the results is no result
+        # A failure that stands among the values is no result.
+        if self.failures:
             for index, value in enumerate(values, start):
                 if isinstance(value, Failure) and self.failures.get(index) is value:
                     self._checkpoint.keep(begin, values[begin - start : index - start])
@@ -263,26 +273,26 @@ class KeptOutcome(Outcome):
         self._checkpoint.keep(begin, values[begin - start :])
 
     def note(self, failure: Failure) -> None:
-        """This item has failed for good."""
+        """Note the failure of an item that is not retried."""
         super().note(failure)
         self._checkpoint.keep_failure(failure)
 
 
 class MarkedSequence(Indexable):
-    """Indexable data whose items are marked before they run in this process, or are sent."""
+    """Indexable data whose items are digested before they run in this process, or are sent."""
 
     def __init__(self, data: Any, checkpoint: Checkpoint) -> None:
         super().__init__(data)
         self._checkpoint = checkpoint
 
     def items(self, start: int, stop: int) -> Any:
-        """Items ``start`` to ``stop``."""
+        """Return and digest items ``start`` to ``stop``."""
         items = super().items(start, stop)
         self._checkpoint.mark(start, items)
         return items
 
     def reach(self, index: int) -> bool:
-        """Look at an item that is done; whether it is there."""
+        """Digest an item that is finished, if the data have it."""
         assert self.length is not None
         if index < self.length:
             self._checkpoint.mark(index, [self.data[index]])
@@ -290,7 +300,7 @@ class MarkedSequence(Indexable):
 
 
 class MarkedStream(Streamed):
-    """An iterator whose items are marked as they are read."""
+    """An iterator whose items are digested as they are read."""
 
     def __init__(self, data: Iterator[Any], checkpoint: Checkpoint, *, one_by_one: bool) -> None:
         super().__init__(data, one_by_one=one_by_one)
@@ -302,9 +312,9 @@ class MarkedStream(Streamed):
         return fresh
 
     def reach(self, index: int) -> bool:
-        """Read on to an item that is done, and hold what is read before it; whether it is there.
+        """Read up to an item that is finished, and hold the items before it; False if the iterator raised first.
 
-        If the iterator raised on the way to it, the items before that are run, and then its exception is raised.
+        In that case the items before the error are run, and then the exception is raised.
         """
         while self.read <= index and self.length is None:
             begun = self.read
@@ -319,7 +329,7 @@ def _row_of(failure: Failure, digest: bytes | None) -> Failed:
     exc = failure.exception
     try:
         text = str(exc)
-    except Exception:  # noqa: BLE001  (what user code does not stop at)
+    except Exception:  # noqa: BLE001  (user code may raise anything)
         text = "<its text cannot be shown>"
     return Failed(
         failure.index,
@@ -333,7 +343,7 @@ def _row_of(failure: Failure, digest: bytes | None) -> Failed:
 
 
 def _dumped_exception(exc: BaseException) -> bytes | None:
-    """The exception, if it survives a round trip."""
+    """Pickle the exception; None if it does not survive a round trip."""
     try:
         pickled = pickle.dumps(exc, 5)
         again = pickle.loads(pickled)

@@ -1,21 +1,22 @@
-"""A lock that one process keeps while it lives: a file beside another, which is gone again when the lock is."""
+"""A lock of one process on a file, by a second file beside it that is deleted on release."""
 
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import suppress
 
 from amorsize.errors import CheckpointError
+from amorsize.history.sqlite_file import try_lock
 
-_held: set[int] = set()  # descriptors; a forked child closes them, or it would keep its caller's locks for life
+# Descriptors. A forked child closes them: otherwise it would keep its parent's locks until it ends.
+_held: set[int] = set()
 
 
 class FileLock:
-    """An exclusive lock on ``file``, kept from `acquire` to `release`; the kernel releases it when the process dies.
+    """An exclusive lock on ``file``, held from `acquire` to `release`; the kernel releases it when the process dies.
 
-    The lock is on a file beside it (``file.lock``), since SQLite's own locks on the file itself come to nothing when
-    somebody in the same process closes it (POSIX).
+    The lock is on a file beside it (``file.lock``): by POSIX, a lock on the file itself would end as soon as any code
+    in the process closes the file.
     """
 
     def __init__(self, file: str) -> None:
@@ -25,16 +26,17 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether this process has it."""
+        """True if this process holds the lock."""
         return self._descriptor in _held
 
     def acquire(self) -> None:
-        """Take it, or raise `CheckpointError` at once."""
+        """Take the lock, or raise `CheckpointError` at once."""
         while self._descriptor is None:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
             try:
                 self._lock(descriptor)
-                if not _is_at(descriptor, self.path):  # its last owner has removed it meanwhile
+                # The last owner may have deleted the file since it was opened.
+                if not os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
                     raise FileNotFoundError
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
@@ -49,18 +51,20 @@ class FileLock:
             self._descriptor = descriptor
 
     def release(self) -> None:
-        """Give it back, if it was taken."""
+        """Release the lock, if it is held."""
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor not in _held:  # or in a forked child, where it is closed
+        # In a forked child it is closed already.
+        if descriptor not in _held:
             return
+        # Before the unlock: a process that has opened the file checks that it still exists.
         with suppress(OSError):
-            os.unlink(self.path)  # while it is locked: whoever has opened it looks whether it is still there
+            os.unlink(self.path)
         _held.discard(descriptor)
         os.close(descriptor)
 
     def _lock(self, descriptor: int) -> None:
         try:
-            _lock(descriptor)
+            try_lock(descriptor)
         except (BlockingIOError, PermissionError) as exc:
             with suppress(OSError):
                 owner = os.read(descriptor, 20).decode("ascii", "replace")
@@ -73,22 +77,6 @@ class FileLock:
             raise CheckpointError(
                 self.file, f"it cannot be locked there ({exc}). Put it on another file system, a local one say"
             ) from exc
-
-
-def _lock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    found, here = os.fstat(descriptor), os.stat(path)
-    return (found.st_dev, found.st_ino) == (here.st_dev, here.st_ino)
 
 
 _hooked: list[None] = []

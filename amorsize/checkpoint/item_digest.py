@@ -1,8 +1,8 @@
-"""What tells an item from others, the same in every process: a digest of its pickle.
+"""Digests of items, the same in every process: hashes of their pickles.
 
-A plain pickle will not do: it depends on the order of sets (which the hash seed decides) and on which equal strings
-happen to be one object, and there is none of a lambda or a lock. So pickles are made by value here, members of sets
-are sorted by their digests, functions count by their fingerprint, and whatever cannot be pickled by its type alone.
+A plain pickle does not suffice: it depends on the order of sets (hash seed) and on the identity of equal strings, and a
+lambda or a lock has none. So objects are pickled by value here, members of sets are sorted by their digests, functions
+count by their fingerprint, and objects that cannot be pickled by their type alone.
 
 About 1 µs for a number, a string or a flat tuple, 2-8 µs for small objects and arrays, and 50 ns for each number in a
 nested list (CPython 3.11, Linux).
@@ -18,7 +18,8 @@ from types import FunctionType, ModuleType
 from typing import Any, Final
 
 DIGEST_BYTES: Final = 16
-MOST_WRITES: Final = 32  # of some 64 KiB each: what gets longer by value is taken to share its parts over and over
+# Writes of some 64 KiB each (a guess): an item that is longer by value is assumed to share its parts many times.
+MOST_WRITES: Final = 32
 
 _ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 _PLAIN: Final = frozenset((*_ATOMS, list, tuple, dict))
@@ -30,7 +31,7 @@ class ItemDigest:
     Parameters
     ----------
     fingerprint : callable
-        What stands for a function among the items.
+        Returns the text that identifies a function among the items.
 
     Examples
     --------
@@ -43,7 +44,7 @@ class ItemDigest:
         self.fingerprint = fingerprint
 
     def __call__(self, item: Any) -> bytes:
-        """16 bytes that stand for an item; the item is not changed, and it never raises."""
+        """Return 16 bytes that identify an item; the item is not changed, and it never raises."""
         kind = type(item)
         if kind in _ATOMS:
             return blake2b(pickle.dumps(item, 5), digest_size=DIGEST_BYTES).digest()
@@ -56,7 +57,7 @@ class ItemDigest:
         for fast in (True, False):
             try:
                 return self._compound(item, fast)
-            except Exception:  # noqa: BLE001  (it holds itself, or shares its parts: then with a memo)
+            except Exception:  # noqa: BLE001  (it contains itself, or shares its parts: use a memo)
                 continue
         return self(f"{_name(kind)} that cannot be pickled")
 
@@ -69,14 +70,14 @@ class ItemDigest:
 
 
 class _ByValue(pickle.Pickler):
-    """A pickler whose output depends on nothing but what is pickled; nobody will ever load it."""
+    """A pickler whose output depends only on the value; it is never unpickled."""
 
     def __init__(self, sink: _Sink, digest: ItemDigest) -> None:
         super().__init__(sink, 5)
         self._digest = digest
 
     def persistent_id(self, obj: Any) -> Any:
-        """What stands for an object; None: its pickle."""
+        """Return what replaces an object; None keeps its pickle."""
         kind = type(obj)
         if kind in _PLAIN:
             return None
@@ -91,15 +92,16 @@ class _ByValue(pickle.Pickler):
         return None
 
     def reducer_override(self, obj: Any) -> Any:
-        """As any object is pickled, but for those which cannot be."""
+        """Reduce an object as usual; if that fails, reduce it to its type's name."""
         kind = type(obj)
         try:
             reduce = copyreg.dispatch_table.get(kind)
             found = obj.__reduce_ex__(5) if reduce is None else reduce(obj)
-        except Exception:  # noqa: BLE001  (locks, files, generators, and whatever user code raises)
+        except Exception:  # noqa: BLE001  (locks, files, generators, or user code raises)
             found = ("opaque", _name(kind))
         else:
-            if isinstance(found, str):  # the name of something global
+            # A string is the name of a global object.
+            if isinstance(found, str):
                 found = ("global", str(getattr(obj, "__module__", "")), found)
             else:
                 return found
@@ -118,7 +120,7 @@ class _Sink:
 
 
 class _Bounded(_Sink):
-    """The same, up to a limit: a graph that is a few objects with a memo may be billions without."""
+    """A `_Sink` with a limit: without a memo, a graph of a few objects may expand to billions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +135,7 @@ class _Bounded(_Sink):
 
 
 def _is_flat(item: Any, kind: type) -> bool:
-    """Whether it is a container of plain values and nothing else."""
+    """True if it is a container of plain values only."""
     if kind is tuple or kind is list:
         return _ATOMS.issuperset(map(type, item))
     return kind is dict and _ATOMS.issuperset(map(type, item)) and _ATOMS.issuperset(map(type, item.values()))

@@ -1,9 +1,9 @@
-"""The file of a checkpoint: what is finished of one map, in SQLite.
+"""The file of a checkpoint: finished items of one map, in SQLite.
 
-One process at a time writes it (see `filelock`), a transaction about once a second, on a connection that is opened for
-it: so none is carried through a fork, and the file is whole and alone whenever nobody writes. Its journal is a rollback
-journal and no write-ahead log, since large results would be written twice by that, and since it must also work on
-network file systems. Commits wait for the disk: what is in the file survives a power cut too.
+One process at a time writes it (`amorsize.checkpoint.file_lock`), one transaction about once a second. Each opens a
+connection of its own, so none is carried through a fork, and between two writes the file is complete by itself. SQLite
+uses a rollback journal and no write-ahead log, which would write large results twice, and fails on network file
+systems. Commits wait for the disk, so the file survives a power cut too.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from amorsize.checkpoint.file_lock import FileLock
 from amorsize.errors import CheckpointError, CheckpointMismatchError
 from amorsize.history.sqlite_file import connected
+from amorsize.history.tables import text as storable
 
 if TYPE_CHECKING:
     import sqlite3
 
-APPLICATION_ID: Final = 0x616D726A  # "amrj", in the header of every journal
+# "amrj", in the header of every journal.
+APPLICATION_ID: Final = 0x616D726A
 VERSION: Final = 1
-PATIENCE_S: Final = 5.0  # for somebody who lists the file at this very moment
-BLOCK_BYTES: Final = 32 << 20  # of results read at a time
+# How long a write waits for `amorsize journal`, which may read the file (a guess).
+PATIENCE_S: Final = 5.0
+# Bytes and rows of results that are read at a time (guesses).
+BLOCK_BYTES: Final = 32 << 20
 BLOCK_ROWS: Final = 1000
-LARGEST_BYTES: Final = 999_000_000  # SQLite holds no larger row
+# SQLite's limit for a row is 1e9 bytes (https://sqlite.org/limits.html).
+LARGEST_BYTES: Final = 999_000_000
 
 NO_JOURNAL: Final = "it is no checkpoint, and was left as it is. Use another path"
 
@@ -43,7 +48,7 @@ SCHEMA: Final = (
 
 
 class Done(NamedTuple):
-    """An item's result, pickled."""
+    """The pickled result of an item."""
 
     item: int
     digest: bytes
@@ -51,7 +56,7 @@ class Done(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """How an item failed; ``exception`` is pickled, None where that cannot be."""
+    """The failure of an item; ``exception`` is pickled, None if that is impossible."""
 
     item: int
     digest: bytes | None
@@ -64,7 +69,7 @@ class Failed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a journal says of its map; ``items`` is None while their number is unknown."""
+    """Summary of a journal; ``items`` is None while their number is unknown."""
 
     identity: str
     name: str
@@ -81,7 +86,7 @@ class Journal:
     Parameters
     ----------
     file : str
-        Its absolute path.
+        Absolute path.
     """
 
     def __init__(self, file: str) -> None:
@@ -89,14 +94,14 @@ class Journal:
         self.lock = FileLock(file)
 
     def begin(self, identity: str, name: str) -> None:
-        """Take the file, and make it if there is none. One that is there is not written to before `accept`.
+        """Lock the file, and make it if there is none. An existing file is not written before `accept`.
 
         Raises
         ------
         CheckpointMismatchError
-            When it holds something else.
+            When it belongs to another map, or is no checkpoint.
         CheckpointError
-            When another process has it, or it cannot be written.
+            When another process holds it, or it cannot be written.
         """
         try:
             self.lock.acquire()
@@ -109,7 +114,7 @@ class Journal:
             raise
 
     def end(self) -> None:
-        """Let go of the file."""
+        """Unlock the file."""
         self.lock.release()
 
     def _claim(self, identity: str, name: str) -> None:
@@ -129,17 +134,17 @@ class Journal:
                 raise CheckpointMismatchError(self.file, _other_function(its_name, found, name, identity))
 
     def accept(self, items: int | None) -> None:
-        """The data are those of the journal, ``items`` in number if that is known. Sees that it can be written, too."""
+        """Record that the data match, and the number of ``items`` if known; this also tests that it can be written."""
         with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
             link.execute("UPDATE map SET resumed_at_s = ?, items = coalesce(?, items)", (time.time(), items))
 
     def failed(self) -> set[int]:
-        """Which items failed when they were run last."""
+        """Return the items that failed in their last run."""
         with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
             return {index for (index,) in link.execute("SELECT item FROM failed")}
 
     def done(self) -> Iterator[Done]:
-        """What is finished, in order. No connection is open while the reader is at work."""
+        """Yield finished items in order. No connection is open between two items."""
         after = -1
         while block := self._block(after):
             yield from block
@@ -163,9 +168,9 @@ class Journal:
         mended: Iterable[int],
         items: int | None,
     ) -> None:
-        """Add results and failures, all or none; ``mended``: items that have failed before and are done now.
+        """Add results and failures, all or none; ``mended``: items that failed before and are finished now.
 
-        Raises whatever SQLite and the file system do.
+        Errors of SQLite and the file system pass through.
         """
         with connected(self.file, "rw", PATIENCE_S) as link:
             link.execute("BEGIN IMMEDIATE")
@@ -180,16 +185,17 @@ class Journal:
 
 
 def read(file: str, limit: int | None = None) -> tuple[Contents, list[Failed]]:
-    """What a journal says, with its first ``limit`` failures. Unpickles nothing.
+    """Read a journal's summary and its first ``limit`` failures. Unpickles nothing.
 
     Raises
     ------
     CheckpointMismatchError
-        When it is no journal.
+        When the file is no journal.
     CheckpointError
         When it cannot be read.
     """
-    with _reading(file), connected(file, "rw", PATIENCE_S) as link:  # "rw": a run that was killed may need undoing
+    # "rw", since SQLite may have to undo the transaction of a run that was killed.
+    with _reading(file), connected(file, "rw", PATIENCE_S) as link:
         if _is_empty(link, file):
             raise CheckpointMismatchError(file, "it is empty")
         contents = Contents(
@@ -202,16 +208,17 @@ def read(file: str, limit: int | None = None) -> tuple[Contents, list[Failed]]:
 
 
 def results(file: str, limit: int | None = None) -> list[tuple[int, bytes]]:
-    """The first ``limit`` results of a journal, pickled, by index."""
+    """Return the index and the pickle of a journal's first ``limit`` results."""
     with _reading(file), connected(file, "rw", PATIENCE_S) as link:
         query = "SELECT item, result FROM done ORDER BY item LIMIT ?"
         return link.execute(query, (-1 if limit is None else limit,)).fetchall()
 
 
 def _is_something_else(file: str) -> bool:
-    """Whether the file is no database. SQLite takes a very short one for an empty database, and overwrites it."""
+    """True if the file is no database. SQLite takes a very short file for an empty database, and overwrites it."""
     magic = b"SQLite format 3\0"
-    if not os.path.isfile(file) or os.path.exists(f"{file}-journal"):  # which undoes what a killed process began
+    # A rollback journal undoes the transaction of a killed process; until then the file may be in any state.
+    if not os.path.isfile(file) or os.path.exists(f"{file}-journal"):
         return False
     try:
         with open(file, "rb") as stream:
@@ -221,7 +228,7 @@ def _is_something_else(file: str) -> bool:
 
 
 def _is_empty(link: sqlite3.Connection, file: str) -> bool:
-    """Whether the file holds nothing yet. What is not ours is refused."""
+    """True if the file is empty. Another program's database is refused."""
     ((application,),) = link.execute("PRAGMA application_id").fetchall()
     ((version,),) = link.execute("PRAGMA user_version").fetchall()
     if application == APPLICATION_ID:
@@ -259,7 +266,7 @@ def _reading(file: str) -> Iterator[None]:
 
 @contextmanager
 def _clearly(file: str) -> Iterator[None]:
-    """Say what SQLite's errors mean."""
+    """Turn SQLite's errors into errors that explain them."""
     import sqlite3
 
     try:
@@ -285,8 +292,3 @@ def _unwritable(file: str, exc: Exception) -> CheckpointError:
     missing = isinstance(exc, OSError) and exc.errno == errno.ENOENT
     advice = "Make its folder first" if missing else "Use a path that can be written"
     return CheckpointError(file, f"it cannot be written ({exc}), and nothing was run. {advice}, or leave it out")
-
-
-def storable(value: Any) -> str:
-    """A string that SQLite takes: lone surrogates are spelled out."""
-    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What stands in a checkpoint, for people and as JSON."""
+"""The contents of a checkpoint, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from time import localtime, strftime
 from typing import Any, Final
 
-from amorsize.checkpoint.journal import Contents, Failed, read, results
+from amorsize.checkpoint.journal import Contents, Failed, read
+from amorsize.checkpoint.journal import results as read_results
 
-SHOWN: Final = 10  # failures in a summary
+# Failures in a summary (a guess).
+SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was read of a journal; ``results`` holds reprs, and None if nobody asked."""
+    """The part of a journal that was read; ``results`` holds reprs, None if they were not requested."""
 
     path: str
     contents: Contents
@@ -28,25 +30,22 @@ def look(path: str, limit: int | None = None, *, results: bool = False) -> Listi
     Raises
     ------
     CheckpointError
-        When it cannot be read, or is no journal.
+        When the file cannot be read, or is no journal.
     """
     contents, failed = read(path, limit)
-    return Listing(path, contents, failed, _results(path, limit) if results else None)
-
-
-def _results(path: str, limit: int | None) -> list[tuple[int, str]]:
-    return [(index, _shown(pickled)) for index, pickled in results(path, limit)]
+    shown = [(index, _shown(pickled)) for index, pickled in read_results(path, limit)] if results else None
+    return Listing(path, contents, failed, shown)
 
 
 def _shown(pickled: bytes) -> str:
     try:
         return repr(pickle.loads(pickled))
-    except Exception as exc:  # noqa: BLE001  (its class may be nowhere to be found here)
+    except Exception as exc:  # noqa: BLE001  (its class may be missing here)
         return f"<cannot be rebuilt: {type(exc).__name__}: {exc}>"
 
 
 def to_dict(found: Listing) -> dict[str, Any]:
-    """Everything, ready for JSON."""
+    """Return everything as a dict for JSON."""
     contents = found.contents
     shown: dict[str, Any] = {
         "path": found.path,
@@ -73,7 +72,7 @@ def _missing(contents: Contents) -> int | None:
 
 
 def to_text(found: Listing, tracebacks: bool = False) -> str:
-    """A summary, and the failures: one line each, or with their ``tracebacks``."""
+    """Return a summary and the failures: one line each, or with their ``tracebacks``."""
     contents, missing = found.contents, _missing(found.contents)
     total = "" if contents.items is None else f" of {contents.items:,}"
     state = [f"{contents.done:,}{total} items done", f"{contents.failed:,} failed"]

@@ -1,14 +1,14 @@
-r"""What a machine offers, what parallelism costs on it, and what that means for a call: as lines, and as plain dicts.
+r"""A machine's resources, the costs of parallelism on it, and from when on workers pay: as text, and as plain dicts.
 
-From when on do workers pay? A call that computes for T seconds in a plain loop takes ``start(p) + T/C`` on p workers
-that get C cores' worth of computing done. That is less than the loop by the margin m that `optimize` asks for when
+A call that computes for T seconds in a plain loop takes ``start(p) + T/C`` on p workers with a throughput of C cores.
+That is less than the loop by the margin m that `optimize` requires if
 
 .. math::
 
     T \ge \frac{start(p)}{1 - m - 1/C(p)}, \qquad C(p) = \min(\text{scaling curve at } p,\ \text{usable cores})
 
-and the smallest such T over p is what a call must be worth. Left out: handing out chunks, pickling, the tail; they
-depend on the items, and `optimize` looks at those.
+The smallest such T over p is the least time that a call must take in the loop. Sending chunks, pickling and the tail
+are left out: they depend on the items, which `optimize` samples.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from amorsize.formatting import seconds, size
 from amorsize.frozen import plain
 from amorsize.model.search import MARGIN, MAX_WAITING_WORKERS
 
-WIDTH: Final = 100  # columns
-BUSY: Final = 0.5  # a load beyond this share of the cores disturbs what is measured
+# Columns of the text.
+WIDTH: Final = 100
+# A load beyond this share of the cores disturbs measurements (a guess).
+BUSY: Final = 0.5
 
 ENGINES: Final = {
     "team": "execute()",
@@ -33,21 +35,21 @@ ENGINES: Final = {
     "threads": "execute()",
     "threadpool": "ThreadPool",
 }
-"""Engines in the order in which they are told of, and who uses them."""
+"""Engines in the order of the report, and the API that uses each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worth:
-    """From when on an engine pays.
+    """The least time of a call for which an engine pays.
 
     Attributes
     ----------
     cost : BackendCost
         Of the engine.
     workers : int
-        As many as pay first.
+        Number of workers that pays first.
     pays_from_s : float or None
-        Seconds that the plain loop must take before they do; None: they never do.
+        Seconds that the plain loop must take for them to pay; None: they never pay.
     """
 
     cost: BackendCost
@@ -57,7 +59,7 @@ class Worth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """What is known of a machine: the facts, and what they cost.
+    """The facts and costs of a machine.
 
     Attributes
     ----------
@@ -66,11 +68,11 @@ class Diagnosis:
         One for each engine and start method.
     scaling : Scaling
     doubts : tuple of str
-        What was doubtful about measuring the scaling curve.
+        Doubts about the measurement of the scaling curve.
     version : str
         Of amorsize.
     at_s : float
-        Now, in seconds since the epoch: tells how old a measurement is.
+        Now, in seconds since the epoch; gives the age of a measurement.
     """
 
     machine: Machine
@@ -81,14 +83,14 @@ class Diagnosis:
     at_s: float = 0.0
 
     def worths(self) -> list[Worth]:
-        """From when on each engine pays: execute() first, the cheapest to start first."""
+        """Return the worth of each engine: execute() first, the cheapest to start first."""
         order = list(ENGINES)
         found = [worth(cost, self.machine, self.scaling) for cost in self.costs if cost.engine in ENGINES]
         return sorted(found, key=lambda w: (order.index(w.cost.engine), w.cost.start.total_s(2)))
 
 
 def worth(cost: BackendCost, machine: Machine, scaling: Scaling) -> Worth:
-    """From when on workers beat the loop by the margin: processes by computing, threads by waiting.
+    """Find the least time from which workers beat the loop by the margin: processes that compute, threads that wait.
 
     Examples
     --------
@@ -122,7 +124,7 @@ def worth(cost: BackendCost, machine: Machine, scaling: Scaling) -> Worth:
 
 
 def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Everything as plain dicts, lists, numbers and strings, for JSON."""
+    """Return everything as plain dicts, lists, numbers and strings, for JSON."""
     return {
         "amorsize": diagnosis.version,
         "machine": plain(diagnosis.machine),
@@ -137,7 +139,7 @@ def to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def to_text(diagnosis: Diagnosis) -> str:
-    """Everything in lines of at most 100 columns."""
+    """Return everything as text of at most `WIDTH` columns."""
     machine = diagnosis.machine
     lines = [f"amorsize {diagnosis.version} with {machine.python} on {machine.system}", ""]
     lines += ["Cores", *_cores(machine, diagnosis.scaling), ""]
@@ -184,7 +186,7 @@ WIDTHS: Final = (14, 11, 9, 12, 6, 11, 9, 11, 0)
 
 
 def _table(diagnosis: Diagnosis) -> list[str]:
-    """One line for each engine and start method."""
+    """Return a heading, and one line for each engine and start method."""
     lines = ["Starting workers".ljust(WIDTHS[0] + WIDTHS[1]) + _line(HEADINGS)[WIDTHS[0] + WIDTHS[1] :]]
     for w in diagnosis.worths():
         cost = w.cost
@@ -207,7 +209,7 @@ def _table(diagnosis: Diagnosis) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    """Two columns of words on the left, numbers to the right."""
+    """Join the cells of a line: two columns of words, then numbers aligned to the right."""
     cut = 2
     words = [cell.ljust(width) for cell, width in zip(cells[:cut], WIDTHS, strict=False)]
     numbers = [cell.rjust(width) for cell, width in zip(cells[cut:], WIDTHS[cut:], strict=True)]
@@ -215,7 +217,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _when(cost: BackendCost, now_s: float) -> str:
-    """How fresh the figures are."""
+    """Return the age of the figures."""
     if not cost.measured:
         return "no: recorded"
     age_s = now_s - cost.measured_at_s
@@ -226,7 +228,7 @@ def _when(cost: BackendCost, now_s: float) -> str:
 
 
 def per_megabyte_s(cost: BackendCost) -> float:
-    """Seconds of CPU, of caller and worker together, to move a megabyte to a worker."""
+    """Return the CPU seconds of caller and worker together to move a megabyte to a worker."""
     return 1e6 * (cost.channel.send_s_per_byte + cost.channel.worker_s_per_byte)
 
 
@@ -234,7 +236,7 @@ def per_megabyte_s(cost: BackendCost) -> float:
 
 
 def meaning(diagnosis: Diagnosis) -> list[str]:
-    """What a call must be worth before workers pay, a sentence each."""
+    """Return sentences that say from when on workers pay."""
     machine, worths = diagnosis.machine, diagnosis.worths()
     processes = [w for w in worths if w.cost.start_method is not None]
     threads = [w for w in worths if w.cost.start_method is None and w.pays_from_s is not None]
@@ -254,7 +256,7 @@ def meaning(diagnosis: Diagnosis) -> list[str]:
 
 
 def _computing(machine: Machine, processes: list[Worth], *, doubtful: bool) -> list[str]:
-    """A sentence for each user of processes; or why there is none."""
+    """Return a sentence for each API that uses processes, or one that says why they never pay."""
     if machine.usable_cores <= 1:
         return [f"Computing: with {_cores_of(machine)}, processes can never pay for computing here."]
     if processes and all(w.pays_from_s is None for w in processes):
@@ -281,7 +283,7 @@ def _user(w: Worth) -> str:
 
 
 def doubts(diagnosis: Diagnosis) -> list[str]:
-    """What could not be read, what disturbs, and what was doubtful when measuring."""
+    """Return warnings: facts that could not be read, a high load, doubtful measurements."""
     machine = diagnosis.machine
     found = [f"{name}: {text}" for name in machine.sources for text in _unknown(machine, name)]
     if machine.load is not None and machine.load > BUSY * machine.logical_cores:
@@ -298,7 +300,8 @@ def doubts(diagnosis: Diagnosis) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------- small parts
 
-UNKNOWN: Final = "; unknown: "  # how a Machine's sources tell what could not be read
+# Precedes what could not be read in the sources of a Machine.
+UNKNOWN: Final = "; unknown: "
 
 
 def _source(machine: Machine, name: str) -> str:
@@ -306,12 +309,12 @@ def _source(machine: Machine, name: str) -> str:
 
 
 def _unknown(machine: Machine, name: str) -> list[str]:
-    """What could not be read for a field."""
+    """Return what could not be read for a field."""
     return [f"unknown: {text}" for text in machine.sources.get(name, "").split(UNKNOWN)[1:]]
 
 
 def _bounds(machine: Machine) -> str:
-    """Why so many cores are usable."""
+    """Return the bounds on the usable cores, the tightest first."""
     affinity = f"affinity {_number(machine.affinity_cores)}"
     if machine.quota_cores is None:
         return f"{affinity}, no quota"
@@ -328,7 +331,7 @@ def _number(value: float | None) -> str:
 
 
 def _rows(rows: Iterable[tuple[str, str, str]]) -> list[str]:
-    """A name, a value, and where it comes from; a long source goes on below where it began."""
+    """Return lines of name, value and source; a long source continues below its first column."""
     lines = list[str]()
     for name, value, source in rows:
         lines += _wrapped(source, first=f"  {name:<11}{value:<12}", rest=" " * 25)
@@ -340,6 +343,6 @@ def _bullets(sentences: Iterable[str]) -> list[str]:
 
 
 def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    """Lines of at most `WIDTH`; a path is broken only when it does not fit a line of its own."""
+    """Wrap at `WIDTH`; a path is broken only if it is longer than a line."""
     folded = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
     return [line.rstrip() for line in folded] or [first.rstrip()]

@@ -1,7 +1,7 @@
-"""``python -m amorsize history``: what past runs have left.
+"""``python -m amorsize history``: the rows of past runs.
 
-Each command returns the text to print, and raises ValueError, OSError or ImportError with one line to say. Functions
-are named as `list` shows them; nobody's module is imported, and no function is run.
+Each command returns the text to print, and raises ValueError, OSError or ImportError with a text of one line. Functions
+are named as `list` shows them; no user module is imported, and no function is run.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from time import time
 from typing import Any, Final
 
 from amorsize.cli import history_text as report
+from amorsize.cli.map_arguments import number_of, whole
 from amorsize.formatting import count, seconds
-from amorsize.history.history import History
-from amorsize.history.run_record import Run
+from amorsize.history.history import ALL, History
+from amorsize.history.run_record import SOURCES, Run
 
 ABOUT: Final = {
     "list": "the newest runs",
@@ -27,7 +28,6 @@ ABOUT: Final = {
     "import": "take in rows that another machine has exported",
     "forget": "delete rows",
 }
-SOURCES: Final = ("execute", "optimize", "tune", "import", "all")
 DAY_S: Final = 86_400.0
 
 
@@ -46,39 +46,20 @@ def add_commands(command: argparse.ArgumentParser, add_json: Callable[[argparse.
         if name in ("list", "stats", "forget"):
             one.add_argument("--function", metavar="FUNCTION", help="only of this function")
         if name == "list":
-            one.add_argument("--source", choices=SOURCES, default="all", help="only rows of this source")
+            one.add_argument("--source", choices=(*SOURCES, ALL), default=ALL, help="only rows of this source")
         if name in ("list", "show"):
-            one.add_argument("--limit", type=_whole, default=LIMIT, metavar="N", help=f"at most so many ({LIMIT})")
+            one.add_argument("--limit", type=whole(1), default=LIMIT, metavar="N", help=f"at most so many ({LIMIT})")
         if name == "forget":
-            one.add_argument("--older-than", type=_days, metavar="DAYS", help="only what ended so long ago")
+            one.add_argument("--older-than", type=number_of("days"), metavar="DAYS", help="only what ended so long ago")
             one.add_argument("--all", action="store_true", help="everything, of every function")
 
 
+# Runs that are listed by default (a guess).
 LIMIT: Final = 20
 
 
-def _whole(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-_whole.__name__ = "whole number"  # "invalid whole number value: 'x'"
-
-
-def _days(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of days, not {text}")
-    return value
-
-
-_days.__name__ = "number of days"
-
-
 def run(given: argparse.Namespace) -> str:
-    """Carry out a command; the text to print."""
+    """Run a command and return the text to print."""
     history = History(given.path)
     if given.what not in ("list", "show", "stats") and history.path is None:
         raise ValueError("history is off; --path names a file")
@@ -89,7 +70,7 @@ def run(given: argparse.Namespace) -> str:
 
 
 def list_(history: History, given: argparse.Namespace) -> str:
-    """The newest runs."""
+    """Return the newest runs."""
     found = history.runs(source=given.source)
     if given.function is not None:
         found = of_function(found, given.function)
@@ -98,7 +79,7 @@ def list_(history: History, given: argparse.Namespace) -> str:
 
 
 def show(history: History, given: argparse.Namespace) -> str:
-    """What is known of a function: one paragraph for each fingerprint that goes by this name."""
+    """Return a paragraph for each fingerprint of a function's name: what is known, and its newest runs."""
     found = of_function(history.runs(source="all"), given.function)
     groups: dict[str, list[Run]] = {}
     for one in found:
@@ -124,7 +105,7 @@ def _shown(mark: str, rows: Sequence[Run], limit: int) -> dict[str, Any]:
 
 
 def _known(rows: Sequence[Run]) -> str:
-    """What `optimize` would take from these rows for data like that of the newest one, here."""
+    """Return what `optimize` would conclude from these rows, on this machine, for data like the newest row's."""
     from amorsize.history.agreement import LEAST, known
     from amorsize.history.machine_id import digest_of, features
     from amorsize.system.machine import machine
@@ -143,7 +124,7 @@ def _known(rows: Sequence[Run]) -> str:
 
 
 def stats(history: History, given: argparse.Namespace) -> str:
-    """How good forecasts have been."""
+    """Return the errors of past forecasts."""
     rows = history.runs(source="all")
     if given.function is not None:
         rows = of_function(rows, given.function)
@@ -152,7 +133,7 @@ def stats(history: History, given: argparse.Namespace) -> str:
 
 
 def fit(history: History, given: argparse.Namespace) -> str:
-    """Fit the pruner; some seconds, which no map has to wait for."""
+    """Fit the pruner; takes some seconds."""
     try:
         from amorsize.learn import fitting
 
@@ -191,7 +172,8 @@ def forget(history: History, given: argparse.Namespace) -> str:
     older_than_s = None if given.older_than is None else given.older_than * DAY_S
     if given.function is None:
         gone = history.forget(older_than_s=older_than_s)
-        if older_than_s is None:  # what was learnt from them goes as well
+        # With all rows, the fit that was made from them is deleted too.
+        if older_than_s is None:
             from amorsize.learn import pruner
 
             pruner.forget(history)
@@ -213,12 +195,12 @@ COMMANDS: Final[dict[str, Callable[[History, argparse.Namespace], str]]] = {
 
 
 def of_function(runs: Sequence[Run], text: str) -> list[Run]:
-    """Rows of the functions that go by a name (its last parts will do), or by the first digits of a fingerprint.
+    """Select the rows of functions by name, by its last parts, or by the first digits of the fingerprint.
 
     Raises
     ------
     ValueError
-        When there is none.
+        When no row matches.
     """
     found = [
         one
@@ -232,7 +214,8 @@ def of_function(runs: Sequence[Run], text: str) -> list[Run]:
     return found
 
 
-FEWEST: Final = 6  # digits
+# Digits of a fingerprint that select a function (a guess).
+FEWEST: Final = 6
 
 
 def _json(value: object) -> str:

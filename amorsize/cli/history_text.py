@@ -1,4 +1,4 @@
-"""Rows of history for people and as JSON: what ran, and how good its forecasts were."""
+"""Rows of history as text and as JSON: the runs, and the errors of their forecasts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL: Final = "all functions"
 
 
 def listing(runs: Sequence[Run]) -> str:
-    """One line for each run, the newest last."""
+    """Return one line for each run, the newest last."""
     if not runs:
         return "no runs"
     head = ("when", "what", "function", "items", "how", "forecast", "took", "")
@@ -39,15 +39,16 @@ def listing(runs: Sequence[Run]) -> str:
 
 
 def named(run: Run) -> str:
-    """The function's name, and the first digits of its fingerprint."""
+    """Return the function's name, and the first digits of its fingerprint."""
     return f"{run.name or 'a function'} [{str(run.function)[:SHOWN]}]"
 
 
-SHOWN: Final = 8  # digits of a fingerprint
+# Digits of a fingerprint that are shown (a guess).
+SHOWN: Final = 8
 
 
 def how(run: Run) -> str:
-    """A run's plan in a few words."""
+    """Return a run's plan in a few words."""
     if run.backend == "serial":
         return "a plain loop"
     start = f" ({run.start_method})" if run.start_method else ""
@@ -55,7 +56,7 @@ def how(run: Run) -> str:
 
 
 def notes(run: Run) -> list[str]:
-    """What else there is to say of a run."""
+    """Return remarks on a run."""
     found = [] if run.outcome == "ok" else [run.outcome]
     if run.extra.get("known"):
         found.append("from history")
@@ -65,12 +66,12 @@ def notes(run: Run) -> list[str]:
 
 
 def date(at_s: float) -> str:
-    """A moment, to the second, in local time."""
+    """Format a time, to the second, in local time."""
     return strftime("%Y-%m-%d %H:%M:%S", localtime(at_s))
 
 
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Columns as wide as their widest entry; those in ``right`` have their entries at the right.
+    """Format columns as wide as their widest cell; those in ``right`` are aligned to the right.
 
     Examples
     --------
@@ -91,24 +92,24 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """How good the forecasts of some runs were.
+    """The errors of the forecasts of some runs.
 
     Attributes
     ----------
     name : str
         The function's, and the first digits of its fingerprint.
     runs, forecasts : int
-        How many rows there are, and how many of them had a forecast and ended well.
+        Number of rows, and of rows that had a forecast and ended well.
     median, p90 : float or None
-        Error: what lies between forecast and clock, as a share. 0.25 is 25 % too high or too low (``exp(|log|) - 1``).
+        Error of the forecast as a share: 0.25 is 25 % too high or too low (``exp(|log(clock / forecast)|) - 1``).
     coverage : float or None
         Share of clocks within the 80 % interval.
     pruned_median, pruned_p90 : float or None
-        The same errors with what was learned from history; None where it had nothing to say.
+        The same errors of forecasts corrected by the pruner; None if it corrected none.
     pruned : int
-        For how many forecasts it had.
+        Number of corrected forecasts.
     surprises : int
-        Answers from history that the clock contradicted.
+        Number of answers from history that the clock contradicted.
     """
 
     name: str
@@ -125,7 +126,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What history holds, and how good forecasts have been; ``overall`` first, then each function, most runs first."""
+    """Counts of a history and the quality of its forecasts: ``overall``, and by function, most runs first."""
 
     path: str | None
     size_bytes: int
@@ -137,7 +138,7 @@ class Stats:
 
 
 def stats(runs: Sequence[Run], path: str | None, size_bytes: int) -> Stats:
-    """Everything that `to_text` shows."""
+    """Compute all that `to_text` shows."""
     by_function: dict[object, list[Run]] = {}
     by_source: dict[str, int] = {}
     for run in runs:
@@ -156,7 +157,7 @@ def stats(runs: Sequence[Run], path: str | None, size_bytes: int) -> Stats:
 
 
 def quality(name: str, runs: Sequence[Run]) -> Quality:
-    """How good the forecasts of these runs were.
+    """Compute the errors of the forecasts of these runs.
 
     Examples
     --------
@@ -169,7 +170,7 @@ def quality(name: str, runs: Sequence[Run]) -> Quality:
     told = [run for run in runs if run.outcome == "ok" and run.predicted_s and run.predicted_s > 0 and run.clock_s > 0]
     errors = [error(run.predicted_s, run.clock_s) for run in told]
     pruned = [error(run.extra["pruned_s"], run.clock_s) for run in told if _is_positive(run.extra.get("pruned_s"))]
-    inside = [low <= run.clock_s <= high for run in told if run.predicted_interval_s for low, high in [_interval(run)]]
+    inside = [ends[0] <= run.clock_s <= ends[1] for run in told if (ends := run.predicted_interval_s)]
     return Quality(
         name=name,
         runs=len(runs),
@@ -185,7 +186,7 @@ def quality(name: str, runs: Sequence[Run]) -> Quality:
 
 
 def error(predicted_s: float | None, clock_s: float) -> float:
-    """By which share forecast and clock differ, whichever is the larger: ``exp(|log(clock / forecast)|) - 1``.
+    """Return the share by which forecast and clock differ: ``exp(|log(clock / forecast)|) - 1``.
 
     Examples
     --------
@@ -195,16 +196,12 @@ def error(predicted_s: float | None, clock_s: float) -> float:
     return exp(abs(log(clock_s / (predicted_s or clock_s)))) - 1
 
 
-def _interval(run: Run) -> tuple[float, float]:
-    return run.predicted_interval_s or (0.0, 0.0)
-
-
 def _is_positive(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:
-    """The value that this share of them does not exceed, between neighbours in proportion; None of nothing."""
+    """Return a quantile, interpolated between neighbours; None if there are no values."""
     ordered = sorted(values)
     if not ordered:
         return None
@@ -214,12 +211,12 @@ def quantile(values: Iterable[float], share: float) -> float | None:
 
 
 def to_dict(found: Stats) -> dict[str, Any]:
-    """Everything, ready for JSON."""
+    """Return everything as a dict for JSON."""
     return asdict(found)
 
 
 def to_text(found: Stats) -> str:
-    """A summary, and a table by function."""
+    """Return a summary, and a table by function."""
     if not found.runs:
         return f"{found.path or 'history is off'}: no runs"
     sources = ", ".join(f"{number:,} {name}" for name, number in sorted(found.by_source.items()))
@@ -244,7 +241,7 @@ def _cells(one: Quality, with_pruner: bool) -> list[str]:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; of a large one, as a factor.
+    """Format a share in percent; a large one as a factor.
 
     Examples
     --------

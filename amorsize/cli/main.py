@@ -1,8 +1,8 @@
-"""The command line: what this machine offers, how a map should run on it, and the map itself.
+"""The command line: diagnostics of this machine, the plan of a map, and the map itself.
 
-Exit codes: 0; 1 when the user's function failed; 2 for bad usage, told in one line; 42 when a limit
-stopped the run; 130 after Ctrl-C. Where the reader of the output has gone (``| head``) nothing is said, and the code
-is the shell's for that, 141.
+Exit codes: 0; 1 if the user's function failed; 2 for bad usage, with a message of one line; 42 if a limit stopped the
+run; 130 after Ctrl-C. If the reader of the output has closed it (``| head``), nothing is printed, and the code is the
+shell's for that, 141.
 """
 
 from __future__ import annotations
@@ -11,16 +11,25 @@ import argparse
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import TextIOWrapper
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from amorsize import __version__
 from amorsize.cli import history as cli_history
 from amorsize.cli import measure as cli_measure
+from amorsize.cli.map_arguments import (
+    RunFailedError,
+    UsageError,
+    backends,
+    call_user_code,
+    item_range,
+    jsonable,
+    map_of,
+    whole,
+)
 from amorsize.errors import ResourceLimitError
 
 if TYPE_CHECKING:
@@ -30,13 +39,11 @@ if TYPE_CHECKING:
 
     KnownCosts = tuple[tuple[BackendCost, ...], Scaling, tuple[str, ...]]  # and what is doubtful about them
 
-T = TypeVar("T")
-
 FAILED: Final = 1
 BAD_USAGE: Final = 2
 LIMITED: Final = 42
 INTERRUPTED: Final = 130
-NOBODY_READS: Final = 141
+OUTPUT_CLOSED: Final = 141
 
 EPILOG: Final = """\
 examples:
@@ -51,14 +58,6 @@ looked for in the current directory too. Results go to stdout, all else to stder
 
 exit codes: 0, 1 for a failed run, 2 for bad usage, 42 for a run that a limit stopped, 130 after Ctrl-C
 """
-
-
-class UsageError(Exception):
-    """What was asked for makes no sense; the text is told in one line."""
-
-
-class RunFailedError(Exception):
-    """The user's own code failed; what it raised has been told."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         _forget_stdout()
-        return NOBODY_READS
+        return OUTPUT_CLOSED
     return code
 
 
@@ -97,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
@@ -136,7 +135,7 @@ def _add_diagnostics(commands: Any) -> None:
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:
-    # Suppressed, lest the command's default overwrite a --json that stands before it.
+    # Suppressed: otherwise the command's default would overwrite a --json before the command.
     command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
@@ -144,10 +143,10 @@ def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Names
     command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
     command.add_argument("function", metavar="MODULE:FUNC", help="such as math:sqrt or package.module:Class.method")
     items = command.add_mutually_exclusive_group(required=True)
-    items.add_argument("--range", type=_range, metavar="[A:]N", help="the items are A (or 0), ... N-1")
+    items.add_argument("--range", type=item_range, metavar="[A:]N", help="the items are A (or 0), ... N-1")
     items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
-    command.add_argument("--backend", type=_backend, default="auto", metavar="B", help=BACKEND_HELP)
-    command.add_argument("--max-workers", type=_whole(1), metavar="N", help="at most so many threads or processes")
+    command.add_argument("--backend", type=backends, default="auto", metavar="B", help=BACKEND_HELP)
+    command.add_argument("--max-workers", type=whole(1), metavar="N", help="at most so many threads or processes")
     command.add_argument("--start-method", choices=START_METHODS, help="how processes start")
     _add_json(command)
     command.set_defaults(run=run)
@@ -158,7 +157,7 @@ BACKEND_HELP: Final = "auto (the default), serial, threads or processes; several
 
 
 def _add_execute(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--retries", type=_whole(0), default=0, metavar="N", help="repeats of an item that raises")
+    command.add_argument("--retries", type=whole(0), default=0, metavar="N", help="repeats of an item that raises")
     command.add_argument(
         "--on-error", choices=("raise", "collect"), default="raise", help="collect: go on, and show what failed"
     )
@@ -179,7 +178,7 @@ def _add_journal(commands: Any) -> None:
     command.add_argument("path", metavar="PATH", help="the file that checkpoint= names")
     command.add_argument("--failures", action="store_true", help="show each failed item with its traceback")
     command.add_argument("--results", action="store_true", help="show results too: unpickles them, so trust the file")
-    command.add_argument("--limit", type=_whole(0), metavar="N", help="at most so many of each")
+    command.add_argument("--limit", type=whole(0), metavar="N", help="at most so many of each")
     _add_json(command)
     command.set_defaults(run=_journal)
 
@@ -189,35 +188,6 @@ def _add_history(commands: Any) -> None:
     command = commands.add_parser("history", help=about, description=about)
     cli_history.add_commands(command, _add_json)
     command.set_defaults(run=_history)
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number that is not less."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
-        return value
-
-    number.__name__ = "whole number"  # "invalid whole number value: 'x'"
-    return number
-
-
-def _range(text: str) -> range:
-    """A type for argparse: ``N``, or ``A:N``."""
-    first, colon, last = text.rpartition(":")
-    try:
-        start, stop = int(first) if colon else 0, int(last)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be N or A:N in whole numbers, not {text!r}") from None
-    if stop < 0 or start > stop:
-        raise argparse.ArgumentTypeError(f"must not be negative or run backwards: {text!r}")
-    return range(start, stop)
-
-
-def _backend(text: str) -> str | tuple[str, ...]:
-    return text if "," not in text else tuple(name.strip() for name in text.split(","))
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -232,26 +202,27 @@ def _diagnostics(arguments: argparse.Namespace) -> int:
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
-    from amorsize import optimize
+    from amorsize.api import optimize
 
-    func, data, options = _map_of(arguments)
-    plan = _users(partial(optimize, func, data, **options))
+    func, data, options = map_of(arguments)
+    plan = call_user_code(partial(optimize, func, data, **options))
     print(plan.to_json(indent=2) if arguments.json else plan.explain())
     return 0
 
 
 def _execute(arguments: argparse.Namespace) -> int:
-    from amorsize import Failure, execute
+    from amorsize.api import execute
+    from amorsize.facts import Failure
     from amorsize.plan import optimize as planning  # noqa: F401  (loaded before the clock starts)
     from amorsize.plan.plan_text import summary
 
     names = ("retries", "on_error", "checkpoint", "checkpoint_key")
-    func, data, options = _map_of(
+    func, data, options = map_of(
         arguments, **{name: getattr(arguments, name) for name in names}, limits=_limits(arguments)
     )
     _check_resume(arguments)
     began = perf_counter()
-    results, plan = _users(partial(execute, func, data, **options, return_plan=True))
+    results, plan = call_user_code(partial(execute, func, data, **options, return_plan=True))
     took_s = perf_counter() - began
     failed = sum(isinstance(result, Failure) for result in results)
     if arguments.json:
@@ -265,8 +236,8 @@ def _execute(arguments: argparse.Namespace) -> int:
 
 
 def _measure(name: str, arguments: argparse.Namespace) -> int:
-    func, data, options = _map_of(arguments)
-    print(_users(partial(cli_measure.RUN[name], func, data, options, arguments)))
+    func, data, options = map_of(arguments)
+    print(call_user_code(partial(cli_measure.RUN[name], func, data, options, arguments)))
     return 0
 
 
@@ -311,26 +282,11 @@ def _limits(arguments: argparse.Namespace) -> Limits | None:
         raise UsageError(f"--{str(exc).replace('_', '-', 2)}") from exc
 
 
-def _map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
-    """The function, the items, and the other arguments of `amorsize.optimize`, checked."""
-    from amorsize.options import check
-
-    func = load(arguments.function)
-    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
-    names = ("backend", "max_workers", "start_method")
-    options = {name: getattr(arguments, name) for name in names} | more
-    try:
-        check(func, data, **options)
-    except (TypeError, ValueError) as exc:
-        raise UsageError(str(exc)) from exc
-    return func, data, options
-
-
 def diagnose(*, fresh: bool = False) -> Diagnosis:
-    """Read this machine; recall what parallelism costs here, or measure it where something is not known any more."""
+    """Read this machine and, from the store, its costs of parallelism; measure them if one is missing or outdated."""
     from time import time
 
-    from amorsize import machine
+    from amorsize.api import machine
     from amorsize.cli.diagnostics import Diagnosis
 
     here = machine()
@@ -347,7 +303,7 @@ def _measured_costs(here: Machine) -> KnownCosts:
 
 
 def _recalled_costs(here: Machine) -> KnownCosts | None:
-    """What the store holds; None when it lacks anything."""
+    """Return the costs that the store holds; None if any is missing."""
     from time import time
 
     from amorsize.history.sqlite_file import default_store
@@ -365,108 +321,11 @@ def _recalled_costs(here: Machine) -> KnownCosts | None:
 
 
 START_METHODS: Final = ("fork", "forkserver", "spawn")
-DIAGNOSE_S: Final = 1.6  # of measuring; with starting the interpreter and reading the machine about 2 s
-
-
-# --------------------------------------------------------------------------------------------------- function, items
-
-
-def load(spec: str) -> Callable[[Any], Any]:
-    """The function that ``MODULE:FUNC`` names; FUNC may be dotted.
-
-    Raises
-    ------
-    UsageError
-        When there is no such module, no such attribute, or it cannot be called.
-    RunFailedError
-        When the module is there and raises.
-    """
-    module_name, _, path = spec.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
-        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt")
-    if "" not in sys.path:  # the current directory
-        sys.path.insert(0, "")
-    found = _users(partial(_import, module_name))
-    for name in path.split("."):
-        if not hasattr(found, name):
-            raise UsageError(f"{spec}: {getattr(found, '__name__', type(found).__name__)} has no attribute {name!r}")
-        found = getattr(found, name)
-    if not callable(found):
-        raise UsageError(f"{spec}: cannot be called, its type is {type(found).__name__}")
-    return found  # type: ignore[no-any-return]
-
-
-def _import(name: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as exc:
-        if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
-            raise  # it is there, but something that it imports is not
-        raise UsageError(f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path") from exc
-
-
-def lines_of(file: str) -> list[str]:
-    """The lines of a file, or of standard input for ``-``, without their newlines.
-
-    UTF-8, as other programs write it; bytes that are none (in file names, say) survive as surrogates.
-    """
-    try:
-        if file == "-":
-            stream = TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
-            return [line.removesuffix("\n") for line in stream]
-        with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
-            return [line.removesuffix("\n") for line in stream]
-    except OSError as exc:
-        raise UsageError(f"--file {file}: {exc.strerror or exc}") from exc
-
-
-def _users(call: Callable[[], T]) -> T:
-    """Call what runs the user's code; what that raises is told with its traceback."""
-    from amorsize.errors import CheckpointError
-
-    try:
-        return call()
-    except (KeyboardInterrupt, UsageError, ResourceLimitError):
-        raise
-    except CheckpointError as exc:
-        raise UsageError(str(exc)) from exc
-    except BaseException as exc:  # sys.exit() in the user's code is a failure like any other
-        trace = exc.__traceback__
-        while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
-            trace = trace.tb_next
-        traceback.print_exception(type(exc), exc, trace)
-        raise RunFailedError from exc
-
-
-def _is_ours(module: object) -> bool:
-    """Whether a traceback need not show this module's frames above the user's."""
-    return str(module).startswith(("amorsize.", "importlib"))
+# Seconds of measuring: about 2 s with the start of the interpreter and the reading of the machine.
+DIAGNOSE_S: Final = 1.6
 
 
 # ------------------------------------------------------------------------------------------------------------ output
-
-
-def jsonable(result: Any) -> Any:
-    """A result as JSON can hold it; of what JSON does not know, the repr.
-
-    Examples
-    --------
-    >>> jsonable({"a": [1, None]}), jsonable({1, 2}), jsonable(float("nan"))
-    ({'a': [1, None]}, '{1, 2}', 'nan')
-    """
-    from amorsize.facts import Failure
-
-    if isinstance(result, Failure):
-        return {"failure": {"index": result.index, "exception": repr(result.exception), "traceback": result.traceback}}
-    if type(result).__module__ == "numpy" and hasattr(result, "tolist"):
-        result = result.tolist()
-    try:
-        json.dumps(result, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return repr(result)
-    return result
 
 
 def _complain(text: str, code: int) -> int:
@@ -475,12 +334,12 @@ def _complain(text: str, code: int) -> int:
 
 
 def _print_anything() -> None:
-    """Let a terminal or file of a narrow encoding show what it can."""
+    """Print characters that the output's encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _forget_stdout() -> None:
-    """Whoever read has gone: nothing more is written, also not when the interpreter ends."""
+    """Discard further output, since its reader has closed it; also what the interpreter flushes when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

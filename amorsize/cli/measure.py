@@ -1,6 +1,6 @@
 """The commands that run a function many times: ``validate``, ``tune`` and ``compare``.
 
-Each returns the text to print; what it is given has been checked.
+Each returns the text to print; its arguments have been checked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.cli.map_arguments import number_of, whole
+
 if TYPE_CHECKING:
     from amorsize.plan.trials.compare import Setting
 
@@ -18,21 +20,22 @@ ABOUT: Final = {
     "tune": "let the clock decide among the settings that the model thinks worth a trial",
     "compare": "run settings of your choice side by side",
 }
+# Default time limits (guesses).
 SECONDS: Final = {"validate": 10.0, "tune": 30.0, "compare": 10.0}
 
 
 def add_options(name: str, command: argparse.ArgumentParser) -> None:
-    """What the command takes besides the function, the items and what every command takes."""
+    """Add the command's own options."""
     command.epilog = "FUNC runs many times on the same items, and its results are thrown away."
     command.add_argument(
         "--max-seconds",
-        type=_seconds,
+        type=number_of("seconds", positive=True),
         default=SECONDS[name],
         metavar="S",
         help=f"about how long it may take (by default {SECONDS[name]:g})",
     )
     if name != "tune":
-        command.add_argument("--rounds", type=_rounds, metavar="N", help="how often each is run; by default as fits")
+        command.add_argument("--rounds", type=whole(1), metavar="N", help="how often each is run; by default as fits")
     if name == "compare":
         command.add_argument(
             "--with",
@@ -44,26 +47,6 @@ def add_options(name: str, command: argparse.ArgumentParser) -> None:
             help="serial, threads[:WORKERS[:CHUNKSIZE]], processes[:WORKERS[:CHUNKSIZE]], pool (multiprocessing.Pool "
             "as it is by default), execute or optimize; several times",
         )
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text}")
-    return value
-
-
-_seconds.__name__ = "number of seconds"  # "invalid number of seconds value: 'x'"
-
-
-def _rounds(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-_rounds.__name__ = "whole number"
 
 
 def _setting(text: str) -> Setting:
@@ -79,23 +62,23 @@ def _setting(text: str) -> Setting:
 
 
 def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """The verdict and its table, or JSON."""
-    from amorsize import validate as run
+    """Return the verdict and its table, or JSON."""
+    from amorsize.api import validate as run
 
     found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds)
     return found.to_json(indent=2) if given.json else found.explain()
 
 
 def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """The plan with its trials, or JSON."""
-    from amorsize import tune as run
+    """Return the plan with its trials, or JSON."""
+    from amorsize.api import tune as run
 
     plan = run(func, data, **options, max_seconds=given.max_seconds)
     return plan.to_json(indent=2) if given.json else plan.explain()
 
 
 def compare(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """A table, or JSON."""
+    """Return a table, or JSON."""
     from amorsize.options import check
     from amorsize.plan.trials.compare import compare_settings
 

@@ -1,17 +1,17 @@
-"""What the rows of history say of a function's items, if they agree: then nobody need call it to make a plan.
+"""Combines rows of history that agree on a function's items, so that a plan can be made without calling the function.
 
-Pure: rows in, a `Known` or None out. Whoever wants to believe rows without looking at a single item must be stricter
-than a run is that checks what it was told against its first items (`amorsize.history.this_process`):
+Pure: rows in, a `Known` or None out. No item is run to check the answer, so the conditions are stricter than those of
+`amorsize.history.this_process`, whose answers a run checks against its first items:
 
-* only rows of this very function (`amorsize.history.fingerprint`), of machines like this one, no older than `RECENT_S`,
-* over data of the same kind whose items are larger by less than `CLOSE` times; where nobody can tell how large items
-  are, there must be about as many,
-* at least `LEAST` of them that have measured something each and agree: within `AGREE` times of their median, where of
-  four one may be off; or all so short that a loop is best whichever is right,
-* and all younger than the last surprise: a run whose clock contradicted such an answer makes that all begin anew.
+* only rows of the same function (`amorsize.history.fingerprint`), of machines like this one, no older than `RECENT_S`,
+* over data of the same kind whose items differ in size by at most a factor of `CLOSE`; if sizes are unknown, the
+  numbers of items may differ by that factor,
+* at least `LEAST` rows that have measured something each and agree within a factor of `AGREE` of their median, where
+  one of four may be off; or all so short that a loop is best whichever is right,
+* only rows younger than the last surprise: a run whose clock contradicted such an answer.
 
-A row that itself rests on earlier ones (``recalled``, ``known``) counts only for what its own clock has shown. So a
-wrong row cannot confirm itself.
+A row that itself rests on earlier ones (``recalled``, ``known``) counts only with its own clock. So a wrong row cannot
+confirm itself.
 """
 
 from __future__ import annotations
@@ -26,33 +26,43 @@ from amorsize.frozen import replace
 from amorsize.history.run_record import Run, sample_of
 from amorsize.history.this_process import ALIKE, Shape
 
-LOOKED_AT: Final = 16  # rows of a function, the newest ones: 0.5 ms to open the file and read them
+# Newest rows of a function that are read: 0.5 ms, with opening the file.
+LOOKED_AT: Final = 16
+# Fewest rows that must agree: one cannot confirm itself.
 LEAST: Final = 2
-MOST: Final = 6  # newer ones tell more
-RECENT_S: Final = 30 * 86_400.0  # functions that it calls may have changed: no fingerprint shows that
-CLOSE: Final = 1.25  # of sizes. A surprise in memory's own range (`ALIKE`) costs a run here, and a few items there
+# The most rows used; newer ones are more relevant (a guess).
+MOST: Final = 6
+# Older rows are ignored: functions that func calls may have changed, which no fingerprint shows (a guess).
+RECENT_S: Final = 30 * 86_400.0
+# Factor between sizes (a guess). It is below `ALIKE`, since a wrong answer costs a whole run here, a few items there.
+CLOSE: Final = 1.25
 AGREE: Final = ALIKE
-AGREE_WAITS: Final = 0.3  # difference in the share of waiting
-MAY_BE_OFF: Final = 0.25  # of the rows: the first run of all had cold caches, one had a busy machine
-NOTHING_S: Final = 1e-3  # in all: no pool on any machine is open in less, and the clock of such a run is mostly noise
-SURPRISED: Final = 2.0  # times: what noise of the machine alone hardly does to a whole run
-SURPRISED_S: Final = 1e-3  # and at least by so much: opening a pool varies by that
+# Largest difference in the share of waiting (a guess).
+AGREE_WAITS: Final = 0.3
+# Share of rows that may disagree: a first run with cold caches, a run on a busy machine (a guess).
+MAY_BE_OFF: Final = 0.25
+# No pool on any machine opens in less, and the clock of such a short run is mostly noise.
+NOTHING_S: Final = 1e-3
+# Factor between clock and forecast that noise of the machine alone hardly causes (a guess).
+SURPRISED: Final = 2.0
+# Smallest difference of a surprise: the time to open a pool varies by that.
+SURPRISED_S: Final = 1e-3
 
 
 class Known(NamedTuple):
-    """What rows have told.
+    """The combined rows.
 
     Attributes
     ----------
     sample : Sample
-        Of all these rows: medians, with the spread between rows as the error.
+        Medians of these rows, with the spread between rows as the error.
     runs : int
-        How many rows that are.
+        Number of rows.
     weighed : bool
-        Whether some row knows what results weigh. If not, costs of transfer are missing, which can only make
-        processes look better than they are.
+        True if some row has the size of results. If not, transfer costs are missing, which makes processes look
+        better than they are.
     sent : bool
-        The same of items and the function itself: forked workers inherit them, the ones of a ``Pool`` do not.
+        True if some row has the size of items: forked workers inherit them, the workers of a ``Pool`` do not.
     """
 
     sample: Sample
@@ -62,23 +72,23 @@ class Known(NamedTuple):
 
 
 def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Known | None:
-    """What is known of the function that made these runs on this machine.
+    """Combine the runs of a function on this machine.
 
     Parameters
     ----------
     runs : iterable of Run
-        Newest first; no more are taken than are needed.
+        Newest first; no more are read than are needed.
     shape : Shape
-        What the data looks like.
+        The data's shape.
     n_items : int
-        How many items there are.
+        Number of items.
     now_s : float
         Seconds since the epoch.
 
     Returns
     -------
     Known or None
-        None: nobody can tell without a look at some items.
+        None if some items must be sampled.
 
     Examples
     --------
@@ -95,7 +105,7 @@ def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Know
         if run.extra.get("surprise"):
             break
         sample = measured(run)
-        # Of one sample several rows may be made: the pool of a plan was opened twice, trials of one contest.
+        # Several rows may share one sample: a plan's pool opened twice, or the trials of one tuning.
         if sample is not None and all(sample.item_s != other.item_s for _, other in found):
             found.append((run, sample))
             if len(found) == MOST:
@@ -109,19 +119,19 @@ def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Know
 
 
 def is_recent(run: Run, now_s: float) -> bool:
-    """Whether a row is young enough, and well; what seems to come from the future was stored under another clock."""
+    """True if a run ended well and is recent; a time in the future is from another clock, at most a day off."""
     return run.outcome == "ok" and -86_400.0 < now_s - run.at_s < RECENT_S
 
 
 def is_like(run: Run, shape: Shape, n_items: int) -> bool:
-    """Whether a run was over such data."""
+    """True if a run was over such data."""
     if run.shape is None or not run.n_items or not run.shape.items or not run.shape.resembles(shape, CLOSE):
         return False
     return shape.size is not None or n_items / CLOSE <= run.n_items <= CLOSE * n_items
 
 
 def measured(run: Run) -> Sample | None:
-    """What a run has measured of its items; None when it only repeats what it was told."""
+    """Return a run's own measurement of its items; None if it only repeats an earlier one."""
     told = sample_of(run)
     echo = bool(run.extra.get("recalled") or run.extra.get("known"))
     if run.backend == "serial":
@@ -129,9 +139,11 @@ def measured(run: Run) -> Sample | None:
     if run.work_s and run.work_items:
         each_s = run.work_s / run.work_items
         cpu_s = min(each_s, (run.work_cpu_s or 0.0) / run.work_items)
-        if told is None:  # func was not to run in the caller
+        if told is None:
+            # func did not run in the caller.
             return Sample(n_sampled=run.work_items, item_s=each_s, item_cpu_s=cpu_s, worker_s=each_s)
-        if run.backend == "threads" and told.waits >= WAITS:  # threads that wait are in nobody's way
+        # Waiting threads do not slow each other.
+        if run.backend == "threads" and told.waits >= WAITS:
             return replace(told, n_sampled=run.work_items, item_s=each_s, item_cpu_s=cpu_s, worker_s=None)
         if run.backend == "processes" and not echo:
             return replace(told, worker_s=each_s)
@@ -139,7 +151,7 @@ def measured(run: Run) -> Sample | None:
 
 
 def _by_the_clock(run: Run, told: Sample | None, echo: bool) -> Sample | None:
-    """Of a plain loop. What ``execute()`` says of its items is without what it takes itself."""
+    """Sample of a plain loop by its clock. The sample of ``execute()`` leaves out its own overhead."""
     if told is not None and not echo and run.source != "optimize":
         return told
     if not run.n_items or run.clock_s <= 0:
@@ -164,7 +176,7 @@ def agreeing(samples: Sequence[Sample], n_items: int) -> Sequence[Sample]:
 
 
 def _together(samples: Sequence[Sample], weighed: Sample | None, sent: Sample | None) -> Sample:
-    """One sample of all, newest first: medians of what was timed, and the newest word on everything else."""
+    """Merge samples, newest first: medians of the times, the newest value of everything else."""
     newest = samples[0]
     item_s = median(sample.item_s for sample in samples)
     between_s = sqrt(sum((sample.item_s - item_s) ** 2 for sample in samples) / (len(samples) - 1))
@@ -191,7 +203,7 @@ ITEMS: Final = ("arg_bytes", "arg_pickle_s", "arg_unpickle_s")
 
 
 def surprised(predicted_s: float, clock_s: float, interval_s: tuple[float, float] | None) -> bool:
-    """Whether a run took something quite different from what earlier ones had promised.
+    """True if a run's clock contradicts the forecast from earlier runs.
 
     Examples
     --------

@@ -1,19 +1,19 @@
-"""What makes two functions the same: name, code, constants, defaults, closure, and its package's version.
+"""Fingerprints of functions, from name, code, constants, defaults, closure, and the package's version.
 
-A fingerprint names a function in the history, so that what was measured once serves again. It is the same in every
-process that runs the same source under the same Python version, whatever the hash seed and wherever objects lie in
-memory, and another one as soon as the body, a constant, a default, a bound argument or a closure's value changes, or
-the ``__version__`` of the package that it comes from (where there is one; no metadata are read for it).
+A fingerprint identifies a function in the history, so that its measurements can be reused. It is the same in every
+process that runs the same source under the same Python version, whatever the hash seed and the addresses of objects.
+It changes with the body, a constant, a default, a bound argument or a closure's value, and with the ``__version__`` of
+the function's package (if it has one; no metadata are read for it).
 
-What it cannot see: the functions that a function calls, its module's globals, files, the attributes of the object
-that a method is bound to or that is itself called (its class and code count), and what lies behind the bounds below.
+It does not cover the functions that a function calls, its module's globals, files, the attributes of an object that is
+called or whose method is called (its class and code count), and values beyond the bounds below.
 
-It is made in two steps. `outline` looks at the function, and gives text that refers to nothing of the user's; `digest`
-shortens that to 32 hexadecimal digits. Between the two lie 2 ms on the first call (``import hashlib``), and perhaps
-much time: the history outlines at once whatever might change or hold memory, and digests when the process ends.
+It is made in two steps. `outline` describes the function as text, without a reference to the user's objects; `digest`
+shortens the text to 32 hexadecimal digits. ``import hashlib`` takes 2 ms on the first call, so history outlines at once
+whatever might change or hold memory, and digests when the process ends.
 
-No object's own code runs, save the ``repr`` of the types of the standard library listed here and the ``shape`` of what
-has one. So an outline takes about 5 µs for a plain function and 10 to 20 µs for a closure, whatever the values weigh.
+No code of the user's objects runs, except the ``repr`` of the standard types listed here and the ``shape`` of what has
+one. So an outline takes about 5 µs for a plain function and 10 to 20 µs for a closure, whatever the size of its values.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+# Bounds of an outline (guesses): nesting; items of a container, whose length counts in full; values in all, besides a
+# function's own code; characters or bytes of a text, of which a longer one counts by length and checksum; and bytes at
+# each end of it that the checksum covers.
 _MAX_DEPTH: Final = 6
-_MAX_ITEMS: Final = 64  # of a container; its length counts in full
-_MAX_NODES: Final = 400  # of all values together; a function's own code is outlined whole
-_LONG: Final = 512  # characters or bytes: longer ones count by length and checksum
-_CHECKED: Final = 1 << 14  # bytes at either end that a checksum covers
+_MAX_ITEMS: Final = 64
+_MAX_NODES: Final = 400
+_LONG: Final = 512
+_CHECKED: Final = 1 << 14
 
 _PLAIN: Final = frozenset((type(None), bool, float, complex, type(...), type(NotImplemented)))
-# repr() of these is short, quick, and says all.
+# repr() of these is short, quick and complete.
 _TRUSTED: Final = frozenset(("datetime", "decimal", "fractions", "ipaddress", "pathlib", "uuid", "zoneinfo"))
 
 
 def fingerprint(func: Callable[..., object]) -> str:
-    """32 hexadecimal digits that stand for a function; it never raises.
+    """Return 32 hexadecimal digits that identify a function; it never raises.
 
     Examples
     --------
@@ -70,15 +73,15 @@ def digest(text: str) -> str:
 
 
 def outline(func: Callable[..., object]) -> str:
-    """All that tells a function from others, as text; it never raises."""
+    """Describe a function as text that differs from every other function's; it never raises."""
     try:
         return repr(_Outline().of(func, 0))
-    except Exception:  # noqa: BLE001  (a proxy or a broken __class__; its type must do)
+    except Exception:  # noqa: BLE001  (a proxy or a broken __class__: use its type)
         return repr(("unknown", _type_name(type(func))))
 
 
 def name_of(func: Callable[..., object]) -> str:
-    """Name a function for people: ``"pkg.mod.parse"``, ``"partial(pkg.mod.parse)"``, ``"pkg.mod.Model()"``."""
+    """Return a function's readable name: ``"pkg.mod.parse"``, ``"partial(pkg.mod.parse)"``, ``"pkg.mod.Model()"``."""
     try:
         if isinstance(func, partial):
             return f"partial({name_of(func.func)})"
@@ -89,12 +92,12 @@ def name_of(func: Callable[..., object]) -> str:
             return f"{_type_name(type(func))}()"
         module = _module(getattr(func, "__module__", None))
         return qualname if module in ("", "builtins") else f"{module}.{qualname}"
-    except Exception:  # noqa: BLE001  (names are for people; none is worth an error)
+    except Exception:  # noqa: BLE001  (a name is not worth an error)
         return _type_name(type(func))
 
 
 def keeps_nothing(func: object) -> bool:
-    """Whether a function is bare code: it holds no values that may change, or weigh on memory while it is kept."""
+    """True if a function is code alone: it holds no values that may change, or that would keep memory in use."""
     return (
         type(func) is FunctionType
         and func.__closure__ is None
@@ -108,7 +111,8 @@ class _Outline:
 
     def __init__(self) -> None:
         self.nodes = 0
-        self.path: list[int] = []  # ids of what is being outlined, outermost first: functions may hold themselves
+        # Ids of the values being outlined, outermost first: a function may refer to itself.
+        self.path: list[int] = []
 
     def of(self, value: Any, depth: int) -> object:
         """Outline any value."""
@@ -131,7 +135,7 @@ class _Outline:
         self.path.append(id(value))
         try:
             return self._compound(value, kind, depth + 1)
-        except Exception:  # noqa: BLE001  (an object that lies about itself; its type must do)
+        except Exception:  # noqa: BLE001  (an object with broken attributes: use its type)
             return ("opaque", _type_name(kind))
         finally:
             self.path.pop()
@@ -169,12 +173,13 @@ class _Outline:
     def _cell(self, cell: Any, depth: int) -> object:
         try:
             value = cell.cell_contents
-        except ValueError:  # not assigned yet
+        except ValueError:
+            # The variable is not assigned yet.
             return ("empty",)
         return self.of(value, depth)
 
     def _container(self, value: Any, name: str, base: Any, depth: int) -> object:
-        """Length, and the first items; of a set, all items or none, in an order that no hash seed has a say in."""
+        """Length and the first items; of a set, all items or none, in an order independent of the hash seed."""
         length = base.__len__(value)
         if base in (set, frozenset):
             return (name, length, sorted(self._members(value, base, depth)) if length <= _MAX_ITEMS else None)
@@ -188,11 +193,12 @@ class _Outline:
         nodes = self.nodes
         for item in base.__iter__(value):
             yield repr(self.of(item, depth))
-            self.nodes = nodes  # for each the same bound, since nobody knows who comes first
+            # The same bound for each member: their order is not fixed.
+            self.nodes = nodes
         self.nodes = nodes + base.__len__(value)
 
     def _object(self, value: Any, kind: type, depth: int) -> object:
-        """Objects count by type and, where that is quick and safe, by what they hold."""
+        """Outline an object by its type and, where that is quick and safe, by its value."""
         name, top = _type_name(kind), kind.__module__.partition(".")[0]
         if kind is CodeType:
             return _code(value)
@@ -234,18 +240,19 @@ class _Outline:
         return (str(dtype), _shape(value), self.of(value.tobytes(), depth))
 
 
-# How to see a subclass's instance as what it derives from, whatever it overrides.
+# How to convert an instance of a subclass to its base, whatever it overrides.
 _BASES: Final[tuple[tuple[type, Callable[[Any], object]], ...]] = (
     (str, str.__str__),
     (bytes, lambda value: bytes.__getitem__(value, slice(None))),
     (int, int.__int__),
     (float, float.__float__),
 )
-_INNER: Final = ("__wrapped__", "__func__", "py_func")  # where lru_cache, staticmethod and numba keep the function
+# Where lru_cache, staticmethod and numba keep the function.
+_INNER: Final = ("__wrapped__", "__func__", "py_func")
 
 
 def _code(code: CodeType) -> object:
-    """A code object without what changes when it moves to another file or line, or when locals get other names."""
+    """Outline a code object, without its file, its lines and the names of its locals."""
     return (
         "code",
         code.co_code,
@@ -261,7 +268,7 @@ def _code(code: CodeType) -> object:
 
 
 def _constant(value: Any) -> object:
-    """Constants count whole, however many: somebody wrote them down, so there is an end to them."""
+    """Outline a constant as a whole: constants stand in source code, so they are bounded."""
     kind = type(value)
     if kind is str or kind is bytes:
         return value if len(value) <= _LONG else _long(value)
@@ -277,7 +284,7 @@ def _constant(value: Any) -> object:
 
 
 def _long(value: str | bytes) -> object:
-    """Length, both ends, and a checksum over at most 16 KiB from each end."""
+    """Return length, both ends, and a checksum over at most 16 KiB from each end."""
     from zlib import crc32
 
     ends = value if len(value) <= 2 * _CHECKED else value[:_CHECKED] + value[-_CHECKED:]  # type: ignore[operator]
@@ -286,7 +293,7 @@ def _long(value: str | bytes) -> object:
 
 
 def _own(value: object, attribute: str) -> object:
-    """An attribute, or None, without asking ``__getattr__``, which may do anything."""
+    """Return an attribute or None, without calling ``__getattr__``, which may have side effects."""
     try:
         return object.__getattribute__(value, attribute)
     except Exception:  # noqa: BLE001  (a property of the user's, say)
@@ -299,7 +306,8 @@ def _shape(value: Any) -> object:
 
 
 def _without_addresses(text: str) -> str:
-    import re  # 3 ms, which a short program would pay before its first item runs
+    # Here, since it takes 3 ms, which a short program would pay before its first item runs.
+    import re
 
     return re.sub(" at 0x[0-9a-fA-F]+", "", text)
 
@@ -309,12 +317,12 @@ def _type_name(kind: type) -> str:
 
 
 def _version(module: object) -> tuple[str, ...]:
-    """What the top-level package of a module says of its version, in a tuple; an empty one where it says nothing."""
+    """Return a tuple with the ``__version__`` of a module's top-level package; an empty one if there is none."""
     package = sys.modules.get(str(module or "").partition(".")[0])
     version = getattr(package, "__dict__", {}).get("__version__")
     return (version,) if isinstance(version, str) else ()
 
 
 def _module(name: object) -> str:
-    """The main module goes by another name in spawned children."""
+    """Return a module's name; the main module has another name in spawned children."""
     return "__main__" if name == "__mp_main__" else str(name or "")

@@ -1,8 +1,7 @@
-"""The record of runs: one row for each ``execute()``, whatever its size, and those of plans that were run.
+"""The record of past runs: one row for each ``execute()``, whatever its size, and for each run of a plan.
 
-A `Run` is a row (`amorsize.history.run_record`). It waits in memory until there is time to write it
-(`amorsize.history.buffer`), then it is kept in one SQLite file (`amorsize.history.sqlite_file`). Rows travel from file
-to file as JSON lines (`amorsize.history.jsonlines`).
+A `Run` is a row (`amorsize.history.run_record`). It waits in memory (`amorsize.history.buffer`) and is then written to
+one SQLite file (`amorsize.history.sqlite_file`). Rows move between files as JSON lines (`amorsize.history.jsonlines`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from contextlib import suppress
 from itertools import islice
 from time import time
 
-from amorsize.history import buffer, sqlite_file
+from amorsize.history import buffer
 from amorsize.history import location as place_of
 from amorsize.history.buffer import flush
 from amorsize.history.fingerprint import fingerprint
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.history.jsonlines import Imported
+    from amorsize.history.sqlite_file import Store
 
 __all__ = ("History", "Run", "flush")
 
@@ -38,19 +38,18 @@ class History:
     Parameters
     ----------
     path : str, os.PathLike or None
-        A file of one's own, made when the first row is written; ``"off"`` records nothing. None: wherever
-        ``AMORSIZE_HISTORY`` points at each call (a path, or ``off``), and else ``history.sqlite`` in the user's cache
-        folder.
+        The file, made when the first row is written; ``"off"`` records nothing. None: what ``AMORSIZE_HISTORY`` names
+        at each call (a path, or ``off``), by default ``history.sqlite`` in the user's cache folder.
 
     Notes
     -----
     Any number of threads and processes may use one file at once. A file that cannot be read or written costs a
     `RuntimeWarning`, once for each process, and nothing else. Nothing in it is ever unpickled.
 
-    Beyond 100,000 rows, repeats of what there is most of are let go, the oldest first.
+    Beyond 100,000 rows, the oldest rows of the most frequent kinds of runs are deleted.
 
-    ``len(history)`` is the number of ``execute()`` runs, so that an empty history is false: ask for ``history is None``
-    where that is meant.
+    ``len(history)`` is the number of ``execute()`` runs, so an empty history is false: test ``history is None`` to
+    find out if one was given.
 
     Examples
     --------
@@ -74,12 +73,12 @@ class History:
 
     @property
     def path(self) -> Path | None:
-        """The file, as things are now; None: nothing is recorded."""
+        """The file that is used now; None: nothing is recorded."""
         return place_of.locate(self._here())
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is recorded, as things are now."""
+        """True if runs are recorded now."""
         return self._here() != place_of.OFF
 
     def runs(
@@ -89,16 +88,16 @@ class History:
         *,
         source: str = "execute",
     ) -> list[Run]:
-        """All runs, oldest first.
+        """Return runs, oldest first.
 
         Parameters
         ----------
         function : str, callable or None
             Only runs of this function (or of the function with this fingerprint).
         limit : int or None
-            Only so many, the newest.
+            Only the newest ``limit`` runs.
         source : {"execute", "optimize", "tune", "import", "all"}
-            Runs of ``execute()``; of a plan's pool; trials of ``tune()``; rows of another file; or all of them.
+            Runs of ``execute()``, runs of a plan's pool, trials of ``tune()``, imported rows, or all of them.
         """
         if source not in (*SOURCES, ALL):
             raise ValueError(f"source must be one of {(*SOURCES, ALL)}, not {source!r}")
@@ -108,7 +107,7 @@ class History:
         place, only = self._here(), None if source == ALL else source
         flush(place)
         found = [Run.from_dict(row) for row in self._store().runs(wanted, limit, source=only)]
-        # Normally nothing waits any more; rows of a file that cannot be written are at least to be seen from here.
+        # After the flush rows wait only if the file cannot be written; this process shows them all the same.
         found += [
             run
             for run in reversed(list(buffer.waiting_runs(place)))
@@ -117,25 +116,25 @@ class History:
         return found if limit is None else found[-limit:]
 
     def record(self, run: Run | Mapping[str, Any]) -> None:
-        """Keep a run. It never raises, and takes about 2 µs (15 µs where a closure or defaults are to be looked at).
+        """Record a run. It never raises, and takes about 2 µs (15 µs if the function has a closure or defaults).
 
         Parameters
         ----------
         run : Run or Mapping
-            What `Run` holds; kept by reference until it is written, so it must not be changed. ``function`` may be the
-            function itself. ``sample`` and ``machine`` may be dataclasses. Without ``at_s`` it is now.
+            The fields of `Run`; held by reference until it is written, so it must not be changed. ``function`` may be
+            the function itself. ``sample`` and ``machine`` may be dataclasses. ``at_s`` is now by default.
         """
         buffer.record(self._here(), run)
 
     def flush(self) -> bool:
-        """Write out what this process has recorded here; whether nothing is left to be written."""
+        """Write the rows that this process has recorded; return True if none is left."""
         return flush(self._here())
 
     def recall(self, func: Callable[..., object], machine: str, limit: int) -> Iterator[Run]:
-        """The newest runs of a function on the machine of that digest, from every source, newest first.
+        """Yield the newest runs of a function on the machine of that digest, from every source, newest first.
 
-        Nothing is written for it, and what waits to be written is looked at too. About 0.6 ms, however many rows there
-        are; 0.05 ms where the file has not changed since it was last asked for the same function.
+        Rows that wait to be written are included, and are not written for it. About 0.6 ms, however many rows there
+        are; 0.05 ms if the file has not changed since the last call for the same function.
         """
         if not self.is_on:
             return
@@ -145,28 +144,28 @@ class History:
         yield from _recalled(self._store(), fingerprint(func), machine, limit)
 
     def size_bytes(self) -> int:
-        """What the file takes on disk."""
+        """Return the bytes that the file takes on disk."""
         return self._store().size_bytes()
 
     def forget(self, function: str | Callable[..., object] | None = None, *, older_than_s: float | None = None) -> int:
-        """Delete runs from the file, and overwrite what they held.
+        """Delete runs from the file, and overwrite their bytes.
 
         Parameters
         ----------
         function : str, callable or None
             Only runs of this function (or of the function with this fingerprint); None: of all.
         older_than_s : float or None
-            Only runs that ended more than so many seconds ago.
+            Only runs that ended more than this many seconds ago.
 
         Returns
         -------
         int
-            How many rows that were.
+            Number of deleted rows.
 
         Raises
         ------
         OSError
-            When the file is there and cannot be written: then nothing has been deleted.
+            When the file exists and cannot be written; nothing has been deleted then.
         """
         if older_than_s is not None and not older_than_s >= 0:
             raise ValueError(f"older_than_s must be a number of seconds, 0 or more, not {older_than_s!r}")
@@ -179,7 +178,7 @@ class History:
         return gone
 
     def export(self, path: str | os.PathLike[str]) -> int:
-        """Write all rows, whatever their source, into a file of JSON lines (`import_` reads it); how many these were.
+        """Write all rows, of every source, to a file of JSON lines (`import_` reads it); return their number.
 
         Raises
         ------
@@ -193,10 +192,10 @@ class History:
             return write_lines(runs, stream)
 
     def import_(self, path: str | os.PathLike[str]) -> Imported:
-        """Take in rows that `export` has written, here or on another machine.
+        """Add rows that `export` has written on this or another machine.
 
-        Rows that are here already are passed over, and so are broken lines: the answer tells their numbers. Rows of
-        other machines help to learn about machines; only those of machines like this one count as measured here.
+        Known rows and broken lines are skipped, and counted in the result. Rows of other machines are used to fit the
+        pruner; only rows of machines like this one count as measured here.
 
         Raises
         ------
@@ -205,7 +204,8 @@ class History:
         """
         from amorsize.history.jsonlines import read_lines
 
-        with open(path, encoding="utf-8", errors="replace") as stream:  # 0 is standard input
+        # Path 0 is standard input.
+        with open(path, encoding="utf-8", errors="replace") as stream:
             found, runs = read_lines(stream, {_identity(run) for run in self.runs(source=ALL)}, _identity)
         for at in range(0, len(runs), buffer.FLUSH_ROWS):
             for run in runs[at : at + buffer.FLUSH_ROWS]:
@@ -214,28 +214,33 @@ class History:
                 raise OSError(f"{self.path} cannot be written (see the warning); rows wait in this process's memory")
         return found
 
-    def _store(self) -> sqlite_file.Store:
-        return sqlite_file.Store(place_of.locate(self._here()))
+    def _store(self) -> Store:
+        from amorsize.history.sqlite_file import Store
+
+        return Store(place_of.locate(self._here()))
 
     def _here(self) -> str:
         return place_of.setting() if self._place is None else self._place
 
 
 _recent: OrderedDict[tuple[object, ...], tuple[tuple[int, ...], list[Run | dict[str, Any]]]] = OrderedDict()
-MOST_RECENT: Final = 64  # functions whose rows stay in memory, 10 kB each
+# Functions whose rows stay in memory, 10 kB each (a guess).
+MOST_RECENT: Final = 64
 
 
-def _recalled(kept: sqlite_file.Store, mark: str, machine: str, limit: int) -> Iterator[Run]:
-    """Rows of the file, newest first; from memory where the file is as it was. None is looked at before its turn."""
+def _recalled(kept: Store, mark: str, machine: str, limit: int) -> Iterator[Run]:
+    """Yield rows of the file, newest first; from memory if the file is unchanged. Each is parsed when it is yielded."""
     key, stamp = (kept.path, mark, machine, limit), kept.stamp()
     before = _recent.get(key)
     if before is not None and before[0] == stamp:
         found = before[1]
     else:
         found = [*reversed(kept.runs(mark, limit, machine=machine))]
-        _recent[key] = stamp, found  # of a moment before it was read: what came meanwhile is seen the next time
+        # The stamp is older than the read: a row written in between changes it, and is seen next time.
+        _recent[key] = stamp, found
         while len(_recent) > MOST_RECENT:
-            with suppress(KeyError):  # another thread was here
+            # Another thread may have removed it.
+            with suppress(KeyError):
                 _recent.popitem(last=False)
     for at, row in enumerate(found):
         run = row if isinstance(row, Run) else Run.from_dict(row)
@@ -244,12 +249,12 @@ def _recalled(kept: sqlite_file.Store, mark: str, machine: str, limit: int) -> I
 
 
 def _identity(run: Run) -> tuple[object, ...]:
-    """What two rows share only if they are the same run."""
+    """Return values that two rows share only if they are the same run."""
     return run.function, round(run.at_s, 3), run.backend, run.n_jobs, run.n_items, round(run.clock_s, 9)
 
 
 def _checked_place(path: object) -> str:
-    """An absolute path, or ``"off"``."""
+    """Return an absolute path, or ``"off"``."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str, an os.PathLike or None, not {type(path).__name__}")
     text = os.fsdecode(path)

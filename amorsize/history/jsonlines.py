@@ -1,7 +1,7 @@
-"""Rows of history as JSON lines: from one machine to another, or to whatever reads them.
+"""Rows of history as JSON lines, to move them between machines or to other programs.
 
 Each line is an object with the names of `amorsize.history.run_record.Run`. The source is not trusted: a line that is no
-run is skipped and reported, and nothing in it is ever executed or unpickled.
+run is skipped and reported, and nothing in it is executed or unpickled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BACKENDS: Final = ("serial", "threads", "processes", "executor", "tasks")
 
 
 class Imported(NamedTuple):
-    """What came of reading a file of rows.
+    """Summary of an import.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Imported(NamedTuple):
 
 
 def write_lines(runs: Iterable[Run], stream: TextIO) -> int:
-    """Write each run as a line; how many these were."""
+    """Write each run as a line; return their number."""
     lines = [dumps({key: value for key, value in run.to_dict().items() if value is not None}) for run in runs]
     stream.writelines(f"{line}\n" for line in lines)
     return len(lines)
@@ -66,12 +66,12 @@ def read_lines(
 
 
 def parse(line: str) -> Run:
-    """Read the run in a line.
+    """Read the run of a line.
 
     Raises
     ------
     ValueError
-        When it is none; the text says why.
+        When the line is no run; the text says why.
 
     Examples
     --------

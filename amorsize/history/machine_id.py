@@ -1,7 +1,6 @@
-"""What of a machine goes into history: the features that tell how fast it is, and a digest that names it.
+"""A machine as history stores it: the features that determine its speed, and a digest of them.
 
-Two machines with one digest are alike enough for what one has measured to hold for the other. Nothing in it names a
-host or a user.
+A measurement on one machine holds for every machine with the same digest. The digest identifies no host and no user.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ TELLING: Final = (
     "python",
     "gil_enabled",
 )
-"""What the digest covers: where one of these differs, seconds measured there are not seconds here."""
+"""Features that the digest covers: if one differs, timings of one machine do not hold on the other."""
 
 KEPT: Final = (*TELLING, "memory_total_bytes", "memory_limit_bytes", "start_methods", "default_start_method")
 
 
 def features(machine: Machine | Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What is kept of a machine: no load or memory of the moment, no paths.
+    """Select the features to store: without the current load and free memory, without paths.
 
     Examples
     --------
@@ -51,13 +50,13 @@ def features(machine: Machine | Mapping[str, Any] | None) -> dict[str, Any] | No
 
 
 HERE: Final = "here"
-"""Stands in a row for the machine that this process runs on, where nobody had to look at it for the run."""
+"""Placeholder in a row for this process's machine; it is read when the row is written, not during the run."""
 
 _named: list[tuple[Machine, float | None, dict[str, Any]]] = []
 
 
 def here() -> dict[str, Any]:
-    """The features of this machine, as this process may use it, and its digest; read about once a second."""
+    """Return the features of this machine, as this process may use it, and its digest; read about once a second."""
     from amorsize.system.machine import lately
 
     machine, share = lately(), nested.cores_share
@@ -65,7 +64,8 @@ def here() -> dict[str, Any]:
         if which is machine and shared == share:
             return found
     found = features(machine) or {}
-    if share is not None:  # a worker has its share of the cores
+    if share is not None:
+        # A worker process may use its share of the cores.
         found["usable_cores"] = min(found["usable_cores"], share)
     found["digest"] = digest_of(found)
     _named[:] = [(machine, share, found)]
@@ -73,7 +73,7 @@ def here() -> dict[str, Any]:
 
 
 def digest_of(kept: Mapping[str, Any] | None) -> str | None:
-    """The name of a machine: 16 hexadecimal digits of what `features` says of it; None where nothing is known.
+    """Digest the features of a machine to 16 hexadecimal digits; None if there are none.
 
     Examples
     --------

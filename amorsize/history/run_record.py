@@ -1,9 +1,9 @@
-"""One run as history holds it: what was decided, what was expected, and what the clock showed.
+"""One run as history stores it: the decision, the forecast, and the clock.
 
-In the file a row is JSON, packed so that 100,000 of them stay below 50 MB: what has its default is left out, numbers
-have the digits that anybody could have measured, and times and sample are lists in the order of `TIMES` and
-`SAMPLE_FIELDS`. It is read with tolerance: what an older amorsize did not write has its default, and what a newer one
-added is in ``extra``.
+In the file a row is JSON, packed so that 100,000 of them stay below 50 MB: defaults are left out, numbers keep the
+digits that a measurement can have, and times and sample are lists in the order of `TIMES` and `SAMPLE_FIELDS`. Reading
+is tolerant: a field that an older amorsize did not write has its default, and one that a newer amorsize added is in
+``extra``.
 """
 
 from __future__ import annotations
@@ -22,67 +22,68 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 SOURCES: Final = ("execute", "optimize", "tune", "import")
+# Significant digits that are stored (guesses).
 DIGITS: Final = 6
 SAMPLE_DIGITS: Final = 4
 TIMES: Final = ("clock_s", "predicted_s", "low_s", "high_s", "serial_s", "work_s", "work_cpu_s", "threads_gain")
-"""The order in which seconds lie in the file, the two ends of the interval among them; only ever appended to."""
+"""Order of the seconds in the file, with both ends of the interval; only ever appended to."""
 
 SAMPLE_FIELDS: Final = (
     "n_sampled", "item_s", "item_std_s", "item_max_s", "item_cpu_s", "last_s", "first_call_s", "error_s", "arg_bytes",
     "result_bytes", "arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s", "touched_bytes",
     "worker_s", "gil_held", "own_threads", "rss_growth_bytes", "transfer_error", "kept_s",
 )  # fmt: skip
-"""The order in which a sample's values lie in the file; only ever appended to."""
+"""Order of a sample's values in the file; only ever appended to."""
 
 
 class Run(Frozen):
-    """One run: what was decided, what was expected, and what the clock showed.
+    """One run: the decision, the forecast, and the clock.
 
     Attributes
     ----------
     at_s : float
-        When it ended, in seconds since the epoch.
+        End of the run, in seconds since the epoch.
     function : str or callable
         The function's fingerprint; the function itself only before it is written.
     name : str
-        The function's name, for people.
+        The function's readable name.
     source : str
-        What ran: ``"execute"``, ``"optimize"`` (a plan's pool), ``"tune"`` (one trial), or ``"import"`` (whatever it
-        was, another file had it).
+        ``"execute"``, ``"optimize"`` (a plan's pool), ``"tune"`` (one trial), or ``"import"`` (a row of another file,
+        from any of these).
     shape : Shape or None
-        What the data looked like from outside.
+        Types and size of the data.
     n_items : int or None
-        Length of the data; None when it was never known.
+        Length of the data; None if unknown.
     backend : str
         ``"serial"``, ``"threads"``, ``"processes"``, ``"executor"``, or ``"tasks"`` (of an event loop).
     n_jobs, chunksize : int
-        As decided; the chunksize is the first one where chunks shrink.
+        As decided; if chunks shrink, the first chunksize.
     start_method : str or None
-        How processes were started; None without processes.
+        Start method of the processes; None without processes.
     predicted_s : float or None
-        The forecast of the run; None when there was none.
+        Forecast of the run; None if there was none.
     predicted_interval_s : (float, float) or None
-        Was meant to hold the clock in 80 % of runs.
+        Interval that should hold the clock in 80 % of runs.
     serial_s : float or None
-        What a plain loop would have taken, as far as one can tell.
+        Estimated time of a plain loop.
     clock_s : float
-        What it took.
+        Measured time of the run.
     work_s, work_cpu_s : float or None
-        Seconds that workers spent in the function, added up: by the clock, and of CPU. None: nobody saw.
+        Seconds that workers spent in the function, in total: by the clock, and of CPU. None: not measured.
     work_items : int or None
-        How many items these were for.
+        Number of items that these seconds cover.
     threads_gain : float or None
-        How much faster two threads were than one, where that was tried.
+        Speedup of two threads over one, if measured.
     sample : Mapping or None
-        The `Sample` that the decision rests on; values that have their default may be missing (see `sample_of`).
+        The `Sample` that the decision rests on; defaults may be missing (see `sample_of`).
     machine : Mapping or None
-        What it ran on, as far as that matters.
+        Features of the machine (`amorsize.history.machine_id`).
     outcome : str
-        ``"ok"``, or what came instead, such as ``"raised"``.
+        ``"ok"``, or how the run failed, such as ``"raised"``.
     extra : Mapping
-        Anything else. ``recalled``: the sample is what earlier runs have shown, not what was measured for this one.
-        ``known``: how many earlier runs `amorsize.optimize` answered from, without calling the function;
-        ``surprise``: the clock showed something else than these had promised.
+        Anything else. ``recalled``: the sample comes from earlier runs, and was not measured for this one. ``known``:
+        number of earlier runs that `amorsize.optimize` answered from, without calling the function. ``surprise``: the
+        clock contradicted these.
     """
 
     at_s: float = 0.0
@@ -110,11 +111,11 @@ class Run(Frozen):
 
     @property
     def machine_digest(self) -> str | None:
-        """The name of the machine (`amorsize.history.machine_id`); None where it is not known."""
+        """The machine's digest (`amorsize.history.machine_id`); None if unknown."""
         return digest_of(features(self.machine))
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON: a function stands as its fingerprint, and names the run if nothing else does."""
+        """Return a dict for JSON: a function becomes its fingerprint, and its name is the default of ``name``."""
         values = as_dict(self)
         values["shape"] = None if self.shape is None else as_dict(self.shape)
         if callable(self.function):
@@ -124,7 +125,7 @@ class Run(Frozen):
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Run:
-        """Read a row: a value that is missing or makes no sense has its default, one without a field is extra.
+        """Read a row: a missing or invalid value has its default, one without a field goes into ``extra``.
 
         Examples
         --------
@@ -151,7 +152,7 @@ class Run(Frozen):
 
 
 def pack(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as it goes into the file (`amorsize.history.tables.insert`). ``sample`` and ``machine`` may be records."""
+    """Pack a row for the file (`amorsize.history.tables.insert`). ``sample`` and ``machine`` may be records."""
     packed: dict[str, Any] = {str(key): _short(value) for key, value in row.items() if not _is_default(key, value)}
     packed.pop("extra", None)
     packed |= {str(key): _short(value) for key, value in _mapping_or(row.get("extra"), {}).items()}
@@ -172,7 +173,7 @@ def pack(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _packed_machine(machine: object) -> dict[str, Any] | None:
-    """What is kept of it, with its digest."""
+    """Return the features of a machine that are stored, with their digest."""
     if machine is HERE:
         return here()
     kept = features(machine) if isinstance(machine, Machine | Mapping) else None
@@ -180,14 +181,15 @@ def _packed_machine(machine: object) -> dict[str, Any] | None:
 
 
 def _is_default(key: object, value: object) -> bool:
+    # Every field reads None as its default.
     if value is None:
-        return True  # or of no use: every field reads it as its default
+        return True
     default = _DEFAULTS.get(key, _NONSENSE)  # type: ignore[call-overload]
     return value is default or (type(value) is type(default) and value == default)
 
 
 def _short(value: Any, digits: int = DIGITS) -> Any:
-    """A float with no more digits than anybody measured."""
+    """Round a float to its significant digits; None if it is not finite."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}") if isfinite(value) else None
     if isinstance(value, tuple):
@@ -196,14 +198,14 @@ def _short(value: Any, digits: int = DIGITS) -> Any:
 
 
 def _list_of(values: list[Any]) -> list[Any]:
-    """Without what is missing at its end."""
+    """Drop the missing values at the end."""
     while values and values[-1] is None:
         values.pop()
     return values
 
 
 def _packed_sample(sample: Any) -> Any:
-    """A list, if it is a `Sample` or has values of one only; else a mapping."""
+    """Pack a sample into a list if it has only the fields of a `Sample`, else into a mapping."""
     values = sample if isinstance(sample, Mapping) else None
     if values is None:
         names = getattr(type(sample), "__dataclass_fields__", {})
@@ -216,7 +218,7 @@ def _packed_sample(sample: Any) -> Any:
 
 
 def _alike(row: Mapping[str, Any], packed: Mapping[str, Any]) -> int:
-    """A number that rows share which tell the same: function, kind and size of data, candidate, machine, source."""
+    """Hash what equivalent rows share: function, kind and size of data, candidate, machine, source."""
     from hashlib import blake2b
 
     kind, items, size = [*(packed.get("shape") or ()), None, None, None][:3]
@@ -233,7 +235,7 @@ def _octave(value: object) -> int | None:
 
 
 def unpack(packed: Mapping[str, Any]) -> Run:
-    """The run that a packed row stands for, as if it had been in the file."""
+    """Return the run of a packed row, as if it had been read from the file."""
     from amorsize.history.tables import dumps, loads
 
     row = loads(dumps({key: value for key, value in packed.items() if key != "alike"})) or {}
@@ -245,7 +247,7 @@ def unpack(packed: Mapping[str, Any]) -> Run:
 
 
 def sample_of(run: Run) -> Sample | None:
-    """The sample of a run as a `Sample`; None where there is none, or it makes no sense."""
+    """Return the sample of a run; None if there is none, or it is invalid."""
     if run.sample is None:
         return None
     values: dict[str, Any] = {}
@@ -306,7 +308,7 @@ def _sample(value: object) -> object:
     return {name: one for name, one in zip(SAMPLE_FIELDS, value, strict=False) if one is not None}
 
 
-# How to read each field; None means "has its default" for every one of them.
+# How to read each field. For each of them None means the default.
 _READERS: Final[dict[str, Callable[[object], object]]] = {
     **dict.fromkeys(("function", "name", "source", "backend", "start_method", "outcome"), _text),
     **dict.fromkeys(("n_items", "n_jobs", "chunksize", "work_items"), _count),

@@ -1,35 +1,37 @@
-"""The one SQLite file of amorsize: what a backend costs here, and the rows of past runs.
+"""Opens, locks and repairs amorsize's one SQLite file: costs of backends on this machine, and rows of past runs.
 
-Where it is, ``AMORSIZE_HISTORY`` says at each call: a path, ``off`` (nothing on disk), or nothing at all, which means
-``history.sqlite`` in the user's cache folder. What it holds is worth little, and the user's results much, so:
+``AMORSIZE_HISTORY`` names the file, and is read at each call: a path, ``off`` (nothing on disk), or empty, which means
+``history.sqlite`` in the user's cache folder. The user's results are worth more than the file, so:
 
 * No operation raises. A file that cannot be used costs one `RuntimeWarning` per path and process, and from then on
   reads as empty.
 * Each operation opens the file and closes it again (about 1 ms to write, 0.2 ms to read, ext4 on a virtual disk), so
-  nothing is shared between threads or carried through a fork, and nobody holds a lock while idle.
-* Writers take turns: ``BEGIN IMMEDIATE``, and whoever finds the file busy tries again for up to `PATIENCE_S`.
-* The journal is a write-ahead log, except on network file systems: its index is shared memory, which hosts do not
-  share (https://sqlite.org/wal.html).
-* Making the file, bringing its tables up to date and moving a broken one out of the way happen under a lock on its
-  folder. Files change at a path in one direction only, so a connection that finds the same inode there before and
-  after it opened knows that file and log belong together.
-* Only what is ours is touched. The application id in its header tells; someone else's database, or one that a newer
-  amorsize wrote, is left as it is.
+  nothing is shared between threads or carried through a fork, and an idle process holds no lock.
+* Writers take turns: ``BEGIN IMMEDIATE``. A writer that finds the file busy tries again for up to `PATIENCE_S`.
+* The journal is a write-ahead log, except on network file systems: the log's index is shared memory, which hosts do
+  not share (https://sqlite.org/wal.html).
+* A lock on the folder is held while the file is made, its tables are migrated, or a broken file is moved aside. A file
+  that has left a path never returns to it, so a connection that finds the same inode before and after opening knows
+  that file and log belong together.
+* Only amorsize's own file is touched: the application id in the header identifies it. Another program's database, or
+  one that a newer amorsize wrote, is left as it is.
 
-What lies in the file, and how it is read and written, is in `amorsize.history.tables`.
+The tables and statements are in `amorsize.history.tables`.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from amorsize.history import tables
-from amorsize.history.location import VARIABLE, default_path, on_network
+from amorsize.history.location import PATIENCE_S, VARIABLE, default_path
 from amorsize.history.tables import MIGRATIONS
+from amorsize.system.mounts import on_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,17 +41,22 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-APPLICATION_ID: Final = 0x616D7273  # "amrs", in the header of every file of ours
-PATIENCE_S: Final = 30.0  # 200 processes that write a row each at once are through in about 2 s on 2 cores
-KEEP_RUNS: Final = 100_000  # rows of 0.4 kB: the file stays below 50 MB
+# "amrs", in the header of every file that amorsize makes.
+APPLICATION_ID: Final = 0x616D7273
+# Rows of 0.4 kB: the file stays below 50 MB.
+KEEP_RUNS: Final = 100_000
 
-# SQLite's primary result codes (https://sqlite.org/rescode.html), written down here since importing sqlite3 costs 4 ms.
+# SQLite's primary result codes (https://sqlite.org/rescode.html); importing sqlite3 for them would cost 4 ms.
 _BUSY, _LOCKED, _CORRUPT, _PROTOCOL, _NOT_A_DATABASE = 5, 6, 11, 15, 26
-_READONLY_MOVED: Final = 1032  # an extended code: somebody moved the file away between our opening and writing it
+# An extended code: the file was moved away after it was opened, and before it was written.
+_READONLY_MOVED: Final = 1032
 
-_warned: set[str] = set()  # paths that had their warning in this process
-_impatient: set[str] = set()  # paths that were waited for in vain: one try each time, until one succeeds
-_in_flight: list[None] = []  # one entry for each operation that runs at this moment, in any thread
+# Paths that this process has warned of.
+_warned: set[str] = set()
+# Paths where waiting timed out: one try each time, until one succeeds.
+_impatient: set[str] = set()
+# One entry for each operation that runs now, in any thread.
+_in_flight: list[None] = []
 _state = {"hooked": False, "unusable": False}
 
 
@@ -61,7 +68,7 @@ class Store:
     path : str, os.PathLike or None
         The file. None keeps nothing: all reads are empty and all writes are refused.
     patience_s : float
-        How long to try while others hold the file.
+        Seconds to keep trying while other processes hold the file.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, patience_s: float = PATIENCE_S) -> None:
@@ -73,21 +80,21 @@ class Store:
 
     @property
     def path(self) -> Path | None:
-        """The file, whether it exists or not; None when nothing is kept."""
+        """The file, which need not exist; None when nothing is kept."""
         from pathlib import Path
 
         return None if self._file is None else Path(self._file)
 
     def get_cost(self, key: str) -> dict[str, Any] | None:
-        """What `put_cost` stored last under that key, with ``measured_at_s`` added; None when there is nothing."""
+        """Return what `put_cost` stored last under the key, with ``measured_at_s`` added; None if there is nothing."""
         return self._do(lambda link: tables.get_cost(link, key), write=False)
 
     def put_cost(self, key: str, body: Mapping[str, Any], at_s: float) -> bool:
-        """Keep ``body`` (anything that JSON can hold) under ``key``, in place of what was there. Whether it is kept."""
+        """Store ``body`` (any JSON value) under ``key`` in place of what was there; return True if it is stored."""
         return self._do(lambda link: tables.put_cost(link, key, body, at_s), write=True) is True
 
     def add_runs(self, rows: Sequence[Mapping[str, Any]]) -> bool:
-        """Append rows (`tables.insert`), all or none, and thin what is beyond `KEEP_RUNS`. Whether they are kept."""
+        """Append rows (`tables.insert`), all or none, and thin those beyond `KEEP_RUNS`; True if they are kept."""
         if not rows:
             return True
 
@@ -105,21 +112,21 @@ class Store:
         source: str | None = None,
         machine: str | None = None,
     ) -> list[dict[str, Any]]:
-        """The newest ``limit`` rows (of that function, source, machine), in the order in which they were added."""
+        """Return the newest ``limit`` rows (of that function, source, machine), oldest first."""
         return self._do(lambda link: tables.select(link, function, limit, source, machine), write=False) or []
 
     def count(self, source: str | None = None) -> int:
-        """How many rows of runs there are (of that source)."""
+        """Return the number of rows (of that source)."""
         return self._do(lambda link: tables.count(link, source), write=False) or 0
 
     def forget_runs(self, function: str | None = None, before_s: float | None = None) -> int | None:
-        """Delete rows (of that function; of runs before that time): how many; None when that could not be done."""
+        """Delete rows (of that function; of runs before that time); return their number, None if that failed."""
         if self._file is None or not os.path.exists(self._file):
             return 0
         return self._do(lambda link: tables.forget(link, function, before_s), write=True)
 
     def stamp(self) -> tuple[int, ...]:
-        """Numbers that are others as soon as somebody has written to the file; none where there is no file."""
+        """Return inode, size and time of the file and its log: they change with every write. Empty without a file."""
         found: list[int] = []
         for name in () if self._file is None else (self._file, f"{self._file}-wal"):
             with suppress(OSError):
@@ -128,15 +135,11 @@ class Store:
         return tuple(found)
 
     def size_bytes(self) -> int:
-        """What the file takes on disk, with its log."""
-        found = 0
-        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
-            with suppress(OSError):
-                found += os.path.getsize(name)
-        return found
+        """Return the bytes on disk of the file and its log."""
+        return sum(self.stamp()[1::3])
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T | None:
-        """What ``work`` returns from within a transaction; None when the file has nothing or cannot be used."""
+        """Run ``work`` in a transaction and return its result; None when the file is missing or cannot be used."""
         file = self._file
         if file is None or _state["unusable"]:
             return None
@@ -149,7 +152,7 @@ class Store:
                     result = _transact(file, work, write=write, deadline_s=deadline_s)
                 _impatient.discard(file)
                 return result
-            except Exception as exc:  # noqa: BLE001  (whatever is wrong with the file, the user's results come first)
+            except Exception as exc:  # noqa: BLE001  (an error of the file must not cost the user's results)
                 error = exc
             if _passes(error):
                 if time.monotonic() < deadline_s:
@@ -164,20 +167,20 @@ class Store:
 
 
 def default_store() -> Store:
-    """The store of the file that ``AMORSIZE_HISTORY`` names now."""
+    """Return the store of the file that ``AMORSIZE_HISTORY`` names now."""
     return Store(default_path())
 
 
 class _Refused(Exception):  # noqa: N818  (never leaves this module)
-    """The file is not ours to use; the text says why."""
+    """The file must not be used; the text says why."""
 
 
 class _Moved(Exception):  # noqa: N818  (never leaves this module)
-    """Another file took this path while it was being opened."""
+    """The file at this path was replaced while it was being opened."""
 
 
 def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool, deadline_s: float) -> T | None:
-    """Open, do ``work`` in one transaction, close."""
+    """Open the file, run ``work`` in one transaction, close the file."""
     before = _identity(file)
     if before is None:
         if not write:
@@ -189,11 +192,11 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
             if _settled_version(link) < len(MIGRATIONS):
                 _set_up(file, deadline_s)
             if write:
-                link.execute(
-                    "PRAGMA synchronous=NORMAL"
-                )  # survives a crash of the process; a power cut may cost some rows
+                # Rows survive a crash of the process; a power cut may cost some.
+                link.execute("PRAGMA synchronous=NORMAL")
             if on_network(os.path.dirname(file)):
-                link.execute("PRAGMA journal_mode=DELETE")  # it may have been made where the folder is local
+                # The file may have been made on a host where the folder is local.
+                link.execute("PRAGMA journal_mode=DELETE")
             link.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             if _identity(file) != before:
                 raise _Moved
@@ -207,7 +210,7 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
 
 
 def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
-    """Open for ``"rw"`` or, making it, ``"rwc"``; SQLite itself waits up to 5 s for a lock."""
+    """Open the file, or make it too (mode ``"rwc"``); SQLite itself waits up to 5 s for a lock."""
     import sqlite3
     from pathlib import Path
 
@@ -219,14 +222,14 @@ def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
 
 @contextmanager
 def connected(file: str, mode: str, patience_s: float) -> Iterator[sqlite3.Connection]:
-    """A connection to any SQLite file, closed at the end; children that are forked meanwhile know of it."""
+    """Connect to any SQLite file and close it at the end; a child forked meanwhile stops using SQLite."""
     _hook_forks()
     with _inside_sqlite(), closing(_connect(file, mode, time.monotonic() + patience_s)) as link:
         yield link
 
 
 def _settled_version(link: sqlite3.Connection) -> int:
-    """The schema's version, read at one moment: another process may be making the file right now."""
+    """Read the schema's version in one transaction: another process may be making the file right now."""
     link.execute("BEGIN")
     version = _version(link)
     link.execute("COMMIT")
@@ -234,8 +237,8 @@ def _settled_version(link: sqlite3.Connection) -> int:
 
 
 def _version(link: sqlite3.Connection) -> int:
-    """The schema's version, within a transaction; 0: the file is still empty. Whatever is not ours is refused."""
-    # All rows are fetched each time: a statement with a row to come would hold its lock on the file.
+    """Read the schema's version within a transaction; 0 for an empty file. Other programs' files are refused."""
+    # Fetch all rows: a statement that has a row left would hold its lock on the file.
     ((application,),) = link.execute("PRAGMA application_id").fetchall()
     ((version,),) = link.execute("PRAGMA user_version").fetchall()
     if application == APPLICATION_ID:
@@ -248,10 +251,10 @@ def _version(link: sqlite3.Connection) -> int:
 
 
 def _set_up(file: str, deadline_s: float) -> None:
-    """Make the file, or bring its tables up to date."""
+    """Make the file, or migrate its tables."""
     folder = os.path.dirname(file)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    # Without the lock (no flock here) SQLite's own locks still keep this right; only `_mend` depends on it.
+    # Where there is no flock, SQLite's own locks suffice here; only `_mend` depends on the folder's lock.
     with _folder_lock(folder, deadline_s), closing(_connect(file, "rwc", deadline_s)) as link:
         if _settled_version(link) == len(MIGRATIONS):
             return
@@ -266,10 +269,10 @@ def _set_up(file: str, deadline_s: float) -> None:
 
 
 def _mend(file: str, deadline_s: float) -> bool:
-    """Move a broken file aside, so that a new one can be made. Whether trying again makes sense.
+    """Move a broken file aside, so that a new one can be made. Return True if another try may succeed.
 
-    Every process that meets the broken file comes here, one at a time, and looks again first: what lies there now may
-    be the new file that another has made.
+    Each process that meets the broken file calls this, one at a time, and checks the file again first: another process
+    may have made a new one since.
     """
     try:
         with _inside_sqlite(), _folder_lock(os.path.dirname(file), deadline_s) as locked:
@@ -281,7 +284,8 @@ def _mend(file: str, deadline_s: float) -> bool:
                 return False
             aside = next(name for name in (f"{file}.corrupt-{n}" for n in range(1, 1_000)) if not os.path.exists(name))
             os.rename(file, aside)
-            for suffix in ("-wal", "-journal"):  # left behind, they would be played back into the new file
+            # SQLite would replay a log that stays behind into the new file.
+            for suffix in ("-wal", "-journal"):
                 with suppress(FileNotFoundError):
                     os.replace(file + suffix, aside + suffix)
             with suppress(FileNotFoundError):
@@ -303,10 +307,10 @@ def _is_corrupt(file: str, deadline_s: float) -> bool:
 
 
 def _is_ours(file: str) -> bool:
-    """Whether a broken file may be moved: our mark is in its header, or, without a header, its name is a database's.
+    """True if a broken file may be moved: its header has amorsize's id, or it has no header but a database's suffix.
 
-    A slip of the pen in ``AMORSIZE_HISTORY`` must not rename somebody's letters. Reading the file beside SQLite drops
-    this process's locks on it (POSIX), which is why only a broken file is looked at in this way.
+    A typing error in ``AMORSIZE_HISTORY`` must not rename a document of the user. Reading the file past SQLite drops
+    this process's locks on it (POSIX), so only a broken file is read in this way.
     """
     with open(file, "rb") as stream:
         head = stream.read(100)
@@ -317,7 +321,7 @@ def _is_ours(file: str) -> bool:
 
 @contextmanager
 def _folder_lock(folder: str, deadline_s: float) -> Iterator[bool]:
-    """Hold the folder's lock, if it can be had in time: the value says whether. It leaves no file behind."""
+    """Hold the folder's lock and yield True, or yield False if it is not free in time. No lock file is made."""
     try:
         import fcntl
 
@@ -326,20 +330,30 @@ def _folder_lock(folder: str, deadline_s: float) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _flock(descriptor, deadline_s)
+        yield _lock_in_time(descriptor, deadline_s)
     finally:
-        # Said aloud: a child that was forked meanwhile holds this descriptor too, and would keep the lock for life.
+        # Unlock explicitly: a child forked meanwhile shares the descriptor, and would keep the lock until it ends.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
-def _flock(descriptor: int, deadline_s: float) -> bool:
-    import fcntl
+def try_lock(descriptor: int) -> None:
+    """Lock an open file or, not on Windows, a folder. Raises BlockingIOError if it is held, else another OSError."""
+    if sys.platform == "win32":
+        import msvcrt
 
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_in_time(descriptor: int, deadline_s: float) -> bool:
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_lock(descriptor)
             return True
         except BlockingIOError:
             if time.monotonic() >= deadline_s:
@@ -350,7 +364,7 @@ def _flock(descriptor: int, deadline_s: float) -> bool:
 
 
 def _pause_s() -> float:
-    """1 to 20 ms, by chance, so that those who wait do not keep step."""
+    """1 to 20 ms at random, so that waiting processes do not retry in step."""
     return 0.001 + (time.perf_counter_ns() * 2_654_435_761 + os.getpid() * 40_503 >> 7) % 1_000 * 19e-6
 
 
@@ -363,12 +377,12 @@ def _identity(file: str) -> tuple[int, int] | None:
 
 
 def _code(error: BaseException) -> int:
-    """SQLite's extended result code of an error; 0 when it has none."""
+    """Return SQLite's extended result code of an error; 0 if it has none."""
     return int(getattr(error, "sqlite_errorcode", 0) or 0)
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether trying again may help."""
+    """Return True if another try may succeed."""
     code = _code(error)
     return isinstance(error, _Moved) or code & 0xFF in (_BUSY, _LOCKED, _PROTOCOL) or code == _READONLY_MOVED
 
@@ -397,9 +411,9 @@ def _hook_forks() -> None:
 
 
 def _after_fork() -> None:
-    """Give up in a child that was forked while another thread of its parent was inside SQLite.
+    """Disable the store in a child that was forked while another thread of its parent was inside SQLite.
 
-    SQLite would believe that this process holds the parent's locks, or wait for a mutex that nobody releases
+    SQLite would believe that the child holds the parent's locks, or wait for a mutex that is never released
     (https://sqlite.org/howtocorrupt.html, 2.6).
     """
     if _in_flight:

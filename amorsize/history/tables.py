@@ -1,10 +1,10 @@
-"""What lies in amorsize's SQLite file: its tables from version to version, and the statements that read and write them.
+"""The tables of amorsize's SQLite file, their migrations, and the statements that read and write them.
 
-Functions and machines stand once each, and runs refer to them by number: a row of a run takes some 0.4 kB. The rest of
-it is JSON and never pickled: a file that a stranger could write must not be able to run code.
+Each function and each machine is stored once, and runs refer to them by number: a run takes some 0.4 kB. All else is
+JSON and never pickled: a file that another user could write must not be able to run code.
 
-Everything here works on a connection within a transaction. `amorsize.history.sqlite_file` opens, locks and repairs the
-file.
+The functions here work on a connection within a transaction. `amorsize.history.sqlite_file` opens, locks and repairs
+the file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE run (id INTEGER PRIMARY KEY, at_s REAL NOT NULL, function TEXT NOT NULL, body TEXT NOT NULL)",
         "CREATE INDEX run_function ON run (function)",
     ),
-    # Functions and machines once each, the source of each row, which rows say the same (`surplus`).
+    # Functions and machines once each; the source of each row; a number that equivalent rows share (`surplus`).
     (
         "CREATE TABLE function (id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, name TEXT NOT NULL)",
         "CREATE TABLE machine (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, body TEXT NOT NULL)",
@@ -46,11 +46,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX run_source ON run (source)",
     ),
 )
-"""What leads from each version of the schema (``PRAGMA user_version``) to the next; only ever appended to."""
+"""Statements from each version of the schema (``PRAGMA user_version``) to the next; only ever appended to."""
 
 EXECUTE: Final = "execute"
-COLUMNS: Final = ("at_s", "function", "source", "machine", "alike")  # of a row, which are no part of its body
-ROOM: Final = 10  # one of so many rows goes when there are too many: thinning 100,000 takes 0.2 s, each 10,000 rows
+# Keys of a row that have a column of their own; the others are in its body.
+COLUMNS: Final = ("at_s", "function", "source", "machine", "alike")
+# Thinning deletes one row in so many: of 100,000 rows it takes 0.2 s, once per 10,000 new rows.
+ROOM: Final = 10
 
 _SELECT: Final = (
     "SELECT run.at_s, function.mark, function.name, run.source, machine.body, run.body FROM run "
@@ -62,11 +64,11 @@ _SELECT: Final = (
 
 
 def insert(link: sqlite3.Connection, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Append rows; how many these were.
+    """Append rows; return their number.
 
     ``at_s``, ``function`` (its fingerprint), ``source``, ``machine`` (a mapping, with its ``digest``) and ``alike``
-    (a number that rows share that tell the same) have columns of their own; ``name`` is kept with the function, and the
-    rest as JSON.
+    (a number that equivalent rows share) have columns of their own. ``name`` is stored with the function, all else as
+    JSON.
     """
     functions: dict[str, tuple[int, str]] = {}
     machines: dict[str, int] = {}
@@ -87,14 +89,14 @@ def insert(link: sqlite3.Connection, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def _function(link: sqlite3.Connection, mark: str, name: str) -> tuple[int, str]:
-    """The number and the name of a function, which may be new."""
+    """Return the number and the stored name of a function; insert a new one."""
     link.execute("INSERT OR IGNORE INTO function (mark, name) VALUES (?, ?)", (mark, name))
     number, usual_name = link.execute("SELECT id, name FROM function WHERE mark = ?", (mark,)).fetchone()
     return number, usual_name
 
 
 def _machine(link: sqlite3.Connection, machine: object, known: dict[str, int]) -> int | None:
-    """The number of a machine, which may be new."""
+    """Return the number of a machine; insert a new one."""
     if not isinstance(machine, Mapping) or not machine:
         return None
     digest = machine.get("digest")
@@ -113,7 +115,7 @@ def select(
     source: str | None = None,
     machine: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The newest ``limit`` rows (of that function, source, machine), in the order in which they were added."""
+    """Return the newest ``limit`` rows (of that function, source, machine), oldest first."""
     asked = {
         "run.function = (SELECT id FROM function WHERE mark = ?)": function,
         "run.machine = (SELECT id FROM machine WHERE digest = ?)": machine,
@@ -143,13 +145,13 @@ def _row(found: tuple[float, str, str, str, str | None, str], machines: Mapping[
 
 
 def count(link: sqlite3.Connection, source: str | None = None) -> int:
-    """How many rows of runs there are."""
+    """Return the number of rows (of that source)."""
     query = "SELECT count(*) FROM run" + ("" if source is None else " WHERE source = ?")
     return int(link.execute(query, () if source is None else (source,)).fetchone()[0])
 
 
 def forget(link: sqlite3.Connection, function: str | None = None, before_s: float | None = None) -> int:
-    """Delete runs (of that function; that ended before that time) and overwrite what they held; how many they were."""
+    """Delete runs (of that function; that ended before that time) and overwrite their bytes; return their number."""
     link.execute("PRAGMA secure_delete = ON")
     where, values = ["1"], []
     if function is not None:
@@ -165,9 +167,9 @@ def forget(link: sqlite3.Connection, function: str | None = None, before_s: floa
 
 
 def thin(link: sqlite3.Connection, most: int, added: int) -> None:
-    """Let go of rows when there are more than ``most``, after so many were added.
+    """Delete rows if there are more than ``most``, after so many were added.
 
-    To count them takes some ms, so that is done once per hundredth of ``most``.
+    Counting takes some ms, so rows are counted once per hundredth of ``most``.
     """
     last = link.execute("SELECT max(id) FROM run").fetchone()[0] or 0
     step = max(1, most // 100)
@@ -182,14 +184,14 @@ def thin(link: sqlite3.Connection, most: int, added: int) -> None:
 
 
 def get_cost(link: sqlite3.Connection, key: str) -> dict[str, Any] | None:
-    """What was put last under a key, with ``measured_at_s``."""
+    """Return what was put last under a key, with ``measured_at_s``; None if there is nothing."""
     found = link.execute("SELECT measured_at_s, body FROM cost WHERE key = ?", (text(key),)).fetchone()
     body = None if found is None else loads(found[1])
     return None if body is None else {**body, "measured_at_s": found[0]}
 
 
 def put_cost(link: sqlite3.Connection, key: str, body: Mapping[str, Any], at_s: float) -> bool:
-    """Put it there in place of what was; True."""
+    """Put a body under a key in place of what was there; return True."""
     values = (text(key), float(at_s), dumps(body))
     return bool(link.execute("INSERT OR REPLACE INTO cost (key, measured_at_s, body) VALUES (?, ?, ?)", values))
 
@@ -198,7 +200,7 @@ def put_cost(link: sqlite3.Connection, key: str, body: Mapping[str, Any], at_s: 
 
 
 def text(value: object) -> str:
-    """A string that SQLite takes: lone surrogates (from file names, say) are spelled out."""
+    """Return a string that SQLite takes: lone surrogates (from file names, say) become escapes."""
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -207,12 +209,12 @@ def _time(value: object) -> float:
 
 
 def dumps(body: Mapping[str, Any] | Sequence[Any]) -> str:
-    """JSON of anything: records as objects, numpy's numbers as numbers, a type's name where nothing else will do."""
+    """Encode anything as JSON: records as objects, numpy's numbers as numbers, other objects as their type's name."""
     import json
 
     try:
         return json.dumps(body, default=_encoded, skipkeys=True, separators=(",", ":"))
-    except Exception:  # noqa: BLE001  (it contains itself, or has a property that raises: keep what is plain)
+    except Exception:  # noqa: BLE001  (it contains itself, or has a property that raises)
         items = body.items() if isinstance(body, Mapping) else ()
         plain = {str(key): value for key, value in items if isinstance(value, str | int | float | None)}
         return json.dumps(plain, separators=(",", ":"))
@@ -234,7 +236,7 @@ def _encoded(value: Any) -> object:
 
 
 def loads(text: object) -> dict[str, Any] | None:
-    """The object that a JSON text holds; None when it is broken or holds something else."""
+    """Decode a JSON object; None when the text is broken or holds something else."""
     import json
 
     try:
@@ -245,7 +247,7 @@ def loads(text: object) -> dict[str, Any] | None:
 
 
 def surplus(groups: Sequence[Hashable], keep: int) -> list[int]:
-    """Say which rows must go so that ``keep`` are left.
+    """Choose the rows to delete so that ``keep`` are left: every group keeps its newest rows, up to an equal share.
 
     Parameters
     ----------
@@ -271,7 +273,8 @@ def surplus(groups: Sequence[Hashable], keep: int) -> list[int]:
     share = _share(sorted(Counter(groups).values()), keep)
     seen: Counter[Hashable] = Counter()
     going: list[int] = []
-    next_in_line: list[int] = []  # the newest row of each group that is beyond its share
+    # The newest row of each group that is beyond its share.
+    next_in_line: list[int] = []
     for at in range(len(groups) - 1, -1, -1):
         group = groups[at]
         seen[group] += 1
@@ -284,7 +287,7 @@ def surplus(groups: Sequence[Hashable], keep: int) -> list[int]:
 
 
 def _share(sizes: Sequence[int], keep: int) -> int:
-    """The most rows that every group may have, given the groups' sizes in rising order."""
+    """Return the most rows that each group may keep, given the groups' sizes in rising order."""
     left = keep
     for at, size in enumerate(sizes):
         share = left // (len(sizes) - at)

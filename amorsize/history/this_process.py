@@ -1,9 +1,9 @@
-"""What this process has measured of a function's items, so that the next map of it need not begin from nothing.
+"""Measurements of functions' items in this process, reused by the next map of the same function.
 
-It lies in memory only, and holds a few numbers for each function: no item, no result, no function that could hold
-something large. A function is known by its code, constants, closure and defaults (`amorsize.history.fingerprint`), the
-data by its type, the type of its items, and roughly how large these are. Whoever is told something from here checks it
-against the first items that run.
+They are kept in memory only: a few numbers for each function, no item, no result, no function that could hold much
+memory. The key is the function's code, constants, closure and defaults (`amorsize.history.fingerprint`); data match by
+their type, the type of their items, and the items' approximate size. The caller checks a recalled measurement against
+the first items that run.
 """
 
 from __future__ import annotations
@@ -21,23 +21,29 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 
-MOST: Final = 256  # functions
-PEEKED: Final = 16  # items at spread positions whose size is looked at: 5-10 µs
-ALIKE: Final = 2.0  # data whose items are on average up to so many times larger or smaller counts as the same
-NEWEST: Final = 0.5  # weight of the newest run in the mean
-REST: Final = 10  # maps for which what has lost time and again is not tried again
-SURPRISE: Final = 3.0  # items that took so many times more or less than is remembered: the mean begins anew
+# Functions that are remembered (a guess).
+MOST: Final = 256
+# Items at spread positions whose size is measured: 5-10 µs.
+PEEKED: Final = 16
+# Data match if the mean sizes of their items differ by at most this factor (a guess).
+ALIKE: Final = 2.0
+# Weight of the newest run in the mean (a guess).
+NEWEST: Final = 0.5
+# The most maps for which a backend that was unprofitable again and again is not tried (a guess).
+REST: Final = 10
+# If items took this factor more or less than remembered, the mean starts anew (a guess).
+SURPRISE: Final = 3.0
 
 
 class Shape(Frozen, kw_only=False):
-    """What data looks like from outside. ``size``: of its items, on average; None: nobody can tell."""
+    """Type of the data, type of its items, and ``size``: their mean size in bytes; None if unknown."""
 
     kind: str
     items: str
     size: float | None
 
     def resembles(self, other: Shape, alike: float = ALIKE) -> bool:
-        """Whether what was measured of one may hold for the other: items larger by less than ``alike`` times.
+        """True if measurements of one hold for the other: the items' sizes differ by at most a factor of ``alike``.
 
         Examples
         --------
@@ -55,28 +61,28 @@ class Shape(Frozen, kw_only=False):
 
 
 class Known(Frozen, kw_only=False):
-    """What is remembered of a function.
+    """Memory of one function.
 
     Attributes
     ----------
     shape : Shape
         The data it was measured on.
     sample : Sample
-        Of all its runs, the latest ones counting most.
+        Mean of its runs, weighted towards the newest.
     threads_gain : float or None
-        How much faster two threads were than one, where that was tried.
+        Speedup of two threads over one, if measured.
     lost : tuple of str
-        Backends that turned out slower than the loop.
+        Unprofitable backends: slower than the loop.
     rest : int
-        For so many maps more: then they may try again.
+        Maps until they may be tried again.
     losses : int
-        How often in a row something has lost.
+        Unprofitable parallel runs in a row.
     n_items : int or None
-        How many items the newest run had: as many are expected where nobody can say.
+        Number of items of the newest run; expected again if the length of the data is unknown.
     settled : int
-        For so many maps more, of no more items, nobody need ask again: the loop was best, whatever was allowed.
+        Maps, of no more items, that use the loop without a new forecast: the loop was best of all backends.
     settlings : int
-        How often in a row that was the answer.
+        How often in a row the loop was best.
     """
 
     shape: Shape
@@ -91,7 +97,7 @@ class Known(Frozen, kw_only=False):
 
 
 class Memory:
-    """What is known of the functions that were mapped lately.
+    """Measurements of the functions that were mapped lately.
 
     Examples
     --------
@@ -106,7 +112,7 @@ class Memory:
         self._known: OrderedDict[object, Known] = OrderedDict()
 
     def recall(self, func: Callable[..., Any], data: object) -> Known | None:
-        """What is known of this function over such data. About 10 µs; 30 where the function holds values."""
+        """Return the memory of this function over such data, or None. About 10 µs; 30 if the function holds values."""
         if not self._known:
             return None
         key = key_of(func)
@@ -128,14 +134,14 @@ class Memory:
         settled: bool | None = False,
         won: Backend | None = None,
     ) -> None:
-        """Remember what a run has shown.
+        """Remember a run.
 
-        ``lost``: the backend that made it slower than the loop, if one did; ``won``: the one that did not. ``settled``:
-        nothing was better than the loop (None: nobody asked, since that is settled).
+        ``lost``: the backend that was unprofitable, if one was; ``won``: the one that was not. ``settled``: no backend
+        was better than the loop (None: none was considered, since that is settled).
 
-        Who loses for the first time sits out the next map only, since the machine may have been busy; each further time
-        in a row it rests for longer, as in exponential backoff, up to `REST` maps. So does the question, where the loop
-        is the answer.
+        A backend that is unprofitable for the first time is left out of the next map only, since the machine may have
+        been busy; each further time in a row it is left out for longer, up to `REST` maps (exponential backoff). The
+        forecast is left out in the same way while the loop is best.
         """
         key, shape = key_of(func), shape_of(data)
         before = self._known.pop(key, None)
@@ -169,7 +175,7 @@ class Memory:
 
 
 def _blended(before: Sample, now: Sample) -> Sample:
-    """The newest run's sample, with means that earlier ones have a say in."""
+    """Return the newest run's sample, with its means averaged with earlier ones."""
     item_s = before.item_s + NEWEST * (now.item_s - before.item_s)
     scale = item_s / now.item_s if now.item_s > 0 else 1.0
     worker_s = now.worker_s
@@ -181,16 +187,16 @@ def _blended(before: Sample, now: Sample) -> Sample:
 
 
 def key_of(func: Callable[..., Any]) -> object:
-    """A plain function's code is equal to that of any other with the same body, and quicker to come by."""
+    """Key of a function: its code, which equals that of any function with the same body, or its fingerprint."""
     if keeps_nothing(func):
         return getattr(func, "__code__", func), getattr(func, "__module__", None)
     return fingerprint(func)
 
 
 def shape_of(data: object) -> Shape:
-    """What data looks like, from its type and a few items of it. Only lists, tuples and ranges are looked into.
+    """Describe data by its type and a few of its items. Only lists, tuples and ranges are indexed.
 
-    Nothing else: to index a user's own sequence, a subclass of these too, may take long, or have side effects.
+    Indexing a user's own sequence, even a subclass of these, may take long or have side effects.
 
     Examples
     --------

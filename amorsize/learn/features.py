@@ -1,7 +1,7 @@
-"""What a candidate looks like to whoever learns from past runs: a row of plain numbers.
+"""Features of a candidate, as a row of numbers to learn from.
 
-Most are shares and ratios, so that a function ten times as slow, or a machine with ten times the cores, looks alike
-where it behaves alike. Lengths of time stand as logarithms. What was not measured has a value of its own.
+Most are shares and ratios, so that a function ten times as slow, or a machine with ten times the cores, has similar
+features if it behaves similarly. Times are logarithms. A missing measurement has a value of its own.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from amorsize.facts import Breakdown, Forecast, Machine, Sample
 from amorsize.model.cost import cpu_per_item
 
 ENGINES: Final = ("loop", "pool", "threadpool", "team", "threads", "executor")
-"""What can run a map. A ``Pool`` and amorsize's own workers err in different ways, so each has a fit of its own."""
+"""Engines that run a map. Forecasts of a ``Pool`` and of amorsize's own workers err differently: each has a fit."""
 
-LEAST: Final = 1e-9  # seconds, or whatever a logarithm is taken of
+# Smallest argument of a logarithm.
+LEAST: Final = 1e-9
 MEGABYTE: Final = 1e6
 
 
 class Cores(NamedTuple):
-    """What matters of a machine; a `Machine` has it."""
+    """The fields of a `Machine` that features use."""
 
     usable_cores: float
     logical_cores: int
 
 
 class Case(NamedTuple):
-    """One forecast, and what it was made from.
+    """One forecast, and its inputs.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class Case(NamedTuple):
 
 
 def engine_of(backend: str) -> str:
-    """What `amorsize.optimize` opens for a backend.
+    """Return the engine that `amorsize.optimize` opens for a backend.
 
     Examples
     --------
@@ -59,7 +60,7 @@ def engine_of(backend: str) -> str:
 
 
 def features(case: Case) -> tuple[float, ...]:
-    """The numbers, in the order of `NAMES`.
+    """Return the features, in the order of `NAMES`.
 
     Examples
     --------
@@ -114,7 +115,7 @@ UNKNOWN: Final = -1.0
 
 
 def shares(parts: Breakdown) -> list[int] | None:
-    """Where forecast seconds go, in percent, as a row of history keeps it; None: all into computing, or nobody knows.
+    """Return the parts of a forecast in percent, as history stores them; None if all is computing, or nothing is known.
 
     Examples
     --------
@@ -130,7 +131,7 @@ PARTS: Final = ("start_s", "compute_s", "transfer_s", "dispatch_s", "tail_s")
 
 
 def breakdown_of(percent: object, total_s: float) -> Breakdown | None:
-    """The same back in seconds; None when it is damaged, or missing.
+    """Convert `shares` back to seconds; None if they are invalid or missing.
 
     Examples
     --------
@@ -150,4 +151,4 @@ NAMES: Final = (
     "gil_held", "own_threads", "moved_rate", "result_rate", "touched_rate", "growth", "first_call", "busy", "cores",
     "quota_share", "forks",
 )  # fmt: skip
-"""What each number is; a fit that knows others is not used."""
+"""Names of the features; a fit with other names is not used."""

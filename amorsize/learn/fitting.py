@@ -1,10 +1,10 @@
-"""Fitting the pruner: rows of history in, a `Pruner` and an honest report out. The only place that needs scikit-learn.
+"""Fits the pruner: rows of history in, a `Pruner` and a report of its errors out. The only module with scikit-learn.
 
 The residual ``log(clock / forecast)`` is fitted by gradient boosting of shallow trees (Friedman 2001) for the absolute
-error. How good that is, is judged on functions that were not in the fit (grouped cross-validation): engine by engine
-the gate opens where the corrected forecasts were better than the model's, by more than chance would have it.
+error. The fit is judged on functions that were left out (grouped cross-validation): an engine's gate opens if its
+corrected forecasts were better than the model's by more than chance.
 
-Time is bounded whatever the number of rows: `PER_FUNCTION` of each function and engine, `MOST_ROWS` in all.
+The time is bounded for any number of rows: `PER_FUNCTION` of each function and engine, `MOST_ROWS` in all.
 """
 
 from __future__ import annotations
@@ -24,26 +24,36 @@ from amorsize.learn.features import ENGINES, Case, Cores, breakdown_of, engine_o
 from amorsize.learn.pruner import MOST, Pruner, Region
 from amorsize.learn.trees import LEAF, Tree, Trees, is_number
 
-LEAST_ROWS: Final = 30  # of an engine
-LEAST_FUNCTIONS: Final = 6  # of an engine: with fewer, functions not seen cannot be judged
-WIDER: Final = 0.25  # share of a feature's range by which a case may lie outside it
+# Fewest rows and functions of an engine (guesses): with fewer functions, unseen ones cannot be judged.
+LEAST_ROWS: Final = 30
+LEAST_FUNCTIONS: Final = 6
+# Share of a feature's range by which a case may lie outside it (a guess).
+WIDER: Final = 0.25
 # Chosen on the corpus, functions held out (docs/why/learning.md): more or deeper trees, forests, ridge regression,
 # nearest neighbours and one fit for all engines were no better. What functions have in common is simple.
 TREES, RATE, LEAST_LEAF, MOST_LEAF = 30, 0.04, 5, 30
-MOST_READ: Final = 20_000  # rows, the newest: 1 s, and 200 MB for a moment
-PER_FUNCTION: Final = 40  # rows of a function on one engine: the newest
+# The newest rows are read: 1 s, and 200 MB for a moment.
+MOST_READ: Final = 20_000
+# The newest rows of a function on one engine, rows in all, and folds of the cross-validation (guesses).
+PER_FUNCTION: Final = 40
 MOST_ROWS: Final = 4_000
 FOLDS: Final = 10
-SURPRISE: Final = log(8.0)  # a clock this far from its forecast is no residual to learn, but something else
-MOST_SURPRISES: Final = 0.2  # share of an engine's rows: a history with more is not to be trusted
-BETTER: Final = 0.9  # times the model's median error, at most, or the gate stays shut
-SURE: Final = 1.0  # standard errors by which functions must be better on average
+# A clock this far from its forecast has another cause, and is not fitted (a guess).
+SURPRISE: Final = log(8.0)
+# Share of surprises among an engine's rows; with more its gate stays shut (a guess).
+MOST_SURPRISES: Final = 0.2
+# The gate opens if the median error is at most this share of the model's (a guess).
+BETTER: Final = 0.9
+# Standard errors by which functions must be better on average (a guess).
+SURE: Final = 1.0
+# Quantiles of the 80 % interval.
 COVERED: Final = (0.1, 0.9)
-BRIEF_S: Final = 2e-3  # of a shorter run the clock tells more about this moment than about the forecast
+# The clock of a shorter run is mostly noise (a guess).
+BRIEF_S: Final = 2e-3
 
 
 class Example(NamedTuple):
-    """A case, what came of it, and whose it was."""
+    """A case, its residual, and the function's fingerprint."""
 
     case: Case
     residual: float
@@ -57,7 +67,8 @@ class Judged:
     engine: str
     rows: int
     functions: int
-    strange: float  # share of its rows that were surprises
+    # Share of surprises among its rows.
+    strange: float
     median: tuple[float, float]
     p90: tuple[float, float]
     open: bool
@@ -65,17 +76,17 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a fit has come to.
+    """The result of a fit.
 
     Attributes
     ----------
     rows, used, surprises : int
-        Rows of history; those that were learned from; those whose clock was far from anything that was forecast.
+        Rows of history; rows in the fit; rows whose clock was too far from the forecast.
     engines : tuple of Judged
     functions : Mapping
-        By name: rows, and the median error without and with the pruner while it had not seen that function.
+        By name: rows, and the median error without and with a pruner that has not seen the function.
     file : str or None
-        Where the fit is kept; None: nowhere.
+        Path of the fit; None if it is not written.
     took_s : float
     """
 
@@ -89,11 +100,11 @@ class Report:
 
     @property
     def speaks(self) -> bool:
-        """Whether any gate is open."""
+        """True if any gate is open."""
         return any(one.open for one in self.engines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return a dict for JSON."""
         return asdict(self) | {"speaks": self.speaks}
 
     def __str__(self) -> str:
@@ -111,7 +122,7 @@ class Report:
 
 
 def fit(history: History | None = None) -> Report:
-    """Learn from a history's rows, keep what comes of it beside them, and say how good it is.
+    """Fit a pruner to a history's rows, write it beside them, and report its errors.
 
     Needs scikit-learn (``pip install amorsize[ml]``), and takes some seconds.
 
@@ -125,7 +136,7 @@ def fit(history: History | None = None) -> Report:
     ImportError
         When scikit-learn is not installed.
     """
-    # First, so that a missing scikit-learn is reported before 20,000 rows are read.
+    # First, so that a missing scikit-learn is reported before the rows are read.
     import sklearn.ensemble  # noqa: F401
 
     began = time.perf_counter()
@@ -152,16 +163,15 @@ OWN_ENGINES: Final = {"processes": "team", "threads": "threads", "executor": "ex
 
 
 def engine_in(run: Run) -> str | None:
-    """What ran a row: a plan's or a trial's pool, or one of ``execute()``'s own engines; None: nothing to learn of."""
+    """Return a row's engine: a plan's or a trial's pool, or one of ``execute()``'s own; None if it cannot be fitted."""
     source = run.extra.get("from", "execute") if run.source == "import" else run.source
     return OWN_ENGINES.get(run.backend) if source == "execute" else engine_of(run.backend)
 
 
 def example_of(run: Run) -> Example | None:
-    """What a row of history teaches; None when something is missing, or it is too brief.
+    """Make an example from a row of history; None if something is missing, or the run is too short.
 
-    Of a loop of ``execute()`` the forecast is what the loop itself has told, and of a tuned plan what its trials have:
-    these teach nothing.
+    Loops of ``execute()`` and tuned plans are left out: their forecasts come from the run itself, or from its trials.
     """
     n, predicted_s, clock_s = run.n_items, run.predicted_s, run.clock_s
     if run.outcome != "ok" or not n or not is_number(predicted_s) or not is_number(clock_s):
@@ -196,7 +206,7 @@ def _cores(machine: Mapping[str, Any] | None) -> Cores | None:
 
 
 def learn(examples: Sequence[Example]) -> tuple[Pruner | None, Report]:
-    """Fit, and judge on functions that were left out. None when there is too little to learn from."""
+    """Fit, and judge on functions that were left out. None if there are too few rows."""
     import numpy as np
 
     kept = thinned([one for one in examples if abs(one.residual) <= SURPRISE])
@@ -229,13 +239,13 @@ def _medians(pairs: Sequence[tuple[float, float]]) -> tuple[int, float, float]:
 
 
 def strange(examples: Sequence[Example], engine: str) -> float:
-    """The share of surprises among an engine's rows."""
+    """Return the share of surprises among an engine's rows."""
     here = [abs(one.residual) > SURPRISE for one in examples if one.case.engine == engine]
     return sum(here) / len(here)
 
 
 def thinned(examples: Sequence[Example]) -> list[Example]:
-    """The newest of each function on each engine; of more than `MOST_ROWS` some that lie evenly."""
+    """Keep the newest rows of each function on each engine; of more than `MOST_ROWS` an evenly spaced subset."""
     taken: dict[tuple[str, str], int] = {}
     kept = []
     for one in reversed(examples):
@@ -249,14 +259,14 @@ def thinned(examples: Sequence[Example]) -> list[Example]:
 
 
 def seen(table: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The range of each feature, a little wider than it was seen."""
+    """Return the range of each feature, widened by `WIDER`."""
     least, most = table.min(axis=0), table.max(axis=0)
     wider = WIDER * (most - least)
     return tuple((least - wider).tolist()), tuple((most + wider).tolist())
 
 
 def out_of_fold(table: Any, residuals: Any, functions: Any) -> Any:
-    """For each row what a fit says that has not seen its function."""
+    """Predict each row by a fit without the row's function."""
     import numpy as np
     from sklearn.model_selection import GroupKFold
 
@@ -268,11 +278,10 @@ def out_of_fold(table: Any, residuals: Any, functions: Any) -> Any:
 
 
 def judge(engine: str, residuals: Any, left: Any, functions: Any, strange: float) -> Judged:
-    """Whether an engine's gate opens: better in the median, no worse in the tail, and not by chance.
+    """Judge an engine: its gate opens if errors are better in the median, no worse in the tail, and not by chance.
 
-    ``left`` is what a fit that has not seen a row's function leaves of its residual.
-
-    By chance: over the functions, the mean gain is at least `SURE` times its standard error.
+    ``left`` is the rest of each residual after the correction by a fit without the row's function. Not by chance: the
+    mean gain over the functions is more than `SURE` times its standard error.
     """
     import numpy as np
 
@@ -287,7 +296,7 @@ def judge(engine: str, residuals: Any, left: Any, functions: Any, strange: float
 
 
 def grown(table: Any, residuals: Any) -> Any:
-    """The fit itself."""
+    """Fit the trees."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     return GradientBoostingRegressor(
@@ -303,7 +312,7 @@ def grown(table: Any, residuals: Any) -> Any:
 
 
 def as_trees(fitted: Any) -> Trees:
-    """A fit of scikit-learn as plain numbers."""
+    """Convert a fit of scikit-learn to plain numbers."""
     import numpy as np
 
     trees = []

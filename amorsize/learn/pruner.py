@@ -1,19 +1,19 @@
-"""The pruner: what past runs say of the model's forecasts, and which candidates that leaves.
+"""The pruner corrects the model's forecasts by what past runs took, and chooses among the candidates again.
 
 It predicts the residual ``log(clock / forecast)`` of a candidate from `amorsize.learn.features`. Without a fit there is
-no pruner, and nothing changes. With one it is silent wherever it has not shown that it helps:
+no pruner, and forecasts stay as they are. A fit corrects a forecast only where it has been shown to help:
 
-* the *gate* of an engine is open only if, on functions that the fit had not seen, the corrected forecasts were better
+* the *gate* of an engine is open only if, on functions that were not in the fit, the corrected forecasts were better
   than the model's (`amorsize.learn.fitting`);
-* each engine's *range* is what it has seen of every feature: a candidate outside is left to the model;
-* what it says is bounded by `MOST`, and it may prefer only candidates that the model itself puts within `WILD` of its
-  own choice, so that a history that lies costs little.
+* each engine has a *range* of every feature, seen in its rows: a candidate outside keeps the model's forecast;
+* a correction is bounded by `MOST`, and only candidates whose forecast by the model is within `WILD` of the model's
+  choice may be preferred, so a wrong history costs little.
 
-The intervals are those that the fit's errors on unseen functions had (jackknife+, Barber, Candès, Ramdas & Tibshirani
+The intervals have the width of the fit's errors on unseen functions (jackknife+, Barber, Candès, Ramdas & Tibshirani
 2021, in its simplest form: one width for each engine).
 
-Fitting needs scikit-learn (extra ``ml``) and is asked for (`fit`); its result is a JSON file beside the history, which
-is checked when it is read, never unpickled, and used without importing anything.
+Fitting needs scikit-learn (extra ``ml``) and happens on request (`amorsize.learn.fitting.fit`). The result is a JSON
+file beside the history: it is checked when it is read, never unpickled, and used without importing anything.
 """
 
 from __future__ import annotations
@@ -33,30 +33,33 @@ if TYPE_CHECKING:
     from amorsize.history.history import History
 
 FORMAT: Final = 1
-SUFFIX: Final = ".fit.json"  # beside the history
-MOST: Final = log(3.0)  # no forecast is corrected by more than a factor of three
-WILD: Final = 1.15  # times the forecast of the model's own choice: no candidate beyond it is preferred. On the corpus
-# (docs/why/learning.md) 1.05 to 1.3 come to the same, and at 2 a workload loses 19 %.
-GAIN: Final = (
-    0.03  # another candidate must promise so much less time than the model's: at 0.01 a workload loses 4 %, at
-)
-# 0.03 none loses anything, and at 0.05 next to nothing is gained
-LOOP_GAIN: Final = 0.1  # and so much, where the model says that a plain loop is best (`amorsize.model.search.MARGIN`)
+# The fit's file is named like the history, with this suffix.
+SUFFIX: Final = ".fit.json"
+# The largest correction of a forecast: a factor of three (a guess).
+MOST: Final = log(3.0)
+# No candidate beyond this factor of the model's best forecast is preferred. On the corpus (docs/why/learning.md) 1.05
+# to 1.3 give the same result, and at 2 a workload loses 19 %.
+WILD: Final = 1.15
+# Share of time that another candidate must save over the model's choice: at 0.01 a workload loses 4 %, at 0.03 none
+# loses anything, and at 0.05 next to nothing is gained.
+GAIN: Final = 0.03
+# The same if the model's choice is a plain loop (as `amorsize.model.search.MARGIN`).
+LOOP_GAIN: Final = 0.1
 
 
 class Region(NamedTuple):
-    """What is known of one engine.
+    """The fit of one engine.
 
     Attributes
     ----------
     open : bool
-        Whether it may speak.
+        True if its gate is open.
     trees : Trees
         Predict the residual.
     least, most : tuple of float
-        The range of each feature that it has seen.
+        Range of each feature in its rows.
     low, high : float
-        Between these lay 80 % of ``log(clock / corrected forecast)`` on unseen functions.
+        80 % of ``log(clock / corrected forecast)`` on unseen functions lay between these.
     """
 
     open: bool
@@ -68,9 +71,9 @@ class Region(NamedTuple):
 
 
 class Narrowed(NamedTuple):
-    """A choice with what history says: as of `amorsize.model.search.choose`; what the model had said; a few words.
+    """A corrected choice as of `amorsize.model.search.choose`, the model's forecast of it, and a text for the user.
 
-    The latter two are None where history has not spoken.
+    The latter two are None if history corrected nothing.
     """
 
     best: Forecast
@@ -81,14 +84,14 @@ class Narrowed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pruner:
-    """A fit.
+    """A fit of history.
 
     Attributes
     ----------
     regions : Mapping of str to Region
         By engine.
     runs, functions : int
-        What it rests on.
+        Number of rows and functions in the fit.
     """
 
     regions: Mapping[str, Region]
@@ -96,7 +99,7 @@ class Pruner:
     functions: int = 0
 
     def residual(self, case: Case) -> float | None:
-        """``log(clock / forecast)`` as history has it; None where it has nothing to say."""
+        """Predict ``log(clock / forecast)``; None if the gate is closed or the case is out of range."""
         region = self.regions.get(case.engine)
         if region is None or not region.open or case.forecast.refused is not None or case.forecast.total_s <= 0:
             return None
@@ -106,7 +109,7 @@ class Pruner:
         return max(-MOST, min(MOST, region.trees.predict(row)))
 
     def correct(self, case: Case) -> Forecast:
-        """The forecast, corrected; the very same object where history has nothing to say."""
+        """Return the corrected forecast; the same object if there is no correction."""
         residual = self.residual(case)
         if residual is None:
             return case.forecast
@@ -116,7 +119,7 @@ class Pruner:
     def narrow(
         self, best: Forecast, others: Sequence[Forecast], sample: Sample, machine: Machine, n_items: int
     ) -> Narrowed:
-        """The model's choice among candidates of `amorsize.optimize`, reconsidered.
+        """Choose again among the candidates of `amorsize.optimize`, by corrected forecasts.
 
         Parameters
         ----------
@@ -143,7 +146,7 @@ class Pruner:
         return f"history ({self.runs:,} runs of {self.functions} functions) {what}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return a dict for JSON."""
         return {
             "format": FORMAT,
             "features": list(NAMES),
@@ -155,7 +158,7 @@ class Pruner:
 
     @classmethod
     def from_dict(cls, row: object) -> Pruner | None:
-        """Read what `to_dict` wrote; None when anything about it is wrong, or it knows other features."""
+        """Read what `to_dict` wrote; None if it is invalid, or has other features."""
         if not isinstance(row, Mapping) or row.get("format") != FORMAT or row.get("features") != list(NAMES):
             return None
         listed = row.get("regions")
@@ -170,7 +173,7 @@ class Pruner:
 
 
 def corrected(one: Forecast, residual: float, low: float, high: float) -> Forecast:
-    """A forecast times ``exp(residual)``; its parts keep their shares."""
+    """Multiply a forecast by ``exp(residual)``; its parts keep their shares."""
     factor = exp(residual)
     parts = {name: getattr(one.breakdown, name) * factor for name in field_names(Breakdown)}
     total_s = one.total_s * factor
@@ -199,11 +202,12 @@ def _region(row: object) -> Region | None:
 
 # -- where it is kept ------------------------------------------------------------------------------------------------
 
-_known: dict[str, tuple[tuple[int, int], Pruner | None]] = {}  # by file: its date and size when it was read
+# By file: its date and size when it was read, and the fit.
+_known: dict[str, tuple[tuple[int, int], Pruner | None]] = {}
 
 
 def file_of(history: History | None) -> str | None:
-    """Where a history's fit is kept; None: nothing is kept."""
+    """Return the path of a history's fit; None if history is off."""
     from amorsize.history.history import History
 
     path = (History() if history is None else history).path
@@ -211,7 +215,7 @@ def file_of(history: History | None) -> str | None:
 
 
 def known(history: History | None) -> Pruner | None:
-    """The fit of a history, if there is one. Reading it takes 2 ms, once; to see that nothing changed 10 µs."""
+    """Return a history's fit, or None. Reading it takes 2 ms, once; the check for changes 10 µs."""
     try:
         file = file_of(history)
         if file is None:
@@ -226,7 +230,7 @@ def known(history: History | None) -> Pruner | None:
 
 
 def read(file: str) -> Pruner | None:
-    """A fit from its file; None (and a warning) when it is damaged, None when it was made by another version."""
+    """Read a fit; None if it was made by another version, None with a warning if it is damaged."""
     import json
     import warnings
 
@@ -243,7 +247,7 @@ def read(file: str) -> Pruner | None:
 
 
 def keep(file: str, pruner: Pruner) -> None:
-    """Write a fit: whole or not at all."""
+    """Write a fit atomically."""
     import json
 
     draft = f"{file}.{os.getpid()}.part"
@@ -259,7 +263,7 @@ def keep(file: str, pruner: Pruner) -> None:
 
 
 def forget(history: History | None = None) -> bool:
-    """Delete a history's fit; whether there was one."""
+    """Delete a history's fit; return True if there was one."""
     file = file_of(history)
     if file is None or not os.path.exists(file):
         return False

@@ -1,7 +1,7 @@
-"""A sum of decision trees as plain numbers: scikit-learn grows them, this walks them, and needs nothing for it.
+"""A sum of decision trees as plain numbers: scikit-learn fits them, this module evaluates them without it.
 
-A fit is kept as JSON and never unpickled: a file that a stranger could write must not be able to run code. To predict
-a dozen candidates takes half a millisecond, which is less than it takes to import numpy.
+A fit is stored as JSON and never unpickled: a file that another user could write must not be able to run code. A
+prediction for a dozen candidates takes half a millisecond, less than importing numpy.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Final, NamedTuple, TypeGuard
 
+# Bounds of what is read from a file: trees, and nodes of a tree (guesses).
 MOST_TREES: Final = 500
-MOST_NODES: Final = 1_000  # of a tree
+MOST_NODES: Final = 1_000
 LEAF: Final = -1
 
 
 class Tree(NamedTuple):
-    """One tree: for each node the feature it asks for (`LEAF`: none), the threshold, its two children, its value."""
+    """One tree: for each node the feature that it tests (`LEAF`: none), the threshold, its two children, its value."""
 
     feature: tuple[int, ...]
     threshold: tuple[float, ...]
@@ -34,9 +35,9 @@ class Trees:
     Attributes
     ----------
     base : float
-        What is added to the sum.
+        Constant term of the sum.
     trees : tuple of Tree
-        Their values hold the learning rate already.
+        Their values include the learning rate.
 
     Examples
     --------
@@ -49,7 +50,7 @@ class Trees:
     trees: tuple[Tree, ...]
 
     def predict(self, values: Sequence[float]) -> float:
-        """The prediction for one row of features, which scikit-learn rounds to single precision."""
+        """Predict for one row of features, rounded to single precision as scikit-learn does."""
         row = array("f", values)
         total = self.base
         for feature, threshold, left, right, value in self.trees:
@@ -60,14 +61,14 @@ class Trees:
         return total
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists of numbers."""
+        """Return plain lists of numbers."""
         return {"base": self.base, "trees": [[list(part) for part in tree] for tree in self.trees]}
 
     @classmethod
     def from_dict(cls, row: object, n_features: int) -> Trees | None:
-        """Read what `to_dict` wrote; None when anything about it is wrong.
+        """Read what `to_dict` wrote; None if it is invalid.
 
-        Children come after their parents, so that no walk can go round in circles.
+        Children must come after their parents, so that no evaluation can loop.
 
         Examples
         --------
@@ -106,5 +107,5 @@ def _tree(row: object, n_features: int) -> Tree | None:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number; ``True`` is none."""
+    """True for a finite number that is no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

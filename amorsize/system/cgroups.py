@@ -31,12 +31,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from amorsize.system import mounts as mounted
+
 T = TypeVar("T")
 Number = TypeVar("Number", int, float)
 Reader = Callable[[str], str]
 
 OWN_GROUPS: Final = "/proc/self/cgroup"
-MOUNTS: Final = "/proc/self/mountinfo"
 UNIFIED: Final = ""  # v2 in the place of a controller's name, as its line "0::/path" has it
 DELETED: Final = " (deleted)"
 NO_LIMIT: Final = 1 << 62  # v1 shows "no limit" as 2**63 - 1 rounded down to a page, whose size varies
@@ -180,23 +181,12 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     >>> parse_mountinfo("25 20 0:22 /a\\040b /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
     (Mount(root='/a b', point='/sys/fs/cgroup', controllers=frozenset({''})),)
     """
-    mounts = (_parse_mount(line) for line in text.split("\n") if " - cgroup" in line)
-    return tuple({mount.point: mount for mount in mounts if mount}.values())
-
-
-def _parse_mount(line: str) -> Mount | None:
-    """Fields are counted from the lone dash: optional ones stand before it, and raw spaces (WSL2) only behind it."""
-    fields = line.split(" ")
-    dash = fields.index("-", 6) if "-" in fields[6:] else len(fields)
-    kind, options = "".join(fields[dash + 1 : dash + 2]), fields[-1].split(",")
-    if kind not in ("cgroup", "cgroup2"):
-        return None
-    controllers = frozenset({UNIFIED}) if kind == "cgroup2" else frozenset(options) - {UNIFIED}
-    return Mount(_unescape(fields[3]), _unescape(fields[4]), controllers)
-
-
-def _unescape(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+    found: dict[str, Mount] = {}
+    for root, point, kind, options in mounted.parse(text):
+        if kind in ("cgroup", "cgroup2"):
+            v1 = frozenset(options.split(",")) - {UNIFIED}
+            found[point] = Mount(root, point, frozenset({UNIFIED}) if kind == "cgroup2" else v1)
+    return tuple(found.values())
 
 
 # --------------------------------------------------------------------------------- which groups this process is in
@@ -213,7 +203,7 @@ def own_groups(read: Reader = read_text) -> Groups:
     """Find the groups of this process; to be kept as long as nobody moves the process to another group."""
     files = Files(read)
     paths = files.get(OWN_GROUPS, parse_cgroup, needed=True) or {}
-    mounts = files.get(MOUNTS, parse_mountinfo, needed=True) or GUESSED
+    mounts = files.get(mounted.MOUNTS, parse_mountinfo, needed=True) or GUESSED
     cpu, memory, unified = (_chains(mounts, name, paths.get(name, "/"), files) for name in ("cpu", "memory", UNIFIED))
     return Groups(cpu, memory, unified, tuple(files.warnings))
 

@@ -20,6 +20,7 @@ import pytest
 import amorsize
 from amorsize.cli import main as cli
 from amorsize.cli.diagnostics import WIDTH
+from amorsize.cli.map_arguments import lines_of
 from amorsize.facts import Scaling
 from amorsize.history.sqlite_file import Store
 from amorsize.measure import cost_cache
@@ -262,7 +263,7 @@ def test_items_are_the_lines_of_a_file(module, tmp_path, capsys):
 
 def test_bytes_that_are_no_text_survive(tmp_path):
     (tmp_path / "items.txt").write_bytes(b"a\xffb\n")
-    (item,) = cli.lines_of(str(tmp_path / "items.txt"))
+    (item,) = lines_of(str(tmp_path / "items.txt"))
     assert os.fsencode(item) == b"a\xffb"
 
 

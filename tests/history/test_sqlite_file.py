@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from amorsize.history import sqlite_file
-from amorsize.history.location import default_path, is_network, setting
+from amorsize.history.location import default_path, setting
 from amorsize.history.sqlite_file import Store
+from amorsize.system.mounts import is_network
 
 ROOT = Path(sqlite_file.__file__).parents[2]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

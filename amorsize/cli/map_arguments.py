@@ -1,0 +1,184 @@
+"""Shared parts of the commands that run a map: argparse types, function and items, the user's errors, results."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, TypeVar
+
+from amorsize.errors import CheckpointError, ResourceLimitError
+from amorsize.facts import Failure
+from amorsize.options import check
+
+T = TypeVar("T")
+
+
+class UsageError(Exception):
+    """The command's arguments are invalid; the text is shown in one line."""
+
+
+class RunFailedError(Exception):
+    """The user's code failed; its traceback has been printed."""
+
+
+# ---------------------------------------------------------------------------------------------------- argparse types
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number of at least ``least``."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {value}")
+        return value
+
+    number.__name__ = "whole number"  # "invalid whole number value: 'x'"
+    return number
+
+
+def number_of(unit: str, *, positive: bool = False) -> Callable[[str], float]:
+    """Return an argparse type: a finite number of a unit, at least 0, or above 0 if ``positive``."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not 0 <= value < float("inf") or (positive and not value):
+            raise argparse.ArgumentTypeError(f"must be a {'positive ' if positive else ''}number of {unit}, not {text}")
+        return value
+
+    number.__name__ = f"number of {unit}"  # "invalid number of seconds value: 'x'"
+    return number
+
+
+def item_range(text: str) -> range:
+    """Parse ``N`` or ``A:N``, as an argparse type."""
+    first, colon, last = text.rpartition(":")
+    try:
+        start, stop = int(first) if colon else 0, int(last)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be N or A:N in whole numbers, not {text!r}") from None
+    if stop < 0 or start > stop:
+        raise argparse.ArgumentTypeError(f"must not be negative or run backwards: {text!r}")
+    return range(start, stop)
+
+
+def backends(text: str) -> str | tuple[str, ...]:
+    """Parse one backend, or several with commas between them, as an argparse type."""
+    return text if "," not in text else tuple(name.strip() for name in text.split(","))
+
+
+# --------------------------------------------------------------------------------------------------- function, items
+
+
+def load(spec: str) -> Callable[[Any], Any]:
+    """Load the function that ``MODULE:FUNC`` names; FUNC may be dotted.
+
+    Raises
+    ------
+    UsageError
+        When there is no such module, no such attribute, or the object cannot be called.
+    RunFailedError
+        When the import of the module raises.
+    """
+    module_name, _, path = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt")
+    # "" stands for the current directory.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    found = call_user_code(partial(_import, module_name))
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise UsageError(f"{spec}: {getattr(found, '__name__', type(found).__name__)} has no attribute {name!r}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise UsageError(f"{spec}: cannot be called, its type is {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
+            # The module exists, but a module that it imports does not.
+            raise
+        raise UsageError(f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path") from exc
+
+
+def lines_of(file: str) -> list[str]:
+    """Return the lines of a file, or of standard input for ``-``, without their newlines.
+
+    Read as UTF-8, with or without a BOM; other bytes (in file names, say) become surrogates.
+    """
+    try:
+        if file == "-":
+            stream = TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
+            return [line.removesuffix("\n") for line in stream]
+        with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
+            return [line.removesuffix("\n") for line in stream]
+    except OSError as exc:
+        raise UsageError(f"--file {file}: {exc.strerror or exc}") from exc
+
+
+def call_user_code(call: Callable[[], T]) -> T:
+    """Call a function that runs the user's code; if that raises, print its traceback and raise `RunFailedError`."""
+    try:
+        return call()
+    except (KeyboardInterrupt, UsageError, ResourceLimitError):
+        raise
+    except CheckpointError as exc:
+        raise UsageError(str(exc)) from exc
+    except BaseException as exc:
+        # Also sys.exit() in the user's code.
+        trace = exc.__traceback__
+        while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
+            trace = trace.tb_next
+        traceback.print_exception(type(exc), exc, trace)
+        raise RunFailedError from exc
+
+
+def _is_ours(module: object) -> bool:
+    """True if a traceback leaves out this module's frames above the user's."""
+    return str(module).startswith(("amorsize.", "importlib"))
+
+
+def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
+    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked."""
+    func = load(arguments.function)
+    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
+    names = ("backend", "max_workers", "start_method")
+    options = {name: getattr(arguments, name) for name in names} | more
+    try:
+        check(func, data, **options)
+    except (TypeError, ValueError) as exc:
+        raise UsageError(str(exc)) from exc
+    return func, data, options
+
+
+# ------------------------------------------------------------------------------------------------------------ results
+
+
+def jsonable(result: Any) -> Any:
+    """Convert a result for JSON; an object that JSON cannot hold becomes its repr.
+
+    Examples
+    --------
+    >>> jsonable({"a": [1, None]}), jsonable({1, 2}), jsonable(float("nan"))
+    ({'a': [1, None]}, '{1, 2}', 'nan')
+    """
+    if isinstance(result, Failure):
+        return {"failure": {"index": result.index, "exception": repr(result.exception), "traceback": result.traceback}}
+    if type(result).__module__ == "numpy" and hasattr(result, "tolist"):
+        result = result.tolist()
+    try:
+        json.dumps(result, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return repr(result)
+    return result
