@@ -175,7 +175,7 @@ class Executor(StandardExecutor):
             self._shut = True
             manager = self._manager
         if manager is not None:
-            manager.close(cancel=cancel_futures)
+            manager.shut(cancel=cancel_futures)
             if wait:
                 manager.join()
 
@@ -188,7 +188,7 @@ class Executor(StandardExecutor):
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
                 manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
-                manager.start()
+                manager.begin()
                 weakref.finalize(self, manager.forsake).atexit = False
                 self._manager = manager
             return self._manager

@@ -105,7 +105,7 @@ class Batch:
         self.function = function
         self.arguments = arguments
         self.fixed = fixed
-        self.first = self.lot = -1  # number of its first call, and of its lot: known once it has been taken on
+        self.first = self.group = -1  # number of its first call, and of its lot: known once it has been taken on
         self.left = self.length = len(arguments)
         self._news = Condition()
         self._ready: dict[int, list[Any]] = {}  # results by the position of the first, until their turn comes

@@ -10,7 +10,7 @@ from typing import Protocol
 class Mortal(Protocol):
     """What must be brought to its end in time."""
 
-    def close(self) -> None:
+    def shut(self) -> None:
         """Take nothing more."""
 
     def join(self) -> None:
@@ -50,7 +50,7 @@ def _at_exit() -> None:
     _exiting = True
     rest = list(_alive)
     for one in rest:
-        one.close()
+        one.shut()
     for one in rest:
         one.join()
 
