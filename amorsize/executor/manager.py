@@ -150,6 +150,13 @@ class Manager(ProcessDriver):
     def open(self) -> None:
         self.team.heed(self.bell.sock.fileno())
 
+    def _turn(self) -> None:
+        # Without a time limit, only messages and requests matter: saves 2 of the 100 µs of a call, two or three times.
+        if self.schedule.timeout_s is None:
+            self.receive(None)
+        else:
+            super()._turn()
+
     def receive(self, wait_s: float | None) -> None:
         # `post` rings only after this is set, so a request that came before must be seen in the inbox.
         self._asleep = True
