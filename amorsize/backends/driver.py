@@ -106,6 +106,9 @@ class Driver:
     inherits = False
     """Whether workers hold the items already, so that none is read from the source."""
 
+    eager = False
+    """Start all workers at once, also those of an open schedule."""
+
     def __init__(
         self,
         schedule: Schedule,
@@ -169,8 +172,8 @@ class Driver:
     def close(self) -> None:
         """Let all workers go after the run."""
 
-    def running(self) -> tuple[Running, ...]:
-        """Which worker is at which item, where items have a time limit."""
+    def running(self, now_s: float) -> tuple[Running, ...]:
+        """Return which worker is at which item, if it is time to check the items' time limit."""
         return ()
 
     def pids(self) -> list[int]:
@@ -183,6 +186,12 @@ class Driver:
 
     def announce(self, event: Event) -> None:
         """Tell listeners of an event that did not come from a worker."""
+
+    def fail(self, index: int, why: Why, lot: int) -> None:
+        """Record that this item of this group has failed for good."""
+        # A fatal outcome knows of this item already.
+        if self.outcome.fatal is None:
+            self.outcome.fail(self.failure(index, why))
 
     def failure(self, index: int, why: Why) -> Failure:
         """Why this item has failed for good."""
@@ -208,16 +217,20 @@ class Driver:
         return drain(self.steps())
 
     def steps(self) -> Generator[None, None, Ran]:
-        """The same, step by step: between two steps the results so far may be taken away."""
+        """The same, step by step: between two steps the results so far may be taken away.
+
+        The first step starts the workers and waits for none of them.
+        """
         self._began = time.perf_counter()
         try:
             self.open()
-            for instruction in self.schedule.begin(self._began):
+            for instruction in self.schedule.begin(self._began, eager=self.eager):
                 with self._lock:
                     self._carry_out([instruction])
                 if isinstance(instruction, Start):
                     self.started()
             self.begun()
+            yield
             while not self.is_over():
                 self._turn()
                 yield
@@ -246,9 +259,10 @@ class Driver:
         if self.is_over():
             return
         now = time.perf_counter()
-        events = self.ticks.look(now, self.pids())
-        if self.schedule.timeout_s is not None or self.schedule.wait_s(now) is not None:
-            events.append(Tick(self.running() if self.schedule.timeout_s is not None else ()))
+        events = self.ticks.look(now, self.pids)
+        running = self.running(now)
+        if running or self.schedule.wait_s(now) is not None:
+            events.append(Tick(running))
         self.tell(events)
 
     def tell(self, events: Iterable[Event]) -> None:
@@ -276,10 +290,8 @@ class Driver:
                     self.retire(number)
                 case Kill(number):
                     self.kill(number)
-                case Fail(index, why):
-                    # A fatal outcome knows of this item already.
-                    if self.outcome.fatal is None:
-                        self.outcome.fail(self.failure(index, why))
+                case Fail(index, why, lot):
+                    self.fail(index, why, lot)
                     if self.outcome.doomed:
                         self.finish()
                         return

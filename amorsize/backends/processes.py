@@ -49,15 +49,8 @@ KILLED: Final = 9  # SIGKILL, which the kernel ends processes by when memory is 
 
 
 def look_every_s(timeout_s: float | None) -> float | None:
-    """How often to look who is at what, when items may run for ``timeout_s``."""
+    """Return the interval of the checks for late items, when items may run for ``timeout_s``; None: no check."""
     return None if timeout_s is None else max(1e-3, min(LONGEST_LOOK_S, timeout_s / LOOKS_PER_TIMEOUT))
-
-
-def who_is_at_what(team: Team) -> tuple[Running, ...]:
-    """Which worker is at which item, and for how long."""
-    now_ns = time.monotonic_ns()
-    seen = ((number, handle.item_and_start()) for number, handle in team.handles.items())
-    return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
 
 
 def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
@@ -189,6 +182,8 @@ class ProcessDriver(Driver):
         self.inherits = team.data is not None
         self.oom: OomCount | None = None
         self._count_oom = count_oom
+        self._look_s = look_every_s(schedule.timeout_s)
+        self._next_look_s = 0.0
         self._mine: Span | None = None  # what the caller itself is to run next
         self._last_loss: Handle | None = None
         self._last_oom = False
@@ -220,7 +215,8 @@ class ProcessDriver(Driver):
     def wait_s(self, now_s: float) -> float | None:
         if self._mine is not None:
             return 0.0
-        return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s), look_every_s(self.schedule.timeout_s))
+        look_s = None if self._look_s is None or not self.schedule.in_flight else max(0.0, self._next_look_s - now_s)
+        return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s), look_s)
 
     def _turn(self) -> None:
         if self._mine is not None:
@@ -235,8 +231,13 @@ class ProcessDriver(Driver):
     def pids(self) -> list[int]:
         return [handle.pid for handle in self.team.handles.values()]
 
-    def running(self) -> tuple[Running, ...]:
-        return who_is_at_what(self.team)
+    def running(self, now_s: float) -> tuple[Running, ...]:
+        if self._look_s is None or now_s < self._next_look_s:
+            return ()
+        self._next_look_s = now_s + self._look_s
+        now_ns = time.monotonic_ns()
+        seen = ((number, handle.item_and_start()) for number, handle in self.team.handles.items())
+        return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
 
     def announce(self, event: Event) -> None:
         if self.news is None:
@@ -322,7 +323,7 @@ class ProcessDriver(Driver):
             case protocol.APART:
                 return self._handle(Done(message.worker, 0.0, apart=True))
             case protocol.BROKEN:
-                return self._on_broken(protocol.loads(message.parts))
+                return self._on_broken(message)
             case None:
                 return self._on_lost(message)
         raise AssertionError(f"unknown frame {message.kind}")
@@ -343,7 +344,7 @@ class ProcessDriver(Driver):
                 failures.append(failure)
         return self._keep(message.worker, first, results, failures, wall_s, cpu_s, rss_bytes, mended)
 
-    def _on_unreadable(self, number: int, exc: Exception) -> Event:
+    def _on_unreadable(self, number: int, exc: BaseException) -> Event:
         """A span's results were pickled, yet cannot be rebuilt here: find out whose fault it is."""
         span = self.schedule.oldest(number)
         if len(span) > 1:
@@ -355,8 +356,9 @@ class ProcessDriver(Driver):
         failure = Failure(span.start, TransferError("result", span.start, detail), detail)
         return Done(number, 0.0, self.outcome.take_errors([failure]))
 
-    def _on_broken(self, error: child.ItemError) -> list[Any]:
+    def _on_broken(self, message: Message) -> list[Instruction]:
         """A worker cannot serve: the initializer raised, or the function cannot be rebuilt there."""
+        error: child.ItemError = protocol.loads(message.parts)
         failure = failure_from(error)
         no_func = isinstance(failure.exception, TransferError)
         if self.loop is not None and (no_func or self.team.setup.initializer is None):
@@ -366,7 +368,7 @@ class ProcessDriver(Driver):
             failure.exception.add_note("amorsize: raised in a worker process before its first item")
         raise failure.exception
 
-    def _on_lost(self, message: Message) -> list[Any]:
+    def _on_lost(self, message: Message) -> list[Instruction]:
         handle: Handle = message.parts[0]
         self._lost += 1
         self._last_loss = handle

@@ -72,14 +72,15 @@ class Ticks:
             waits.append(max(0.0, self._next_s - now_s))
         return min(waits, default=None)
 
-    def look(self, now_s: float, pids: Sequence[int] = ()) -> list[Event]:
-        """Call the tickers, if it is time. Raises `Stopped` when the run is to end."""
+    def look(self, now_s: float, pids: Callable[[], Sequence[int]] = tuple) -> list[Event]:
+        """Call the tickers, if it is time. Raises `Stopped` when the run is to end. ``pids``: asked only then."""
         if self.stop is not None:
             self.stop.check()
         if not self.tickers or now_s < self._next_s:
             return []
         self._next_s = now_s + self.every_s
-        return [event for ticker in self.tickers for event in ticker.tick(now_s, pids)]
+        found = pids()
+        return [event for ticker in self.tickers for event in ticker.tick(now_s, found)]
 
 
 class OomCount:

@@ -1,4 +1,4 @@
-"""What an `Executor`'s workers run: calls, each of a function of its own.
+"""The function that an `Executor`'s workers run: it carries out calls, each of a function of its own.
 
 Workers import this module, so it imports next to nothing.
 """
@@ -14,7 +14,8 @@ from amorsize.backends.workers.protocol import dumps
 Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 """Function, positional and keyword arguments."""
 
-NO_KEYWORDS: Final[Mapping[str, Any]] = {}  # one for all: pickle then sends it once per chunk
+# One object for all calls: pickle then sends it once per chunk.
+NO_KEYWORDS: Final[Mapping[str, Any]] = {}
 
 
 def run(call: Call) -> Any:
@@ -35,13 +36,13 @@ def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) ->
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What to call a function in a message."""
+    """Return the name of a function for a message."""
     named = getattr(function, "func", function)  # functools.partial
     return str(getattr(named, "__qualname__", None) or type(named).__name__)
 
 
 def culprit(call: Call, by_value: bool) -> str | None:
-    """Which part of a call cannot be pickled, and why; None: all can."""
+    """Return which part of a call cannot be pickled, and why; None if all can."""
     function, args, keywords = call
     name = name_of(function)
     parts = [(f"argument {place} of {name}", arg) for place, arg in enumerate(args, 1)]

@@ -60,7 +60,7 @@ class Executor(StandardExecutor):
     timeout : float, optional
         Seconds that one call may run, counted from when it begins. After that its worker is ended and replaced.
     strict : bool
-        Whether the loss of any worker breaks the executor, as it does in the standard library.
+        True: the loss of any worker breaks the executor, as it does in the standard library.
 
     Raises
     ------
@@ -95,7 +95,8 @@ class Executor(StandardExecutor):
         timeout: float | None = None,
         strict: bool = False,
     ) -> None:
-        if isinstance(max_workers, int) and max_workers <= 0:  # in the words that the standard library has for it
+        # The standard library's own words.
+        if isinstance(max_workers, int) and max_workers <= 0:
             raise ValueError(f"max_workers must be greater than 0, not {max_workers}")
         if mp_context is not None and not hasattr(mp_context, "get_start_method"):
             raise TypeError(f"mp_context: must be a multiprocessing context or None, not {type(mp_context).__name__}")
@@ -150,7 +151,7 @@ class Executor(StandardExecutor):
         Returns
         -------
         iterator
-            Raises what the first failing item raised. Whoever closes it drops the items that have not been sent.
+            Raises what the first failing item raised. Closing it drops the items that have not been sent.
         """
         if not callable(fn):
             raise TypeError(f"fn: must be callable, not {type(fn).__name__}")
@@ -167,15 +168,15 @@ class Executor(StandardExecutor):
         Parameters
         ----------
         wait : bool
-            Whether to return only after that.
+            True: return only after that.
         cancel_futures : bool
-            Whether to cancel what has not been sent yet.
+            True: cancel the calls that have not been sent yet.
         """
         with self._lock:
             self._shut = True
             manager = self._manager
         if manager is not None:
-            manager.close(cancel=cancel_futures)
+            manager.shut(cancel=cancel_futures)
             if wait:
                 manager.join()
 
@@ -188,13 +189,13 @@ class Executor(StandardExecutor):
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
                 manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
-                manager.start()
+                manager.begin()
                 weakref.finalize(self, manager.forsake).atexit = False
                 self._manager = manager
             return self._manager
 
     def _team(self) -> Team:
-        """The team, none of its workers started."""
+        """Make the team; no worker is started yet."""
         if is_being_imported_by_a_child():
             raise RuntimeError(UNGUARDED)
         request, share = self._request, max(1.0, self._cores / self._max_workers)
@@ -240,7 +241,7 @@ def _usable_cores() -> float:
 
 
 def _results(batch: Batch, manager: Manager, deadline_s: float | None) -> Generator[Any, None, None]:
-    """The results of a map. Holds on to the manager, yet not to the executor, which may be collected meanwhile."""
+    """Give the results of a map. Refers to the manager, not to the executor, which may be collected meanwhile."""
     try:
         yield from batch.results(deadline_s)
     finally:

@@ -1,4 +1,4 @@
-"""Calls that have been submitted, and whoever waits for their results: futures, and iterators over a map."""
+"""Calls that have been submitted, and the receivers of their results: futures, and iterators over a map."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class Submitted:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.future: Future[Any] = Future()
-        self.goes = False  # it has been sent, and cannot be cancelled any more
+        # True once it has been sent, and cannot be cancelled any more.
+        self.goes = False
 
     def go(self) -> bool:
-        """Whether it is to be sent; from then on it cannot be cancelled."""
+        """Return True if it is to be sent; from then on it cannot be cancelled."""
         if not self.goes:
-            with suppress(InvalidStateError, RuntimeError):  # somebody else has set the future
+            # The caller may have set the future itself.
+            with suppress(InvalidStateError, RuntimeError):
                 self.goes = self.future.set_running_or_notify_cancel()
         return self.goes
 
     def settle(self, result: Any, error: BaseException | None) -> None:
-        """Hand over the result, or the error."""
+        """Set the future's result, or its error."""
         with suppress(InvalidStateError):
             if error is None:
                 self.future.set_result(result)
@@ -38,23 +40,23 @@ class Submitted:
                 self.future.set_exception(error)
 
     def cancel(self) -> None:
-        """It will not be sent: let those know who wait for it."""
+        """Cancel the future, and wake the threads that wait for it."""
         self.future.cancel()
         self.go()
 
 
 class Singles:
-    """All that came by ``submit()``."""
+    """The group of all calls that came by ``submit()``."""
 
     def __init__(self) -> None:
         self._by_index: dict[int, Submitted] = {}
 
     def add(self, index: int, submitted: Submitted) -> None:
-        """Take on a call under a number."""
+        """Add a call under this index."""
         self._by_index[index] = submitted
 
     def take(self, start: int, stop: int) -> list[Call]:
-        """The calls of this span; none if it has been cancelled. (A span of single calls is one call.)"""
+        """Return the calls of this span; none if it has been cancelled. (A span of single calls is one call.)"""
         submitted = self._by_index[start]
         if submitted.go():
             return [submitted.call]
@@ -62,29 +64,29 @@ class Singles:
         return []
 
     def put(self, start: int, results: Sequence[Any], errors: Mapping[int, BaseException]) -> None:
-        """These results have come; an error counts instead of a result."""
+        """Hand on these results; an error counts instead of a result."""
         for index, result in enumerate(results, start):
             self._by_index.pop(index).settle(result, errors.get(index))
 
     def cancel(self, start: int, stop: int) -> None:
-        """These will never be sent."""
+        """Cancel these calls, which will not be sent."""
         for index in range(start, stop):
             self._by_index.pop(index).cancel()
 
     def abort(self, error: Callable[[], BaseException]) -> None:
-        """None of the others will ever come."""
+        """Fail all calls that are still pending."""
         while self._by_index:
             submitted = self._by_index.popitem()[1]
             if submitted.go():
                 submitted.settle(None, error())
 
     def place(self, index: int) -> tuple[int | None, str]:
-        """Position of an item in what the user has given, if it has one, and the name of the function."""
+        """Return the position of an item in the map (None for a single call), and the name of the function."""
         return None, name_of(self._by_index[index].call[0])
 
 
 class _Raised(NamedTuple):
-    """Stands in the place of a result."""
+    """An error in the place of a result."""
 
     error: BaseException
 
@@ -98,29 +100,32 @@ class Batch:
     arguments : list of tuple
         One tuple of arguments per call.
     fixed : int or None
-        Calls per chunk, where the caller wants to have a say in it.
+        Calls per chunk; None: the schedule chooses.
     """
 
     def __init__(self, function: Callable[..., Any], arguments: list[Any], fixed: int | None) -> None:
         self.function = function
         self.arguments = arguments
         self.fixed = fixed
-        self.first = self.lot = -1  # number of its first call, and of its lot: known once it has been taken on
+        # Index of its first call, and number of its group; the manager sets them.
+        self.first = self.group = -1
         self.left = self.length = len(arguments)
         self._news = Condition()
-        self._ready: dict[int, list[Any]] = {}  # results by the position of the first, until their turn comes
-        self._next = 0  # position of the result that the iterator wants next
+        # Results by the position of the first, until their turn comes.
+        self._ready: dict[int, list[Any]] = {}
+        # Position of the result that the iterator gives next.
+        self._next = 0
         self._broken: BaseException | None = None
 
     # -- the manager's side --------------------------------------------------------------------------------------
 
     def take(self, start: int, stop: int) -> list[Call]:
-        """The calls of this span."""
+        """Return the calls of this span."""
         function, first = self.function, self.first
         return [(function, args, NO_KEYWORDS) for args in self.arguments[start - first : stop - first]]
 
     def put(self, start: int, results: list[Any], errors: Mapping[int, BaseException]) -> None:
-        """These results have come; an error counts instead of a result."""
+        """Hand on these results; an error counts instead of a result."""
         for index, error in errors.items():
             results[index - start] = _Raised(error)
         at, n = start - self.first, len(results)
@@ -132,27 +137,28 @@ class Batch:
                 self._news.notify_all()
 
     def cancel(self, start: int, stop: int) -> None:
-        """These will never be sent."""
+        """Cancel these calls, which will not be sent."""
         self.put(start, [_Raised(CancelledError())] * (stop - start), {})
 
     def abort(self, error: Callable[[], BaseException]) -> None:
-        """None of the others will ever come."""
+        """Fail all calls that are still pending."""
         with self._news:
             self._broken = error()
             self._news.notify_all()
 
     def place(self, index: int) -> tuple[int | None, str]:
-        """Position of an item in what the user has given, if it has one, and the name of the function."""
+        """Return the position of an item in the map (None for a single call), and the name of the function."""
         return index - self.first, name_of(self.function)
 
     # -- the iterator's side -------------------------------------------------------------------------------------
 
     def results(self, deadline_s: float | None) -> Iterator[Any]:
-        """The results in order. Raises TimeoutError when the next is not there at ``deadline_s`` (monotonic)."""
+        """Give the results in order. Raises TimeoutError when the next is not there at ``deadline_s`` (monotonic)."""
         while self._next < self.length:
             ready = self._wait(deadline_s)
             ready.reverse()
-            while ready:  # nothing here may hold on to a result that has been given away
+            # No reference to a result may be left here once it has been given away.
+            while ready:
                 if type(ready[-1]) is _Raised:
                     raise ready.pop().error
                 yield ready.pop()
@@ -172,7 +178,7 @@ class Batch:
 
 
 class Unwanted(NamedTuple):
-    """Nobody wants the rest of this map any more."""
+    """A request: cancel the calls of this map that have not been sent."""
 
     batch: Batch
 

@@ -1,4 +1,4 @@
-"""What becomes of the threads behind executors when the interpreter ends, and in a forked child."""
+"""End the threads behind executors before the interpreter ends, and disable executors in a forked child."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Protocol
 
 
 class Mortal(Protocol):
-    """What must be brought to its end in time."""
+    """An executor's manager, as this module sees it."""
 
-    def close(self) -> None:
-        """Take nothing more."""
+    def shut(self) -> None:
+        """Accept no more calls."""
 
     def join(self) -> None:
-        """Wait until all has been done."""
+        """Wait until all calls are done."""
 
     def strand(self) -> None:
-        """In a forked child: be of no use, and do no harm."""
+        """Disable this executor in a forked child."""
 
 
 _alive: set[Mortal] = set()
@@ -25,22 +25,22 @@ _exiting = False
 
 
 def watch(one: Mortal) -> None:
-    """Bring it to its end before the interpreter ends."""
+    """Shut it and wait for it before the interpreter ends."""
     _alive.add(one)
 
 
 def forget(one: Mortal) -> None:
-    """It has come to its end."""
+    """Do not wait for it any more: it has ended."""
     _alive.discard(one)
 
 
 def is_exiting() -> bool:
-    """Whether the interpreter is on its way out."""
+    """Return True if the interpreter is shutting down."""
     return _exiting
 
 
 def refusal() -> str:
-    """Why nothing more is taken, in the standard library's words."""
+    """Return why no more calls are accepted, in the standard library's words."""
     return f"cannot schedule new futures after {'interpreter ' if _exiting else ''}shutdown"
 
 
@@ -50,7 +50,7 @@ def _at_exit() -> None:
     _exiting = True
     rest = list(_alive)
     for one in rest:
-        one.close()
+        one.shut()
     for one in rest:
         one.join()
 
@@ -61,9 +61,11 @@ def _in_a_forked_child() -> None:
     _alive.clear()
 
 
-try:  # comes before atexit, and before the interpreter waits for threads
+# These hooks run before those of atexit, and before the interpreter waits for threads.
+try:
     threading._register_atexit(_at_exit)  # type: ignore[attr-defined]
-except RuntimeError:  # it is on its way out already
+except RuntimeError:
+    # The interpreter is shutting down already.
     _exiting = True
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_a_forked_child)

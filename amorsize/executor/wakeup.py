@@ -1,4 +1,4 @@
-"""How other threads wake the one that waits in a selector."""
+"""Wake a thread that waits in a selector, from any other thread."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import suppress
 
 
 class Bell:
-    """A pair of sockets: whoever rings makes ``sock`` readable.
+    """A pair of sockets: `ring` makes ``sock`` readable.
 
-    To ring takes no lock, since it may happen anywhere, also while garbage is collected.
+    `ring` takes no lock, since it may be called anywhere, also during a garbage collection.
     """
 
     def __init__(self) -> None:
@@ -19,20 +19,21 @@ class Bell:
         self._rung = False
 
     def ring(self) -> None:
-        """Wake the one who waits. Costs a few microseconds, less if it has been rung and not been heard yet."""
+        """Wake the waiting thread. Costs a few microseconds, less if a ring has not been answered yet."""
         if not self._rung:
             self._rung = True
-            with suppress(OSError):  # BlockingIOError: it is ringing; else it is closed, and nobody waits
+            # BlockingIOError: it rings already. Any other error: it is closed, and no thread waits.
+            with suppress(OSError):
                 self._ringer.send(b"\0")
 
     def hush(self) -> None:
-        """It has been heard. What is to be seen must be looked for after this."""
+        """Reset the bell. Look for the requests after this, never before."""
         if self._rung:
             self._rung = False
             with suppress(BlockingIOError):
                 self.sock.recv(4096)
 
     def close(self) -> None:
-        """Ringing is without effect from now on."""
+        """Close the sockets; `ring` has no effect from now on."""
         self.sock.close()
         self._ringer.close()

@@ -385,7 +385,7 @@ def test_nothing_of_a_call_is_held_when_it_is_done(one):
     one.submit(lambda x: None, thing).result()
     del thing
     until(lambda: gc.collect() is not None and gone() is None)
-    assert one._manager._lots == {0: one._manager._singles}
+    assert one._manager._groups == {0: one._manager._singles}
     assert one._manager._singles._by_index == {}
 
 
@@ -406,7 +406,7 @@ def test_an_idle_executor_does_nothing(executor):
     executor.submit(xf.square, 2).result()
     until(lambda: executor._manager._asleep)
     assert turns - before <= 4
-    assert executor._manager._wait_s() is None
+    assert executor._manager.wait_s(0.0) is None
 
 
 # --- how it begins ----------------------------------------------------------------------------------------------
