@@ -15,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-MOST_THREADS: Final = 128  # of all calls at first: starting one takes 0.1-0.2 ms beside many others
+# Of all calls together, to start with; each may grow from there. Starting one takes 0.1-0.2 ms beside many others.
+THREADS_AT_FIRST: Final = 128
 
 
 class ConcurrentCalls:
@@ -42,7 +43,7 @@ class ConcurrentCalls:
 
     def threads(self, wanted: int) -> int:
         """Threads that one call should start with, which wants so many; if they do well, there will be more."""
-        return wanted if self.size < 2 else min(wanted, max(2, MOST_THREADS // self.size))
+        return wanted if self.size < 2 else min(wanted, max(2, THREADS_AT_FIRST // self.size))
 
     def observe(self, run: Callable[[int, int], Observation], start: int, stop: int) -> Observation:
         """Run some items and return what they would have taken with no other call at work."""

@@ -18,6 +18,7 @@ from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
+from amorsize.backends.workers.native_threads import native_threads
 from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure
@@ -116,15 +117,14 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
     if is_being_imported_by_a_child():
         raise RuntimeError(UNGUARDED)
     assert chosen.start_method is not None
-    share = max(1.0, lease.cores / lease.workers)
     forks = chosen.start_method == "fork"
     setup = child.Setup(
         work.func,
         keep_going=work.keeps_going,
         initializer=work.initializer,
         initargs=work.initargs,
-        cores=share,
-        native_threads=max(1, int(share)) if work.runs_threads and "numpy" in sys.modules else None,
+        cores=max(1.0, lease.cores / lease.workers),
+        native_threads=native_threads(work.runs_threads and "numpy" in sys.modules, lease.cores, lease.workers),
         by_value=not forks and main_is_interactive(),
         timed=work.has_timeout,
     )

@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any, ParamSpec, TypeVar
 
 from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers.native_threads import native_threads
 from amorsize.backends.workers.team import Team
 from amorsize.errors import TransferError
 from amorsize.executor import calls, shutdown
@@ -200,6 +201,7 @@ class Executor(StandardExecutor):
             raise RuntimeError(UNGUARDED)
         request, share = self._request, max(1.0, self._cores / self._max_workers)
         initializer = request.initializer
+        runs_threads = self._max_workers > 1 and "numpy" in sys.modules
         method = self._start_method or start_method_beside_threads()
         by_value = main_is_interactive()
         # Locks and queues of multiprocessing go to no process but one that is being started.
@@ -210,7 +212,7 @@ class Executor(StandardExecutor):
             initializer=initializer and calls.initialize,
             initargs=(initializer, *((request.initargs,) if not passed else ())),
             cores=share,
-            native_threads=int(share) if self._max_workers > 1 and "numpy" in sys.modules else None,
+            native_threads=native_threads(runs_threads, self._cores, self._max_workers),
             by_value=by_value,
             timed=request.timeout_s is not None,
         )

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize.facts import BackendCost, Costs, Machine, Scaling
 from amorsize.frozen import replace
 from amorsize.measure.cost_cache import SCALING, Known, Wish, keep, recalled, remembered, turn
-from amorsize.measure.figures import Found
 from amorsize.measure.helper_process import HELPER_S, Job, cost_job, in_helper, scaling_job
 from amorsize.measure.scaling import Curve, busy_counts
-from amorsize.measure.start_cost import measure
+from amorsize.measure.start_cost import Found, measure
 from amorsize.model.default_costs import recorded
 from amorsize.system import nested
 
@@ -114,22 +113,6 @@ def _default_store() -> Store:
 
 
 # -- measured --------------------------------------------------------------------------------------------------------
-
-
-def calibrate(
-    engine: str, start_method: str | None, machine: Machine, budget_s: float = BUDGET_S, store: Store | None = None
-) -> BackendCost:
-    """Measure an engine now, whatever is known of it, and keep what comes of it (in the store, if one is given)."""
-    wish = Wish(engine, start_method)
-    with turn():
-        return _cost(wish, _measure([wish], machine, store, budget_s)[wish])
-
-
-def scaling(machine: Machine, budget_s: float = BUDGET_S, store: Store | None = None) -> Scaling:
-    """Measure the scaling curve now, whatever is known of it; parameters as in `calibrate`."""
-    wish = Wish(SCALING)
-    with turn():
-        return _curve(_measure([wish], machine, store, budget_s)[wish]).scaling
 
 
 def diagnose_all(machine: Machine, store: Store | None = None, budget_s: float = ALL_BUDGET_S) -> dict[str, Any]:

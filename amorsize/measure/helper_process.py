@@ -55,7 +55,7 @@ def serve(jobs: Sequence[Job]) -> None:
 
 
 def _do(job: Job) -> dict[str, Any]:
-    from amorsize.measure.rows import to_dict
+    from amorsize.measure.cost_cache import to_dict
     from amorsize.measure.scaling import measure_scaling
     from amorsize.measure.start_cost import measure
 
@@ -76,7 +76,7 @@ def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[
     Returns
     -------
     list of dict
-        One answer for each job, in order: what `amorsize.measure.rows` reads, or ``{"error": why}``.
+        One answer for each job, in order: what `amorsize.measure.cost_cache` reads, or ``{"error": why}``.
 
     Raises
     ------

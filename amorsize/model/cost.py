@@ -263,7 +263,8 @@ def cpu_per_item(sample: Sample) -> float:
 
 COPY_TOUCHED_S_PER_BYTE: Final = 5e-9  # a list of 20,000 numbers 2.8, nested dicts 6-9: 4-8 bytes of memory for each
 # byte of the pickle, 3 µs for each page of it
-OWN_THREADS: Final = 1.2  # process CPU over wall time: above it the function runs threads of its own
+# process CPU over wall time: above it the function runs threads of its own
+OWN_THREADS: Final = 1.2
 
 
 def _serial(sample: Sample, n_items: int) -> Forecast:

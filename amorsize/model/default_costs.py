@@ -12,7 +12,7 @@ from typing import Final
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 
-# (base_s, per_worker_s) of starting and leaving; first table of docs/why/costs.md
+# (base_s, per_worker_s) of starting and leaving: the higher end of what 2-core cloud machines took
 START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
     ("pool", "fork"): (9e-3, 4e-3),
     ("pool", "forkserver"): (25e-3, 18e-3),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.source import Indexable, Streamed, source_of
 from amorsize.backends.workers import child
+from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import Costs, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.history.agreement import LOOKED_AT, Known, known
@@ -167,9 +168,6 @@ def plan_from(
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
         serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
-    native = None
-    if best.backend == "processes" and sample.own_threads > OWN_THREADS:
-        native = max(1, int(here.usable_cores // best.workers))
     if best.backend != "serial":
         # Loading the module takes 10 ms once: pay while planning, not while the pool opens.
         import multiprocessing.pool  # noqa: F401
@@ -191,7 +189,9 @@ def plan_from(
         data=data,
         sample=sample,
         machine=here,
-        native_threads=native,
+        native_threads=native_threads(
+            best.backend == "processes" and sample.own_threads > OWN_THREADS, here.usable_cores, best.workers
+        ),
         known_runs=known_runs,
     )
 

@@ -189,7 +189,7 @@ def open_pool(
         if backend != "threads":
             options["context"] = multiprocessing.get_context(start_method)
             if native_threads is not None:
-                from amorsize.backends.workers.child import limit_native_threads
+                from amorsize.backends.workers.native_threads import limit_native_threads
 
                 options |= {"initializer": limit_native_threads, "initargs": (native_threads,)}
         kind = _planned(kind, chunksize)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # To find and welcome workers that wait: 1-2 ms for two.
 WARM_START: Final = StartCost(base_s=0.5e-3, per_worker_s=0.4e-3)
-# guess: a run grows to no more threads by itself
-MOST_THREADS: Final = 256
+# guess: a run grows to no more workers by itself
+GROWS_TO: Final = 256
 
 
 def choices_for(request: Request, backends: tuple[Backend, ...], summary: RunSummary) -> Choices:
@@ -75,4 +75,4 @@ def most_workers(request: Request) -> int | None:
         return request.max_workers
     from amorsize.backends.futures import places_of
 
-    return min(places_of(request.executor), request.max_workers or MOST_THREADS)
+    return min(places_of(request.executor), request.max_workers or GROWS_TO)

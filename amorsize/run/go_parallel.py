@@ -13,7 +13,7 @@ from amorsize.backends.table import row_named, row_serving
 from amorsize.facts import Breakdown, Forecast, Machine, Ran, Sample
 from amorsize.frozen import replace
 from amorsize.model.cost import OWN_THREADS
-from amorsize.run.choices import MOST_THREADS, most_workers
+from amorsize.run.choices import GROWS_TO, most_workers
 from amorsize.schedule.schedule import Schedule
 from amorsize.schedule.worker_count import WorkerCount
 
@@ -117,7 +117,7 @@ def worker_count_for(
     request: Request, chosen: Forecast, machine: Machine, sample: Sample, read_item_s: float, *, may_lose: bool
 ) -> WorkerCount:
     """Return the rule that changes the number of workers by their throughput. ``may_lose``: the loop may take over."""
-    most = most_workers(request) or MOST_THREADS
+    most = most_workers(request) or GROWS_TO
     if chosen.backend == "processes":
         most = min(most, MOST_PROCESSES_PER_CORE * ceil(machine.usable_cores))
     comparable = sample.item_std_s < COMPARABLE_SPREAD * sample.item_s

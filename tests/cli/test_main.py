@@ -24,8 +24,8 @@ from amorsize.cli.map_arguments import lines_of
 from amorsize.facts import Scaling
 from amorsize.history.sqlite_file import Store
 from amorsize.measure import cost_cache
-from amorsize.measure.figures import Found
 from amorsize.measure.scaling import Curve
+from amorsize.measure.start_cost import Found
 from amorsize.model.default_costs import recorded
 
 ROOT = Path(__file__).parents[2]

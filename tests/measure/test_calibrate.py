@@ -19,11 +19,11 @@ from measure_trees import patient
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 from amorsize.history.sqlite_file import Store
-from amorsize.measure import calibrate, cost_cache, helper_process, rows
+from amorsize.measure import calibrate, cost_cache, helper_process
 from amorsize.measure.calibrate import cached_cost, cached_costs, cached_scaling, diagnose_all
 from amorsize.measure.cost_cache import DAY_S, SCALING, Wish
-from amorsize.measure.figures import Found
 from amorsize.measure.scaling import Curve
+from amorsize.measure.start_cost import Found
 from amorsize.model.default_costs import recorded
 from amorsize.system import nested
 from amorsize.system.machine import machine
@@ -82,7 +82,7 @@ class Helper:
             value = Curve(Scaling(points=((1, 1.0), (2, 1.75))), self.warnings)
         else:
             value = Found(measured(job["engine"], job["method"], self.warnings), self.cold_s)
-        return json.loads(json.dumps(rows.to_dict(value)))
+        return json.loads(json.dumps(cost_cache.to_dict(value)))
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def numbers(cost):
 
 
 @pytest.mark.parametrize(("engine", "method"), [*PROCESSES, ("threads", None), ("threadpool", None)])
-def test_every_engine_can_be_measured(engine, method):
-    cost = calibrate.calibrate(engine, method, replace(machine(), start_methods=tuple(METHODS)))
+def test_every_engine_can_be_measured(engine, method, nowhere):
+    cost = cached_cost(engine, method, replace(machine(), start_methods=tuple(METHODS)), store=nowhere)
     assert (cost.engine, cost.start_method) == (engine, method)
     assert cost.measured, cost.warnings
     assert cost.measured_at_s > 0
@@ -130,8 +130,8 @@ def test_every_engine_can_be_measured(engine, method):
     assert (cost.start.per_caller_byte_s > 0) == (method == "fork")
 
 
-def test_the_scaling_curve_can_be_measured():
-    points = calibrate.scaling(replace(machine(), usable_cores=2.0)).points
+def test_the_scaling_curve_can_be_measured(nowhere):
+    points = cached_scaling(replace(machine(), usable_cores=2.0), store=nowhere).points
     assert points[0] == (1, 1.0)
     assert points[-1][0] == 2
     assert 1.0 <= points[-1][1] <= 2.0
@@ -166,9 +166,9 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "print('running', flush=True)\n"
-        "from amorsize.measure.calibrate import calibrate\n"
+        "from amorsize.measure.calibrate import cached_cost\n"
         "from amorsize.testing import a_machine\n"
-        "print(calibrate('pool', 'spawn', a_machine(cores=2)).measured)\n"
+        "print(cached_cost('pool', 'spawn', a_machine(cores=2)).measured)\n"
     )
     path = os.pathsep.join(one for one in sys.path if one)
     done = subprocess.run(
@@ -326,12 +326,12 @@ def with_junk(value, path, junk):
 @given(JUNK, st.data(), st.sampled_from([Wish("pool", "fork"), Wish(SCALING)]))
 def test_damaged_rows_are_read_whole_or_not_at_all(junk, data, wish):
     value = Curve(Scaling(points=((1, 1.0), (2, 1.5), (4, 2.0))))
-    row = json.loads(json.dumps(rows.to_dict(value if wish.engine == SCALING else Found(measured(*wish), 0.01))))
+    row = json.loads(json.dumps(cost_cache.to_dict(value if wish.engine == SCALING else Found(measured(*wish), 0.01))))
     assert wish.read(row) is not None
     path = data.draw(st.sampled_from(list(places(row))))
     found = wish.read(with_junk(row, path, junk))
     if isinstance(found, Found):
-        assert all(math.isfinite(number) and 0 <= number <= rows.FOREVER_S for number in numbers(found.cost))
+        assert all(math.isfinite(number) and 0 <= number <= cost_cache.FOREVER_S for number in numbers(found.cost))
         assert (found.cost.engine, found.cost.start_method) == wish
     elif found is not None:
         assert found.scaling.points[0] == (1, 1.0)
@@ -357,7 +357,7 @@ def test_rows_come_back_as_they_went(start, channel, method, is_measured, at_s, 
         warnings=tuple(warnings),
     )  # fmt: skip
     found = Found(cost, cold_s)
-    assert rows.found_from(json.loads(json.dumps(rows.to_dict(found))), "pool", method) == found
+    assert cost_cache.found_from(json.loads(json.dumps(cost_cache.to_dict(found))), "pool", method) == found
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_a_damaged_row_in_the_store_is_measured_again(helper, store, body):
 
 
 def test_a_recorded_cost_in_the_store_is_no_measurement(helper, store):
-    store.put_cost(FORK.key(HERE), rows.to_dict(Found(recorded("pool", "fork"))), 1e12)
+    store.put_cost(FORK.key(HERE), cost_cache.to_dict(Found(recorded("pool", "fork"))), 1e12)
     assert cached_cost("pool", "fork", HERE, store=store).measured
 
 

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backends.workers.item_times import Meter
+from amorsize.backends.workers.native_threads import limit_native_threads
 from amorsize.backends.workers.protocol import (
     APART,
     BROKEN,
@@ -354,24 +355,6 @@ def _settle(cores: float = 1.0) -> None:
 def _restore(signal_mask: Any) -> None:
     if signal_mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
-
-
-def limit_native_threads(limit: int | None) -> None:
-    """Cap the threads of BLAS and OpenMP in this process; None: as they were."""
-    global _native_limits
-    try:
-        if _native_limits is not None:
-            _native_limits.restore_original_limits()
-            _native_limits = None
-        if limit is not None:
-            from threadpoolctl import threadpool_limits
-
-            _native_limits = threadpool_limits(limits=limit)
-    except Exception:  # noqa: BLE001  (a cap is a matter of speed, not of results)
-        return
-
-
-_native_limits: Any = None
 
 
 def die_with_caller(lifeline: int) -> None:

@@ -10,6 +10,7 @@ from itertools import chain
 from math import exp, hypot, log
 from typing import Any, Final
 
+from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.formatting import count, seconds
 from amorsize.frozen import replace
@@ -161,10 +162,9 @@ class Field:
         )
 
     def native_threads(self, one: Forecast) -> int | None:
-        """Return the cap on native threads of each worker, for a function that starts threads of its own."""
-        if one.backend != "processes" or self.sample.own_threads <= OWN_THREADS:
-            return None
-        return max(1, int(self.machine.usable_cores // one.workers))
+        """Return the cap on the native threads of each worker, for a function that starts threads of its own."""
+        runs_threads = one.backend == "processes" and self.sample.own_threads > OWN_THREADS
+        return native_threads(runs_threads, self.machine.usable_cores, one.workers)
 
 
 class Contest:
