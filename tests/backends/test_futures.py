@@ -14,12 +14,15 @@ import pytest
 
 import amorsize
 from amorsize.errors import TransferError
+from amorsize.testing import HostileExecutor
 
 
-@pytest.fixture(params=["processes", "threads"])
+@pytest.fixture(params=["processes", "threads", "hostile"])
 def executor(request) -> Iterator[Executor]:
     if request.param == "threads":
         made: Executor = ThreadPoolExecutor(3)
+    elif request.param == "hostile":
+        made = HostileExecutor(3, delays=0.2, reorders=0.5, delay_s=1e-3)
     else:
         made = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
     with made:
