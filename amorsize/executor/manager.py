@@ -161,12 +161,12 @@ class Manager:
         for message in messages:
             self._carry_out(self._on_message(message))
         self._take_news()
-        if self._look_s is not None and self.schedule.in_flight and time.perf_counter() >= self._next_look_s:
+        if self._look_s is not None and self.schedule.workers.in_flight and time.perf_counter() >= self._next_look_s:
             self._tell(Tick(who_is_at_what(self.team)))
             self._next_look_s = time.perf_counter() + self._look_s
 
     def _wait_s(self) -> float | None:
-        if self._look_s is None or not self.schedule.in_flight:
+        if self._look_s is None or not self.schedule.workers.in_flight:
             return None
         return max(0.0, self._next_look_s - time.perf_counter())
 

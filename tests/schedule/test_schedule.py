@@ -430,7 +430,7 @@ def test_while_all_are_busy_there_is_no_use_in_asking_again_at_once():
     now_s = 0.0
     for number in range(2):
         schedule.handle(Ready(number), now_s)
-    assert schedule.in_flight >= 2
+    assert schedule.workers.in_flight >= 2
     for _ in range(5):
         wait_s = schedule.wait_s(now_s)
         assert wait_s >= IDLE_LOOK_S
