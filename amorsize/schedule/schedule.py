@@ -368,7 +368,7 @@ class Schedule:
             if self.timeout_s is None or worker is None or not worker.flying or one.for_s <= self.timeout_s:
                 continue
             span = worker.flying[0]
-            if not span.start <= one.item < span.stop:
+            if at_fault(span, one.item) is None:
                 continue
             self.workers.remove(one.worker)
             worker.flying.popleft()
@@ -396,8 +396,9 @@ class Schedule:
     def _assign(self, hungry: list[int]) -> list[Instruction]:
         """Hand out the remaining items to these workers; retire them when nothing is left."""
         out: list[Instruction] = []
-        if self.retreats and not self.workers.in_flight and not self.abandoned and not self.finished:
-            out += self.workers.retire(self.workers.alive())
+        workers = self.workers
+        if self.retreats and not workers.in_flight and not self.abandoned and not self.finished:
+            out += workers.retire(workers.alive())
             if self.backlog:
                 self.abandoned = self.finished = True
                 return [*out, GiveUp(slow=True)]
@@ -406,22 +407,22 @@ class Schedule:
         if self.abandoned:
             first, self.finished = not self.finished, True
             return [GiveUp()] if first else []
-        if self._lacking or self.workers.leaving or self.workers.n_alive() > self.wanted:
+        if self._lacking or workers.leaving or workers.n_alive() > self.wanted:
             out += self._fit()
         progress = not self.retreats
         # Breadth first: no worker gets a second chunk before each has one.
         while progress and self.backlog:
             progress = False
             for number in hungry:
-                worker = self.workers.get(number)
-                span = None if worker is None or number in self.workers.leaving else self._pick(number, worker)
+                worker = workers.get(number)
+                span = None if worker is None or number in workers.leaving else self._pick(number, worker)
                 if span is not None:
-                    out.append(self.workers.send(number, span))
+                    out.append(workers.send(number, span))
                     progress = True
         if not self.backlog and not self.is_open:
             # Workers that got nothing at an earlier event are still here, so look at all when the last span is sent.
-            out += self.workers.retire(self.workers.idle(list(self.workers) if out else hungry))
-            if not self.workers.in_flight and not self.finished:
+            out += workers.retire(workers.idle(list(workers) if out else hungry))
+            if not workers.in_flight and not self.finished:
                 self.finished = True
                 out.append(Finish())
         return out
