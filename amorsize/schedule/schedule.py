@@ -1,7 +1,7 @@
 """Assign items to workers in a pure state machine: events in, instructions out.
 
-The time comes with the event; nothing here reads a clock, a pipe or a random number. The driver of real workers, the
-driver of threads and the tests in virtual time all drive this same class.
+The time comes with the event; nothing here reads a clock, a pipe or a random number. The drivers of processes, threads
+and executors, the simulation and the tests in virtual time all use this one class.
 
 Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` or ``quiet`` to be
 repeated), **in flight** at a worker, or **done**. `Schedule.counts` says so.
@@ -89,7 +89,7 @@ class Schedule:
     retries : int
         Number of times that an item that raised, or ran too long, is repeated.
     per_chunk_s : float
-        The dispatcher's cost per chunk, in seconds.
+        The caller's cost per chunk, in seconds.
     caller_helps : bool
         True if the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
     fixed : int, optional
@@ -106,7 +106,7 @@ class Schedule:
         True if a worker is sent its next span while it runs a short one; else it gets one at a time.
     is_open : bool
         True if more items may come (`ItemsAdded`) until the schedule is `Closed`. Workers are then started as needed,
-        and wait when there is nothing to do. Groups are removed when they are done.
+        and wait when there is nothing to do. Groups of items are removed when they are done.
     """
 
     def __init__(
