@@ -144,7 +144,7 @@ class Backlog:
             lot.fresh = sum((b or 0) - a for a, b, n in self.segments if n == number)
         self.fresh = sum(lot.fresh for lot in self.lots.values())
 
-    # -- queries ---------------------------------------------------------------------------------------------------
+    # -- queries -------------------------------------------------------------------------------------------------
 
     @property
     def is_endless(self) -> bool:
