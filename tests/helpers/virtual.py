@@ -96,7 +96,7 @@ class Run(Simulator):
 
     def _send(self, number, span):
         assert len(span) > 0
-        if span.start < self.n:  # else it is beyond the end, which nobody knew of when it was decided
+        if span.start < self.n:  # else it is beyond the end, which was unknown when it was decided
             if number == CALLER:
                 self.sent.setdefault(CALLER, [])
             else:

@@ -425,7 +425,7 @@ def paced(rate, workers=2, **options):
 
 
 def test_while_all_are_busy_there_is_no_use_in_asking_again_at_once():
-    """More items may begin than anybody can take: with no wait the caller would spin until somebody is done."""
+    """More items may begin than the workers can take: with no wait the caller would spin until one is done."""
     schedule = paced(1000.0)
     now_s = 0.0
     for number in range(2):

@@ -39,7 +39,7 @@ from amorsize.schedule.worker_count import WorkerCount
 
 
 class Machine(RuleBasedStateMachine):
-    """Keeps its own books of who holds which span, and holds the schedule to them."""
+    """Keeps its own books of the spans in flight, and compares the schedule with them."""
 
     @initialize(
         n=st.integers(0, 60),
@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
             beyond = isinstance(instruction, Send) and instruction.span.start >= self.n
             assert beyond or not self.ends, f"{instruction} after {self.ends}"
             match instruction:
-                case Send() if beyond:  # decided when nobody knew where the source ends
+                case Send() if beyond:  # decided when the end of the source was unknown
                     self.tell(SourceEnded(self.n))
                 case Start(number):
                     assert number not in self.flying
@@ -450,7 +450,7 @@ TestOpenScheduleMachine = OpenMachine.TestCase
 
 
 def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
-    """Somebody kills whoever waits: nothing is lost, and after some restarts in a row the schedule gives up."""
+    """Idle workers are killed: no item is lost, and after some restarts in a row the schedule gives up."""
     schedule = Schedule([(0, 10)], 1, fixed=2)
     (start,) = schedule.begin()
     number, deaths = start.worker, 0
