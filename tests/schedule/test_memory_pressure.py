@@ -241,7 +241,7 @@ looks = st.lists(
 @given(looks=looks, workers=st.integers(1, 8))
 @settings(deadline=None)
 def test_whatever_is_seen(looks, workers):
-    """Between one worker and as many as there were; never more while memory is tight; a worker that is busy alone is not shed."""
+    """Between one worker and the first number; never more while memory is tight; a lone busy worker is not shed."""
     guarding = Guarding()
     now_s, wanted, kills, changed_s = 0.0, workers, 0, float("-inf")
     capacity = 2000 * MB
