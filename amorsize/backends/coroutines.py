@@ -1,4 +1,4 @@
-"""Coroutine functions: their items as tasks on the running event loop, as many at a time as prove to be good."""
+"""Run the items of a coroutine function as tasks on the running event loop, at a concurrency found by measurement."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from typing import Any, Final
 
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.errors import ItemTimeoutError
+from amorsize.schedule.failures import after_error
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.task_count import Concurrency
 
+# Marks the end of the data; None may be an item.
 END: Final = object()
 
 
 class Tasks:
-    """Runs one map on the running loop.
+    """Run one map on the running event loop.
 
     Parameters
     ----------
@@ -27,13 +29,13 @@ class Tasks:
         Read as items are needed.
     outcome : Outcome
     concurrency : Concurrency
-        How many items may be in flight.
+        Sets the number of items that may be in flight.
     retries : int
-        How often an item that raises is repeated.
+        Number of times that an item that raised, or ran too long, is repeated.
     timeout_s : float, optional
-        How long an item may run.
+        Seconds that an item may run.
     pace : Pace, optional
-        How many may begin in what time.
+        Limit on the rate at which items begin.
     """
 
     def __init__(
@@ -53,23 +55,28 @@ class Tasks:
         self.retries = retries
         self.timeout_s = timeout_s
         self.pace = pace
-        self.length = 0  # items read so far
-        self.most = 0  # that were in flight at a time
+        # Items read so far.
+        self.length = 0
+        # Most items in flight at a time.
+        self.most = 0
         self._items: Iterator[Any] | None = None if isinstance(data, AsyncIterable) else iter(data)
         self._later: AsyncIterator[Any] | None = aiter(data) if isinstance(data, AsyncIterable) else None
         self._reading: asyncio.Task[None] | None = None
         self._is_over = False
-        self._broken: Exception | None = None  # what the data raised: raised again when all before it has been run
+        # The exception that the data raised; raised again when all items read before have been run.
+        self._broken: Exception | None = None
         self._fresh: deque[tuple[int, Any]] = deque()
         self._again: deque[tuple[int, Any]] = deque()
         self._tries: dict[int, int] = {}
-        self._failed: dict[int, Any] = {}  # the items, for the notes on their exceptions
+        # Items that failed for good, for the notes on their exceptions.
+        self._failed: dict[int, Any] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._news = asyncio.Event()
-        self._is_ending = False  # what comes now is no longer anybody's result
+        # From now on results of tasks are ignored.
+        self._is_ending = False
 
     async def run(self) -> list[Any]:
-        """Run all items; the results in their order, or what `Outcome.finish` raises."""
+        """Run all items. Return their results in order, or raise as `Outcome.finish` does."""
         loop = asyncio.get_running_loop()
         try:
             while not self.outcome.doomed:
@@ -90,7 +97,7 @@ class Tasks:
         return self.outcome.finish(self._failed.__getitem__)
 
     async def _end(self) -> None:
-        """Cancel what is still running, and wait until it has ended, however often this task is cancelled."""
+        """Cancel all running tasks and wait for their end, even if this task is cancelled meanwhile."""
         self._is_ending = True
         running = {*self._tasks, *([self._reading] if self._reading is not None else [])}
         for task in running:
@@ -103,14 +110,15 @@ class Tasks:
                 cancelled = exc
         for task in running:
             if not task.cancelled():
-                task.exception()  # seen: nobody need be told
+                # Mark the exception as retrieved; else asyncio logs it.
+                task.exception()
         if cancelled is not None:
             raise cancelled
 
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _fill(self) -> float | None:
-        """Begin as many items as may; if it is the pace that forbids more, seconds until it allows one."""
+        """Begin as many items as allowed. If the pace allows no more, return the seconds until it allows one."""
         while self.concurrency.in_flight < self.concurrency.limit:
             if self.pace is not None and not self.pace.allowed(perf_counter()):
                 return self.pace.wait_s(perf_counter())
@@ -123,7 +131,7 @@ class Tasks:
         return None
 
     def _next(self) -> tuple[int, Any] | None:
-        """The next new item, if there is one now."""
+        """Return the next new item with its index; None: there is none now."""
         if not self._fresh and self._items is not None and not self._is_over:
             try:
                 self._take(next(self._items, END))
@@ -183,7 +191,7 @@ class Tasks:
             self.outcome.put(index, [task.result()])
             return
         tries = self._tries[index] = self._tries.get(index, 0) + 1
-        if isinstance(exc, Exception) and tries <= self.retries:
+        if after_error(tries, self.retries, exc):
             self._again.append((index, item))
             return
         self._failed[index] = item
@@ -191,7 +199,7 @@ class Tasks:
 
 
 async def call(func: Callable[..., object], args: tuple[Any, ...]) -> None:
-    """Call an initializer, which may be a coroutine function, too."""
+    """Call an initializer; await it if it is a coroutine function."""
     made = func(*args)
     if inspect.isawaitable(made):
         await made

@@ -1,4 +1,4 @@
-"""The plain loop in the caller, in batches short enough to look at the clock between them."""
+"""Run items in the caller in a plain loop, in batches short enough to read the clock between them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sized
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.facts import Observation
+from amorsize.schedule.failures import after_error
 from amorsize.system.clock import PAGE_BYTES, REAL, Clock, busy_s
 
 TYPE_CHECKING = False
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from amorsize.backends.notify import News
     from amorsize.backends.workers.item_times import Records
 
-STREAM_BATCH: Final = 1024  # items of an iterator at a time, where nobody looks at the clock
+# Items read from an iterator per batch, if no decision is made between batches.
+# guess
+STREAM_BATCH: Final = 1024
 
 
 class Loop:
-    """Runs items in the caller and keeps their results.
+    """Run items in the caller and keep their results.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ class Loop:
     source : Indexable or Streamed
     outcome : Outcome
     retries : int
-        How often an item that raises is repeated.
+        Number of times that an item that raised is repeated.
     """
 
     def __init__(
@@ -48,13 +51,14 @@ class Loop:
         self.clock = clock
         self.records = records
         self.news = news
-        self.read_s = 0.0  # what it took to come by the items: an iterator may compute them
+        # Seconds spent on reading items: an iterator may compute them.
+        self.read_s = 0.0
         self._failed = 0
 
     def run(self, start: int, stop: int) -> Observation:
-        """Run items ``start`` to ``stop`` and say what they took.
+        """Run items ``start`` to ``stop``. Return their number and the time that they took.
 
-        Runs fewer if the source has no more, or when an item fails that dooms the outcome.
+        Fewer items are run if the source has no more, or if a failure dooms the outcome.
         """
         clock = self.clock
         began = clock.wall()
@@ -66,7 +70,8 @@ class Loop:
         done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
         after = clock.counts()
-        self.outcome.put(start, into)  # not the items' time: far ahead of the others, it makes room for all between
+        # Not part of the items' time: a result far beyond the others makes room for all between.
+        self.outcome.put(start, into)
         self.source.release(start, start + done)
         if done == 1 and self.records is not None:
             self.records.saw(start, wall, cpu)
@@ -76,7 +81,7 @@ class Loop:
         return Observation(start, done, wall, busy_s(wall, cpu, counts, after), process, new_bytes)
 
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
-        """``into += map(func, items)`` at its own speed, yet it knows where an exception came from; says how many."""
+        """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
         first, self._failed = len(into), 0
         todo = iter(items)  # type: ignore[call-overload]
         while True:
@@ -86,8 +91,8 @@ class Loop:
                     return len(items)
                 # func raised StopIteration, which map() swallows and takes for the end of the items.
                 raised: BaseException = StopIteration()
-            except BaseException as exc:  # noqa: BLE001  (it is the outcome's to raise)
-                # list.extend keeps what it had taken when its iterator raised: so many items had gone well.
+            except BaseException as exc:  # noqa: BLE001  (the outcome raises it)
+                # When its iterator raises, list.extend keeps the results so far: their number gives the item's index.
                 raised = exc
             at = len(into)
             index = start + at - first
@@ -97,14 +102,14 @@ class Loop:
             into[at:] = [result]
 
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
-        """Repeat an item that raised, as often as allowed; its result, or its `Failure`, of which the outcome knows."""
-        for _ in range(self.retries):
-            if not isinstance(exc, Exception):
-                break
+        """Repeat an item that raised, if allowed. Return its result, or the `Failure` that was noted in the outcome."""
+        tries = 1
+        while after_error(tries, self.retries, exc):
             try:
                 return self.func(items[index - start])
             except BaseException as again:  # noqa: BLE001
                 exc = again
+                tries += 1
         failure = failure_here(index, exc)
         self._failed += 1
         self.outcome.note(failure)

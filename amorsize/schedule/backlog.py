@@ -83,7 +83,7 @@ class Backlog:
         """Queue all items of a span but one to be sent again."""
         for start, stop in ((span.start, item), (item + 1, span.stop)):
             if start < stop:
-                self.give_back([part(span, start, stop)])
+                self.give_back([span.part(start, stop)])
 
     def repeat_alone(self, start: int, stop: int, lot: int, quiet: bool) -> None:
         """Queue each of these items to be sent again, with nothing else in flight at its worker."""
@@ -108,8 +108,8 @@ class Backlog:
         """Remove and return the next span that came back, or ``most`` items of it."""
         span = self.again.popleft()
         if len(span) > most:
-            self.again.appendleft(part(span, span.start + most, span.stop))
-            span = part(span, span.start, span.start + most)
+            self.again.appendleft(span.part(span.start + most, span.stop))
+            span = span.part(span.start, span.start + most)
         return span
 
     def count(self, number: int, items: int) -> None:
@@ -144,7 +144,7 @@ class Backlog:
             lot.fresh = sum((b or 0) - a for a, b, n in self.segments if n == number)
         self.fresh = sum(lot.fresh for lot in self.lots.values())
 
-    # -- what it says --------------------------------------------------------------------------------------------
+    # -- queries -------------------------------------------------------------------------------------------------
 
     @property
     def is_endless(self) -> bool:
@@ -172,8 +172,3 @@ class Backlog:
     def queued(self) -> int | None:
         """Return the number of items in the backlog; None if unknown."""
         return None if self.is_endless else self.fresh + sum(len(s) for s in (*self.again, *self.quiet))
-
-
-def part(span: Span, start: int, stop: int) -> Span:
-    """Return some items of a span, under the same conditions."""
-    return Span(start, stop, span.alone, span.quiet, span.lot)

@@ -1,15 +1,16 @@
-"""How many items the next chunk holds: shrinking towards the end, and no larger than the evidence carries.
+"""Choose the number of items in the next chunk: smaller towards the end, and limited by the evidence.
 
-Three bounds, the least of which counts:
+Three upper bounds, of which the smallest holds:
 
-- **factoring** (Flynn Hummel, Schonberg & Flynn 1992): each round hands out half of what is left, so a worker takes
-  ``ceil(remaining / (2 p))``, and the last chunks are small enough to level out what the first ones got wrong;
-- **time**: no chunk is expected to take longer than `target_chunk_s`. Longer ones save nothing (dispatching costs
-  some 50 µs a chunk) and hold back news, errors and corrections;
-- **evidence**: at most twice the items of the largest chunk seen to end, so that a fast prefix followed by slow items
-  cannot end up in one huge batch.
+- **factoring** (Flynn Hummel, Schonberg & Flynn 1992): each round sends half of the remaining items, so a chunk holds
+  ``ceil(remaining / (2 p))`` of them for ``p`` workers. The last chunks are then small enough to even out differences
+  between the workers;
+- **time**: no chunk is expected to take longer than `target_chunk_s`. Longer ones save nothing (sending costs some
+  50 µs a chunk) and delay progress, errors and corrections;
+- **evidence**: at most twice the items of the largest chunk that has ended, so that slow items after a fast prefix
+  cannot all be sent in one huge chunk.
 
-From below a chunk is worth `MIN_CHUNK_S` of work, as far as the evidence carries that.
+Lower bound: a chunk holds `MIN_CHUNK_S` of work, if the evidence allows that.
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-MIN_CHUNK_S: Final = 1e-3  # twenty times the cost of dispatching a chunk (40-50 µs)
-TARGET_CHUNK_S: Final = 30e-3  # dispatching 50 µs each is then nothing, and news is never older than this
-DISPATCHER_SHARE: Final = 0.1  # of the one dispatcher's time may go into chunks, however many workers ask
-DEEP_CHUNK_S: Final = 2e-3  # below it a worker's wait for its next chunk (60-100 µs) would show
+# The caller's cost per chunk sent, 40-50 µs.
+PER_CHUNK_S: Final = 50e-6
+# Twenty times the cost of sending a chunk.
+MIN_CHUNK_S: Final = 1e-3
+# Sending costs 0.2 % of it, and progress is never older.
+TARGET_CHUNK_S: Final = 30e-3
+# Share of the caller's time that may go into sending chunks, for any number of workers.
+# guess
+DISPATCHER_SHARE: Final = 0.1
+# Below it a worker's wait for its next chunk (60-100 µs) would take 3-5 % of the time or more.
+DEEP_CHUNK_S: Final = 2e-3
 
 
 def target_chunk_s(workers: int, per_chunk_s: float) -> float:
-    """Longest worthwhile chunk in seconds: grows with the number of workers that share one dispatcher.
+    """Return the longest worthwhile chunk in seconds: it grows with the number of workers that one caller serves.
 
     Examples
     --------
@@ -39,21 +47,23 @@ def target_chunk_s(workers: int, per_chunk_s: float) -> float:
     return max(TARGET_CHUNK_S, workers * per_chunk_s / DISPATCHER_SHARE)
 
 
-def next_chunk(remaining: int | None, workers: int, item_s: float, evidence: int, per_chunk_s: float = 50e-6) -> int:
-    """Number of items for the next chunk, at least 1.
+def next_chunk(
+    remaining: int | None, workers: int, item_s: float, evidence: int, per_chunk_s: float = PER_CHUNK_S
+) -> int:
+    """Return the number of items for the next chunk, at least 1.
 
     Parameters
     ----------
     remaining : int or None
-        Items not handed out yet; None when nobody knows.
+        Items never sent; None if unknown.
     workers : int
         Workers that share them.
     item_s : float
-        Expected seconds per item; 0 when nothing is known.
+        Expected seconds per item; 0 if unknown.
     evidence : int
-        Items in the largest chunk seen to end.
+        Items in the largest chunk that has ended.
     per_chunk_s : float
-        The dispatcher's cost per chunk, in seconds.
+        The caller's cost per chunk, in seconds.
 
     Examples
     --------
@@ -70,7 +80,9 @@ def next_chunk(remaining: int | None, workers: int, item_s: float, evidence: int
 
 
 def depth(chunk_s: float) -> int:
-    """Chunks in flight per worker: a second one hides the wait for short chunks, and would be stuck behind long ones.
+    """Return the number of chunks in flight per worker.
+
+    A second chunk hides the wait between short ones; behind a long one it would only be delayed.
 
     Examples
     --------

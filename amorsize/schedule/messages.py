@@ -1,6 +1,6 @@
-"""What a schedule hears and what it says: frozen records, compared and printed by the tests as they are.
+"""The events that a schedule takes in and the instructions that it returns, as frozen records.
 
-Those of which each chunk needs one are tuples: made in 0.3 µs, not 0.8. Each such class takes 0.1 ms to define.
+Records needed once per chunk are tuples: made in 0.3 µs, not 0.8. Each such class takes 0.1 ms to define.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from typing import Final, Literal
 
     Why = Literal["raised", "lost", "late"]
-    """Why an item failed: it raised, its worker died at it, or it ran longer than it may."""
+    """Why an item failed: it raised, its worker was lost, or it ran longer than ``timeout_s``."""
 else:
     Why = str
 
 CALLER: Final = -1
-"""The caller's own number among the workers: it takes small spans while no other is ready."""
+"""The caller's number among the workers: it takes small spans while no other worker is ready."""
 
 
 class Span(Frozen, kw_only=False):
     """Items ``start`` to ``stop`` (exclusive).
 
-    ``alone``: nothing else may be in flight at its worker. ``quiet``: nothing else may be in flight at all, since its
-    items are suspected of taking the memory that others need. ``lot``: which of the schedule's lots it is from.
+    ``alone``: nothing else may be in flight at its worker. ``quiet``: nothing else may be in flight at any worker,
+    because its items may need all the memory. ``lot``: number of the lot that the items belong to.
     """
 
     start: int
@@ -37,6 +37,10 @@ class Span(Frozen, kw_only=False):
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    def part(self, start: int, stop: int) -> Span:
+        """Return some items of the span, under the same conditions."""
+        return Span(start, stop, self.alone, self.quiet, self.lot)
 
 
 # --- events -----------------------------------------------------------------------------------------------------
@@ -51,9 +55,8 @@ class Ready(Frozen, kw_only=False):
 class Done(NamedTuple):
     """A worker has ended its oldest span in ``wall_s`` seconds, ``cpu_s`` of them on a core.
 
-    The items ``failed`` raised. ``ran`` counts the items that were run, if the worker stopped early. ``apart``: the
-    span got lost on its way there or back, by the fault of one item that nobody can name; each is to be tried apart
-    from the others.
+    The items ``failed`` raised. ``ran``: number of items run, if the worker stopped early. ``apart``: the span could
+    not be sent, or its results could not, because of one unknown item; each item is to be sent apart from the others.
     """
 
     worker: int
@@ -65,11 +68,11 @@ class Done(NamedTuple):
 
 
 class Lost(Frozen, kw_only=False):
-    """A worker is gone.
+    """A worker has died.
 
-    ``item``: what it was running; None: before its first item, or nobody knows. ``idle``: it was at no span, so that
-    those on their way to it are not to blame. ``oom``: the kernel ended it for want of memory. ``shed``: we did, before
-    the kernel would, and its item is not to blame either.
+    ``item``: the item that it was running; None: unknown, or it had not begun one. ``idle``: it was running no span, so
+    the spans on their way to it are not at fault. ``oom``: the kernel ended it because memory ran out. ``shed``: the
+    memory guard ended it before the kernel would, so its item is not at fault.
     """
 
     worker: int
@@ -80,13 +83,13 @@ class Lost(Frozen, kw_only=False):
 
 
 class SourceEnded(Frozen, kw_only=False):
-    """The source of items turned out to hold ``length`` items in all."""
+    """The source of items has ended; it held ``length`` items in all."""
 
     length: int
 
 
 class ShortSend(Frozen, kw_only=False):
-    """The span from ``start`` on went to ``worker`` only as far as ``stop``: the source has no more at the moment."""
+    """Of the span from ``start`` on only the items before ``stop`` were sent: the source has no more at the moment."""
 
     worker: int
     start: int
@@ -94,7 +97,7 @@ class ShortSend(Frozen, kw_only=False):
 
 
 class ItemsAdded(NamedTuple):
-    """New items have come: ``start`` to ``stop``, of one lot. ``fixed``: items per chunk, if they are settled."""
+    """Items ``start`` to ``stop`` of one lot were added. ``fixed``: items per chunk; None: the schedule chooses."""
 
     start: int
     stop: int
@@ -103,36 +106,36 @@ class ItemsAdded(NamedTuple):
 
 
 class ItemsDropped(Frozen, kw_only=False):
-    """Items that were never handed out are no longer wanted: those of one lot, or (None) of every lot."""
+    """The items never sent are no longer wanted: those of one lot, or of every lot (None)."""
 
     lot: int | None = None
 
 
 class Closed(Frozen, kw_only=False):
-    """No more items will come to a schedule that was ``open``."""
+    """No more items will be added to an open schedule."""
 
 
 class ResultsTaken(NamedTuple):
-    """So many results were taken away by whoever reads them; ``window`` items may be ahead of him from now on."""
+    """The reader has taken ``items`` results. ``window``: items that may be ahead of it, if that changes."""
 
     items: int
     window: int | None = None
 
 
 class Resize(Frozen, kw_only=False):
-    """So many workers are wanted from now on (memory is tight, or there is room again)."""
+    """Set the number of workers (memory is tight, or there is room again)."""
 
     workers: int
 
 
 class Recycle(Frozen, kw_only=False):
-    """This worker is to leave after its spans, and another is to come in its place."""
+    """This worker is to leave after its spans, and a new one is to replace it."""
 
     worker: int
 
 
 class Running(Frozen, kw_only=False):
-    """A worker has been at this item for ``for_s`` seconds."""
+    """A worker has been running this item for ``for_s`` seconds."""
 
     worker: int
     item: int
@@ -140,7 +143,7 @@ class Running(Frozen, kw_only=False):
 
 
 class Tick(Frozen, kw_only=False):
-    """Time has passed; ``running``: who is at what, as far as that can be seen."""
+    """Time has passed; ``running``: the items being run, as far as they are known."""
 
     running: tuple[Running, ...] = ()
 
@@ -164,7 +167,7 @@ Event = (
 
 
 class Send(NamedTuple):
-    """Give this span to this worker."""
+    """Send this span to this worker."""
 
     worker: int
     span: Span
@@ -177,13 +180,13 @@ class Start(Frozen, kw_only=False):
 
 
 class Retire(Frozen, kw_only=False):
-    """This worker has nothing more to do: let it leave."""
+    """Let this worker leave: it has nothing more to do."""
 
     worker: int
 
 
 class Kill(Frozen, kw_only=False):
-    """End this worker at once, whatever it is at; nothing it says counts any more."""
+    """End this worker at once, even while it runs an item; ignore all further messages from it."""
 
     worker: int
 
@@ -201,9 +204,9 @@ class Finish(Frozen, kw_only=False):
 
 
 class GiveUp(Frozen, kw_only=False):
-    """The caller must run what is left, or give up: workers cannot be kept alive here, or they only lose time.
+    """The caller must run the items that are left, or fail: no worker can be kept alive, or they are unprofitable.
 
-    ``slow``: they are alive, and slower than the caller alone would be.
+    ``slow``: the workers are alive, but slower than the caller alone would be.
     """
 
     slow: bool = False

@@ -1,4 +1,4 @@
-"""So many items a second, and no more: a token bucket (as in ATM's generic cell rate algorithm, ITU-T I.371)."""
+"""Limit the rate at which items begin: a token bucket (as in ATM's generic cell rate algorithm, ITU-T I.371)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-
-BURST_S: Final = 0.05  # tokens of so many seconds may be saved up, so that short items can go out in chunks
+# Seconds for which unused tokens are kept, so that short items can be sent in chunks.
+# guess
+BURST_S: Final = 0.05
+# Tolerance for rounding when a token has just become complete.
+ROUNDING: Final = 1e-9
 
 
 class Pace:
-    """Hands out the right to begin items.
+    """Allow items to begin at a limited rate.
 
-    In any ``t`` seconds at most ``rate * t + burst`` items may begin, ``burst`` being what `BURST_S` brings, at
-    least one.
+    In any ``t`` seconds at most ``rate * t + burst`` items may begin; ``burst`` is ``rate * BURST_S``, at least one.
 
     Parameters
     ----------
@@ -43,16 +45,16 @@ class Pace:
         self._at_s = now_s
 
     def allowed(self, now_s: float) -> int:
-        """Items that may begin now."""
+        """Return the number of items that may begin now."""
         self._fill(now_s)
-        return int(self._tokens + 1e-9)
+        return int(self._tokens + ROUNDING)
 
     def spend(self, items: int, now_s: float) -> None:
-        """So many items begin."""
+        """Record that so many items begin."""
         self._fill(now_s)
         self._tokens -= items
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until the next item may begin."""
+        """Return the seconds until the next item may begin."""
         self._fill(now_s)
         return max(0.0, (1.0 - self._tokens) / self.rate)

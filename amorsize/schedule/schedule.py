@@ -1,24 +1,21 @@
 """Assign items to workers in a pure state machine: events in, instructions out.
 
-The time comes with the event; nothing here reads a clock, a pipe or a random number. The driver of real workers, the
-driver of threads and the tests in virtual time all drive this same class.
+The time comes with the event; nothing here reads a clock, a pipe or a random number. The drivers of processes, threads
+and executors, the simulation and the tests in virtual time all use this one class.
 
 Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` or ``quiet`` to be
 repeated), **in flight** at a worker, or **done**. `Schedule.counts` says so.
 
-An item whose worker was lost is repeated once, alone in its worker. If the worker died for lack of memory, no other
-worker may be busy meanwhile. If that worker is lost too, the item has failed. If the item is unknown, each item of the
-span is repeated alone, and none is blamed yet. An item that runs too long is ended with its worker, and counts as one
-that raised.
+What happens to an item that raised, ran too long or lost its worker is decided in `amorsize.schedule.failures`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
-from amorsize.schedule.backlog import Backlog, Group, part
-from amorsize.schedule.chunk_size import depth, next_chunk
+from amorsize.schedule.backlog import Backlog, Group
+from amorsize.schedule.chunk_size import PER_CHUNK_S, depth, next_chunk
+from amorsize.schedule.failures import after_error, after_loss, after_timeout, at_fault
 from amorsize.schedule.messages import (
     CALLER,
     Closed,
@@ -36,50 +33,44 @@ from amorsize.schedule.messages import (
     Recycle,
     Resize,
     ResultsTaken,
-    Retire,
     Running,
-    Send,
     ShortSend,
     SourceEnded,
     Span,
-    Start,
     Tick,
     Why,
 )
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.worker_count import WorkerCount
+from amorsize.schedule.worker_set import Worker, WorkerSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+# guess
 MAX_RESTARTS: Final = 3
 """Workers in a row that may be lost while they run no item, before the schedule stops starting new ones."""
 
+# guess
 CALLER_SPAN_S: Final = 1e-3
 """Seconds of work in a span that the caller takes while workers start; it must end soon after one is ready."""
 
+# guess
 RATE_WEIGHT: Final = 0.3
 """Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
+# guess
 IDLE_LOOK_S: Final = 10e-3
 """Interval of the checks for a worker with room, while more items may begin than the workers can take."""
 
+# guess
 ASK_AGAIN_S: Final = 1.0
 """Time for which an open schedule keeps fewer workers after one could not start, before it tries to have all."""
 
+# guess
 READ_AHEAD_DEPTH: Final = 3
 """Chunks in flight per worker when results are read one by one: they last while the reader handles one result."""
-
-
-class _Worker:
-    """State of one worker as the schedule sees it."""
-
-    __slots__ = ("flying", "ready")
-
-    def __init__(self, *, ready: bool = False) -> None:
-        self.flying: deque[Span] = deque()
-        self.ready = ready
 
 
 class Schedule:
@@ -98,7 +89,7 @@ class Schedule:
     retries : int
         Number of times that an item that raised, or ran too long, is repeated.
     per_chunk_s : float
-        The dispatcher's cost per chunk, in seconds.
+        The caller's cost per chunk, in seconds.
     caller_helps : bool
         True if the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
     fixed : int, optional
@@ -115,7 +106,7 @@ class Schedule:
         True if a worker is sent its next span while it runs a short one; else it gets one at a time.
     is_open : bool
         True if more items may come (`ItemsAdded`) until the schedule is `Closed`. Workers are then started as needed,
-        and wait when there is nothing to do. Groups are removed when they are done.
+        and wait when there is nothing to do. Groups of items are removed when they are done.
     """
 
     def __init__(
@@ -126,7 +117,7 @@ class Schedule:
         item_s: float = 0.0,
         evidence: int = 1,
         retries: int = 0,
-        per_chunk_s: float = 50e-6,
+        per_chunk_s: float = PER_CHUNK_S,
         caller_helps: bool = False,
         fixed: int | None = None,
         timeout_s: float | None = None,
@@ -151,13 +142,14 @@ class Schedule:
         self.is_open = is_open
         # True if the items come from many calls of all kinds; stays True after `Closed`.
         self.serves = is_open
-        self.workers: dict[int, _Worker] = {}
+        self.workers = WorkerSet()
+        # Runs of an item that ended with an error or a time-out.
         self.tries: dict[int, int] = {}
-        self.deaths: dict[int, int] = {}
+        # Workers that an item has cost.
+        self.losses: dict[int, int] = {}
         # Items handed out whose results have not been taken; counted only with a window.
         self.ahead = 0
-        # Number of spans in flight.
-        self.in_flight = 0
+        # Workers lost in a row while they ran no item.
         self.restarts = 0
         # The backend is unprofitable: wait for what is in flight, then give up.
         self.retreats = False
@@ -170,10 +162,6 @@ class Schedule:
         self._held_back = False
         # Time at which a worker last could not start.
         self._refused_s = 0.0
-        self._next_worker = 0
-        # Workers that are not ready yet.
-        self._coming: set[int] = set()
-        self._leaving: set[int] = set()
         # Number of workers to start when there are items for them.
         self._lacking = 0
         for start, stop in segments:
@@ -187,9 +175,9 @@ class Schedule:
         ``eager``: start all workers now, even if the schedule is open; else an open one starts them as needed.
         """
         self.now_s = now_s
-        out: list[Instruction] = [self._start() for _ in range(self.wanted)] if eager or not self.is_open else []
+        out: list[Instruction] = [self.workers.start() for _ in range(self.wanted)] if eager or not self.is_open else []
         if self.caller_helps:
-            self.workers[CALLER] = _Worker(ready=True)
+            self.workers[CALLER] = Worker(ready=True)
         return out + self._assign(list(self.workers))
 
     def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
@@ -201,10 +189,8 @@ class Schedule:
         hungry: list[int] | None = None
         match event:
             case Ready(worker):
-                if worker in self.workers:
-                    self.workers[worker].ready = True
-                    self._coming.discard(worker)
-                self._dismiss_caller()
+                self.workers.set_ready(worker)
+                self.workers.dismiss_caller()
                 hungry = [worker]
                 self._new_period()
             case Done():
@@ -218,7 +204,7 @@ class Schedule:
             case SourceEnded(length):
                 self._on_ended(length)
             case ShortSend():
-                self._on_fell(event)
+                self._on_short_send(event)
             case ItemsAdded(start, stop, lot, fixed):
                 self.backlog.append(start, stop, lot, fixed)
             case ItemsDropped(lot_or_all):
@@ -233,7 +219,7 @@ class Schedule:
                 self._want(self.ceiling)
             case Recycle(worker):
                 if worker in self.workers:
-                    self._leaving.add(worker)
+                    self.workers.leaving.add(worker)
                     self._lacking += 1
             case Tick(running):
                 self.dry = False
@@ -245,71 +231,58 @@ class Schedule:
             out += self._reinforce()
         return out
 
-    def _start(self) -> Start:
-        number = self._next_worker
-        self._next_worker += 1
-        self.workers[number] = _Worker()
-        self._coming.add(number)
-        return Start(number)
-
     def _want(self, workers: int) -> None:
         self._lacking = max(0, workers - self.wanted)
         self.wanted = workers
         self._new_period()
 
-    def _remove(self, number: int) -> _Worker | None:
-        self._coming.discard(number)
-        self._leaving.discard(number)
-        return self.workers.pop(number, None)
-
     def _reinforce(self) -> list[Instruction]:
         """Start workers if there are too few for the items that are left."""
-        alive = len(self.workers) - (CALLER in self.workers)
+        alive = self.workers.n_alive()
         if not self.is_open and alive:
             return []
-        staying = alive - len(self._leaving)
         if not self.is_open and self.wanted > 0:
             # All workers had left already when this item came back.
-            return [self._start()]
+            return [self.workers.start()]
         if self.is_open and self.wanted < self.asked and self.now_s - self._refused_s > ASK_AGAIN_S:
             self.wanted = self.asked
         if self.wanted <= 0:
             self._abandon()
             return self._assign([])
         work = self.backlog.fresh + len(self.backlog.again) + len(self.backlog.quiet)
-        return [self._start() for _ in range(min(self.wanted - staying, work - len(self._coming)))]
+        too_few = self.wanted - alive + len(self.workers.leaving)
+        return [self.workers.start() for _ in range(min(too_few, work - len(self.workers.starting)))]
 
     def _on_done(self, event: Done) -> list[Instruction]:
-        worker = self.workers[event.worker]
-        span = worker.flying.popleft()
-        self.in_flight -= 1
+        span = self.workers.end_span(event.worker)
         self.restarts = 0
         ran = 0 if event.apart else len(span) if event.ran is None else event.ran
         if event.apart:
-            self.backlog.give_back(part(span, i, i + 1) for i in range(span.start, span.stop))
+            self.backlog.give_back(span.part(i, i + 1) for i in range(span.start, span.stop))
         elif ran < len(span):
-            self.backlog.give_back([part(span, span.start + ran, span.stop)])
+            self.backlog.give_back([span.part(span.start + ran, span.stop)])
         if ran:
             self._learn(span.lot, ran, event)
-        if self.deaths and span.alone and not event.failed:
-            self.deaths.pop(span.start, None)
+        if self.losses and span.alone and not event.failed:
+            self.losses.pop(span.start, None)
         out: list[Instruction] = []
         for index in event.failed:
             ran -= 1
             out += self._failed(index, span.lot)
         self.backlog.count(span.lot, ran)
         if event.worker == CALLER:
-            self._dismiss_caller()
+            self.workers.dismiss_caller()
         return out
 
     def _failed(self, index: int, lot: int, why: Why = "raised") -> list[Instruction]:
         """Repeat an item that raised or ran too long, or report its final failure."""
         tries = self.tries.pop(index, 0) + 1
-        if tries <= self.retries:
+        repeat = after_timeout(tries, self.retries) if why == "late" else after_error(tries, self.retries)
+        if repeat:
             self.tries[index] = tries
             self.backlog.again.append(Span(index, index + 1, lot=lot))
             return []
-        self.deaths.pop(index, None)
+        self.losses.pop(index, None)
         self.backlog.count(lot, 1)
         return [Fail(index, why, lot)]
 
@@ -323,8 +296,8 @@ class Schedule:
         if self.crew is None or event.worker == CALLER:
             return
         self.crew.saw(items, event.wall_s, event.wall_s if event.cpu_s is None else event.cpu_s)
-        workers = len(self.workers) - (CALLER in self.workers)
-        if workers == self.wanted and not self._coming and self.backlog.segments:
+        workers = self.workers.n_alive()
+        if workers == self.wanted and not self.workers.starting and self.backlog.segments:
             advice = self.crew.advice(workers, self.now_s)
             if advice == 0:
                 self.retreats = True
@@ -336,12 +309,11 @@ class Schedule:
             self.crew.begin(self.now_s)
 
     def _on_lost(self, event: Lost) -> list[Instruction]:
-        worker = self._remove(event.worker)
+        worker = self.workers.remove(event.worker)
         if worker is None:
             return []
         out: list[Instruction] = []
         spans = list(worker.flying)
-        self.in_flight -= len(spans)
         if spans and worker.ready and not event.idle:
             out = self._blame(spans.pop(0), event)
         elif spans or not worker.ready or (self.backlog and not self.is_open):
@@ -354,40 +326,37 @@ class Schedule:
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
             self._abandon()
         elif self._may_replace():
-            out.append(self._start())
+            out.append(self.workers.start())
         self._new_period()
         return out
 
     def _may_replace(self) -> bool:
-        return bool(self.backlog) and len(self._alive()) < self.wanted and not self.is_open and not self.retreats
+        too_few = self.workers.n_alive() < self.wanted
+        return too_few and bool(self.backlog) and not self.is_open and not self.retreats
 
     def _abandon(self) -> None:
         """Give up if no worker is alive. The caller's spans go back, since it will run all that is left, once."""
-        caller = self.workers.get(CALLER)
-        if self._alive() or not (self.is_open or self.backlog or (caller is not None and caller.flying)):
+        if self.workers.n_alive() or not (self.is_open or self.backlog or self.workers.in_flight):
             return
         self.abandoned = True
+        caller = self.workers.remove(CALLER)
         if caller is not None:
-            self.in_flight -= len(caller.flying)
             self.backlog.give_back(caller.flying)
-            caller.flying.clear()
 
     def _blame(self, span: Span, event: Lost) -> list[Instruction]:
         """Repeat alone the item at which a worker was lost in this span, or report its final failure."""
-        item = event.item
-        if item is None and len(span) == 1:
-            item = span.start
-        if item is None or not span.start <= item < span.stop:
+        item = at_fault(span, event.item)
+        if item is None:
             self.backlog.repeat_alone(span.start, span.stop, span.lot, event.oom)
             return []
         # The results that the worker already had of this span are lost with it.
         self.backlog.give_back_but(span, item)
-        deaths = self.deaths.pop(item, 0) + (not event.shed)
-        if deaths > 1:
+        losses = self.losses.pop(item, 0) + (not event.shed)
+        if not after_loss(losses):
             self.backlog.count(span.lot, 1)
             return [Fail(item, "lost", span.lot)]
-        if deaths:
-            self.deaths[item] = deaths
+        if losses:
+            self.losses[item] = losses
         self.backlog.repeat_alone(item, item + 1, span.lot, event.oom)
         return []
 
@@ -399,53 +368,37 @@ class Schedule:
             if self.timeout_s is None or worker is None or not worker.flying or one.for_s <= self.timeout_s:
                 continue
             span = worker.flying[0]
-            if not span.start <= one.item < span.stop:
+            if at_fault(span, one.item) is None:
                 continue
-            self._remove(one.worker)
-            self.in_flight -= len(worker.flying)
+            self.workers.remove(one.worker)
             worker.flying.popleft()
             self.backlog.give_back_but(span, one.item)
             self.backlog.give_back(worker.flying)
             out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
             if self._may_replace():
-                out.append(self._start())
+                out.append(self.workers.start())
         return out
 
     def _on_ended(self, length: int) -> None:
         self.backlog.end_at(length)
-        for worker in self.workers.values():
-            for place, span in enumerate(worker.flying):
-                if span.stop > length:
-                    self._shorten(worker, place, max(length, span.start))
-            before, worker.flying = len(worker.flying), deque(s for s in worker.flying if len(s))
-            self.in_flight += len(worker.flying) - before
+        cut_off = self.workers.end_at(length)
+        if self.window is not None:
+            self.ahead -= cut_off
 
-    def _on_fell(self, event: ShortSend) -> None:
+    def _on_short_send(self, event: ShortSend) -> None:
         """Take back the part of a span that could not be sent; it goes out after the next `Tick`."""
-        worker = self.workers[event.worker]
-        place = next(i for i, span in enumerate(worker.flying) if span.start == event.start)
-        span = worker.flying[place]
-        worker.flying[place] = part(span, span.start, event.stop)
-        if event.stop == event.start:
-            del worker.flying[place]
-            self.in_flight -= 1
-        self.backlog.give_back([part(span, event.stop, span.stop)])
+        self.backlog.give_back([self.workers.cut_span(event.worker, event.start, event.stop)])
         self.dry = True
         self._starve()
-
-    def _shorten(self, worker: _Worker, place: int, stop: int) -> None:
-        span = worker.flying[place]
-        worker.flying[place] = part(span, span.start, stop)
-        if self.window is not None:
-            self.ahead -= span.stop - stop
 
     # -- handing out ---------------------------------------------------------------------------------------------
 
     def _assign(self, hungry: list[int]) -> list[Instruction]:
         """Hand out the remaining items to these workers; retire them when nothing is left."""
         out: list[Instruction] = []
-        if self.retreats and not self.in_flight and not self.abandoned and not self.finished:
-            out += self._retire(self._alive())
+        workers = self.workers
+        if self.retreats and not workers.in_flight and not self.abandoned and not self.finished:
+            out += workers.retire(workers.alive())
             if self.backlog:
                 self.abandoned = self.finished = True
                 return [*out, GiveUp(slow=True)]
@@ -454,48 +407,45 @@ class Schedule:
         if self.abandoned:
             first, self.finished = not self.finished, True
             return [GiveUp()] if first else []
-        if self._lacking or self._leaving or len(self.workers) - (CALLER in self.workers) > self.wanted:
+        if self._lacking or workers.leaving or workers.n_alive() > self.wanted:
             out += self._fit()
         progress = not self.retreats
         # Breadth first: no worker gets a second chunk before each has one.
         while progress and self.backlog:
             progress = False
             for number in hungry:
-                worker = self.workers.get(number)
-                span = None if worker is None or number in self._leaving else self._pick(number, worker)
-                if worker is not None and span is not None:
-                    worker.flying.append(span)
-                    self.in_flight += 1
-                    out.append(Send(number, span))
+                worker = workers.get(number)
+                span = None if worker is None or number in workers.leaving else self._pick(number, worker)
+                if span is not None:
+                    out.append(workers.send(number, span))
                     progress = True
         if not self.backlog and not self.is_open:
             # Workers that got nothing at an earlier event are still here, so look at all when the last span is sent.
-            out += self._retire(self._idle(list(self.workers) if out else hungry))
-            if not self.in_flight and not self.finished:
+            out += workers.retire(workers.idle(list(workers) if out else hungry))
+            if not workers.in_flight and not self.finished:
                 self.finished = True
                 out.append(Finish())
         return out
 
     def _fit(self) -> list[Instruction]:
         """Retire workers that are too many or to be recycled; start some if there are too few."""
-        staying = [n for n in self._alive() if n not in self._leaving]
-        self._leaving.update(n for n in staying[max(0, self.wanted) :] if self.workers[n].ready)
-        out = self._retire(self._idle(list(self._leaving)))
+        workers = self.workers
+        workers.leaving.update(n for n in workers.staying()[max(0, self.wanted) :] if workers[n].ready)
+        out: list[Instruction] = [*workers.retire(workers.idle(list(workers.leaving)))]
         if not self.is_open and self.backlog and not self.retreats:
-            room = self.wanted - len(self._alive()) + len(self._leaving)
-            out += [self._start() for _ in range(min(self._lacking, room))]
+            too_few = self.wanted - len(workers.staying())
+            out += [workers.start() for _ in range(min(self._lacking, too_few))]
         self._lacking = 0
         return out
 
-    def _pick(self, number: int, worker: _Worker) -> Span | None:
+    def _pick(self, number: int, worker: Worker) -> Span | None:
+        """Take the next span for a worker out of the backlog; None: it gets nothing now."""
         if not worker.ready or self.dry or any(s.alone for s in worker.flying):
             return None
         if number == CALLER:
-            return None if worker.flying or self._others_ready() else self._cut(self._caller_size())
-        if self.backlog.quiet or (
-            self.in_flight == 1 and any(s.quiet for w in self.workers.values() for s in w.flying)
-        ):
-            return self.backlog.quiet.popleft() if self.backlog.quiet and not self.in_flight else None
+            return None if worker.flying or self.workers.any_ready() else self._cut(self._caller_size())
+        if self.backlog.quiet or self.workers.is_quiet():
+            return self.backlog.quiet.popleft() if self.backlog.quiet and not self.workers.in_flight else None
         allowed = self._allowed()
         if allowed < 1:
             return None
@@ -566,26 +516,7 @@ class Schedule:
             self.pace.spend(len(span), self.now_s)
         return span
 
-    def _idle(self, numbers: list[int]) -> list[int]:
-        return [n for n in numbers if n != CALLER and n in self.workers and not self.workers[n].flying]
-
-    def _retire(self, numbers: Sequence[int]) -> list[Instruction]:
-        for number in numbers:
-            self._remove(number)
-        return [Retire(number) for number in numbers]
-
-    def _dismiss_caller(self) -> None:
-        caller = self.workers.get(CALLER)
-        if caller is not None and not caller.flying and self._others_ready():
-            del self.workers[CALLER]
-
-    # -- what the state says -------------------------------------------------------------------------------------
-
-    def _alive(self) -> list[int]:
-        return [number for number in self.workers if number != CALLER]
-
-    def _others_ready(self) -> bool:
-        return any(worker.ready for number, worker in self.workers.items() if number != CALLER)
+    # -- queries -------------------------------------------------------------------------------------------------
 
     def wait_s(self, now_s: float) -> float | None:
         """Return the seconds until the schedule needs a `Tick` if no other event comes; None: never."""
@@ -607,5 +538,4 @@ class Schedule:
 
     def counts(self) -> tuple[int | None, int, int]:
         """Return the items queued (None: unknown), in flight, and done; their sum is the number of items accepted."""
-        flying = sum(len(s) for w in self.workers.values() for s in w.flying)
-        return self.backlog.queued(), flying, self.backlog.done
+        return self.backlog.queued(), self.workers.items_in_flight(), self.backlog.done

@@ -1,4 +1,4 @@
-"""Who gets how many workers: decided without a clock or a thread."""
+"""The number of workers of each call is decided without a clock or a thread."""
 
 from __future__ import annotations
 

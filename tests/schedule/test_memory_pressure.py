@@ -122,7 +122,7 @@ def test_a_fall_is_seen_before_the_reserve_is_touched():
 
 
 def test_others_memory_is_not_the_workers_fault():
-    """Another program has eaten the memory: fewer workers, who hold next to nothing, would help nobody."""
+    """Another program uses the memory: the workers hold next to nothing, so fewer of them would not help."""
     world = World(10_000, 4, base_mb=9_500)
     for _ in range(50):
         for worker in world.held:
@@ -241,7 +241,7 @@ looks = st.lists(
 @given(looks=looks, workers=st.integers(1, 8))
 @settings(deadline=None)
 def test_whatever_is_seen(looks, workers):
-    """Between one worker and as many as there were; never more while memory is tight; sheds nobody who is alone."""
+    """Between one worker and the first number; never more while memory is tight; a lone busy worker is not shed."""
     guarding = Guarding()
     now_s, wanted, kills, changed_s = 0.0, workers, 0, float("-inf")
     capacity = 2000 * MB

@@ -425,12 +425,12 @@ def paced(rate, workers=2, **options):
 
 
 def test_while_all_are_busy_there_is_no_use_in_asking_again_at_once():
-    """More items may begin than anybody can take: with no wait the caller would spin until somebody is done."""
+    """More items may begin than the workers can take: with no wait the caller would spin until one is done."""
     schedule = paced(1000.0)
     now_s = 0.0
     for number in range(2):
         schedule.handle(Ready(number), now_s)
-    assert schedule.in_flight >= 2
+    assert schedule.workers.in_flight >= 2
     for _ in range(5):
         wait_s = schedule.wait_s(now_s)
         assert wait_s >= IDLE_LOOK_S

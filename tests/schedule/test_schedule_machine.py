@@ -39,7 +39,7 @@ from amorsize.schedule.worker_count import WorkerCount
 
 
 class Machine(RuleBasedStateMachine):
-    """Keeps its own books of who holds which span, and holds the schedule to them."""
+    """Keeps its own books of the spans in flight, and compares the schedule with them."""
 
     @initialize(
         n=st.integers(0, 60),
@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
             beyond = isinstance(instruction, Send) and instruction.span.start >= self.n
             assert beyond or not self.ends, f"{instruction} after {self.ends}"
             match instruction:
-                case Send() if beyond:  # decided when nobody knew where the source ends
+                case Send() if beyond:  # decided when the end of the source was unknown
                     self.tell(SourceEnded(self.n))
                 case Start(number):
                     assert number not in self.flying
@@ -325,7 +325,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def there_are_never_more_workers_than_asked_for(self):
         if hasattr(self, "schedule"):
-            assert len(set(self.flying) - {CALLER}) <= self.most + len(self.schedule._leaving)
+            assert len(set(self.flying) - {CALLER}) <= self.most + len(self.schedule.workers.leaving)
             if self.most == self.asked and not self.resized:
                 assert self.started <= self.asked + self.losses
 
@@ -428,7 +428,7 @@ class OpenMachine(Machine):
         if hasattr(self, "schedule") and not self.ends:
             undone = {lot for i, lot in self.lot_of.items() if i not in self.done | self.failed}
             assert set(self.schedule.backlog.lots) == {0} | undone
-            assert set(self.schedule.deaths) <= set(self.lot_of) - self.failed
+            assert set(self.schedule.losses) <= set(self.lot_of) - self.failed
 
     @invariant()
     def there_is_always_somebody_to_wait_for(self):
@@ -450,7 +450,7 @@ TestOpenScheduleMachine = OpenMachine.TestCase
 
 
 def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
-    """Somebody kills whoever waits: nothing is lost, and after some restarts in a row the schedule gives up."""
+    """Idle workers are killed: no item is lost, and after some restarts in a row the schedule gives up."""
     schedule = Schedule([(0, 10)], 1, fixed=2)
     (start,) = schedule.begin()
     number, deaths = start.worker, 0
@@ -463,7 +463,7 @@ def test_idle_deaths_are_not_an_items_fault_but_have_an_end():
         number = next(i.worker for i in out if isinstance(i, Start))
     assert deaths == MAX_RESTARTS + 1
     assert sorted(schedule.left_over()) == [(0, 2), (2, 10)]
-    assert schedule.deaths == {}
+    assert schedule.losses == {}
 
 
 def test_what_the_caller_was_at_is_left_over_when_nobody_can_be_started():

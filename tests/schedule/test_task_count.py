@@ -15,7 +15,7 @@ SERVICE_S = 0.1
 
 
 class Slots:
-    """A server with so many hands; who finds none free waits."""
+    """A server that handles so many requests at a time; the others wait."""
 
     def __init__(self, hands: int, noise: random.Random | None = None) -> None:
         self.free_at = [0.0] * hands

@@ -1,11 +1,11 @@
-"""Virtual time: processes that compute and wait, on cores that they share.
+"""Simulate processes that compute and wait, on cores that they share, in virtual time.
 
-A discrete-event simulation with processor sharing. Whoever computes goes at the same speed as all others who do, so
-one *virtual clock*, which shows what each of them has had so far, is enough to say who ends first: every step costs
-O(log n), however many share. One process may be *first*: it always has a core, as the kernel gives one at once to
-who has slept for most of the time (a dispatcher); the others share what is left.
+A discrete-event simulation with processor sharing. All computing processes run at the same speed. So one *virtual
+clock*, which shows the CPU seconds that each of them has had so far, tells which process ends first: a step costs
+O(log n) for n processes. One process may be *first*: it always has a core, because the kernel at once gives one to a
+process that sleeps most of the time (the caller that sends chunks). The others share the cores that are left.
 
-Under a quota nobody computes for the rest of a period once its CPU seconds are spent, as in Linux's CFS.
+Under a quota no process computes for the rest of a period once the period's CPU seconds are spent, as in Linux's CFS.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any, Final, Literal
 
 from amorsize.facts import Scaling
 
-QUOTA_PERIOD_S: Final = 0.1  # cpu.max's and cpu.cfs_period_us's default
-
-ROUNDING_S: Final = 1e-9  # who ends just as the allowance does has ended, and so has who began with him
+# The default of cpu.max and cpu.cfs_period_us.
+QUOTA_PERIOD_S: Final = 0.1
+# Times that differ by less are equal: a step that ends with the allowance has ended, and so have steps of equal work.
+ROUNDING_S: Final = 1e-9
 
 Step = tuple[Literal["compute", "wait", "park"], float]
-"""What a process does next, and for how many seconds; ``park``: nothing, until it is woken."""
+"""The next step of a process, and its seconds; ``park``: do nothing until woken."""
 
 Program = Generator[Step, None, None]
 
@@ -31,7 +32,7 @@ PARK: Final[Step] = ("park", 0.0)
 
 
 class Process:
-    """A program on its way."""
+    """A running program."""
 
     __slots__ = ("first", "is_parked", "over", "program")
 
@@ -43,18 +44,18 @@ class Process:
 
 
 class Cores:
-    """Some cores, those who use them, and the time.
+    """Some cores, the processes on them, and the time.
 
     Parameters
     ----------
     cores : float
-        How many there are.
+        Number of cores.
     quota : float, optional
-        CPU seconds that may be had per second.
+        CPU seconds that may be used per second.
     scaling : Scaling
-        What so many busy cores get done together.
+        Throughput of several busy cores together.
     lock_share : float
-        Share of computing for which a process needs a lock that only one can hold (the interpreter's, of threads).
+        Share of computing for which a process needs a lock that only one can hold (threads: the interpreter's lock).
 
     Examples
     --------
@@ -73,14 +74,16 @@ class Cores:
         self, cores: float, *, quota: float | None = None, scaling: Scaling | None = None, lock_share: float = 0.0
     ) -> None:
         self.now_s = 0.0
-        self.used_s = 0.0  # CPU seconds, of all
+        # CPU seconds of all processes.
+        self.used_s = 0.0
         self._cores, self._lock_share = cores, lock_share
         self._scaling = scaling if scaling is not None and len(scaling.points) > 1 else None
         self._tickets = 0
         self._timed: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._awake: deque[Process] = deque()
         self._sharing: list[tuple[float, int, Process]] = []
-        self._had_s = 0.0  # the virtual clock
+        # The virtual clock.
+        self._had_s = 0.0
         self._first: Process | None = None
         self._first_left_s = 0.0
         self._rates: dict[tuple[int, bool], float] = {}
@@ -91,19 +94,19 @@ class Cores:
     # -- for programs --------------------------------------------------------------------------------------------
 
     def run(self, program: Program, *, first: bool = False) -> Process:
-        """Begin a program."""
+        """Start a program."""
         process = Process(program, first)
         self._awake.append(process)
         return process
 
     def wake(self, process: Process) -> None:
-        """Have a parked one go on; without effect on any other."""
+        """Continue a parked process; do nothing if it is not parked."""
         if process.is_parked:
             process.is_parked = False
             self._awake.append(process)
 
     def stop(self, process: Process) -> None:
-        """End one at once, whatever it is at."""
+        """End a process at once, in the middle of any step."""
         process.over = True
         process.is_parked = False
         if process is self._first:
@@ -114,14 +117,14 @@ class Cores:
             self._sharing = sharing
 
     def later(self, delay_s: float, what: Callable[..., object], *args: Any) -> None:
-        """Call ``what`` after so many seconds."""
+        """Call ``what`` with ``args`` after ``delay_s`` seconds."""
         self._tickets += 1
         heappush(self._timed, (self.now_s + delay_s, self._tickets, what, args))
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def advance(self) -> bool:
-        """Go on to the next event, and let those go on whom it concerns; False: nobody has anything more to do."""
+        """Go on to the next event and continue the processes concerned. Return False if no event is to come."""
         if not self._awake and not self._to_next():
             return False
         while self._awake:
@@ -129,7 +132,7 @@ class Cores:
         return True
 
     def _go_on(self, process: Process) -> None:
-        """Its next step."""
+        """Begin the next step of a process."""
         if process.over:
             return
         for what, seconds in process.program:
@@ -149,6 +152,7 @@ class Cores:
         process.over = True
 
     def _to_next(self) -> bool:
+        """Move the time to the next event and take it in. Return False if there is none."""
         sharing, timed, first = self._sharing, self._timed, self._first
         if not sharing and not timed and first is None:
             return False
@@ -194,7 +198,7 @@ class Cores:
         return True
 
     def _rate(self, sharing: int, first: bool) -> float:
-        """At what speed each of so many goes; 1: as if alone."""
+        """Return the speed of each of ``sharing`` processes; 1: as fast as alone."""
         if (known := self._rates.get((sharing, first))) is not None:
             return known
         busy = min(sharing + first, self._cores)

@@ -1,4 +1,4 @@
-"""What running a map takes besides its items, as the simulator needs to know it: who pays, and when."""
+"""The time that running a map takes besides its items, as the simulator needs it: in which process, and when."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overheads:
-    """What running a map takes besides its items, in seconds.
+    """The time that running a map takes besides its items, in seconds.
 
     Attributes
     ----------
     start_s : float
         In the caller, for each worker that it starts.
     boot_cpu_s, boot_wait_s : float
-        In each worker, from its start until it is ready: computing, and waiting for something else.
+        In each worker, from its start until it is ready: computing, and waiting.
     immediate : bool
-        Whether a worker counts as ready as soon as it was started (threads).
+        True if a worker is ready as soon as it was started (threads).
     send_s, receive_s : float
-        In the caller, for each chunk out, and for each message back.
+        In the caller, for each chunk sent, and for each message received.
     send_item_s, receive_item_s : float
-        In the caller, for each item out, and for each result back.
+        In the caller, for each item sent, and for each result received.
     latency_s : float
-        A message on its way, in either direction.
+        Between sending and arrival of a message, in either direction.
     chunk_s, item_s : float
-        In the worker, for each chunk and for each item besides the function's own time.
+        In the worker, for each chunk and for each item, besides the function's own time.
     leave_cpu_s, leave_wait_s : float
-        In each worker when it leaves, computing and not; the caller waits for it in the end.
+        In each worker when it leaves: computing, and waiting. The caller waits for it at the end.
     once_s : float
-        In the caller, before anything else.
+        In the caller, before the first instruction.
     """
 
     start_s: float = 0.0

@@ -1,12 +1,12 @@
-"""A map in virtual time: the very `Schedule` that drives real workers, driven here by a model of workers and cores.
+"""Run a map in virtual time: the same `Schedule` that drives real workers, with simulated workers and cores.
 
-Nothing here reads a clock or draws by chance; what items take is given. So the same call always gives the same run,
-and machines that are not here can be studied. Modelled are the cores (`amorsize.schedule.simulation.cores`), and:
+Nothing here reads a clock or a random number; the times of the items are given. So the same call always gives the same
+run, and any machine can be studied. Besides the cores (`amorsize.schedule.simulation.cores`) the model has:
 
-- the caller is the one dispatcher. It starts workers one after the other and only then listens to them, as
-  `amorsize.backends.processes` does; receiving a chunk's results and sending the next take its time;
-- messages have a latency, and a worker takes time for each chunk and item besides the function's own;
-- workers boot, items compute and wait. Where an item does both, it waits first.
+- the caller, which alone sends chunks. It starts the workers one after the other, and receives messages only when all
+  are started, as `amorsize.backends.processes` does. Receiving results and sending a chunk take time in the caller;
+- messages with a latency, and workers that take time for each chunk and item besides the function's own;
+- workers that boot, and items that compute and wait. An item that does both waits first.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ from amorsize.schedule.schedule import Schedule
 from amorsize.schedule.simulation.cores import PARK, Cores, Process, Program
 from amorsize.schedule.simulation.overheads import Overheads
 
-LEAST_WAIT_S: Final = 1e-3  # between two ticks: a policy may want to be asked again at once
+# Shortest time between two ticks, because a policy may ask for the next one at once.
+# guess
+LEAST_WAIT_S: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Items ``start`` to ``stop`` (exclusive), run by ``worker`` (`CALLER`: the caller) in this stretch of time."""
+    """Items ``start`` to ``stop`` (exclusive), run by ``worker`` (`CALLER`: the caller) between two times."""
 
     worker: int
     start: int
@@ -55,24 +57,24 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """What happened.
+    """The record of a simulated run.
 
     Attributes
     ----------
     makespan_s : float
         From the first instruction until the last worker has left.
     work_s : float
-        What the items take one after the other.
+        Time of all items one after the other.
     cpu_s : float
-        CPU seconds of all.
+        CPU seconds of all processes.
     dispatcher_s : float
-        Seconds that the caller was busy, with items of its own, too.
+        Seconds that the caller was busy, including items that it ran itself.
     ready_s : float or None
-        Until the first worker could take items.
+        Time until the first worker could take items.
     chunks : tuple of Chunk
-        In the order in which they ended.
+        The chunks in the order in which they ended.
     busy_s : dict of int to float
-        For each worker that was started the seconds at its chunks; the caller's own under `CALLER`.
+        Seconds that each started worker spent on its chunks; the caller's under `CALLER`.
     """
 
     makespan_s: float
@@ -85,31 +87,31 @@ class Simulation:
 
     @property
     def speedup(self) -> float:
-        """Times as fast as one after the other."""
+        """Time of the items one after the other, divided by the makespan."""
         return self.work_s / self.makespan_s if self.makespan_s > 0 else 1.0
 
     @property
     def utilisation(self) -> float:
-        """Share of all workers' time that they were at chunks."""
+        """Share of the workers' time that was spent on chunks."""
         workers = [busy_s for number, busy_s in self.busy_s.items() if number != CALLER]
         there_s = len(workers) * self.makespan_s
         return sum(workers) / there_s if there_s > 0 else 0.0
 
 
 class Policy(Protocol):
-    """What decides: the `Schedule`, or a textbook's way (`amorsize.schedule.simulation.textbook`)."""
+    """Decides on the instructions: a `Schedule`, or a textbook's policy (`amorsize.schedule.simulation.textbook`)."""
 
     def begin(self, now_s: float = 0.0) -> list[Instruction]:
-        """First instructions."""
+        """Return the first instructions."""
 
     def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
-        """What to do about an event."""
+        """Return the instructions that follow an event."""
 
     def wait_s(self, now_s: float) -> float | None:
-        """Seconds until it wants to hear a `Tick`."""
+        """Return the seconds until the policy needs a `Tick`; None: never."""
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """What the caller must run when it was told to `GiveUp` the others."""
+        """Return the ranges that the caller must run after `GiveUp`."""
 
 
 def simulate(
@@ -130,25 +132,25 @@ def simulate(
     Parameters
     ----------
     item_s : sequence of float
-        What each item takes alone, in seconds.
+        Seconds that each item takes when it runs alone.
     workers : int
-        Workers to start.
+        Number of workers to start.
     item_cpu_s : sequence of float, optional
-        For how many of them it computes; it waits for the others. Without it, items compute all the time.
+        Seconds of these that each item computes; it waits for the rest. None: items compute all the time.
     cores : float, optional
-        Cores of the machine; None: as many as anybody wants.
+        Cores of the machine; None: no limit.
     quota : float, optional
-        CPU seconds that may be had per second, in periods of 100 ms.
+        CPU seconds that may be used per second, in periods of 100 ms.
     scaling : Scaling, optional
-        What so many busy cores get done together.
+        Throughput of several busy cores together.
     lock_share : float
-        Share of computing in which an item holds a lock that it shares with all others (threads).
+        Share of computing in which an item holds a lock that all items need (threads).
     overheads : Overheads, optional
-        What starting, sending and receiving take; None: nothing.
+        Time for starting, sending and receiving; None: none.
     policy : Policy, optional
-        Who decides, instead of a `Schedule` with ``workers`` and ``options``.
+        The policy to use, instead of a `Schedule` with ``workers`` and ``options``.
     **options
-        As `Schedule` takes them: ``item_s``'s expectation under the name of ``expected_s``, ``fixed``, ``crew``, …
+        Options of the `Schedule`: ``fixed``, ``crew``, …; its ``item_s`` is called ``expected_s`` here.
 
     Returns
     -------
@@ -185,7 +187,7 @@ def simulate(
 
 
 class Work:
-    """What items take.
+    """The times of the items.
 
     Parameters
     ----------
@@ -211,7 +213,7 @@ class Work:
         self._cpu_sums = self._sums if self._only == "compute" else [0.0, *accumulate(self._cpus)]
 
     def steps(self, start: int, stop: int) -> Program:
-        """What whoever runs these items does."""
+        """Yield the steps of running these items."""
         if self._only == "compute":
             yield "compute", self._sums[stop] - self._sums[start]
         elif self._only == "wait":
@@ -222,23 +224,20 @@ class Work:
                 yield "compute", self._cpus[index]
 
     def cpu_s(self, start: int, stop: int) -> float:
-        """For how long they compute."""
+        """Return the seconds that these items compute."""
         return self._cpu_sums[stop] - self._cpu_sums[start]
 
 
 class Simulator:
-    """Carries out in virtual time what a policy says.
+    """Carry out the instructions of a policy in virtual time.
 
     Parameters
     ----------
     policy : Policy
-        Who decides.
     work : Work
-        What items take.
     machine : Cores
-        Where they run.
     overheads : Overheads, optional
-        What it takes besides; None: nothing.
+        Time that is spent besides the items; None: none.
     """
 
     def __init__(self, policy: Policy, work: Work, machine: Cores, overheads: Overheads | None = None) -> None:
@@ -260,7 +259,7 @@ class Simulator:
         self.caller = machine.run(self._count_busy(self._dispatch()), first=True)
 
     def run(self) -> Simulation:
-        """To the end."""
+        """Run to the end. Return the record."""
         while not self.caller.over:
             if not self.machine.advance():
                 raise RuntimeError("the simulated run has come to a standstill: its policy waits for nothing")
@@ -286,7 +285,7 @@ class Simulator:
             self.dispatcher_s += self.machine.now_s - began_s
 
     def _dispatch(self) -> Program:
-        """What the caller does, as in `amorsize.backends.processes.ProcessDriver`."""
+        """Yield the caller's steps, as in `amorsize.backends.processes.ProcessDriver`."""
         yield "compute", self.overheads.once_s
         yield from self._obey(self.policy.begin(self.machine.now_s))
         while not self.is_over:
@@ -303,7 +302,7 @@ class Simulator:
             yield PARK
 
     def _idle(self) -> Program:
-        """Until there is mail, or the policy wants to know that time has passed."""
+        """Wait until there is mail, or until the policy needs a `Tick`."""
         wait_s = self.policy.wait_s(self.machine.now_s)
         if wait_s is not None:
             self._set_alarm(self.machine.now_s + max(wait_s, LEAST_WAIT_S))
@@ -323,7 +322,8 @@ class Simulator:
 
     def _receive(self, event: Event) -> Program:
         if isinstance(event, Ready | Done) and event.worker not in self.workers:
-            return  # it was sent away while this was on its way
+            # The worker was retired or ended while this message was on its way.
+            return
         yield "compute", self.overheads.receive_s
         if isinstance(event, Done):
             yield "compute", self.overheads.receive_item_s * (event.ran or 0)
@@ -344,7 +344,7 @@ class Simulator:
 
     @property
     def is_over(self) -> bool:
-        """Whether the policy has nothing more to say."""
+        """True if the policy has reached its end."""
         return self.finished or self.abandoned
 
     def _obey(self, instructions: list[Instruction]) -> Program:
@@ -375,7 +375,7 @@ class Simulator:
             yield from self._tell(Ready(number))
 
     def _send(self, number: int, span: Span) -> Program:
-        """Send what there is of a span."""
+        """Send those items of a span that exist."""
         length = self.work.length
         items = max(0, min(span.stop, length) - span.start)
         if number == CALLER:
@@ -415,7 +415,7 @@ class Simulator:
             self._post(self._done(number, span, self.machine.now_s - began_s))
 
     def _starve(self, number: int) -> None:
-        """A worker has nothing to do."""
+        """Called when a worker becomes idle, for subclasses."""
 
     def _boot(self, number: int) -> Program:
         yield "compute", self.overheads.boot_cpu_s
@@ -440,7 +440,7 @@ class Simulator:
         return Done(number, wall_s, ran=len(span), cpu_s=self.work.cpu_s(span.start, span.stop))
 
     def _post(self, event: Event) -> None:
-        """A message for the caller."""
+        """Send a message to the caller."""
         self.machine.later(self.overheads.latency_s, self._arrive, event)
 
     def _arrive(self, event: Event) -> None:

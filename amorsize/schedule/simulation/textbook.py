@@ -1,10 +1,10 @@
-"""How others hand out items, to compare with: self-scheduling by a rule, and the shared queue of a ``Pool``.
+"""Schedule items as in the literature, for comparison: self-scheduling by a rule, and the shared queue of a ``Pool``.
 
-What a rule hands out is settled beforehand, from the numbers of items and workers alone:
+A rule fixes all chunk sizes in advance, from the numbers of items and workers alone:
 
 - `equal`: chunks of one size (``Pool.map(chunksize=)``; 1 is pure self-scheduling, N/p static scheduling);
-- `guided`: the p-th part of what is left (Polychronopoulos & Kuck 1987);
-- `factoring`: p equal chunks of half of what is left, and again (Flynn Hummel, Schonberg & Flynn 1992);
+- `guided`: a p-th of the remaining items (Polychronopoulos & Kuck 1987);
+- `factoring`: half of the remaining items in p equal chunks, round by round (Flynn Hummel, Schonberg & Flynn 1992);
 - `trapezoid`: from N/2p down to 1 in equal steps (Tzen & Ni 1993).
 """
 
@@ -21,11 +21,11 @@ from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import Simulation, Simulator, Work
 
 Rule = Callable[[int, int], Iterator[int]]
-"""From the numbers of items and of workers the sizes of chunks, for as long as there are items."""
+"""Yields the sizes of all chunks, given the numbers of items and of workers."""
 
 
 def equal(size: int) -> Rule:
-    """Chunks of ``size`` items.
+    """Return the rule of chunks of ``size`` items.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def equal(size: int) -> Rule:
 
 
 def guided(n_items: int, workers: int) -> Iterator[int]:
-    """The p-th part of what is left.
+    """Yield chunk sizes: a p-th of the remaining items.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def guided(n_items: int, workers: int) -> Iterator[int]:
 
 
 def factoring(n_items: int, workers: int) -> Iterator[int]:
-    """As many equal chunks as there are workers from half of what is left.
+    """Yield chunk sizes: half of the remaining items in as many equal chunks as there are workers.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def factoring(n_items: int, workers: int) -> Iterator[int]:
 
 
 def trapezoid(n_items: int, workers: int) -> Iterator[int]:
-    """From N/2p down to 1 in equal steps.
+    """Yield chunk sizes: from N/2p down to 1 in equal steps.
 
     Examples
     --------
@@ -90,14 +90,14 @@ def trapezoid(n_items: int, workers: int) -> Iterator[int]:
 
 
 class SelfScheduling:
-    """Whoever has nothing to do gets the next chunk.
+    """Give each idle worker the next chunk.
 
     Parameters
     ----------
     n_items, workers : int
-        What is to be run, and by how many.
+        Numbers of items and of workers.
     rule : Rule
-        How large the chunks are.
+        Sizes of the chunks.
     depth : int
         Chunks in flight at each worker.
     """
@@ -113,12 +113,12 @@ class SelfScheduling:
         self.in_flight: dict[int, int] = {}
 
     def begin(self, now_s: float = 0.0) -> list[Instruction]:
-        """Start the workers."""
+        """Return the instructions to start the workers."""
         self.in_flight = dict.fromkeys(range(self.workers), 0)
         return [Start(number) for number in self.in_flight] if self.spans else [Finish()]
 
     def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
-        """Send more to whoever has room."""
+        """Send more chunks to the worker of this event."""
         if not isinstance(event, Ready | Done):
             return []
         number = event.worker
@@ -132,11 +132,11 @@ class SelfScheduling:
         return out
 
     def wait_s(self, now_s: float) -> float | None:
-        """Nothing but events concerns it."""
+        """Return None: no `Tick` is needed."""
         return None
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """What was never sent."""
+        """Return the ranges never sent."""
         return [(span.start, span.stop) for span in self.spans]
 
 
@@ -167,7 +167,7 @@ def simulate_pool(
 
 
 class PoolSimulator(Simulator):
-    """A ``multiprocessing.Pool``: the caller fills one queue ahead of all workers, who help themselves."""
+    """A ``multiprocessing.Pool``: the caller puts all chunks into one queue, from which the workers take them."""
 
     def __init__(self, policy: SelfScheduling, work: Work, machine: Cores, overheads: Overheads | None = None) -> None:
         self._queue: deque[Span] = deque()
