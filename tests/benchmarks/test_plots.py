@@ -5,7 +5,8 @@ import pytest
 from benchmarks import plots, results_files, table
 from benchmarks.summary import summarise
 
-FILES = [path for path in results_files.FOLDER.glob("*.json") if results_files.is_comparison(results_files.read(path))]
+FILES = sorted(results_files.FOLDER.glob("*.json"))
+FILES = [path for path in FILES if results_files.is_comparison(results_files.read(path))]
 
 
 def judged(path):
