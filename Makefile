@@ -39,7 +39,7 @@ lint: $(VENV)/.dev
 
 # Side by side, more at once than there are cores, because many tests wait for processes; then, in one process, those
 # that want the machine alone. Fails if one of the two does.
-SIDE_BY_SIDE ?= 4
+SIDE_BY_SIDE ?= 3
 two-passes = $(1) -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup -m "not alone"; side=$$?; \
 	$(1) -m pytest -m alone && exit $$side
 
@@ -56,8 +56,8 @@ test-all: lint
 
 test-long: $(VENV)/.dev
 	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/schedule/test_schedule.py -k long_runs
-	AMORSIZE_LONG=1 $(BIN)/python -m pytest tests/backends tests/checkpoint tests/history \
-		-k "hundreds_in_one_run or killed_at_any_instant or a_crowd_of_processes"
+	AMORSIZE_LONG=1 $(BIN)/python -m pytest tests/backends tests/checkpoint tests/history tests/schedule \
+		-k "hundreds_in_one_run or killed_at_any_instant or a_crowd_of_processes or TestCalls or ScheduleMachine"
 
 test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor/test_executor.py -k cpython

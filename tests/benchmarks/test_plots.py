@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from benchmarks import plots, results_files, table
@@ -9,6 +11,7 @@ FILES = sorted(results_files.FOLDER.glob("*.json"))
 FILES = [path for path in FILES if results_files.is_comparison(results_files.read(path))]
 
 
+@cache
 def judged(path):
     result = results_files.read(path)
     return {**result, "summary": summarise(result["rows"])}
