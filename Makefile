@@ -13,7 +13,7 @@ help:
 	@echo "make demo      tokenise the standard library with and without amorsize"
 	@echo "make test      everything that gates: ruff, mypy, import-linter, pytest"
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
-	@echo "make test-long 1,000 simulated runs of the schedule (a minute)"
+	@echo "make test-long 1,000 simulated runs of the schedule, hundreds of deaths and kills (two minutes)"
 	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
 	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
@@ -37,8 +37,14 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Side by side, more at once than there are cores, because many tests wait for processes; then, in one process, those
+# that want the machine alone. Fails if one of the two does.
+SIDE_BY_SIDE ?= 3
+two-passes = $(1) -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup -m "not alone"; side=$$?; \
+	$(1) -m pytest -m alone && exit $$side
+
 test: lint
-	$(BIN)/python -m pytest
+	$(call two-passes,$(BIN)/python)
 
 PYTHONS ?= python3.11 python3.12 python3.13
 test-all: lint
@@ -46,10 +52,12 @@ test-all: lint
 		v=.venvs/$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
 		test -x $$v/bin/python || $$p -m venv $$v || exit 1; \
 		$$v/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,plot,progress]' || exit 1; \
-		echo "== $$($$v/bin/python -VV)"; $$v/bin/python -m pytest || exit 1; done
+		echo "== $$($$v/bin/python -VV)"; ($(call two-passes,$$v/bin/python)) || exit 1; done
 
 test-long: $(VENV)/.dev
 	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/schedule/test_schedule.py -k long_runs
+	AMORSIZE_LONG=1 $(BIN)/python -m pytest tests/backends tests/checkpoint tests/history tests/schedule \
+		-k "hundreds_in_one_run or killed_at_any_instant or a_crowd_of_processes or TestCalls or ScheduleMachine"
 
 test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor/test_executor.py -k cpython

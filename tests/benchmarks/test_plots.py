@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from benchmarks import plots, results_files, table
 from benchmarks.summary import summarise
 
-FILES = [path for path in results_files.FOLDER.glob("*.json") if results_files.is_comparison(results_files.read(path))]
+FILES = sorted(results_files.FOLDER.glob("*.json"))
+FILES = [path for path in FILES if results_files.is_comparison(results_files.read(path))]
 
 
+@cache
 def judged(path):
     result = results_files.read(path)
     return {**result, "summary": summarise(result["rows"])}

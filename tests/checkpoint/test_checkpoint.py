@@ -21,6 +21,7 @@ import checkpoint_functions as cf
 import modes
 import psutil
 import pytest
+from lanes import repeats
 from modes import ROOT, over
 
 import amorsize
@@ -198,14 +199,14 @@ def end_with_workers(program):
 )
 def test_killed_at_any_instant(tmp_path, notes, path, kind, backend, method):
     """No item that is in the journal is run again, however often the program is killed, and it gets to the end."""
-    n, chance = 500, random.Random(f"{kind}{backend}{method}")
+    n, chance = repeats(150, 500), random.Random(f"{kind}{backend}{method}")
     counts = dict.fromkeys(range(n), 0)
     lost = kills = 0
     while True:
         before = kept(path)
         notes.forget()
         # Now and then it gets as far as to write, else somewhere on the way.
-        target = chance.randrange(1, 400)
+        target = chance.randrange(1, n * 4 // 5)
         grows = chance.random() < 0.6
         with started(tmp_path, "slow_step", n, kind, backend, method) as program:
 

@@ -293,8 +293,9 @@ def test_the_same_from_a_worker(module, capsys):
 
 
 def test_optimize_of_a_function_that_raises_ends_in_1(module, capsys):
-    assert cli.main(["optimize", f"{module}:fails_at_3", "--range", "5"]) == 1
-    assert "three is missing" in capsys.readouterr().err
+    # Every item fails: on a busy machine a sample may end with the first.
+    assert cli.main(["optimize", f"{module}:shout", "--range", "5"]) == 1
+    assert "has no attribute 'upper'" in capsys.readouterr().err
 
 
 def test_a_function_that_exits_does_not_pass_for_success(module, capsys):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lanes import repeats
 
 from amorsize.history import sqlite_file
 from amorsize.history.location import default_path, setting
@@ -249,10 +250,11 @@ class TestAtOnce:
             assert [row["at_s"] for row in Store(path).runs(str(me))] == list(range(8))
 
     @needs_fork
-    def test_two_hundred_processes_lose_nothing(self, path):
+    def test_a_crowd_of_processes_loses_nothing(self, path):
+        crowd = repeats(50, 200)
         gate, opener = os.pipe()
         children = []
-        for me in range(200):
+        for me in range(crowd):
             child = os.fork()
             if not child:
                 os.close(opener)
@@ -261,8 +263,8 @@ class TestAtOnce:
             children.append(child)
         os.close(opener)
         os.close(gate)
-        assert [os.waitpid(child, 0)[1] for child in children] == [0] * 200
-        assert {row["function"] for row in Store(path).runs()} == {str(me) for me in range(200)}
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * crowd
+        assert {row["function"] for row in Store(path).runs()} == {str(me) for me in range(crowd)}
 
     def test_threads_lose_nothing(self, path):
         def write(me: int) -> None:

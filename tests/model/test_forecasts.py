@@ -1,7 +1,7 @@
 """Properties of the cost model, the limits and the search."""
 
 from dataclasses import astuple, replace
-from math import isfinite
+from math import ceil, isfinite
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from amorsize.facts import Costs, Sample, Scaling
 from amorsize.model.cost import COPY_TOUCHED_S_PER_BYTE, _longest_tail, forecast
 from amorsize.model.default_costs import recorded
-from amorsize.model.search import MARGIN, choose, chunk_sizes, memory_budget, refusal, worker_counts
+from amorsize.model.search import COUNTS, MARGIN, choose, chunk_sizes, memory_budget, refusal, worker_counts
 from amorsize.testing import a_machine
 
 ALL = ("serial", "threads", "processes")
@@ -86,20 +86,42 @@ def test_the_choice_beats_the_loop_by_a_margin_or_is_the_loop(sample, n, cores, 
     assert len({(f.backend, f.workers) for f in [best, *others]}) == len(others) + 1
 
 
+def in_processes(sample, n, here, *, four_chunks_each=False):
+    """Forecasts of all that the ladders hold, or of four chunks for each worker only."""
+    return [
+        forecast(sample, COSTS, here, "processes", p, c, n_items=n)
+        for p in worker_counts(sample, here, "processes", n, None)
+        for c in ([ceil(n / (4 * p))] if four_chunks_each else chunk_sizes(sample, "processes", p, n, shrinking=False))
+    ]
+
+
+def fitting_s(found, sample, here):
+    return [f.total_s for f in found if refusal(f, sample, COSTS.processes, here, None) is None]
+
+
 @given(samples, st.integers(1, 5000))
 def test_the_search_finds_the_minimum_of_its_ladder(sample, n):
     """No candidate that the ladders hold is faster than the best one, before margin and limits."""
     here = a_machine(2)
     best, _ = choose(sample, COSTS, here, n_items=n, backends=("processes",))
-    grid = [
-        forecast(sample, COSTS, here, "processes", p, c, n_items=n)
-        for p in worker_counts(sample, here, "processes", n, None)
-        for c in chunk_sizes(sample, "processes", p, n, shrinking=False)
-    ]
-    fitting = [f.total_s for f in grid if refusal(f, sample, COSTS.processes, here, None) is None]
+    fitting = fitting_s(in_processes(sample, n, here), sample, here)
     assert (best.refused is None) == bool(fitting)
+    if len(worker_counts(sample, here, "processes", n, None)) > COUNTS:
+        # Items that wait, where more numbers of workers are worth a forecast: only those that are best with four
+        # chunks for each worker are tried with all chunk sizes. The search may therefore miss the minimum (the test
+        # below shows a case), but never takes longer than four chunks for each worker.
+        fitting = fitting_s(in_processes(sample, n, here, four_chunks_each=True), sample, here)
     if fitting:
         assert best.total_s <= min(fitting) * 1.0101
+
+
+@pytest.mark.xfail(strict=False, reason="all chunk sizes are tried for two numbers of workers only (search.COUNTS)")
+def test_the_search_finds_the_minimum_where_items_wait_and_differ():
+    """The search promises 2.33 s where the ladders hold 2.29 s."""
+    uneven = Sample(n_sampled=1, item_s=0.0625, item_std_s=1.0, item_cpu_s=0.0, gil_held=None)
+    here = a_machine(2)
+    best, _ = choose(uneven, COSTS, here, n_items=37, backends=("processes",))
+    assert best.total_s <= min(fitting_s(in_processes(uneven, 37, here), uneven, here)) * 1.0101
 
 
 def test_one_core_means_no_parallel_computing():

@@ -9,6 +9,7 @@ from functools import partial
 
 import engine_functions as ef
 import pytest
+from hands import spin, virtual_time
 
 import amorsize
 from amorsize import History
@@ -17,6 +18,8 @@ from amorsize.history import buffer, sqlite_file
 from amorsize.history.fingerprint import fingerprint
 from amorsize.history.this_process import MEMORY, shape_of
 from amorsize.plan.pools import LoopPool
+
+pytestmark = pytest.mark.alone
 
 DATA = list(range(60))
 
@@ -30,16 +33,23 @@ def path(tmp_path, monkeypatch):
     buffer._failing.clear()
 
 
+@pytest.fixture
+def hands(monkeypatch):
+    """Items take what they say, however busy the machine is."""
+    with virtual_time(monkeypatch):
+        yield
+
+
 CALLS = []
 
 
-SOME = 6  # runs: of two, one may come at a bad moment on a machine that is busy with other things
+SOME = 6  # runs
 
 
 def noting(x):
     """Something that takes 0.3 ms, and notes that it was called here."""
     CALLS.append(x)
-    return ef.spin(x, 3e-4)
+    return spin(x, 3e-4)
 
 
 def calls():
@@ -68,7 +78,7 @@ def write(func, data, item_s, *, rows=3, machine=None, **values):
 
 
 class TestKnownFunctions:
-    def test_after_some_runs_func_is_not_called(self, path):
+    def test_after_some_runs_func_is_not_called(self, path, hands):
         for _ in range(SOME):
             amorsize.execute(noting, DATA, backend="serial")
         assert calls() == SOME * len(DATA)
@@ -81,12 +91,12 @@ class TestKnownFunctions:
         with plan.pool() as pool:
             assert pool.map(noting, plan.data) == [x * x for x in DATA]
 
-    def test_what_is_over_in_no_time_is_known_after_two(self, path):
+    def test_what_is_over_in_no_time_is_known_after_two(self, path, hands):
         for _ in range(2):
             amorsize.execute(abs, DATA)
         assert amorsize.optimize(abs, DATA).known_runs == 2
 
-    def test_also_from_the_file_alone(self, path):
+    def test_also_from_the_file_alone(self, path, hands):
         for _ in range(SOME):
             amorsize.execute(noting, DATA, backend="serial")
         History().flush()
@@ -95,7 +105,7 @@ class TestKnownFunctions:
         assert amorsize.optimize(noting, DATA).known_runs >= 2
         assert calls() == 0
 
-    def test_after_its_own_plans_were_run(self, path):
+    def test_after_its_own_plans_were_run(self, path, hands):
         for _ in range(SOME):
             plan = amorsize.optimize(noting, DATA, backend="serial")
             with plan.pool() as pool:
@@ -112,7 +122,7 @@ class TestKnownFunctions:
         assert backend == "auto" or plan.backend in backend
         assert plan.n_jobs <= 2
 
-    def test_runs_of_another_function_say_nothing(self, path):
+    def test_runs_of_another_function_say_nothing(self, path, hands):
         def adding(number, step=1):
             return lambda x: x + number + step
 
@@ -171,8 +181,8 @@ class TestKnownFunctions:
 
 class TestSurprises:
     @pytest.mark.parametrize("factor", [100.0, 0.01])
-    def test_a_wrong_history_is_found_out_and_believed_no_more(self, path, factor):
-        func = partial(ef.spin, seconds=1e-3)
+    def test_a_wrong_history_is_found_out_and_believed_no_more(self, path, factor, hands):
+        func = partial(spin, seconds=1e-3)
         write(func, DATA, 1e-3 * factor)
         plan = amorsize.optimize(func, DATA, backend="serial")
         assert plan.known_runs == 3
@@ -182,8 +192,8 @@ class TestSurprises:
         assert row.extra == {"known": 3, "surprise": True}
         assert amorsize.optimize(func, DATA).known_runs == 0
 
-    def test_what_came_as_expected_is_no_surprise(self, path):
-        func = partial(ef.spin, seconds=1e-3)
+    def test_what_came_as_expected_is_no_surprise(self, path, hands):
+        func = partial(spin, seconds=1e-3)
         write(func, DATA, 1.05e-3)
         plan = amorsize.optimize(func, DATA, backend="serial")
         with plan.pool() as pool:
@@ -235,8 +245,8 @@ class TestLoopsUnderWatch:
         assert "179" in caught.value.__notes__[0]
         assert History().runs(source="optimize") == []
 
-    def test_what_takes_as_long_as_promised_is_left_alone(self, path, monkeypatch):
-        func = partial(ef.spin, seconds=1e-3)
+    def test_what_takes_as_long_as_promised_is_left_alone(self, path, monkeypatch, hands):
+        func = partial(spin, seconds=1e-3)
         write(func, DATA, 1e-3)
         plan = amorsize.optimize(func, DATA, backend="serial")
         monkeypatch.setattr("amorsize.plan.optimize.finish", None)

@@ -18,6 +18,8 @@ from amorsize.model.decide import Decider
 from amorsize.run.execute import Execution
 from amorsize.run.run_summary import RunSummary
 
+pytestmark = pytest.mark.alone
+
 MAIN = threading.main_thread().ident
 forks = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers take too long to start for a short map")
 

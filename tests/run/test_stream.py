@@ -47,7 +47,11 @@ class Counted:
 
 
 class TestResults:
-    @pytest.mark.parametrize("data", [range(1000), iter(range(1000)), [], iter([])], ids=str)
+    @pytest.mark.parametrize(
+        "data",
+        [range(1000), iter(range(1000)), [], iter([])],
+        ids=["range", "iterator", "empty", "empty iterator"],
+    )
     def test_in_order(self, where, data):
         items, data = itertools.tee(data) if isinstance(data, Iterator) else (data, data)
         expected = [x * x for x in items]

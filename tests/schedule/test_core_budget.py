@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from lanes import repeats
 
 from amorsize.backends.concurrent_calls import alone
 from amorsize.facts import Observation
@@ -132,7 +133,7 @@ class Calls(RuleBasedStateMachine):
 
 
 TestCalls = Calls.TestCase
-TestCalls.settings = settings(max_examples=200, deadline=None)
+TestCalls.settings = settings(max_examples=repeats(60, 200), deadline=None)
 
 
 def seen(items=1, wall=0.0, cpu=0.0, process=0.0):

@@ -7,6 +7,7 @@ from collections import Counter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from lanes import repeats
 
 from amorsize.schedule.messages import (
     CALLER,
@@ -360,7 +361,7 @@ class Machine(RuleBasedStateMachine):
         self.the_end_is_said_when_all_is_done()
 
 
-Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=repeats(60, 150), stateful_step_count=40, deadline=None)
 TestScheduleMachine = Machine.TestCase
 
 

@@ -17,6 +17,7 @@ import engine_functions as ef
 import modes
 import psutil
 import pytest
+from lanes import repeats
 from modes import ROOT, Mode, over
 
 import amorsize
@@ -64,7 +65,8 @@ class TestWorkersThatDie:
     @over(*modes.PROCESSES)
     def test_hundreds_in_one_run(self, mode, run, tmp_path):
         """And the fixture looks that no process, descriptor or shared memory is left."""
-        items, deaths = (20_000, 200) if mode.start_method == "fork" else (2_000, 20)  # 100 ms a start
+        deaths = repeats(50, 200) if mode.start_method == "fork" else repeats(5, 20)  # 100 ms a start
+        items = 100 * deaths
         bad = range(items // deaths // 2, items, items // deaths)
         found = run(partial(ef.die_once_at, os.getpid(), "SIGKILL", bad, str(tmp_path)), range(items))
         assert found == [x * x for x in range(items)]

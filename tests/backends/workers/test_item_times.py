@@ -17,6 +17,8 @@ from modes import over
 from amorsize.backends.workers.item_times import LONG_S, MEASURE_S, TOP, Meter, Records
 from amorsize.facts import ItemRecord
 
+pytestmark = pytest.mark.alone
+
 EACH = [modes.SERIAL, modes.THREADS, *modes.PROCESSES, modes.TO_THREADS, *modes.TO_PROCESSES]
 MB = 1 << 20
 

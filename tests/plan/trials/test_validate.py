@@ -278,7 +278,6 @@ class TestRounds:
         (["a"], ["b"], False),
         ([], [], True),
     ],
-    ids=str,
 )
 def test_same_results(ours, theirs, same):
     assert same_results(ours, theirs) is same
