@@ -1,7 +1,7 @@
-"""The public functions: the only module that knows all stages.
+"""The public functions. This is the only module that knows all stages.
 
-What ``execute`` needs for a plain loop is loaded with this module, that is when a public function is first looked up,
-so that the first call does not pay for it; all else is loaded when it is used.
+This module imports the parts of ``execute`` that a plain loop needs. It is loaded when a public function is first
+looked up, so the first call does not pay for these imports. All other parts are loaded when they are used.
 """
 
 from __future__ import annotations
@@ -74,33 +74,33 @@ def optimize(
     sample: Literal["spread", "head"] = "spread",
     history: History | None = None,
 ) -> Plan:
-    """Say how ``map(func, data)`` should run here: the backend, the number of workers, the chunksize.
+    """Return a plan of how ``map(func, data)`` should run here: the backend, the number of workers, the chunksize.
 
-    Runs ``func`` on a few of the items (at spread positions where ``data`` can be indexed), and forecasts every
-    candidate from what they took and from what parallelism costs on this machine. The first call measures those
-    costs (at most 0.3 s for the start method in question) and keeps them for later ones.
+    Runs ``func`` on a few of the items (at spread positions where ``data`` can be indexed). Forecasts every candidate
+    from the times of these items and from the costs of parallelism on this machine. The first call measures those
+    costs (at most 0.3 s for the start method in question) and keeps them for later calls.
 
     Parameters
     ----------
     func : callable
         Takes one item.
     data : iterable
-        Any iterable. Of a generator only the head is read; go on with ``plan.data``.
+        Any iterable. Of a generator only the first items are read; ``plan.data`` yields these and the rest.
     backend : str or tuple of str
         ``"auto"``, ``"serial"``, ``"threads"``, ``"processes"``, or a tuple of these to choose from. For use with
         ``multiprocessing.Pool`` only, pass ``("serial", "processes")``. With ``"processes"``, func
-        is never called in this process: the sample is taken in a child.
+        is never called in this process: the sample is taken in a child process.
     max_workers : int, optional
-        Caps threads and processes alike.
+        The largest number of threads or processes.
     start_method : {"fork", "forkserver", "spawn"}, optional
         How worker processes start. By default fork on Linux while the caller has no other threads, else the
         interpreter's default (forkserver where that is fork).
     memory_limit : int, optional
-        Bytes that workers may add in all; by default what the machine has left.
+        Bytes that all workers together may add; by default the available memory of the machine.
     sample : {"spread", "head"}
         Which items to run: at spread positions, or the first ones.
     history : History, optional
-        Where runs are recorded; by default what ``AMORSIZE_HISTORY`` says.
+        Where runs are recorded; by default as ``AMORSIZE_HISTORY`` says.
 
     Returns
     -------
@@ -111,16 +111,16 @@ def optimize(
     TypeError, ValueError
         For a bad argument, by its name.
     Exception
-        What ``func`` raises on a sampled item, with the item's index as a note.
+        The exception that ``func`` raises on a sampled item, with the item's index as a note.
 
     Notes
     -----
-    Costs one item, a dear first call if there is one, and beyond these at most 5 ms or 1 % of the forecast serial
+    Costs one item, a slow first call if there is one, and beyond these at most 5 ms or 1 % of the forecast serial
     time, whichever is more.
 
-    What earlier runs agree on is not asked again: where history knows the function over such data on a machine like
-    this one, func is not called, and ``plan.known_runs`` says how many runs the answer rests on. When the plan's pool
-    then takes something quite different, the next call samples again. ``sample="head"`` always samples; so does
+    If earlier runs agree, nothing is sampled: where the history knows the function over such data on a machine like
+    this one, func is not called, and ``plan.known_runs`` is the number of runs behind the answer. If the plan's pool
+    then takes a very different time, the next call samples again. ``sample="head"`` always samples; so does
     ``history=History("off")``.
 
     Examples
@@ -193,47 +193,47 @@ def execute(
 ) -> list[Any] | tuple[list[Any], Plan]:
     """Run ``list(map(func, data))`` as fast as it can run here.
 
-    Starts as a plain loop and goes parallel, on threads or processes, only when the forecast gain beats what
-    starting costs. Every item that is run on the way counts; nothing is measured and thrown away.
+    Starts as a plain loop and goes parallel, on threads or processes, only when the forecast gain is greater than the
+    cost of the start. The result of every item is used: no item is run only to be measured.
 
     Parameters
     ----------
     func, data, max_workers, start_method, memory_limit, sample, history
         As in `optimize`.
     backend : str, executor, or tuple of these
-        As in `optimize`; or an executor (anything with ``submit()``: of ``concurrent.futures``, of loky, a dask
+        As in `optimize`; or an executor (any object with ``submit()``: of ``concurrent.futures``, of loky, a dask
         client), alone, or in a tuple to choose from. With ``"processes"`` or an executor alone, func is never called
         in this process; with ``"auto"`` it may be called in this process, in threads or in child processes.
     retries : int
-        How often an item that raises is repeated.
+        The number of times that an item that raises is repeated.
     on_error : {"raise", "collect"}
         Raise the exception of the first failed item, or put a `Failure` in each failed item's place.
     initializer : callable, optional
-        Called as ``initializer(*initargs)`` wherever func is about to run: in each worker, and in this process.
+        Called as ``initializer(*initargs)`` before func runs: once in each worker, and in this process.
     initargs : tuple
-        Its arguments.
+        The arguments of ``initializer``.
     timeout : float, optional
-        Seconds that an item may run; then its worker is ended, and the item counts as one that raised
-        `ItemTimeoutError`. Needs processes: ``"auto"`` then means them, and func is never called in this process.
+        Seconds that an item may run; then its worker is killed, and the item counts as one that raised
+        `ItemTimeoutError`. Needs processes: ``"auto"`` then means processes, and func is never called in this process.
         Of a coroutine function the item's task is cancelled.
     rate : float, optional
         Items per second that may begin, all workers together (in any t seconds at most ``rate * t``, and 50 ms' worth
         more). Repeats count.
     max_failures : int, optional
-        With ``on_error="collect"``: when more items than these have failed, nothing more is run, and the exception of
-        the first one is raised.
+        With ``on_error="collect"``: if more items than this fail, the run stops and raises the exception of the first
+        failed item.
     checkpoint : str or os.PathLike, optional
-        A file that keeps what is finished, about once a second and at the end, whatever ends the run. The next call
-        with the same function and data runs only what is missing in it, and what has failed. It is an SQLite file of
-        pickles: use only one that you trust. Costs some 5 µs per small item.
+        A file that keeps finished results. It is written about once a second and at the end, even if the run fails.
+        The next call with the same function and data runs only the items that are missing in it or have failed. It is
+        an SQLite file of pickles: use only a file that you trust. Costs some 5 µs per small item.
     checkpoint_key : str, optional
-        Stands in for the function in the checkpoint, so that a mended function may go on with it.
+        Identifies the function in the checkpoint, so that a corrected function can continue with it.
     limits : Limits, optional
-        What the run may use (memory, CPU, seconds) before it is stopped.
+        The run stops when it uses more than this (memory, CPU, seconds).
     progress : bool
         Show a progress bar on stderr; needs the extra ``progress`` (tqdm).
     on_event : callable, optional
-        Called in this thread with each record of `amorsize.events`; what it raises ends the run and is raised.
+        Called in this thread with each record of `amorsize.events`. An exception in it ends the run and is raised.
     return_plan : bool
         Also return the `Plan` that was carried out.
 
@@ -247,27 +247,27 @@ def execute(
     TypeError, ValueError
         For a bad argument, by its name.
     Exception
-        What func raised, its type kept, with the item's index and a short repr as a note.
+        The exception that func raised, with the same type and with the item's index and a short repr as a note.
     ItemTimeoutError
-        When an item ran longer than ``timeout``.
+        If an item ran longer than ``timeout``.
     WorkerLostError
-        When an item's worker process died, and died again when the item was repeated alone.
+        If an item's worker process died, and died again when the item was repeated alone.
     TransferError
-        With ``backend="processes"``, when func, an item or a result cannot be pickled.
+        With ``backend="processes"``, if func, an item or a result cannot be pickled.
     CheckpointMismatchError
-        When the checkpoint holds results of another function or other data, or is no checkpoint. Nothing was run.
+        If the checkpoint holds results of another function or other data, or is no checkpoint. No item was run.
     CheckpointError
-        When another process is running with the checkpoint, or it cannot be written.
+        If another process is running with the checkpoint, or it cannot be written.
     ResourceLimitError
-        When the run used more than ``limits`` allows.
+        If the run used more than ``limits`` allows.
     ImportError
-        With ``progress=True``, when tqdm is not installed.
+        With ``progress=True``, if tqdm is not installed.
 
     Notes
     -----
     Items run at least once, not exactly once: an item whose worker died is repeated.
 
-    A coroutine function runs as tasks in a new event loop, as many at a time as prove to be good (`execute_async`).
+    A coroutine function runs as tasks in a new event loop; the number of tasks at a time is measured (`execute_async`).
 
     Examples
     --------
@@ -330,22 +330,22 @@ async def execute_async(
     max_failures: int | None = None,
     return_plan: bool = False,
 ) -> list[Any] | tuple[list[Any], Plan]:
-    """Like `execute`, for programs with an event loop: it goes on while the map runs.
+    """Like `execute`, for programs with an event loop: the loop stays responsive while the map runs.
 
-    A plain function never runs on the event loop's thread: the map has a thread of its own, from which it may go
-    parallel as `execute` does. Many calls at once share the cores (``asyncio.gather``, ``TaskGroup``).
+    A plain function never runs on the event loop's thread: the map runs in a separate thread, from which it may go
+    parallel as `execute` does. Concurrent calls share the cores (``asyncio.gather``, ``TaskGroup``).
 
-    A coroutine function runs as tasks on the running loop, to which the clients that it uses belong. How many at a
-    time is found by measuring: more and more, as long as that makes results come faster. ``max_workers`` caps it.
+    A coroutine function runs as tasks on the running loop, so it can use clients that belong to this loop. The number
+    of tasks at a time is found by measuring: it grows as long as this makes results come faster, up to ``max_workers``.
 
     Parameters
     ----------
     func, data, backend, max_workers, start_method, memory_limit, sample, history
         As in `execute`. ``data`` may be an async iterable for a coroutine function, whose ``backend`` must be
-        ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's own.
+        ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's thread.
     retries, on_error, initializer, initargs, rate, max_failures, return_plan
-        As in `execute`; there is no plan for a coroutine function. The caller's context variables can be seen wherever
-        func runs in this process.
+        As in `execute`; there is no plan for a coroutine function. In this process, func sees the caller's context
+        variables.
     timeout : float, optional
         Seconds that an item may run. Of a coroutine function the item's task is cancelled; else as in `execute`.
 
@@ -359,8 +359,8 @@ async def execute_async(
     TypeError, ValueError, Exception, ItemTimeoutError, WorkerLostError, TransferError
         As in `execute`.
     asyncio.CancelledError
-        When the task has been cancelled, and the work has ended: worker processes at once, but items that run in this
-        process run to their end first. (Use ``backend="processes"`` for items that must end at once.)
+        If the task was cancelled; raised after the work has ended. Worker processes are killed at once, but an item
+        that runs in this process is finished first. (Use ``backend="processes"`` for items that must end at once.)
 
     Examples
     --------
@@ -424,10 +424,10 @@ def stream(
     max_ahead: int | None = None,
     max_ahead_bytes: int | None = None,
 ) -> Generator[Any, None, None]:
-    """Like `execute`, but hands out results one by one while the map goes on; ``data`` may be infinite.
+    """Like `execute`, but yields results one by one while the map runs; ``data`` may be infinite.
 
-    Items are read and run ahead of the consumer of the results within limits: at most ``max_ahead`` items, and as
-    many as make ``max_ahead_bytes`` of results. Work goes on while results are taken, in the thread that takes them.
+    Items are read and run ahead of the reader of the results within limits: at most ``max_ahead`` items, and at most
+    ``max_ahead_bytes`` of results. The map is driven in the thread that takes the results, while it takes them.
 
     Parameters
     ----------
@@ -436,24 +436,24 @@ def stream(
     retries, on_error, initializer, initargs, timeout, rate, max_failures, limits, progress, on_event
         As in `execute`.
     ordered : bool
-        Results in the order of ``data``; else as they come.
+        True: results in the order of ``data``; False: in the order of completion.
     max_ahead : int, optional
-        Items that may be under way or waiting to be taken; by default 16,384.
+        Items that may be running, or whose results wait for the reader; by default 16,384.
     max_ahead_bytes : int, optional
-        Bytes of results that may wait to be taken; by default 64 MB. At least one result always may.
+        Bytes of results that may wait for the reader; by default 64 MB. One result may always wait.
 
     Returns
     -------
     generator
-        Yields results. Its ``close()`` ends the workers, as does the end of a ``with contextlib.closing(...)`` block,
-        or dropping it.
+        Yields results. Its ``close()`` ends the workers; so does the end of a ``with contextlib.closing(...)`` block,
+        or the deletion of the generator.
 
     Raises
     ------
     TypeError, ValueError
         For a bad argument, by its name, at the call.
     Exception
-        What func raised, when the results before it have been taken (if ``ordered``).
+        The exception that func raised; if ``ordered``, after all earlier results have been taken.
 
     Examples
     --------
@@ -506,39 +506,39 @@ def validate(
     rounds: int | None = None,
     rivals: tuple[str, ...] = ("pool", "threads"),
 ) -> Validation:
-    """Hold the forecast of `optimize`, and the speed of `execute`, against the clock, for your function and data here.
+    """Measure how good the forecast of `optimize` and the speed of `execute` are, for your function and data here.
 
-    Runs, by turns, a plain loop, the plan's pool, `execute`, ``multiprocessing.Pool()`` and ``ThreadPoolExecutor()``
-    as they are by default: on all items, or on as many as there is time for, evenly spread over the data.
+    Runs in turns a plain loop, the plan's pool, `execute`, and ``multiprocessing.Pool()`` and ``ThreadPoolExecutor()``
+    with their defaults: on all items, or on a subset that fits the time, evenly spread over the data.
 
     Parameters
     ----------
     func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `optimize`. What ``backend`` rules out is not run; with ``"processes"`` func is never called in this
-        process, so the loop is not run either. Of an iterator only as many items are read as are used.
+        As in `optimize`. Backends that ``backend`` excludes are not run; with ``"processes"`` func is never called in
+        this process, so the loop is not run either. Of an iterator only the items that are used are read.
     max_seconds : float
-        About how long it may take. One round on two items is always run.
+        About the seconds that the validation may take. One round on two items is always run.
     rounds : int, optional
-        How often each is run, on as many items as then fit; by default as often as fits, 11 times at most.
+        The number of runs of each contender, on the items that then fit the time; by default as many as fit, up to 11.
     rivals : tuple of str
         The rivals to run beside amorsize and the loop: ``"pool"``, ``"threads"``, or both.
 
     Returns
     -------
     Validation
-        ``verdict`` in words, ``ok``, ``forecast_error``, ``regret_execute``, what each took, and more.
+        ``verdict`` in words, ``ok``, ``forecast_error``, ``regret_execute``, the times of each contender, and more.
 
     Raises
     ------
     TypeError, ValueError
         For a bad argument, by its name.
     Exception
-        What ``func`` raises, with a note that names the contender being timed.
+        The exception that ``func`` raises, with a note that names the contender being timed.
 
     Warnings
     --------
-    ``func`` runs many times on the same items, and its results are thrown away: use it on what may be repeated, and
-    what leaves its items as they are.
+    ``func`` runs many times on the same items, and its results are thrown away. Use this only for a function that may
+    be repeated and that does not change its items.
 
     Examples
     --------
@@ -580,35 +580,35 @@ def tune(
     history: History | None = None,
     max_seconds: float = 30.0,
 ) -> Plan:
-    """Like `optimize`, but lets the clock decide among the candidates that the model thinks worth a trial.
+    """Like `optimize`, but measures the candidates that the model finds promising, and chooses by the clock.
 
-    A search by successive halving: a dozen candidates at most run on a short slice of the data, the better half of
-    them on one twice as long, and so on until two are left, which run on all of it or as much as there is time for.
-    What a slice took is carried over to all items by the model (the start is paid once, the rest grows).
+    A search by successive halving: at most a dozen candidates run on a short slice of the data, the better half of
+    them on a slice twice as long, and so on until two are left. These run on all of the data, or on as much as fits the
+    time. The model scales the time of a slice to all items (the start is paid once, the rest grows).
 
     Parameters
     ----------
     func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `optimize`. Of an iterator some items are read ahead: go on with ``plan.data``.
+        As in `optimize`. Of an iterator some items are read ahead; ``plan.data`` yields these and the rest.
     max_seconds : float
-        About how long it may take. Every candidate is tried on one item at least.
+        About the seconds that the search may take. Every candidate is tried on at least one item.
 
     Returns
     -------
     Plan
-        Whose forecast is what the clock showed, with its evidence in ``trials``.
+        A plan whose forecast is the measured time; its evidence is in ``trials``.
 
     Raises
     ------
     TypeError, ValueError
         For a bad argument, by its name.
     Exception
-        What ``func`` raises, with a note that says what was being tried.
+        The exception that ``func`` raises, with a note that names the candidate being tried.
 
     Warnings
     --------
-    ``func`` runs many times on the same items, and its results are thrown away: use it on what may be repeated, and
-    what leaves its items as they are.
+    ``func`` runs many times on the same items, and its results are thrown away. Use this only for a function that may
+    be repeated and that does not change its items.
 
     Examples
     --------

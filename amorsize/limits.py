@@ -1,4 +1,4 @@
-"""What a run may use before it is stopped."""
+"""The limits on time, memory and CPU of a run."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import SupportsFloat, SupportsIndex
 class Limits:
     """Stop a run in order when it uses more than this: `execute` and `stream` then raise `ResourceLimitError`.
 
-    The limits are looked at about four times a second, between items: an item that runs in the caller or in a thread
-    is waited for, worker processes are ended at once.
+    The limits are checked about four times a second, between items. An item that runs in the caller or in a thread is
+    finished first; worker processes are killed at once.
 
     Attributes
     ----------
     max_memory_percent : float, optional
         Memory in use, in percent of what this process may use: of the tightest control group's limit, or of the
-        machine's memory. Whoever uses it counts, since that is what the kernel ends processes by.
+        machine's memory. The memory of other processes counts too, since the kernel's out-of-memory killer counts it.
     max_cpu_percent : float, optional
         CPU time of this process and its workers, in percent of the usable cores, as the mean over the last 3 seconds
-        (a shorter burst is no offence).
+        (a shorter burst is allowed).
     max_seconds : float, optional
-        Seconds since the call, or since the first result of a stream was asked for.
+        Seconds since the call, or since the first result of a stream was requested.
 
     Raises
     ------
     TypeError, ValueError
-        For what is no number, or out of range: percent are above 0 and at most 100, seconds above 0.
+        If a value is not a number or out of range: percentages must be above 0 and at most 100, seconds above 0.
 
     Examples
     --------

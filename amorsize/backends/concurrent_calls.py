@@ -1,4 +1,4 @@
-"""How many calls of this process are at work, and what that costs each of them."""
+"""Counts the calls that run at the same time in this process, and estimates how they slow each other down."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# Of all calls together, to start with; each may grow from there. Starting one takes 0.1-0.2 ms beside many others.
+# Threads that all calls start with, together; each may add more. Beside many others, one takes 0.1-0.2 ms to start.
 THREADS_AT_FIRST: Final = 128
 
 
 class ConcurrentCalls:
-    """Calls at work in this process at the moment: ``with CROWD:`` for each of them."""
+    """Counts the calls that run in this process at the moment: each call runs inside ``with CROWD:``."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Nobody is at work."""
+        """Reset: no call is running."""
         self._lock = _thread.allocate_lock()
         self.size = 0
 
@@ -42,11 +42,11 @@ class ConcurrentCalls:
             self.size -= 1
 
     def threads(self, wanted: int) -> int:
-        """Threads that one call should start with, which wants so many; if they do well, there will be more."""
+        """Return the number of threads that a call starts with if it wants ``wanted``; more are added if they pay."""
         return wanted if self.size < 2 else min(wanted, max(2, THREADS_AT_FIRST // self.size))
 
     def observe(self, run: Callable[[int, int], Observation], start: int, stop: int) -> Observation:
-        """Run some items and return what they would have taken with no other call at work."""
+        """Run some items and return the time that they would have taken without other calls."""
         if self.size < 2:
             return run(start, stop)
         queued_s = _queued_s()
@@ -55,7 +55,7 @@ class ConcurrentCalls:
 
 
 def _queued_s() -> float:
-    """Seconds that this thread has waited for a core so far; 0 where nobody tells (30 µs on Linux)."""
+    """Return the seconds that this thread has waited for a core so far; 0 where unknown. Costs 30 µs on Linux."""
     try:
         with open("/proc/thread-self/schedstat", "rb") as stream:
             return int(stream.read().split()[1]) * 1e-9
@@ -70,14 +70,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def alone(seen: Observation, others: int, switch_s: float, queued_s: float = 0.0) -> Observation:
-    """What these items would have taken without the ``others``.
+    """Return the time that these items would have taken without the ``others``.
 
     Parameters
     ----------
     seen : Observation
-        What they took.
+        The measured times.
     others : int
-        Threads that may have wanted the lock, too.
+        Other threads that may have waited for the GIL.
     switch_s : float
         The interpreter's switch interval.
     queued_s : float
@@ -85,7 +85,7 @@ def alone(seen: Observation, others: int, switch_s: float, queued_s: float = 0.0
 
     Examples
     --------
-    An item computes for 5 ms beside three others that do the same, and one sleeps for 20 ms beside nobody who computes:
+    One item computes for 5 ms beside three others that do the same; another sleeps for 20 ms while no other computes:
 
     >>> computed = alone(Observation(0, 1, wall_s=20e-3, cpu_s=5e-3, process_cpu_s=20e-3), 3, 5e-3)
     >>> slept = alone(Observation(0, 1, wall_s=20e-3, cpu_s=0.1e-3, process_cpu_s=0.4e-3), 3, 5e-3)

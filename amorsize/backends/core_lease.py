@@ -1,7 +1,7 @@
 """Core leases: concurrent calls of this process share one budget of cores (`amorsize.schedule.core_budget`).
 
-Who waits for his turn sleeps: he holds no lock of the interpreter's. He who is first in line looks now and then
-whether those who have workers use them.
+A call that waits for its turn sleeps and does not hold the GIL. The call that is first in the queue checks now and then
+if the workers of the other calls use their cores.
 """
 
 from __future__ import annotations
@@ -20,33 +20,38 @@ from amorsize.schedule.core_budget import Budget
 from amorsize.schedule.messages import Event, Resize
 from amorsize.schedule.schedule import Schedule
 
-LOOK_S: Final = 0.1  # between two looks at what others' workers do; a quota's period
-LOOKS: Final = 3  # that must have seen an idle core, one after the other
-IDLE_CORES: Final = 0.75  # unused by those who have workers: then one more is let in
-BLIND_LOOKS: Final = 10  # the same where nobody can see what a process does
-CHANGE_S: Final = 1.0  # of work left per worker, or nobody's number of workers is worth a change any more
+# Seconds between two looks at the workers of other calls: the period of a CPU quota.
+LOOK_S: Final = 0.1
+# guess: so many looks in succession must find an idle core
+LOOKS: Final = 3
+# guess: cores that the other calls leave unused before one more call is admitted
+IDLE_CORES: Final = 0.75
+# guess: looks before a call is admitted where the CPU time of a process cannot be read
+BLIND_LOOKS: Final = 10
+# guess: seconds of work left per worker, below which the number of workers stays as it is
+CHANGE_S: Final = 1.0
 
 
 class Lease:
-    """Workers that a call may have; close it when they have gone.
+    """The number of workers that a call may have. Close it when its workers have ended.
 
     Parameters
     ----------
     wanted : int
-        Workers that it would like to have.
+        Number of workers that the call asks for.
     cores : float
         Cores that this process may use.
     stop : Stop, optional
-        Who may end the waiting.
+        Can end the wait.
 
     Attributes
     ----------
     workers : int
-        Workers that it may have now.
+        Number of workers that the call may have now.
     cores : float
-        What they may use together: all, if no other call has workers.
+        Cores that its workers may use together: all cores if there is no other call.
     is_nested : bool
-        Whether another call in the same thread has workers, too: a stream whose results are the items of this one.
+        True if another call of the same thread has workers too: a stream whose results are the items of this call.
     """
 
     def __init__(self, wanted: int, cores: float, stop: Stop | None = None) -> None:
@@ -61,7 +66,8 @@ class Lease:
             _leases[self.ticket] = self
             _serve(_budget.ask(self.ticket, wanted, max(1, ceil(cores))))
             if self.is_nested and not self.workers:
-                _tell(_budget.let_in(self.ticket))  # to wait for what this very thread holds would be for ever
+                # This thread holds the workers it would wait for: the wait would never end.
+                _tell(_budget.let_in(self.ticket))
         if not self.workers:
             self._wait(stop)
         self.cores = cores if len(_leases) == 1 else min(cores, float(self.workers))
@@ -93,7 +99,7 @@ class Lease:
             raise
 
     def serve(self, schedule: Schedule, team: Team) -> None:
-        """From now on these are the workers."""
+        """Set the schedule and the team that use this lease."""
         self.schedule, self.team = schedule, team
         team.on_left = self._left
 
@@ -103,12 +109,13 @@ class Lease:
             _tell(_budget.give_back(self.ticket))
 
     def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
-        """See whether others wait, or have gone; see `amorsize.backends.ticks.Ticker`."""
+        """Return a Resize if the share of this call has changed; see `amorsize.backends.ticks.Ticker`."""
         schedule = self.schedule
         if schedule is None:
             return ()
         if len(_leases) > 1:
-            schedule.crew = None  # it would take what others do for its own workers' doing, and their cores for its own
+            # The search for a better number of workers would count the load and the cores of other calls as its own.
+            schedule.crew = None
         if not _takes_long(schedule):
             return ()
         with _lock:
@@ -119,7 +126,7 @@ class Lease:
         return (Resize(share),)
 
     def close(self) -> None:
-        """The workers have gone."""
+        """Give all workers of this call back to the budget."""
         with _lock:
             if _leases.pop(self.ticket, None) is not None:
                 self.workers = 0
@@ -127,26 +134,27 @@ class Lease:
 
 
 def _takes_long(schedule: Schedule) -> bool:
-    """Whether so much is left to do that it is worth a worker's start."""
+    """Return True if enough work is left to be worth the start of a worker."""
     left, lot = schedule.backlog.remaining, schedule.backlog.lots.get(0)
     return left is None or (lot is not None and left * lot.item_s > CHANGE_S * max(1, schedule.wanted))
 
 
 class _Look:
-    """What the workers of all calls have used of the cores so far."""
+    """CPU seconds that the workers of all calls have used so far."""
 
     def __init__(self, now_s: float) -> None:
         self.at_s = now_s
         with _lock:
             teams = [lease.team for lease in _leases.values() if lease.workers]
         crews = [[handle.pid for handle in list(team.handles.values())] if team is not None else [] for team in teams]
-        self.is_complete = all(crews)  # else somebody is just about to start his workers, or to let the last go
+        # False: a call is about to start its workers, or to end its last one.
+        self.is_complete = all(crews)
         pids = sorted(pid for crew in crews for pid in crew)
         self.used_s = {pid: _wanted_cpu_s(pid) for pid in pids}
         self.is_blind = None in self.used_s.values()
 
     def sees_idle_core(self, before: _Look) -> bool:
-        """Whether there was one since then: nobody has come or gone, and they have not used all cores."""
+        """Return True if a core was idle since ``before``: the workers are the same and did not use all cores."""
         if not self.is_complete or self.used_s.keys() != before.used_s.keys():
             return False
         elapsed = self.at_s - before.at_s
@@ -158,7 +166,7 @@ class _Look:
 
 
 def _wanted_cpu_s(pid: int) -> float | None:
-    """CPU seconds that a process has had or has waited for; None: nobody knows."""
+    """Return the CPU seconds that a process has used or has waited for; None: unknown."""
     try:
         with open(f"/proc/{pid}/schedstat", "rb") as stream:
             ran, queued, _ = stream.read().split()
@@ -168,14 +176,14 @@ def _wanted_cpu_s(pid: int) -> float | None:
 
 
 def _serve(served: dict[int, int]) -> None:
-    """Wake those who have been served."""
+    """Set the number of workers of the leases that were served, and wake their calls."""
     for ticket, workers in served.items():
         _leases[ticket].workers = workers
         _leases[ticket]._called.set()
 
 
 def _tell(served: dict[int, int]) -> None:
-    """Wake those who have been served, and him who is first in line now."""
+    """Wake the calls that were served, and the call that is now first in the queue."""
     _serve(served)
     if _budget.queue:
         _leases[next(iter(_budget.queue))]._called.set()
@@ -188,7 +196,7 @@ _tickets = itertools.count()
 
 
 def _start_afresh() -> None:
-    """In a forked child: what the caller's threads hold is not ours."""
+    """Reset the budget in a forked child: the leases belong to the parent's threads."""
     global _lock, _budget
     _lock = threading.Lock()
     _budget = Budget()

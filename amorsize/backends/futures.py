@@ -1,8 +1,8 @@
 """Any executor with ``submit()``, driven by the same Schedule: the user's own pool, or a cluster's client.
 
-It starts its workers itself and says nothing of them, so each place for a task that it may run at a time stands for a
-worker. A span is one task: the function (by cloudpickle where need be), its items, and back come results and errors as
-from a worker of ours.
+The executor starts its own workers and does not report them, so each task that it can run at a time counts as a worker.
+A chunk is one task: it sends the function (by cloudpickle if necessary) and the items, and returns results and errors
+like a worker of amorsize.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ if TYPE_CHECKING:
     from amorsize.backends.driver import Work
     from amorsize.facts import Forecast
 
-UNKNOWN_PLACES: Final = 8  # of an executor that does not say how many tasks it runs at a time
+# guess: tasks at a time of an executor that does not tell their number
+UNKNOWN_PLACES: Final = 8
 
 
 def places_of(executor: Any) -> int:
-    """How many tasks an executor runs at a time, as far as it says so."""
+    """Return the number of tasks that an executor runs at a time; `UNKNOWN_PLACES` if it does not tell."""
     for name in ("_max_workers", "max_workers", "_processes", "n_workers"):
         number = getattr(executor, name, None)
         if isinstance(number, int) and number > 0:
             return number
-    cores = getattr(executor, "ncores", None)  # a client of dask: cores by worker
+    # A client of dask returns its cores by worker.
+    cores = getattr(executor, "ncores", None)
     if callable(cores):
         return max(1, int(sum(cores().values())))
     return UNKNOWN_PLACES
@@ -49,7 +51,7 @@ def open_driver(work: Work, chosen: Forecast, schedule_for: Callable[[Forecast],
 
 
 class Portable:
-    """A function that crosses to wherever the executor runs it, with cloudpickle if it must."""
+    """A function that can be pickled for the executor's workers, by cloudpickle if necessary."""
 
     def __init__(self, func: Callable[[Any], Any]) -> None:
         self.func = func
@@ -63,14 +65,14 @@ def _rebuilt(pickled: bytes) -> Portable:
 
 
 def run_span(func: Portable, start: int, items: Any, keep_going: bool) -> tuple[list[Any], list[Any], float, float]:
-    """One task: results (None where an item raised), errors, and the wall and CPU seconds it took."""
+    """Run one task; return results (None where an item raised), errors, and the wall and CPU seconds it took."""
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
     results, errors = child.run_items(func.func, items, start, keep_going, [0, 0])
     return results, errors, time.perf_counter() - wall_s, time.thread_time() - cpu_s
 
 
 class ExecutorDriver(Driver):
-    """Runs what a schedule says as tasks of an executor, which stays the user's: nothing here shuts it down.
+    """Carries out a schedule as tasks of the user's executor, and never shuts that executor down.
 
     Parameters
     ----------
@@ -127,13 +129,14 @@ class ExecutorDriver(Driver):
         number, span = self._futures.pop(future)
         try:
             results, errors, wall_s, cpu_s = future.result()
-        except Exception as exc:  # noqa: BLE001  (whatever the executor makes of what cannot be pickled)
+        # Each executor has its own error for an object that cannot be pickled.
+        except Exception as exc:  # noqa: BLE001
             return self._handle(self._on_lost_task(number, span, exc))
         failures = [failure_from(error) for error in errors]
         return self._handle(self._keep(number, span.start, results, failures, wall_s, cpu_s))
 
     def _on_lost_task(self, number: int, span: Span, exc: Exception) -> Event:
-        """The task itself came to grief: an item or result that cannot be pickled, or an executor that is broken."""
+        """Return the event of a failed task: an item or result cannot be pickled. Raises if the executor is broken."""
         if is_broken(exc):
             exc.add_note(
                 f"amorsize: while items {span.start} to {span.stop - 1} were under way; the executor is yours to mend"
@@ -149,7 +152,7 @@ class ExecutorDriver(Driver):
 
 
 def is_broken(exc: Exception) -> bool:
-    """Whether an executor says with this that it will run nothing any more."""
+    """Return True if this error means that the executor runs no more tasks."""
     from concurrent.futures import BrokenExecutor, CancelledError
 
     return isinstance(exc, BrokenExecutor | CancelledError)

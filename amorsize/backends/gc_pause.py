@@ -1,15 +1,15 @@
-"""Full garbage collections are put off while a loop keeps results: ``with RESULTS_ARE_KEPT:``.
+"""Delays full garbage collections while a loop keeps results: ``with RESULTS_ARE_KEPT:``.
 
-Results made of many objects (parsed JSON, rows as dicts) wake CPython's collector again and again, and each full
-collection looks at every one that is kept, though none of them is garbage: of 0.39 s for ``json.loads`` of 150 texts
-of 100 kB, 0.17 were full collections; of 0.17 s for 200,000 lines to dicts, 0.06 (2 cores, CPython 3.11). The two
-young generations are collected as ever, where cycles that an item leaves behind mostly end. Only the third threshold
-is raised, and it doubles each time that it has been reached, so that CPython's own rule (a full collection needs a
-quarter more objects than survived the last one) has the last word and garbage stays bounded.
+Results made of many objects (parsed JSON, rows as dicts) start CPython's collector again and again, and each full
+collection visits every object that is kept, though none of them is garbage. Of 0.39 s for ``json.loads`` of 150 texts
+of 100 kB, 0.17 s were full collections; of 0.17 s for 200,000 lines to dicts, 0.06 s (2 cores, CPython 3.11).
 
-The thresholds belong to the whole process: they are set back when the last loop ends, unless somebody else has set
-them meanwhile. Where there is no third threshold (the incremental collector has none), or collection is off, nothing
-is done.
+The two young generations are collected as usual; they free most of the cycles that an item leaves behind. Only the
+third threshold is raised, and it doubles each time that it is reached. So CPython's own rule (a full collection needs a
+quarter more objects than survived the last one) still decides in the end, and garbage stays bounded.
+
+The thresholds belong to the whole process. They are restored when the last loop ends, unless other code has set them
+meanwhile. Nothing is done where there is no third threshold (the incremental collector has none) or collection is off.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Final
 
-PATIENCE: Final = 64  # middle collections before a full one may come: 450,000 objects more than there were
+# Middle collections before a full collection may come: 450,000 objects more than before.
+PATIENCE: Final = 64
 
 
 class Collector:
-    """Puts off full collections while anybody is within it; any number of threads may be."""
+    """Delays full collections while at least one thread is inside its ``with`` block."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Nobody is within."""
+        """Reset: no thread is inside."""
         self._lock = _thread.allocate_lock()
         self._within = 0
         self._before: tuple[int, int, int] | None = None
@@ -50,7 +51,7 @@ class Collector:
         return self
 
     def look(self) -> None:
-        """To be called now and then (0.2 µs): after a full collection the next one comes later."""
+        """Double the third threshold after a full collection. The loop calls this now and then (0.2 µs)."""
         count = gc.get_count()[2]
         if count < self._last and self._before is not None:
             with self._lock:
@@ -74,7 +75,7 @@ RESULTS_ARE_KEPT: Final = Collector()
 
 
 def _begin_anew() -> None:
-    """In a forked child nobody is within, and the collector is as it was."""
+    """Reset in a forked child: no thread is inside, and the thresholds are restored."""
     before = RESULTS_ARE_KEPT._before
     if before is not None:
         gc.set_threshold(*before)

@@ -1,7 +1,8 @@
-"""Looks after the memory of a team of worker processes, as a part of the one loop.
+"""Watches the memory of a team of worker processes, as a ticker of the driver's loop.
 
-A look reads what memory is left and what each worker holds; `amorsize.schedule.memory_pressure` decides. Four looks
-a second cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux, CPython 3.11, three control groups deep).
+A look reads the available memory and the resident memory of each worker; `amorsize.schedule.memory_pressure` decides.
+Four looks a second cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux, CPython 3.11, three control groups
+deep).
 """
 
 from __future__ import annotations
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """A ticker that sees to it that workers fit into memory, and that those that leak are replaced.
+    """A ticker that keeps the workers within memory, and replaces workers that leak.
 
     Parameters
     ----------
     team : Team
     schedule : Schedule
-        Asked how many workers it wants.
+        Tells the wanted number of workers.
     memory : callable
-        Gives the bytes that may still be used, and those that might be in all.
+        Returns the bytes that are still available, and the bytes that may be used in all.
     resident : callable
-        Gives the resident bytes of a process; None when nobody can tell.
+        Returns the resident bytes of a process; None if unknown.
     kills : callable
-        Gives how many processes the kernel has ended for want of memory so far; None when nobody can tell.
+        Returns the number of processes that the out-of-memory killer has killed so far; None if unknown.
     shared_bytes : int
-        What each worker shares with the caller (a forked one, all that the caller held).
+        Bytes that each worker shares with the caller (a forked worker: all that the caller held).
     note : callable
-        Told in a sentence what the user should know.
+        Called with a sentence for the user.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Guard:
         self._noted = False
 
     def tick(self, now_s: float, pids: Sequence[int] = ()) -> Iterable[Event]:
-        """Look, and say what the schedule should hear."""
+        """Read the memory, and return events for the schedule."""
         available, capacity = self.memory()
         if capacity <= 0:
             return []

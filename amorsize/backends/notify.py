@@ -1,4 +1,4 @@
-"""Tells who listens what happens in a run, in the calling thread."""
+"""Sends the events of a run to its listeners, in the calling thread."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Listener = Callable[[events.Event], object]
 
 
 class News:
-    """Makes records of what happens, and calls the listeners with each.
+    """Makes an event of each thing that happens, and calls the listeners with it.
 
     Parameters
     ----------
     listeners : iterable of callable
-        What one of them raises ends the run.
+        An exception in one of them ends the run.
     close : callable
         Called when the run is over, however it ended.
     """
@@ -30,24 +30,24 @@ class News:
         self._began_s = perf_counter()
 
     def tell(self, kind: type[events.Event], **facts: Any) -> None:
-        """Something has happened."""
+        """Call the listeners with an event of this kind."""
         event = kind(at_s=perf_counter() - self._began_s, **facts)
         for listener in self.listeners:
             listener(event)
 
     def started(self, items: int | None) -> None:
-        """The run begins."""
+        """Report the begin of the run."""
         self._began_s = perf_counter()
         self.tell(events.RunStarted, items=items)
 
     def chose(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
-        """This backend runs the items now."""
+        """Report the backend that runs the items from now on."""
         self.tell(events.BackendChosen, backend=backend, workers=workers, start_method=start_method)
 
     def chunk(
         self, worker: int | None, start: int, items: int, failed: int, wall_s: float, cpu_s: float, rss_bytes: int = 0
     ) -> None:
-        """Some items have been run."""
+        """Report a chunk that has been run."""
         self.tell(
             events.ChunkDone,
             worker=worker,
@@ -60,20 +60,20 @@ class News:
         )
 
     def item_failed(self, failure: Failure) -> None:
-        """An item has failed for good."""
+        """Report an item that failed for good."""
         self.failed += 1
         self.tell(events.ItemFailed, index=failure.index, exception=failure.exception)
 
     def worker_started(self, worker: int, pid: int | None = None) -> None:
-        """A worker is on its way."""
+        """Report a worker that is starting."""
         self.tell(events.WorkerStarted, worker=worker, pid=pid)
 
     def worker_retired(self, worker: int) -> None:
-        """A worker was let go."""
+        """Report a worker that was retired."""
         self.tell(events.WorkerRetired, worker=worker)
 
     def worker_lost(self, worker: int, index: int | None, code: int | None, oom: bool) -> None:
-        """A worker died."""
+        """Report a worker that was lost."""
         killed = code is not None and code < 0
         self.tell(
             events.WorkerLost,
@@ -85,9 +85,9 @@ class News:
         )
 
     def resized(self, workers: int) -> None:
-        """So many workers are wanted from now on."""
+        """Report the new number of workers."""
         self.tell(events.WorkersResized, workers=workers)
 
     def finished(self, items: int) -> None:
-        """Every item has been run."""
+        """Report the end of the run: every item has been run."""
         self.tell(events.RunFinished, items=items, failed=self.failed)

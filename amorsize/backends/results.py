@@ -1,4 +1,4 @@
-"""Where results come together, in the order of the items, and what becomes of failures."""
+"""Collects the results of a map in the order of the items, and its failures."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 
     OnError = Literal["raise", "collect"]
 
+# guess: characters of an item's repr in the note on its exception
 REPR_CHARS = 60
-SAMPLE = 16  # results that are kept to be weighed
+# guess: results that are kept to measure their size
+SAMPLE = 16
 
 
 class Outcome:
-    """The results of one map, kept until all are there.
+    """Collects the results of one map until it is complete.
 
     Parameters
     ----------
     on_error : {"raise", "collect"}
     max_failures : int, optional
-        With ``"collect"``: how many items may fail before nothing more is run.
+        With ``"collect"``: number of items that may fail before the map stops.
 
     Attributes
     ----------
     results : list
         In the order of the items; places not filled yet hold None.
     failures : dict of int to Failure
-        What failed for good, by index.
+        The items that failed for good, by index.
     """
 
     def __init__(self, on_error: OnError, max_failures: int | None = None) -> None:
@@ -42,12 +44,15 @@ class Outcome:
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
         self.last_error: dict[int, Failure] = {}
-        self.on_failure: Callable[[Failure], object] | None = None  # told of each that fails for good
-        self.fatal: Failure | None = None  # SystemExit, KeyboardInterrupt: neither collected nor repeated
+        # Called with each item that fails for good.
+        self.on_failure: Callable[[Failure], object] | None = None
+        # SystemExit and KeyboardInterrupt are neither collected nor retried.
+        self.fatal: Failure | None = None
 
     def place_for(self, start: int) -> list[Any]:
-        """A list that a loop may append the results of items from ``start`` on to; then it must `put` it."""
-        return self.results if start == len(self.results) else []  # in order, no second list is made and copied
+        """Return a list to which a loop appends the results of items from ``start`` on; the loop must then `put` it."""
+        # In order, results are appended in place: no second list, no copy.
+        return self.results if start == len(self.results) else []
 
     def put(self, start: int, values: list[Any], but: Collection[int] = ()) -> None:
         """Keep the results of the items from ``start`` on, ``but`` those of items that raised."""
@@ -62,17 +67,21 @@ class Outcome:
     def _keep(self, start: int, values: list[Any]) -> None:
         results = self.results
         if not values:
-            return  # beyond the end of the source there are no places to fill up to it
+            # Beyond the end of the source the list must not grow.
+            return
         if start > len(results):
             results.extend([None] * (start - len(results)))
         results[start : start + len(values)] = values
 
     def some(self, most: int) -> list[Any]:
-        """Some of the results, to be weighed."""
+        """Return at most ``most`` results, to measure their size."""
         return self.results[:most]
 
     def take_errors(self, failures: Iterable[Failure]) -> tuple[int, ...]:
-        """Keep what items raised, in case they fail for good; their indices. What is no `Exception` is for good."""
+        """Keep the errors of items in case these fail for good, and return their indices.
+
+        An item that raised anything but an `Exception` fails for good at once.
+        """
         indices = []
         for failure in failures:
             self.last_error[failure.index] = failure
@@ -82,13 +91,13 @@ class Outcome:
         return tuple(indices)
 
     def fail(self, failure: Failure) -> None:
-        """This item has failed for good; where failures are collected, it takes the result's place."""
+        """Record that an item failed for good. With ``"collect"``, the failure takes the result's place."""
         self.note(failure)
         if self.fatal is None and self.on_error == "collect":
             self.put(failure.index, [failure])
 
     def note(self, failure: Failure) -> None:
-        """This item has failed for good; whoever says so puts it into its place."""
+        """Record that an item failed for good; the caller puts the failure among the results."""
         self.last_error.pop(failure.index, None)
         self.failures[failure.index] = failure
         if not isinstance(failure.exception, Exception):
@@ -98,15 +107,15 @@ class Outcome:
 
     @property
     def doomed(self) -> bool:
-        """Whether nothing more need be run, since an exception will be raised anyway."""
+        """True if the map can stop, since it will raise an exception anyway."""
         if self.fatal is not None:
             return True
         return self.most_failures is not None and len(self.failures) > self.most_failures
 
     def finish(self, item_at: Any = None) -> list[Any]:
-        """The results; or raise the failure with the lowest index, if failures are to be raised.
+        """Return the results, or raise the failure with the lowest index if the map is doomed.
 
-        ``item_at`` gives the item of an index, for the note on the exception.
+        ``item_at`` returns the item at an index, for the note on the exception.
         """
         if self.doomed:
             raise self._exception(self.fatal or self.failures[min(self.failures)], item_at)
@@ -120,28 +129,32 @@ class Outcome:
 
 
 class Flow(Outcome):
-    """Results on their way to somebody who takes them one by one: kept only until then.
+    """Collects the results of a stream; each is kept only until the reader takes it.
 
     Parameters
     ----------
     on_error, max_failures
         As in `Outcome`.
     ordered : bool
-        In the order of the items, or as they come.
+        True: in the order of the items; False: in the order of completion.
     """
 
     def __init__(self, on_error: OnError, max_failures: int | None = None, *, ordered: bool = True) -> None:
         super().__init__(on_error, max_failures)
         self.ordered = ordered
-        self.next = 0  # index of the item whose result is to be taken next
-        self.waiting: dict[int, list[Any]] = {}  # results by the index of the first, until their turn comes
+        # Index of the item whose result is taken next.
+        self.next = 0
+        # Results that arrived before their turn, by the index of the first.
+        self.waiting: dict[int, list[Any]] = {}
         self.ready: list[Any] = []
-        self.recent: list[Any] = []  # a few of them
+        # A few of the latest results, to measure their size.
+        self.recent: list[Any] = []
         self.n_failed = 0
-        self.at_failure = False  # the next result would be that of an item that raised
+        # True if the next item in order raised.
+        self.at_failure = False
 
     def place_for(self, start: int) -> list[Any]:
-        """A new list; see `Outcome`."""
+        """Return a new list; see `Outcome.place_for`."""
         return []
 
     def _keep(self, start: int, values: list[Any]) -> None:
@@ -155,33 +168,34 @@ class Flow(Outcome):
         self._move_on()
 
     def _move_on(self) -> None:
-        """What has come to the head of the line may be taken."""
+        """Make the results ready that are next in order."""
         while (more := self.waiting.pop(self.next, None)) is not None:
             self.ready += more
             self.next += len(more)
         self.at_failure = self.on_error == "raise" and self.next in self.failures
 
     def some(self, most: int) -> list[Any]:
-        """Some of the results, to be weighed."""
+        """Return at most ``most`` results, to measure their size."""
         return self.recent[:most]
 
     def take(self) -> list[Any]:
-        """What may be taken now."""
+        """Return the results that are ready, and forget them."""
         ready, self.ready = self.ready, []
         return ready
 
     def note(self, failure: Failure) -> None:
-        """This item has failed for good."""
+        """Record that an item failed for good."""
         self.n_failed += 1
         super().note(failure)
         if self.on_error == "raise" and self.ordered:
             self._move_on()
         elif not self.doomed:
-            self.failures.clear()  # it is among the results; an endless stream must not gather them all
+            # The failure is among the results; an endless stream must not keep them all.
+            self.failures.clear()
 
     @property
     def doomed(self) -> bool:
-        """Whether nothing more need be run: an exception is to be raised now, all results before it being ready."""
+        """True if the map can stop: an exception is due now, and all results before it are ready."""
         if self.fatal is not None or self.at_failure:
             return True
         if self.on_error == "raise" and self.ordered:
@@ -190,13 +204,14 @@ class Flow(Outcome):
 
 
 def annotate(failure: Failure, item_at: Any = None) -> BaseException:
-    """The exception of a failure, with a note that names the item."""
+    """Return the exception of a failure, with a note that names the item."""
     exc = failure.exception
     note = f"amorsize: raised at item {failure.index}"
     if item_at is not None:
         try:
             note += f": {shorten(item_at(failure.index))}"
-        except Exception:  # noqa: BLE001  (a repr that raises must not hide the failure)
+        # A repr that raises must not hide the failure.
+        except Exception:  # noqa: BLE001
             note += " (its repr cannot be shown)"
     if note not in getattr(exc, "__notes__", ()):
         exc.add_note(note)
@@ -204,7 +219,7 @@ def annotate(failure: Failure, item_at: Any = None) -> BaseException:
 
 
 def shorten(obj: object) -> str:
-    """A short repr of an item."""
+    """Return a short repr of an item."""
     import reprlib
 
     short = reprlib.Repr()
@@ -213,12 +228,15 @@ def shorten(obj: object) -> str:
 
 
 def failure_here(index: int, exc: BaseException) -> Failure:
-    """A failure of an item that ran in this process."""
+    """Return the failure of an item that ran in this process."""
     return Failure(index, exc, trace_of(exc))
 
 
 def failure_from(error: ItemError) -> Failure:
-    """A failure of an item that ran in a worker: its own exception if that can be rebuilt, else a `RemoteError`."""
+    """Return the failure of an item that ran in a worker.
+
+    It holds the item's own exception if that can be rebuilt, else a `RemoteError`.
+    """
     import pickle
 
     from amorsize.errors import RemoteTraceback
@@ -226,7 +244,8 @@ def failure_from(error: ItemError) -> Failure:
     exc: BaseException
     try:
         exc = pickle.loads(error.pickled) if error.pickled is not None else _remote(error)
-    except Exception:  # noqa: BLE001  (its class may not be importable here)
+    # The exception's class may not be importable here.
+    except Exception:  # noqa: BLE001
         exc = _remote(error)
     exc.__cause__ = RemoteTraceback(error.trace)
     return Failure(error.index, exc, error.trace)

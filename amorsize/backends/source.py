@@ -1,4 +1,4 @@
-"""The items of a map: indexable data, or an iterator that is read as far as items are needed."""
+"""The items of a map: indexable data, or an iterator that is read only as far as items are needed."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ if TYPE_CHECKING:
     from typing import Any, Final, Protocol
 
     class Source(Protocol):
-        """Where a driver takes items from."""
+        """The items of a map, as a driver reads them."""
 
         length: int | None
         indexable: bool
 
         def items(self, start: int, stop: int) -> Any:
-            """Items ``start`` to ``stop``; fewer when the source ends before ``stop``, or has no more at the moment."""
+            """Return items ``start`` to ``stop``; fewer if the source ends earlier or has no more at the moment."""
 
         def view(self, start: int, stop: int) -> Any:
-            """The same for somebody who walks over them once, here and now."""
+            """Return the same items for one immediate pass over them."""
 
         def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
-            """These items are done and will not be asked for again, ``but`` those that failed: repeated, or named."""
+            """Forget these items, ``but`` those that failed: they are retried, or shown in the exception's note."""
 
         def item(self, index: int) -> Any:
-            """One item that has not been released."""
+            """Return one item that has not been released."""
 
         def finish(self) -> None:
-            """All has been run: raise what the source raised, if it did."""
+            """Raise the exception of the source, if it raised one. Called when all items have run."""
 
 
-PATIENCE_S: Final = 10e-3  # results that are ready wait no longer than this for items that come slowly
-GULP_S: Final = 0.5e-3  # read at a time without a look at the clock
+# guess: results that are ready wait at most this long for slow items
+PATIENCE_S: Final = 10e-3
+# guess: seconds of reading between two looks at the clock
+GULP_S: Final = 0.5e-3
 
 
 class View:
-    """Neighbours in a list or tuple, without a copy: of 10 ms for 200,000 squares, slices took 1.
+    """A range of a list or tuple, without a copy: of 10 ms for 200,000 squares, slices took 1 ms.
 
-    Their iterators can be set to any position (what pickling one relies on).
+    The iterator of a list or tuple can be set to any position (pickling such an iterator relies on this).
     """
 
     __slots__ = ("data", "start", "stop")
@@ -71,37 +73,37 @@ class Indexable:
         self.length: int | None = len(data)
 
     def items(self, start: int, stop: int) -> Any:
-        """Items ``start`` to ``stop``."""
+        """Return items ``start`` to ``stop``."""
         return take(self.data, start, stop)
 
     def view(self, start: int, stop: int) -> Any:
-        """The same, for one walk over them."""
+        """Return the same items, for one pass over them."""
         if type(self.data) in (list, tuple) and type(self).items is Indexable.items:
             return View(self.data, start, stop)  # type: ignore[arg-type]
         return self.items(start, stop)
 
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
-        """Nothing to let go of."""
+        """Do nothing: the data stays with the caller."""
 
     def item(self, index: int) -> Any:
-        """One item."""
+        """Return one item."""
         return self.data[index]
 
     def finish(self) -> None:
-        """A sequence raises at the item."""
+        """Do nothing: a sequence raises at the item itself."""
 
 
 class Streamed:
-    """Items of an iterator: read once, in order, and held only while they are in flight.
+    """Items of an iterator: read once, in order, and kept only while they are in flight.
 
-    It never reads for longer than it must: when items come slowly, it gives those that it has after `PATIENCE_S`.
+    When items come slowly, a read ends after `PATIENCE_S` and returns the items read so far.
 
     Parameters
     ----------
     data : iterator
     one_by_one : bool
-        Look at the clock after each item, since somebody waits for results meanwhile; else only about twice per
-        millisecond, which costs next to nothing per item.
+        True: look at the clock after each item, since a reader waits for results meanwhile. False: only about twice
+        per millisecond, which costs next to nothing per item.
     """
 
     indexable = False
@@ -110,18 +112,20 @@ class Streamed:
         self.rest = data
         self.length: int | None = None
         self.read = 0
-        self.chunks: dict[int, list[Any]] = {}  # items that are held as they were read, by the index of the first
-        self.odd: dict[int, Any] = {}  # single ones
+        # Items kept as they were read, by the index of the first.
+        self.chunks: dict[int, list[Any]] = {}
+        # Items kept one by one.
+        self.odd: dict[int, Any] = {}
         self.broken: BaseException | None = None
         self.one_by_one = one_by_one
         self._step = 1
 
     def view(self, start: int, stop: int) -> Any:
-        """The same as `items`."""
+        """Return the same as `items`."""
         return self.items(start, stop)
 
     def items(self, start: int, stop: int) -> Any:
-        """Items ``start`` to ``stop``, from memory or from the iterator; fewer if it ends before, or is slow."""
+        """Return items ``start`` to ``stop``, kept or newly read; fewer if the iterator ends earlier or is slow."""
         if start == self.read:
             return self._read(stop)
         chunk = self.chunks.get(start)
@@ -139,7 +143,8 @@ class Streamed:
         wanted = stop - self.read
         try:
             (self._sip if self.one_by_one else self._gulp)(fresh, wanted)
-        except Exception as exc:  # noqa: BLE001  (it is raised when all that came before it has been run)
+        # `finish` raises it, after all earlier items have run.
+        except Exception as exc:  # noqa: BLE001
             self.broken = exc
             self.length = self.read + len(fresh)
         if fresh:
@@ -148,7 +153,7 @@ class Streamed:
         return fresh
 
     def _sip(self, into: list[Any], wanted: int) -> None:
-        """Read item by item."""
+        """Read item by item, with a look at the clock after each."""
         deadline, append = perf_counter() + PATIENCE_S, into.append
         for item in islice(self.rest, wanted):
             append(item)
@@ -158,7 +163,7 @@ class Streamed:
             self.length = self.read + len(into)
 
     def _gulp(self, into: list[Any], wanted: int) -> None:
-        """Read as many at a time as come without much of a wait."""
+        """Read in steps of about `GULP_S` each."""
         began = now = perf_counter()
         while len(into) < wanted and now - began < PATIENCE_S:
             step = min(self._step, wanted - len(into))
@@ -171,13 +176,13 @@ class Streamed:
             self._step = max(1, min(2 * step, int(step * GULP_S / max(now - after, 1e-9))))
 
     def _break_up(self, start: int, stop: int) -> None:
-        """From now on, hold the chunks that have to do with these items as single ones."""
+        """Keep the chunks that overlap these items as single items from now on."""
         for at, chunk in list(self.chunks.items()):
             if at < stop and start < at + len(chunk):
                 self.odd.update(enumerate(self.chunks.pop(at), at))
 
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
-        """Forget items that are done."""
+        """Forget items that are done, ``but`` those that failed."""
         chunk = self.chunks.get(start)
         if chunk is not None and len(chunk) == stop - start:
             del self.chunks[start]
@@ -189,25 +194,25 @@ class Streamed:
                 self.odd.pop(index, None)
 
     def item(self, index: int) -> Any:
-        """One item that is still held."""
+        """Return one item that is still kept."""
         self._break_up(index, index + 1)
         return self.odd[index]
 
     def finish(self) -> None:
-        """Raise what the iterator raised."""
+        """Raise the exception of the iterator, if it raised one."""
         if self.broken is not None:
             raise self.broken
 
 
 def is_indexable(data: object) -> bool:
-    """Whether ``data`` has a length and may be asked for any index: a Sequence, a range or an ndarray."""
+    """Return True if ``data`` has a length and allows any index: a Sequence, a range or an ndarray."""
     return isinstance(data, Sequence) or (
         type(data).__module__ == "numpy" and hasattr(data, "ndim") and data.ndim > 0 and hasattr(data, "__getitem__")
     )
 
 
 def source_of(data: Iterable[Any], *, one_by_one: bool = False) -> Indexable | Streamed:
-    """The source for ``data``. What has a length but no order of indices (dict, set, Series) is read into a list."""
+    """Return the source for ``data``. Sized data without index order (dict, set, Series) is read into a list."""
     if is_indexable(data):
         return Indexable(data)  # type: ignore[arg-type]
     if isinstance(data, Sized):

@@ -1,4 +1,4 @@
-"""How another thread ends a run: whoever drives it waits for this too, and looks at it between two steps."""
+"""Ends a run from another thread: the driver waits for this signal too, and checks it between two steps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 
 class Stopped(Exception):  # noqa: N818
-    """The run was asked to end before it was done."""
+    """Raised in a run that was asked to end early."""
 
 
 class Stop:
-    """Asks one run to end, and wakes whoever waits in it.
+    """Asks one run to end, and wakes its waiting threads.
 
-    A run that is at an item in the caller or in a thread ends when that item does; worker processes are ended at once.
+    In the caller and in threads, the item that runs is finished first. Worker processes are killed at once.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,11 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether the run is to end."""
+        """True if the run must end."""
         return self._asked.is_set()
 
     def ask(self) -> None:
-        """Have the run end; from any thread, as often as you like."""
+        """Ask the run to end. May be called from any thread, any number of times."""
         with self._lock:
             if self._asked.is_set():
                 return
@@ -41,17 +41,17 @@ class Stop:
             call()
 
     def check(self) -> None:
-        """Raise `Stopped` if the run is to end."""
+        """Raise `Stopped` if the run must end."""
         if self._asked.is_set():
             raise Stopped
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, unless the run is to end: then raise `Stopped`."""
+        """Sleep for ``seconds``; raise `Stopped` as soon as the run must end."""
         if self._asked.wait(seconds):
             raise Stopped
 
     def fileno(self) -> int:
-        """A descriptor that can be read from once the run is to end: for a selector."""
+        """Return a descriptor for a selector: it becomes readable when the run must end."""
         with self._lock:
             if self._ends is None:
                 self._ends = os.pipe()
@@ -60,7 +60,7 @@ class Stop:
             return self._ends[0]
 
     def wake(self, call: Callable[[], object]) -> None:
-        """Call this, in whichever thread asks, when the run is to end (at once if it is already)."""
+        """Have ``call`` called by the thread that asks the run to end; at once if it was asked already."""
         with self._lock:
             if not self._asked.is_set():
                 self._calls.append(call)
@@ -68,7 +68,7 @@ class Stop:
         call()
 
     def close(self) -> None:
-        """The run has ended: let go of the descriptors."""
+        """Close the descriptors, after the run has ended."""
         with self._lock:
             ends, self._ends = self._ends, None
             self._calls.clear()

@@ -1,8 +1,9 @@
-"""Threads of the caller, driven by the same Schedule as worker processes.
+"""Threads of the calling process, driven by the same Schedule as worker processes.
 
-Whichever thread has ended a span takes the lock, tells the schedule, and carries out what it says, so that no thread
-has to wake another one between two spans of its own. Only the calling thread reads an iterator on, though (a cursor
-of sqlite3, say, raises in any other): then the threads report to it by mail, and it alone does all this.
+A thread that has finished a chunk takes the lock, reports to the schedule, and carries out its instructions. So no
+thread has to wake another one between two of its chunks. An iterator is read in the calling thread only (a cursor of
+sqlite3, for example, raises in any other thread): the threads then put their reports into a queue, and the calling
+thread handles them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def open_driver(work: Work, chosen: Forecast, schedule_for: Callable[[Forecast],
 
 
 class _Report(NamedTuple):
-    """A span that a thread has run: its results, None in the place of those that failed, and what it took."""
+    """A chunk that a thread has run: its results, with None for items that failed, and its wall and CPU seconds."""
 
     worker: int
     start: int
@@ -60,7 +61,7 @@ class _Report(NamedTuple):
 
 
 class ThreadDriver(Driver):
-    """Runs what a schedule says on threads of this process.
+    """Carries out a schedule on threads of this process.
 
     Parameters
     ----------
@@ -71,9 +72,9 @@ class ThreadDriver(Driver):
     initializer : callable or None
         Called without arguments in each thread before its first item.
     ticks : Ticks, optional
-        What to look after meanwhile.
+        The watchers of the run.
     by_mail : bool
-        Whether results must come together in the calling thread alone.
+        True if only the calling thread may collect results.
     """
 
     def __init__(
@@ -97,7 +98,8 @@ class ThreadDriver(Driver):
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._stop = False
-        self._context = copy_context()  # in which the caller's context variables can be seen
+        # func sees the caller's context variables.
+        self._context = copy_context()
         self._broken: BaseException | None = None
         self._mail: SimpleQueue[_Report | None] | None = SimpleQueue() if by_mail or not source.indexable else None
         self._inboxes: dict[int, SimpleQueue[tuple[int, Any] | None]] = {}
@@ -155,10 +157,10 @@ class ThreadDriver(Driver):
         for inbox in self._inboxes.values():
             inbox.put(None)
 
-    # -- in whichever thread, under the lock; or in the calling thread --------------------------------------------
+    # -- in any thread, under the lock; or in the calling thread ---------------------------------------------------
 
     def _take(self, report: _Report) -> None:
-        """Keep the results of a span, and carry out what comes of them."""
+        """Keep the results of a chunk, and carry out the instructions that follow."""
         self.records.take(report.records)
         done = self._keep(report.worker, report.start, report.results, report.failed, report.wall_s, report.cpu_s)
         if self.outcome.doomed:
@@ -172,7 +174,8 @@ class ThreadDriver(Driver):
         thread = threading.Thread(target=work, daemon=True, name=f"amorsize-{number}")
         try:
             thread.start()
-        except RuntimeError:  # no more threads to be had: ulimit -u, pids.max, memory
+        # The system allows no more threads: ulimit -u, pids.max, memory.
+        except RuntimeError:
             return self._handle(Lost(number))
         self._threads.append(thread)
         if self.news is not None:
@@ -210,7 +213,8 @@ class ThreadDriver(Driver):
                     if self._ended.is_set():
                         return
                     self._take(report)
-        except BaseException as exc:  # noqa: BLE001  (the source's, or the initializer's: the caller raises it)
+        # Raised by the source or the initializer; the caller raises it again.
+        except BaseException as exc:  # noqa: BLE001
             self._broken = exc
             self.finish()
 

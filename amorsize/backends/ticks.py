@@ -1,6 +1,6 @@
-"""What the one loop looks after besides messages.
+"""Calls the watchers of a run at intervals.
 
-It is a part of that loop, since a thread of its own would make forking unsafe.
+This happens in the driver's loop, since a separate thread would make forking unsafe.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from amorsize.schedule.messages import Event
 
     class Ticker(Protocol):
-        """Somebody who wants to look every now and then."""
+        """A watcher that is called at intervals."""
 
         def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
-            """Look, and say what the schedule should hear. ``pids``: worker processes. May raise, to end the run."""
+            """Return events for the schedule. ``pids``: worker processes. An exception ends the run."""
 
 
+# guess: seconds between two looks; what a look costs is measured in `amorsize.backends.memory_guard`
 TICK_S: Final = 0.25
 
 
 class Later:
-    """A ticker that is made only when a run has gone on for a while, so that a short one pays nothing for it."""
+    """A ticker that is made only after a run has lasted ``after_s`` seconds: a short run pays nothing for it."""
 
     def __init__(self, make: Callable[[], Ticker], after_s: float = TICK_S) -> None:
         self.make = make
@@ -35,7 +36,7 @@ class Later:
         self._ticker: Ticker | None = None
 
     def tick(self, now_s: float, pids: Sequence[int] = ()) -> Iterable[Event]:
-        """Look, once it is there."""
+        """Call the ticker, once it is made."""
         if self._since_s is None:
             self._since_s = now_s
         if self._ticker is None:
@@ -51,9 +52,9 @@ class Ticks:
     Attributes
     ----------
     poll : bool
-        Whether the loop is only to do what can be done now: somebody else has something to do in its thread.
+        True if the loop must not sleep, since its thread has other work to do.
     stop : Stop or None
-        Who may end the run from another thread.
+        Can end the run from another thread.
     """
 
     def __init__(self, tickers: Iterable[Ticker] = (), every_s: float = TICK_S, stop: Stop | None = None) -> None:
@@ -64,7 +65,7 @@ class Ticks:
         self._next_s = 0.0
 
     def wait_s(self, now_s: float, *others: float | None) -> float | None:
-        """How long the loop may sleep: until the next look, and no longer than any of the ``others``."""
+        """Return how long the loop may sleep: until the next look, and no longer than any of the ``others``."""
         if self.poll:
             return 0.0
         waits = [s for s in others if s is not None]
@@ -73,7 +74,7 @@ class Ticks:
         return min(waits, default=None)
 
     def look(self, now_s: float, pids: Callable[[], Sequence[int]] = tuple) -> list[Event]:
-        """Call the tickers, if it is time. Raises `Stopped` when the run is to end. ``pids``: asked only then."""
+        """Call the tickers if their time has come; only then call ``pids``. Raises `Stopped` if the run must end."""
         if self.stop is not None:
             self.stop.check()
         if not self.tickers or now_s < self._next_s:
@@ -84,12 +85,12 @@ class Ticks:
 
 
 class OomCount:
-    """Compares the out-of-memory killer's own count of its kills before and after a worker was lost.
+    """Compares the out-of-memory killer's count of kills before and after a worker was lost.
 
     Parameters
     ----------
     read : callable
-        Returns the count; None where the system does not tell.
+        Returns the count; None where the system has none.
     """
 
     def __init__(self, read: Callable[[], int | None]) -> None:
@@ -97,7 +98,7 @@ class OomCount:
         self._accounted = read()
 
     def struck(self) -> bool:
-        """Return True if there was a kill that explains no earlier loss; it explains this one."""
+        """Return True if a kill was counted that explains no earlier loss; it then explains this one."""
         now = self.read()
         if now is None or self._accounted is None or now <= self._accounted:
             return False
@@ -106,7 +107,7 @@ class OomCount:
 
 
 def drain(steps: Generator[None, None, Ran]) -> Ran:
-    """Go through all the steps of a driver."""
+    """Run all steps of a driver, and return its record of the run."""
     while True:
         try:
             next(steps)

@@ -1,4 +1,4 @@
-"""``await execute_async()``: a map beside an event loop; and coroutine functions, as tasks on one."""
+"""``await execute_async()``: runs a map beside an event loop, and coroutine functions as tasks on the loop."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from amorsize.schedule.task_count import MOST, Concurrency
 
 
 async def in_this_loop(request: Request, return_plan: bool) -> tuple[list[Any], Execution | None]:
-    """Run the map beside the running event loop: its results, and the run that a plan can be made of.
+    """Run the map beside the running event loop; return its results, and the execution for a plan.
 
-    A plain function runs in a thread of its own; a coroutine function as tasks on this loop, without a run (None).
+    A map of a plain function runs in a separate thread. A coroutine function runs as tasks on this loop, without an
+    execution (None).
 
     Raises
     ------
     ValueError
-        When a plan is asked for and there can be none.
+        If a plan is requested for a coroutine function.
     """
     if request.is_coroutine:
         _refuse_plan(return_plan)
@@ -44,7 +45,7 @@ async def in_this_loop(request: Request, return_plan: bool) -> tuple[list[Any], 
 
 
 def in_a_new_loop(request: Request, return_plan: bool = False) -> list[Any]:
-    """``execute()`` of a coroutine function: a new event loop in this thread."""
+    """Run ``execute()`` of a coroutine function on a new event loop in this thread."""
     _refuse_plan(return_plan)
     try:
         asyncio.get_running_loop()
@@ -64,7 +65,7 @@ def _refuse_plan(return_plan: bool) -> None:
 
 
 async def _run_tasks(request: Request) -> list[Any]:
-    """Run a coroutine function over its data on this loop, and leave a row in the history whatever comes of it."""
+    """Run a coroutine function over its data on this loop, and record the run in the history even if it fails."""
     tasks = Tasks(
         request.func,
         request.data,
@@ -100,7 +101,7 @@ async def _run_tasks(request: Request) -> list[Any]:
 
 
 def _refuse_coroutines(results: list[Any]) -> None:
-    """Nobody wants these as results: they came from a lambda, which does not show what it makes."""
+    """Raise TypeError if the results are coroutines: a lambda that returns them is not seen as a coroutine function."""
     if not (results and inspect.iscoroutine(results[0])):
         return
     for one in results:
@@ -113,7 +114,7 @@ def _refuse_coroutines(results: list[Any]) -> None:
 
 
 async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
-    """Run ``work`` in a thread of its own; when this task is cancelled, stop it and wait until it has ended."""
+    """Run ``work`` in a separate thread; if this task is cancelled, stop the work and wait until it has ended."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     results: list[list[Any]] = []
@@ -122,14 +123,16 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as exc:  # noqa: BLE001  (it is raised in the task)
+        # Raised again in the task.
+        except BaseException as exc:  # noqa: BLE001
             errors.append(exc)
         finally:
             stop.close()
             try:
                 loop.call_soon_threadsafe(ended.set)
             except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
+                # The loop is closed: no task waits any more.
+                pass
 
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
     thread.start()
@@ -141,12 +144,15 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
             except asyncio.CancelledError as exc:
                 stop.ask()
                 cancelled = cancelled or exc
-        thread.join()  # it has nothing left to do
+        # The thread ends at once: its work is done.
+        thread.join()
         if cancelled is not None:
             raise cancelled
         if errors:
             raise errors[0]
         return results[0]
     finally:
-        stop.ask()  # also when the loop went away from under this task
-        errors.clear()  # they hold this frame
+        # The work must also stop if the loop was closed under this task.
+        stop.ask()
+        # The exceptions refer to this frame: break the cycle.
+        errors.clear()

@@ -1,4 +1,4 @@
-"""``stream()``: results one by one while the map goes on, never further ahead than its window."""
+"""``stream()``: yields results one by one while the map runs, at most a window of items ahead of the reader."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from amorsize.schedule.messages import ResultsTaken
 if TYPE_CHECKING:
     from amorsize.backends.ticks import Ticker
 
-AHEAD_ITEMS: Final = 16_384  # of tiny items: what workers do in some 0.1 s, so that no reader's pause stops them
+# guess: about 0.1 s of tiny items, so that short pauses of the reader do not stop the workers
+AHEAD_ITEMS: Final = 16_384
+# guess
 AHEAD_BYTES: Final = 64 << 20
-LOOK_S: Final = 1e-3  # a reader who takes longer over his results has the workers looked after meanwhile
+# guess: if the reader spends more time than this on results, the driver takes a step between two of them
+LOOK_S: Final = 1e-3
 
 
 def stream_results(
@@ -28,7 +31,7 @@ def stream_results(
     max_ahead_bytes: int | None,
     tickers: Iterable[Ticker] = (),
 ) -> Generator[Any, None, None]:
-    """The results of ``request``, as they are taken. To close the generator ends the workers."""
+    """Yield the results of ``request``. Closing the generator ends the workers."""
     flow = Flow(request.on_error, request.max_failures, ordered=ordered)
     window = _Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
     execution = Execution(request, flow, window=window.items, tickers=tickers)
@@ -64,7 +67,10 @@ def stream_results(
 
 
 def _step(steps: Generator[None, None, None]) -> tuple[bool, BaseException | None]:
-    """Go one step on: whether there may be more, and what it raised (to be raised when what is ready is taken)."""
+    """Run one step of the driver; return True if more steps may follow, and the exception that the step raised.
+
+    The exception is raised after the reader has taken the results that are ready.
+    """
     try:
         next(steps)
     except StopIteration:
@@ -75,7 +81,7 @@ def _step(steps: Generator[None, None, None]) -> tuple[bool, BaseException | Non
 
 
 class _Window:
-    """How many items may be ahead of the reader: so many, and as many as make so many bytes."""
+    """The number of items that may be ahead of the reader: at most ``most``, and at most ``most_bytes`` of results."""
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self.most = most
@@ -83,7 +89,7 @@ class _Window:
         self.item_bytes = 0.0
 
     def weigh(self, values: list[Any]) -> int:
-        """Learn from some results how large they are; how many items may be ahead now."""
+        """Update the mean size of a result from a sample of these; return the number of items that may be ahead."""
         some = values[:: max(1, len(values) // 4)][:4]
         size = sum(map(size_of, some)) / len(some)
         self.item_bytes += (size - self.item_bytes) * (0.3 if self.item_bytes else 1.0)
@@ -91,14 +97,17 @@ class _Window:
 
     @property
     def items(self) -> int:
-        """Items that may be ahead now."""
+        """The number of items that may be ahead now."""
         if not self.item_bytes:
             return self.most
         return max(1, min(self.most, int(self.most_bytes / self.item_bytes)))
 
 
 def size_of(value: Any) -> int:
-    """Bytes of a result: what it holds itself, and what an array or a short container holds."""
+    """Return the size of a result in bytes: an array's ``nbytes``, else its own size and that of its elements.
+
+    Only the elements of a built-in container count, one level deep, estimated from the first 16.
+    """
     size = getattr(value, "nbytes", None)
     if isinstance(size, int):
         return size

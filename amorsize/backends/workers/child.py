@@ -1,11 +1,11 @@
-"""What a worker process runs, and the frames that both ends speak.
+"""The code of a worker process.
 
-A worker holds the function, takes spans of items from one socket, and answers each with one frame. It imports next
-to nothing, since every import is paid once per worker and start (a bare interpreter starts in 16 ms, one with
-``concurrent.futures.process`` in 87).
+A worker holds the function, receives chunks of items from one socket, and answers each with one frame. It imports next
+to nothing, since each worker pays for each import at its start (a bare interpreter starts in 16 ms, one with
+``concurrent.futures.process`` in 87 ms).
 
-A forked worker inherits function and items and is told index ranges; any other is sent the function once and the
-items themselves. A worker whose caller has died is ended by the kernel (see `die_with_caller`).
+A forked worker inherits function and items and receives index ranges. Any other worker receives the function once, and
+the items themselves. If the caller dies, the kernel kills the worker (see `die_with_caller`).
 """
 
 from __future__ import annotations
@@ -44,23 +44,26 @@ from amorsize.system import nested
 from amorsize.system.nested import take, trace_of
 
 if sys.platform != "win32":
-    import fcntl  # here, since what the caller has loaded before it forks costs its workers nothing
+    # Imported before the caller forks, these cost its forked workers nothing.
+    import fcntl
     import select
 
 if TYPE_CHECKING:
     import socket
 
 Slot = Any
-"""Two 64-bit integers shared with the caller (memoryview cast to ``q``): the index of the item that runs, or one of
-the two below; and when it began (``time.monotonic_ns``), if items may run only for so long."""
+"""Two 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of the item that runs, or
+`IDLE` or `BETWEEN`. Second: when the item began (``time.monotonic_ns``), set only if items have a timeout."""
 
-IDLE, BETWEEN = -1, -2  # waiting for a span; at a span, yet at none of its items (to pickle its results, say)
+# IDLE: waits for a chunk. BETWEEN: has a chunk but runs none of its items (it pickles results, for example).
+IDLE, BETWEEN = -1, -2
 
-_main_by_value = False  # in a worker: whether it cannot import the caller's ``__main__``
+# True in a worker that cannot import the caller's ``__main__``.
+_main_by_value = False
 
 
 class Setup:
-    """What a worker that inherits nothing must be sent once: it is pickled with cloudpickle where need be."""
+    """The function and settings of a map, sent once to a worker that inherits nothing; by cloudpickle if necessary."""
 
     __slots__ = ("by_value", "cores", "func", "initargs", "initializer", "keep_going", "native_threads", "timed")
 
@@ -94,7 +97,7 @@ class Setup:
 
 
 class ItemError:
-    """An item's exception on its way to the caller: pickled if it survives a round trip, else in words."""
+    """An item's exception on its way to the caller: pickled if it survives a round trip, else as text."""
 
     __slots__ = ("index", "pickled", "text", "trace", "type_name")
 
@@ -115,7 +118,7 @@ class ItemError:
 
 
 class Unsendable:
-    """Stands in the place of an item that cannot be pickled, and says why."""
+    """Replaces an item that cannot be pickled, and holds the reason."""
 
     __slots__ = ("detail", "index")
 
@@ -125,7 +128,7 @@ class Unsendable:
 
 
 def sendable(index: int, item: object, by_value: bool) -> object:
-    """The item, or an `Unsendable` in its place."""
+    """Return the item, or an `Unsendable` in its place."""
     try:
         dumps(item, by_value)
     except Exception as exc:  # noqa: BLE001
@@ -134,7 +137,7 @@ def sendable(index: int, item: object, by_value: bool) -> object:
 
 
 def run_marked(func: Callable[[Any], Any], item: object) -> Any:
-    """Call ``func`` unless the item did not make it here."""
+    """Call ``func`` with the item; raise `TransferError` if the item could not be sent."""
     if type(item) is Unsendable:
         raise TransferError("item", item.index, item.detail)
     return func(item)
@@ -148,7 +151,7 @@ def run_items(
 ) -> tuple[list[Any], list[ItemError]]:
     """Run ``func`` over ``items``, whose first has index ``first``.
 
-    Returns results in order, with None in a failed item's place, and the errors. Without ``keep_going`` it stops
+    Returns results in order, with None in a failed item's place, and the errors. Without ``keep_going`` the run stops
     after the first error.
     """
     results: list[Any] = []
@@ -157,11 +160,13 @@ def run_items(
     now_ns = time.monotonic_ns
     for index, item in enumerate(items, first):
         if timed:
-            slot[1] = now_ns()  # before the item's index: who reads them the other way round never sees it too old
+            # Written before the index: a reader that reads the index first never sees the time of an earlier item.
+            slot[1] = now_ns()
         slot[0] = index
         try:
             append(func(item))
-        except BaseException as exc:  # noqa: BLE001  (SystemExit, too, belongs to the caller)
+        # SystemExit is sent to the caller too.
+        except BaseException as exc:  # noqa: BLE001
             append(None)
             errors.append(ItemError(index, exc))
             if not (keep_going and isinstance(exc, Exception)):
@@ -171,7 +176,7 @@ def run_items(
 
 
 def encode(results: list[Any], errors: list[ItemError], first: int, timing: tuple[Any, ...], by_value: bool) -> Any:
-    """The frame of a finished span; a result that cannot be pickled becomes an error of its item."""
+    """Return the frame of a finished chunk; a result that cannot be pickled becomes an error of its item."""
     try:
         return frame(DONE, dumps((first, timing, results, errors), by_value))
     except Exception:  # noqa: BLE001
@@ -185,19 +190,20 @@ def encode(results: list[Any], errors: list[ItemError], first: int, timing: tupl
 
 
 def describe(obj: object, exc: BaseException) -> str:
-    """What cannot be pickled, in a few words."""
+    """Describe an object that cannot be pickled, in a few words."""
     return f"a {type(obj).__name__} ({_safe_str(exc) or type(exc).__name__})"
 
 
 def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
-    """Answer spans until the caller closes its end; then EOFError or ConnectionError ends it.
+    """Answer chunks until the caller closes its end of the socket, which raises EOFError or ConnectionError.
 
-    Returns for how many seconds to wait for another function, if the caller parks this worker.
+    If the caller parks this worker, returns the number of seconds to wait for another function.
     """
     try:
         if setup.initializer is not None:
             setup.initializer(*setup.initargs)
-    except BaseException:  # noqa: BLE001  (also one that would look as if the caller were gone)
+    # This includes EOFError and ConnectionError, which would otherwise mean that the caller is gone.
+    except BaseException:  # noqa: BLE001
         _report(sock)
         raise EOFError from None
     limit_native_threads(setup.native_threads)
@@ -216,7 +222,8 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
                 if kind == RUN_RANGE
                 else pickle.loads(memoryview(parts[0])[SPAN.size :], buffers=parts[1:])
             )
-        except Exception as exc:  # noqa: BLE001  (user code runs here: items rebuild themselves, data looks them up)
+        # User code runs here: items are unpickled, or data looks them up.
+        except Exception as exc:  # noqa: BLE001
             answer = _cannot_take(kind, start, stop, exc)
             slot[0] = IDLE
             send(sock, answer)
@@ -228,13 +235,17 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
         timing = (wall_s, cpu_s, *meter.report(start, len(results), wall_s, cpu_s))
         del items, parts
         answer = encode(results, errors, start, timing, setup.by_value)
-        slot[0] = IDLE  # who is killed while he sends has not been killed by an item
+        # A worker killed while it sends its results is not an item's fault.
+        slot[0] = IDLE
         send(sock, answer)
         del results, errors, answer
 
 
 def _cannot_take(kind: int, start: int, stop: int, exc: Exception) -> list[Any]:
-    """The answer to a span whose items cannot be had: one by one they will tell whose fault it is."""
+    """Return the answer to a chunk whose items cannot be loaded.
+
+    A chunk of several items is sent again one by one (APART), which finds the item at fault.
+    """
     if stop - start > 1:
         return frame(APART)
     if kind != RUN_RANGE:
@@ -245,7 +256,7 @@ def _cannot_take(kind: int, start: int, stop: int, exc: Exception) -> list[Any]:
 def serve_forked(
     sock: socket.socket, setup: Setup, data: Any, slot: Slot, lifeline: int, signal_mask: Any = None
 ) -> None:
-    """Become a worker in a freshly forked child; never returns. ``signal_mask`` is in force once it has settled."""
+    """Become a worker in a freshly forked child; never returns. ``signal_mask`` is restored after the set-up."""
     code = 1
     try:
         die_with_caller(lifeline)
@@ -253,11 +264,13 @@ def serve_forked(
         _restore(signal_mask)
         import gc
 
-        gc.freeze()  # what the caller holds is not ours to collect: touching it would copy its pages
+        # The collector must not visit the caller's objects: touching them would copy their pages.
+        gc.freeze()
         serve(sock, setup, data, slot)
     except (EOFError, ConnectionError):
         code = 0
-    except BaseException:  # noqa: BLE001  (nothing may climb into the caller's stack, which this child has a copy of)
+    # No exception may unwind this child's copy of the caller's stack.
+    except BaseException:  # noqa: BLE001
         _report(sock)
     finally:
         flush_stdio()
@@ -265,9 +278,9 @@ def serve_forked(
 
 
 def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
-    """Become a worker in a process that was started anew: frames bring the function, and when it is parked, another.
+    """Become a worker in a new process: frames bring the function and, after the worker was parked, another one.
 
-    ``passed`` are initargs that multiprocessing hands over to none but a process that it starts: its locks and queues.
+    ``passed`` are initargs that multiprocessing can only pass to a process at its start: its locks and queues.
     """
     _settle()
     _join_family()
@@ -280,7 +293,8 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
             setup.initargs += passed
             del parts
             sock.settimeout(serve(sock, setup, None, slot))
-            del setup  # nothing of that map need be kept in memory while nobody knows what comes next
+            # While the worker waits, it must not hold the memory of the last map.
+            del setup
     except (EOFError, ConnectionError, TimeoutError):
         return
     except BaseException:  # noqa: BLE001
@@ -290,7 +304,7 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
 
 
 def _join_family() -> None:
-    """In a child that multiprocessing has started: end with the caller, and be free to start workers of one's own."""
+    """Tie a child of multiprocessing to its caller's life, and allow it to start workers of its own."""
     process = sys.modules["multiprocessing.process"]
     process.current_process()._config["daemon"] = False
     if sys.platform != "win32" and (caller := process.parent_process()) is not None:
@@ -298,7 +312,7 @@ def _join_family() -> None:
 
 
 def _receive_slot(sock: socket.socket) -> Slot:
-    """The slot that the caller has sent a descriptor for; one of this process's own where that cannot be done."""
+    """Return the slot whose descriptor the caller has sent; a private one where descriptors cannot be sent."""
     import mmap
     import socket as sockets
 
@@ -327,7 +341,7 @@ def _load_setup(parts: Sequence[Any]) -> Setup:
 
 
 def _report(sock: socket.socket) -> None:
-    """Tell the caller why this worker cannot serve; without effect when nobody listens."""
+    """Send the caller the error that ends this worker; print it if the caller cannot be reached."""
     exc = sys.exc_info()[1]
     assert exc is not None
     try:
@@ -343,11 +357,11 @@ def _settle(cores: float = 1.0) -> None:
     _main_by_value = False
 
     nested.cores_share = cores
-    # The caller answers Ctrl-C for all; handlers that the caller's program installed are not meant for a worker.
+    # The caller handles Ctrl-C for all workers. Signal handlers of the caller's program are not meant for a worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Else all workers would draw the same numbers. Whoever imports numpy.random later gets a seed of his own.
+    # Else all forked workers would draw the same numbers. A later import of numpy.random seeds itself.
     if (random := sys.modules.get("numpy.random")) is not None:
         random.seed(int.from_bytes(os.urandom(4), "little"))
 
@@ -358,11 +372,11 @@ def _restore(signal_mask: Any) -> None:
 
 
 def die_with_caller(lifeline: int) -> None:
-    """Have the kernel end this process when the last writer of the pipe ``lifeline`` is gone.
+    """Have the kernel kill this process when the last writer of the pipe ``lifeline`` is gone.
 
-    On Linux the read end asks for SIGKILL when its state changes (``F_SETSIG`` with ``O_ASYNC``): it works in the
-    middle of compiled code, needs no thread, and is tied to the caller's process, where ``PR_SET_PDEATHSIG`` is tied
-    to the thread that forked. Elsewhere the worker notices at its next read.
+    On Linux the read end asks for SIGKILL when its state changes (``F_SETSIG`` with ``O_ASYNC``). This works in the
+    middle of compiled code, needs no thread, and is tied to the caller's process; ``PR_SET_PDEATHSIG`` is tied to the
+    thread that forked. On other systems the worker notices at its next read.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -372,21 +386,23 @@ def die_with_caller(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     except OSError:
         return
-    if select.select([lifeline], [], [], 0)[0]:  # it had died before we asked
+    # The caller died before the signal was requested.
+    if select.select([lifeline], [], [], 0)[0]:
         os._exit(1)
 
 
 def flush_stdio() -> None:
-    """Write out what is buffered, as far as that can be done."""
+    """Flush stdout and stderr, as far as possible."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # noqa: BLE001  (closed or broken: nobody is left to tell)
+        # The stream is closed or broken: there is no place to report it.
+        except Exception:  # noqa: BLE001
             continue
 
 
 def name_of(kind: type) -> str:
-    """A type's qualified name."""
+    """Return a type's qualified name."""
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
@@ -412,7 +428,8 @@ def _dump_exception(exc: BaseException) -> bytes:
     except Exception:
         if not _main_by_value:
             raise
-    import cloudpickle  # its class came by value, and by cloudpickle's own account of such classes it finds back
+    # The class was pickled by value; only cloudpickle can restore it.
+    import cloudpickle
 
     pickled: bytes = cloudpickle.dumps(exc)
     return pickled

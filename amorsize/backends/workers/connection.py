@@ -1,4 +1,4 @@
-"""The caller's side of one worker: frames in and out of its socket, and how it ends."""
+"""The caller's side of one worker: reads and writes frames on its socket, kills and reaps it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,29 @@ from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 
+# guess: bytes of one read from a socket
 BLOCK: Final = 65536
-LEAVE_S: Final = 1.0  # an idle worker leaves in about 1 ms; one that hangs on its way out is killed after this
+# An idle worker ends in about 1 ms; one that hangs while it ends is killed after so many seconds (guess).
+LEAVE_S: Final = 1.0
+# Two 64-bit integers: see `child.Slot`.
 SLOT_BYTES: Final = 16
 
 STARTING = _thread.RLock()
-"""multiprocessing looks after all its children whenever it starts one; closing one meanwhile, in another thread, would
-pull a descriptor away from under it."""
+"""Held while multiprocessing starts or closes a child: each start polls all its children, and would use a descriptor
+that another thread closes at that moment."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=STARTING._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Slot:
-    """Two numbers that a worker shares with the caller: the item it is at, and when that began.
+    """Two numbers that a worker shares with the caller: the item that runs, and when it began.
 
     Parameters
     ----------
     inherited : bool
-        Whether the worker is forked from here; else ``fd`` is a file without a name that it can be sent, or None where
-        there are no such files.
+        True if the worker is forked from this process. Else ``fd`` is an anonymous file to be sent to the worker, or
+        None where the system has no such files.
     """
 
     def __init__(self, *, inherited: bool) -> None:
@@ -45,51 +48,62 @@ class Slot:
         self.words[0] = child.IDLE if inherited or self.fd is not None else child.BETWEEN
 
     def hand_over(self) -> None:
-        """The worker has got it: nobody else will."""
+        """Close the descriptor, after the worker has received it."""
         if self.fd is not None:
             os.close(self.fd)
             self.fd = None
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self.hand_over()
-        with suppress(BufferError):  # somebody still looks at it: then it goes when he does
+        # BufferError: a view of it is still in use; the memory is released with that view.
+        with suppress(BufferError):
             self.words.release()
             self.memory.close()
 
 
 class Handle:
-    """The caller's side of one worker: its socket, how to see it die, and what is on its way in and out."""
+    """The caller's side of one worker: its socket, its pidfd, and the bytes on their way in and out."""
 
     def __init__(self, sock: socket.socket, pid: int, lifeline: int | None, slot: Slot) -> None:
-        self.number = -1  # under which its team knows it
+        # Set by its team.
+        self.number = -1
         self.sock = sock
         self.pid = pid
         self.lifeline = lifeline
         self.slot = slot
-        self.process: Any = None  # a multiprocessing.Process, unless forked here
+        # A multiprocessing.Process, unless forked here.
+        self.process: Any = None
         self.start_method = "fork"
         self.pidfd: int | None = None
         self.outbox: deque[memoryview] = deque()
         self.pending = bytearray()
-        self.target: bytearray | None = None  # a large frame being filled
+        # A large frame that is being received.
+        self.target: bytearray | None = None
         self.filled = 0
         self.exitcode: int | None = None
         self.reaped = False
-        self.ready = False  # has answered anything at all
-        self.untried = False  # it has waited for this map, and may have died meanwhile
-        self.owes = 0  # answers to spans
-        self.was_at = child.BETWEEN  # what its slot said when it was gone
+        # True after its first message.
+        self.ready = False
+        # True for a warm worker before its first message of this map: it may have died while it waited.
+        self.untried = False
+        # Number of chunks that it has not answered.
+        self.owes = 0
+        # The first word of its slot when it was reaped.
+        self.was_at = child.BETWEEN
 
     def item_and_start(self) -> tuple[int, int]:
-        """Which item it is at (or why at none), and when that began (``time.monotonic_ns``)."""
+        """Return the index of the item that runs (or `child.IDLE`, `child.BETWEEN`), and its begin.
+
+        The begin is in nanoseconds of ``time.monotonic_ns``.
+        """
         if self.reaped:
             return self.was_at, 0
         words = self.slot.words
         return int(words[0]), int(words[1])
 
     def read(self, block: bytearray) -> tuple[list[tuple[int, list[Any]]], bool]:
-        """All heard that have arrived, and whether the other end is closed."""
+        """Return all frames that have arrived, and True if the other end is closed."""
         heard: list[tuple[int, list[Any]]] = []
         view = memoryview(block)
         while True:
@@ -121,21 +135,23 @@ class Handle:
                 heard.append(_split(self.pending[:size]))
                 del self.pending[:size]
                 continue
-            if size > BLOCK:  # fill it in place: no growing buffer, no second copy
+            # A large frame is received in place: no growing buffer, no second copy.
+            if size > BLOCK:
                 self.target, self.filled = bytearray(size), len(self.pending)
                 self.target[: self.filled] = self.pending
                 self.pending.clear()
             return
 
     def write(self) -> bool:
-        """Send what the socket takes; True when something is left over."""
+        """Send the bytes that the socket takes; return True if some are left."""
         while self.outbox:
             try:
                 sent = self.sock.sendmsg(list(self.outbox)[:64])
             except BlockingIOError:
                 return True
             except ConnectionError:
-                self.outbox.clear()  # its death will be read from the same socket
+                # `read` finds the end of the worker on the same socket.
+                self.outbox.clear()
                 return False
             while sent:
                 first = self.outbox[0]
@@ -148,13 +164,13 @@ class Handle:
         return False
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the worker at once."""
         if self.exitcode is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
 
     def reap(self, patience_s: float = LEAVE_S) -> None:
-        """Wait for it to end, kill it when it takes too long, and learn its exit code."""
+        """Wait for the worker to end, kill it after ``patience_s`` seconds, and store its exit code."""
         if self.process is not None and self.exitcode is None:
             self._reap_process(patience_s)
         elif self.exitcode is None:
@@ -170,13 +186,14 @@ class Handle:
             self.process.kill()
             self.process.join()
         self.exitcode = self.process.exitcode
-        if self.exitcode is None:  # SIGCHLD is ignored: the system has reaped it, and nobody can tell
+        # SIGCHLD is ignored: the system has reaped the child, and its exit code is unknown.
+        if self.exitcode is None:
             self.process._popen.returncode = 0
         with STARTING:
             self.process.close()
 
     def abandon(self) -> None:
-        """Close all that is held here for it."""
+        """Close the socket, the pidfd and the lifeline."""
         self.sock.close()
         for fd in (self.pidfd, self.lifeline):
             if fd is not None:
@@ -185,7 +202,7 @@ class Handle:
 
 
 def _frame_size(data: bytearray) -> int | None:
-    """Bytes of the frame that ``data`` begins with; None while too little of it is here to tell."""
+    """Return the size in bytes of the frame that ``data`` begins with; None while its header is incomplete."""
     head = protocol.HEADER.size
     if len(data) < head:
         return None
@@ -213,17 +230,21 @@ def _split(data: bytearray) -> tuple[int, list[Any]]:
 
 
 def pidfd_of(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends; None where there is none."""
+    """Return a descriptor that becomes readable when the process ends; None where the system has none."""
     if sys.platform != "linux":
         return None
     try:
         return os.pidfd_open(pid)
-    except OSError:  # an old kernel, or a sandbox that forbids it: end of file on the socket still tells
+    # An old kernel, or a sandbox that forbids it: end of file on the socket still shows the end of the worker.
+    except OSError:
         return None
 
 
 def _reap_forked(pid: int, pidfd: int | None, patience_s: float) -> int | None:
-    """Wait for a forked child; its exit code, or minus the signal that ended it, or None if another reaped it."""
+    """Wait for a forked child and return its exit code.
+
+    Minus the signal's number if a signal ended it; None if other code has reaped it.
+    """
     if pidfd is not None and not _readable([pidfd], patience_s):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -234,7 +255,10 @@ def _reap_forked(pid: int, pidfd: int | None, patience_s: float) -> int | None:
 
 
 def _readable(fds: Sequence[int], timeout_s: float) -> bool:
-    """Whether any of these has something to say; needs no descriptor itself, of which there may be none left."""
+    """Return True if one of these becomes readable within ``timeout_s`` seconds.
+
+    This uses poll, which needs no descriptor of its own: there may be none left.
+    """
     with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
         for fd in fds:
             selector.register(fd, selectors.EVENT_READ)
@@ -242,7 +266,7 @@ def _readable(fds: Sequence[int], timeout_s: float) -> bool:
 
 
 def _memory_file(size: int) -> int | None:
-    """A file without a name, to be shared with processes that are not forked from here; None where there is none."""
+    """Return an anonymous file to share with processes that are not forked from here; None where there is none."""
     if not (hasattr(os, "memfd_create") and hasattr(socket, "send_fds")):
         return None
     fd = os.memfd_create("amorsize")

@@ -1,8 +1,8 @@
-"""What single items took: measured where they run, and only the ten slowest and hungriest kept.
+"""Times and memory of single items: measured in the worker; only the ten slowest and ten hungriest items are kept.
 
-Items that are too short to be looked at one by one pay nothing: whether they are is told by the span before; in a
-worker's first span, where nothing is known, by the items themselves, until one is short.
-A 1 ms item pays 2.8 µs, a span 1.1 µs, and an item of 1 µs nothing measurable (2 cores, Linux, CPython 3.11).
+Items that are too short to be measured one by one pay nothing. The chunk before tells if items are short. In a worker's
+first chunk, items are measured until one is short.
+A 1 ms item pays 2.8 µs, a chunk 1.1 µs, and an item of 1 µs nothing measurable (2 cores, Linux, CPython 3.11).
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-MEASURE_S: Final = 0.5e-3  # items that take as long on average are measured one by one: 2.8 µs are 0.6 % of it
-LONG_S: Final = 1e-3  # of a shorter item nobody will want to know
+# Items that take so long on average are measured one by one: 2.8 µs are 0.6 % of it.
+MEASURE_S: Final = 0.5e-3
+# guess: a shorter item is not worth a record
+LONG_S: Final = 1e-3
+# guess: records kept of each kind
 TOP: Final = 10
 
 Record = tuple[int, float, float, int, int]
@@ -25,17 +28,19 @@ Record = tuple[int, float, float, int, int]
 
 try:
     import resource
-except ImportError:  # Windows: nobody can tell
+# Windows has no such module: peak memory is unknown.
+except ImportError:
     resource = None  # type: ignore[assignment]
 
+# getrusage(2): ``ru_maxrss`` is in bytes on macOS, else in kilobytes.
 TO_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 
 
 class Peak:
-    """The most memory that this process has held so far, in bytes; 0 where nobody can tell. About 1 µs.
+    """Reads the peak memory of this process in bytes; 0 where it is unknown. Costs about 1 µs.
 
-    Linux hands it on when a process becomes another program: a worker that was spawned begins with what its parent
-    held. Until it holds more, the slower ``VmHWM`` (15 µs) is asked, which is its own.
+    On Linux ``ru_maxrss`` survives exec: a spawned worker begins with the peak of its parent. Until its own peak is
+    higher, the slower ``VmHWM`` (15 µs) is read, which belongs to this process alone.
     """
 
     def __init__(self) -> None:
@@ -44,7 +49,7 @@ class Peak:
         self._inherited = asked if ours and asked > 1.05 * ours else 0
 
     def read(self) -> int:
-        """Look."""
+        """Return the peak memory so far, in bytes."""
         peak = self._asked()
         return peak if peak > self._inherited else _high_water_bytes()
 
@@ -66,24 +71,25 @@ class Records:
     """The slowest and the hungriest items seen so far."""
 
     def __init__(self) -> None:
-        self.by_wall: list[tuple[float, int, Record]] = []  # ascending; of equal ones the later item first
+        # Ascending; of equal ones the later item comes first.
+        self.by_wall: list[tuple[float, int, Record]] = []
         self.by_growth: list[tuple[int, int, Record]] = []
         self._peak: Peak | None = None
         self._peak_bytes = 0
 
     def take(self, records: Iterable[Record]) -> None:
-        """Take in what items took."""
+        """Add the records of several items."""
         for record in records:
             self.add(record)
 
     def add(self, record: Record) -> bool:
-        """Take in one item; whether it is among the first."""
+        """Add the record of one item; return True if it is among the slowest or hungriest."""
         slow = _place(self.by_wall, record[1], record)
         hungry = record[4] > 0 and _place(self.by_growth, record[4], record)
         return slow or hungry
 
     def saw(self, index: int, wall_s: float, cpu_s: float) -> None:
-        """An item that ran in this process, in the one thread that runs any, has just ended."""
+        """Record an item that has just ended in this process, in its only thread that runs items."""
         if wall_s < LONG_S:
             return
         if self._peak is None:
@@ -94,12 +100,12 @@ class Records:
 
     @property
     def slowest(self) -> list[Record]:
-        """Longest first."""
+        """The records with the longest wall time, longest first."""
         return [record for _, _, record in self.by_wall[::-1]]
 
     @property
     def hungriest(self) -> list[Record]:
-        """Those that raised the peak the most first."""
+        """The records that raised the peak memory most, largest rise first."""
         return [record for _, _, record in self.by_growth[::-1]]
 
 
@@ -113,38 +119,40 @@ def _place(top: list[Any], key: float, record: Record) -> bool:
 
 
 class Meter:
-    """Runs a function's items in one worker, and measures them where they are long enough.
+    """Runs items in one worker, and measures them if they are long enough.
 
-    Only what is among the worker's own ten first is handed on, so that few records travel.
+    Only records among the worker's own ten slowest or hungriest are reported, so that few records travel.
 
     Parameters
     ----------
     alone : bool
-        Whether this worker has its memory to itself (a process, not a thread).
+        True if this worker does not share its memory (a process, not a thread).
     """
 
     def __init__(self, *, alone: bool) -> None:
-        self.measures = True  # nothing is known yet: the first few items tell
+        # Nothing is known yet: the first items are measured.
+        self.measures = True
         self._is_first = True
         self._skips = False
         self._func: Callable[[Any], Any] = _none
         self._index = 0
         self._own = Records()
         self._fresh: list[Record] = []
-        # Threads share their memory. To ask anyway takes 15 µs and a turn at the interpreter's lock where the peak was
-        # inherited: 64 threads then spent twice as long on starting, and 500 waits of 5 ms took 0.09 s, not 0.06.
+        # Threads share their memory, so a peak per thread has no meaning. Where the peak was inherited, a read costs
+        # 15 µs and a wait for the GIL: 64 threads then took twice as long to start, and 500 waits of 5 ms took 0.09 s,
+        # not 0.06 s.
         self._peak = Peak() if alone else None
         self._peak_bytes = self._peak.read() if self._peak is not None else 0
 
     def over(self, func: Callable[[Any], Any], start: int) -> Callable[[Any], Any]:
-        """What to call for the items from ``start`` on."""
+        """Return the function to call for the items from ``start`` on."""
         if not self.measures:
             return func
         self._func, self._index = func, start
         return self
 
     def __call__(self, item: Any) -> Any:
-        """Run an item."""
+        """Run an item, and measure it if the meter does not skip it."""
         if self._skips:
             return self._func(item)
         wall, cpu = time.perf_counter(), time.thread_time()
@@ -167,7 +175,7 @@ class Meter:
             self._fresh.append(record)
 
     def report(self, start: int, items: int, wall_s: float, cpu_s: float) -> tuple[int, list[Record]]:
-        """After a span: this process's peak memory, and the records that are new."""
+        """Return the peak memory of this process in bytes (0 in a thread) and the new records, after a chunk."""
         if items == 1 and not self.measures and wall_s >= LONG_S:
             self._saw(start, wall_s, cpu_s)
         self._is_first = self._skips = False
@@ -177,7 +185,8 @@ class Meter:
             return 0, fresh
         peak = self._peak.read()
         if not self.measures:
-            self._peak_bytes = max(peak, self._peak_bytes)  # nobody can tell which of them it was
+            # The item that raised the peak is unknown.
+            self._peak_bytes = max(peak, self._peak_bytes)
         return peak, fresh
 
 

@@ -1,4 +1,4 @@
-"""How worker processes start: forked from the caller, or anew through multiprocessing."""
+"""Starts worker processes: forked from the caller, or as new processes through multiprocessing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_o
 
 
 def start_worker(setup: child.Setup, data: Any, start_method: str, passed: tuple[Any, ...] = ()) -> Handle:
-    """Start one; a forked one holds function and items already. Raises OSError if it cannot.
+    """Start a worker; a forked one holds function and items already. Raises OSError on failure.
 
     ``passed``: see `amorsize.backends.workers.child.serve_spawned`.
     """
@@ -43,7 +43,8 @@ def start_worker(setup: child.Setup, data: Any, start_method: str, passed: tuple
 
 
 def _fork(setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.socket, slot: Slot, mask: Any) -> Handle:
-    child.flush_stdio()  # else what is buffered would be written once by each worker
+    # Else each worker would write the buffered output once more.
+    child.flush_stdio()
     read_end, write_end = os.pipe()
     try:
         with _no_word_of_native_threads():
@@ -86,10 +87,10 @@ def _spawn(
 
 @contextmanager
 def _signals_held() -> Iterator[Any]:
-    """Let Ctrl-C and SIGTERM wait while a worker is forked.
+    """Block Ctrl-C (SIGINT) and SIGTERM while a worker is forked.
 
-    In the child they would climb into the caller's stack, of which it has a copy, before it is a worker; here they
-    could come between the fork and the note of whom to reap.
+    In the child, such a signal would unwind its copy of the caller's stack before it is a worker. In the caller, it
+    could arrive after the fork and before the child is recorded for reaping.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield None
@@ -103,9 +104,9 @@ def _signals_held() -> Iterator[Any]:
 
 @contextmanager
 def _no_word_of_native_threads() -> Iterator[None]:
-    """CPython from 3.12 on warns of a fork beside threads that are not Python's own, such as those that idle in BLAS.
+    """Silence CPython's warning (from 3.12 on) of a fork beside native threads, such as idle threads of BLAS.
 
-    `amorsize.system.start_methods` has decided whether those are a danger. For Python's own threads the warning stays.
+    `amorsize.system.start_methods` has decided if those are a danger. For Python's own threads the warning stays.
     """
     if threading.active_count() > 1:
         yield
@@ -117,7 +118,7 @@ def _no_word_of_native_threads() -> Iterator[None]:
 
 @contextmanager
 def _main_file_hidden() -> Iterator[None]:
-    """Keep children of multiprocessing from looking for the file of a ``__main__`` without one (``<stdin>``)."""
+    """Hide ``__main__.__file__``, so that children of multiprocessing do not look for a missing file (``<stdin>``)."""
     names = vars(sys.modules["__main__"])
     file = names.pop("__file__", None)
     try:

@@ -1,12 +1,12 @@
-"""Worker processes with a socket each, and the one place where the caller waits for all of them.
+"""Worker processes with one socket each. The caller waits for all of them in one place: `Team.wait`.
 
-Sending never blocks (what a socket does not take waits in an outbox) and neither does receiving, so that two spans in
-flight and a large result cannot lock each other, and a worker killed in mid-message cannot hold the caller. The death
-of a worker shows as end of file on its socket or on its pidfd, after all that it sent has been read.
+Neither sending nor receiving blocks (bytes that a socket does not take wait in an outbox). So two chunks in flight and
+a large result cannot deadlock, and a worker killed in the middle of a message cannot block the caller. A lost worker
+shows as end of file on its socket or as a readable pidfd, after all that it sent has been read.
 
-Forked workers are bare ``os.fork`` children: they hold function and data already, and the first results are there
-after 3-5 ms (``multiprocessing.Pool``: 13). Others are started by ``multiprocessing`` and sent the function once;
-they stay warm for the next map (`amorsize.backends.workers.warm`).
+Forked workers are bare ``os.fork`` children: they hold function and data already, and the first results arrive after
+3-5 ms (``multiprocessing.Pool``: 13 ms). Other workers are started by ``multiprocessing`` and are sent the function
+once; they stay warm for the next map (`amorsize.backends.workers.warm`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from amorsize.backends.workers.start import start_worker
 
 
 class Message(NamedTuple):
-    """A frame from a worker, or (kind None) the news that it is gone."""
+    """A frame from a worker; kind None: the worker was lost."""
 
     worker: int
     kind: int | None
@@ -31,18 +31,18 @@ class Message(NamedTuple):
 
 
 class Team:
-    """Some worker processes of one map.
+    """The worker processes of one map.
 
     Parameters
     ----------
     setup : worker.Setup
         Function and settings.
     data : object
-        What forked workers inherit and take their index ranges from; None: items are sent.
+        The items that forked workers inherit, to run index ranges of them; None: items are sent.
     start_method : {"fork", "forkserver", "spawn"}
         How workers start.
     keep_warm : bool
-        Whether workers may come from earlier maps and wait for later ones.
+        True if workers may come from earlier maps and wait for later ones.
     """
 
     def __init__(self, setup: child.Setup, data: Any, start_method: str, *, keep_warm: bool = True) -> None:
@@ -51,10 +51,12 @@ class Team:
         self.setup = setup
         self.data = data
         self.start_method = start_method
-        self.passed: tuple[Any, ...] = ()  # see worker.serve_spawned
+        # See `child.serve_spawned`.
+        self.passed: tuple[Any, ...] = ()
         self.handles: dict[int, Handle] = {}
         self.leaving: list[Handle] = []
-        self.on_left: Callable[[], object] | None = None  # called when a worker that was let go has gone
+        # Called when a retired worker has ended.
+        self.on_left: Callable[[], object] | None = None
         self._setup_frame: list[Any] | None = None
         if start_method != "fork":
             self._setup_frame = protocol.frame(protocol.READY, protocol.dumps(setup, setup.by_value))
@@ -65,7 +67,7 @@ class Team:
     # -- starting ------------------------------------------------------------------------------------------------
 
     def start(self, number: int) -> None:
-        """Start a worker under this number; it answers READY when it can take items. Raises OSError if it cannot."""
+        """Start a worker under this number; it answers READY when it can take items. Raises OSError on failure."""
         handle = warm.take(self._key) if self._key is not None else None
         if handle is None:
             handle = start_worker(self.setup, self.data, self.start_method, self.passed)
@@ -82,14 +84,14 @@ class Team:
         if self._setup_frame is not None:
             self._post(handle, self._setup_frame)
 
-    # -- talking -------------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------
 
     def send_range(self, number: int, start: int, stop: int) -> None:
-        """Have a worker run items that it inherited."""
+        """Send a worker an index range of the items that it inherited."""
         self._post_span(number, protocol.frame(protocol.RUN_RANGE, [protocol.SPAN.pack(start, stop)]))
 
     def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
-        """Have a worker run these items; in the place of one that cannot be pickled goes the reason, which fails it."""
+        """Send a worker these items. An item that cannot be pickled is replaced by the reason, and fails."""
         kind, by_value = protocol.RUN_ITEMS, self.setup.by_value
         try:
             pickled, *buffers = protocol.dumps(items, by_value)
@@ -100,14 +102,15 @@ class Team:
         self.send_pickled(number, kind, start, stop, [pickled, *buffers])
 
     def send_pickled(self, number: int, kind: int, start: int, stop: int, dumped: Sequence[Any]) -> None:
-        """Have a worker run items that `frames.dumps` has pickled already."""
+        """Send a worker items that `protocol.dumps` has pickled already."""
         pickled, *buffers = dumped
         payload = protocol.SPAN.pack(start, stop) + pickled
         self._post_span(number, protocol.frame(kind, [payload, *buffers]))
 
     def _post_span(self, number: int, parts: Sequence[Any]) -> None:
         handle = self.handles.get(number)
-        if handle is not None:  # else it is gone, which will be the next news of it
+        # None: the worker is gone, and `wait` reports it next.
+        if handle is not None:
             handle.owes += 1
             self._post(handle, parts)
 
@@ -117,13 +120,14 @@ class Team:
             self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
 
     def wait(self, timeout_s: float | None) -> list[Message]:
-        """Messages that arrive within ``timeout_s`` seconds (None: as long as it takes; 0: what is here now)."""
+        """Return messages that arrive within ``timeout_s`` seconds (None: no limit; 0: those that are here now)."""
         messages: list[Message] = []
         gone: dict[int, Handle] = {}
         for key, mask in self._selector.select(timeout_s):
             handle: Handle | None = key.data
             if handle is None:
-                continue  # somebody wants the caller to look up
+                # A descriptor of `heed`: it only wakes the caller.
+                continue
             if self.handles.get(handle.number) is not handle:
                 self._see_off(handle)
                 continue
@@ -145,11 +149,11 @@ class Team:
         return messages
 
     def heed(self, fd: int) -> None:
-        """Come back from `wait` also when this descriptor can be read."""
+        """Make `wait` return also when this descriptor is readable."""
         self._selector.register(fd, selectors.EVENT_READ, None)
 
     def _see_off(self, handle: Handle) -> None:
-        """One that was let go has gone."""
+        """Reap a retired worker that has ended."""
         if handle in self.leaving:
             self.leaving.remove(handle)
             if handle.pidfd is not None:
@@ -159,17 +163,17 @@ class Team:
                 self.on_left()
 
     def _replace(self, number: int) -> bool:
-        """Start a new worker in the place of one that has died while it waited for this map, which is nobody's news."""
+        """Start a new worker for a warm one that died before this map used it; such a death is not reported."""
         try:
             self._welcome(number, start_worker(self.setup, self.data, self.start_method, self.passed))
         except OSError:
             return False
         return True
 
-    # -- leaving -------------------------------------------------------------------------------------------------
+    # -- ending --------------------------------------------------------------------------------------------------
 
     def retire(self, number: int) -> None:
-        """Let a worker leave, if it has ever come; nobody waits for it yet."""
+        """Let a worker end, without waiting for it."""
         handle = self.handles.get(number)
         if handle is None:
             return
@@ -179,14 +183,15 @@ class Team:
                 self.on_left()
             return
         if handle.process is not None and not handle.ready:
-            handle.kill()  # it is still at its imports, which nobody need wait for
+            # It still runs its imports: waiting for these would be in vain.
+            handle.kill()
         handle.sock.close()
         self.leaving.append(handle)
         if handle.pidfd is not None:
             self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
 
     def end(self, number: int) -> None:
-        """End one worker at once, whatever it is at; nothing more is heard of it."""
+        """Kill one worker at once; no message of it follows."""
         handle = self.handles.get(number)
         if handle is not None:
             handle.kill()
@@ -194,7 +199,7 @@ class Team:
             handle.reap()
 
     def close(self) -> None:
-        """Let all workers leave, and reap them."""
+        """Let all workers end, and reap them."""
         for number in list(self.handles):
             self.retire(number)
         for handle in self.leaving:
@@ -204,7 +209,7 @@ class Team:
         _teams.discard(self)
 
     def kill(self) -> None:
-        """End all workers at once, whatever they are at."""
+        """Kill all workers at once."""
         for handle in [*self.handles.values(), *self.leaving]:
             handle.kill()
         for handle in list(self.handles.values()):
@@ -223,7 +228,7 @@ _teams: weakref.WeakSet[Team] = weakref.WeakSet()
 
 
 def _close_inherited() -> None:
-    """In a forked child, ours or a stranger's: close the caller's ends, or workers would outlive their caller."""
+    """Close the parent's descriptors in any forked child; else workers would outlive their caller."""
     for team in list(_teams):
         for handle in [*team.handles.values(), *team.leaving]:
             handle.abandon()

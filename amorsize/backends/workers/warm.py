@@ -1,11 +1,11 @@
-"""Workers that wait for the next map: to start one anew takes 50-100 ms, to find one here less than one.
+"""Warm workers, which wait for the next map: a new worker takes 50-100 ms to start, a warm one less than 1 ms.
 
-Only those that inherit nothing can be kept, since only a fresh fork sees the caller's data and globals. What they have
-imported must still be what a new one would find, so one is used again only while the working directory, the module
+Only workers that inherit nothing are kept, since only a fresh fork sees the caller's data and globals. A warm worker
+must have imported the same modules as a new one would. So it is used again only while the working directory, the module
 search path, the environment and the program's main module are the same, and no module around the function has been
-reloaded. What the user's function changed in its process (a cache, a global) is still there, as in any pool's worker.
+reloaded. Changes that the user's function made in its process (a cache, a global) remain, as in any pool's worker.
 
-One that nobody needs for `IDLE_S` ends by itself; at exit all do.
+A worker that is not used for `IDLE_S` ends by itself; at exit all of them end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import Any, Final, NamedTuple
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import BLOCK, Handle
 
+# guess: seconds that a warm worker waits
 IDLE_S: Final = 60.0
-SAFE_S: Final = IDLE_S - 5.0  # older ones may be about to leave
+# guess: a worker that has waited longer may be about to end, so it is not used
+SAFE_S: Final = IDLE_S - 5.0
 
 
 Key = tuple[Any, ...]
@@ -35,12 +37,13 @@ class _Kept(NamedTuple):
 
 
 _kept: list[_Kept] = []
-_lock = _thread.allocate_lock()  # calls in many threads come and go
+# Calls in several threads keep and take workers.
+_lock = _thread.allocate_lock()
 
 
 def keep(handle: Handle, setup: child.Setup, key: Key) -> bool:
-    """Let an idle worker wait for the next map; False if it must leave."""
-    # One that is still at its imports may be kept too.
+    """Keep an idle worker for the next map; return False if it must end."""
+    # A worker that still runs its imports may be kept too.
     if handle.process is None or handle.owes or count(handle.start_method) >= (os.cpu_count() or 1):
         return False
     handle.outbox.extend(memoryview(part) for part in protocol.frame(protocol.PARK, [protocol.SECONDS.pack(IDLE_S)]))
@@ -55,7 +58,7 @@ def keep(handle: Handle, setup: child.Setup, key: Key) -> bool:
 
 
 def take(key: Key) -> Handle | None:
-    """One that has found the same, or None."""
+    """Return a warm worker that was started under the same conditions, or None."""
     while (kept := _pop(key[0])) is not None:
         young = time.monotonic() - kept.since_s < SAFE_S
         if young and kept.key == key and _same(kept.specs) and _is_well(kept.handle):
@@ -65,7 +68,7 @@ def take(key: Key) -> Handle | None:
 
 
 def _pop(start_method: str) -> _Kept | None:
-    """The one that was kept last, of those that were started so: from now on it is the caller's alone."""
+    """Remove and return the worker of this start method that was kept last."""
     with _lock:
         for place in reversed(range(len(_kept))):
             if _kept[place].handle.start_method == start_method:
@@ -74,19 +77,19 @@ def _pop(start_method: str) -> _Kept | None:
 
 
 def _is_well(handle: Handle) -> bool:
-    """Whether it is alive, and has nothing to say but that it is ready."""
+    """Return True if the worker is alive and has sent no message other than READY."""
     heard, closed = handle.read(bytearray(BLOCK))
     handle.ready = handle.ready or bool(heard)
     return not closed and all(kind == protocol.READY for kind, _ in heard)
 
 
 def count(start_method: str) -> int:
-    """How many wait that were started so."""
+    """Return the number of warm workers of this start method."""
     return sum(kept.handle.start_method == start_method for kept in list(_kept))
 
 
 def dismiss() -> None:
-    """Let all of them leave, and reap them."""
+    """Let all warm workers end, and reap them."""
     with _lock:
         atexit.unregister(dismiss)
         handles = [kept.handle for kept in _kept]
@@ -103,11 +106,12 @@ def _let_go(handle: Handle) -> None:
 
 
 def key_of(start_method: str) -> Key:
-    """What a worker that is started now will find (0.1 ms)."""
+    """Return the conditions under which a worker would start now. Costs 0.1 ms."""
     main = sys.modules.get("__main__")
     try:
         here = os.getcwd()
-    except OSError:  # it has been deleted
+    # The working directory has been deleted.
+    except OSError:
         here = ""
     return (
         start_method,
@@ -120,7 +124,7 @@ def key_of(start_method: str) -> Key:
 
 
 def _specs(func: Any) -> dict[str, Any]:
-    """The specs of the modules around the function: `importlib.reload` gives a module a new one."""
+    """Return the specs of the modules around the function: `importlib.reload` gives a module a new spec."""
     package = str(getattr(func, "__module__", None) or type(func).__module__).partition(".")[0]
     return {
         name: getattr(module, "__spec__", None)
@@ -134,7 +138,7 @@ def _same(specs: dict[str, Any]) -> bool:
 
 
 def _forget_inherited() -> None:
-    """In a forked child: they are the caller's, not ours."""
+    """Forget the warm workers in a forked child: they belong to the parent."""
     global _lock
     _lock = _thread.allocate_lock()
     for kept in _kept:
