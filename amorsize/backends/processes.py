@@ -215,7 +215,9 @@ class ProcessDriver(Driver):
     def wait_s(self, now_s: float) -> float | None:
         if self._mine is not None:
             return 0.0
-        look_s = None if self._look_s is None or not self.schedule.workers.in_flight else max(0.0, self._next_look_s - now_s)
+        look_s = None
+        if self._look_s is not None and self.schedule.workers.in_flight:
+            look_s = max(0.0, self._next_look_s - now_s)
         return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s), look_s)
 
     def _turn(self) -> None:
