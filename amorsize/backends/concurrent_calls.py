@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 from collections.abc import Callable
-from types import TracebackType
 
 from amorsize.facts import Observation
 from amorsize.frozen import replace
@@ -20,26 +18,28 @@ THREADS_AT_FIRST: Final = 128
 
 
 class ConcurrentCalls:
-    """Counts the calls that run in this process at the moment: each call runs inside ``with CROWD:``."""
+    """Counts the calls that run in this process at the moment."""
 
     def __init__(self) -> None:
-        self.clear()
+        # By identity: beginning and ending twice, as an interrupted call may, counts once. Both are atomic.
+        self._calls: set[int] = set()
+
+    @property
+    def size(self) -> int:
+        """Number of calls that run."""
+        return len(self._calls)
+
+    def begin(self, call: object) -> None:
+        """Count a call, until `end`."""
+        self._calls.add(id(call))
+
+    def end(self, call: object) -> None:
+        """Count a call no more."""
+        self._calls.discard(id(call))
 
     def clear(self) -> None:
         """Reset: no call is running."""
-        self._lock = _thread.allocate_lock()
-        self.size = 0
-
-    def __enter__(self) -> ConcurrentCalls:
-        with self._lock:
-            self.size += 1
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._lock:
-            self.size -= 1
+        self._calls.clear()
 
     def threads(self, wanted: int) -> int:
         """Return the number of threads that a call starts with if it wants ``wanted``; more are added if they pay."""
@@ -63,10 +63,10 @@ def _queued_s() -> float:
         return 0.0
 
 
-CROWD = ConcurrentCalls()
+CALLS = ConcurrentCalls()
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=CROWD.clear)
+    os.register_at_fork(after_in_child=CALLS.clear)
 
 
 def alone(seen: Observation, others: int, switch_s: float, queued_s: float = 0.0) -> Observation:

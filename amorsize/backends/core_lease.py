@@ -9,9 +9,15 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Sequence
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from math import ceil
+from queue import Empty, SimpleQueue
 from time import perf_counter
+from types import TracebackType
 from typing import Final
 
 from amorsize.backends.stop import Stop
@@ -19,6 +25,7 @@ from amorsize.backends.workers.team import Team
 from amorsize.schedule.core_budget import Budget
 from amorsize.schedule.messages import Event, Resize
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.critical import held_signals
 
 # Seconds between two looks at the workers of other calls: the period of a CPU quota.
 LOOK_S: Final = 0.1
@@ -26,14 +33,17 @@ LOOK_S: Final = 0.1
 LOOKS: Final = 3
 # guess: cores that the other calls leave unused before one more call is admitted
 IDLE_CORES: Final = 0.75
-# guess: looks before a call is admitted where the CPU time of a process cannot be read
+# guess: looks before a call is admitted where the CPU time of a worker is unknown
 BLIND_LOOKS: Final = 10
+# guess: seconds after which the first call in the queue gets one worker, though all cores are used: the other calls may
+# never end
+LONGEST_WAIT_S: Final = 10.0
 # guess: seconds of work left per worker, below which the number of workers stays as it is
 CHANGE_S: Final = 1.0
 
 
 class Lease:
-    """The number of workers that a call may have. Close it when its workers have ended.
+    """The number of workers that a call may have: ``with Lease(...) as lease:``, until its workers have ended.
 
     Parameters
     ----------
@@ -46,8 +56,6 @@ class Lease:
 
     Attributes
     ----------
-    workers : int
-        Number of workers that the call may have now.
     cores : float
         Cores that its workers may use together: all cores if there is no other call.
     is_nested : bool
@@ -57,46 +65,78 @@ class Lease:
     def __init__(self, wanted: int, cores: float, stop: Stop | None = None) -> None:
         self.thread = threading.get_ident()
         self.ticket = next(_tickets)
-        self.workers = 0
+        self.wanted = wanted
+        self.cores = cores
+        self.stop = stop
+        self.is_nested = False
         self.team: Team | None = None
         self.schedule: Schedule | None = None
-        self._called = threading.Event()
-        with _lock:
-            self.is_nested = any(lease.thread == self.thread and lease.workers for lease in _leases.values())
-            _leases[self.ticket] = self
-            _serve(_budget.ask(self.ticket, wanted, max(1, ceil(cores))))
-            if self.is_nested and not self.workers:
-                # This thread holds the workers it would wait for: the wait would never end.
-                _tell(_budget.let_in(self.ticket))
-        if not self.workers:
-            self._wait(stop)
-        self.cores = cores if len(_leases) == 1 else min(cores, float(self.workers))
+        # Not an Event: a finalizer may wake this call while its own thread is about to wait, and only a SimpleQueue
+        # can be entered twice.
+        self._called: SimpleQueue[None] = SimpleQueue()
 
-    def _wait(self, stop: Stop | None) -> None:
-        if stop is not None:
-            stop.wake(self._called.set)
-        idle = 0
-        look = _Look(perf_counter())
+    @property
+    def workers(self) -> int:
+        """Number of workers that the call may have now."""
+        return _budget.held.get(self.ticket, 0)
+
+    def __enter__(self) -> Lease:
+        # Whatever interrupts it, also at its last line: a lease that stays behind would hold up all later calls.
         try:
-            while True:
-                with _lock:
-                    if self.workers:
-                        return
-                    first = next(iter(_budget.queue)) == self.ticket
-                    if first and idle >= (BLIND_LOOKS if look.is_blind else LOOKS):
-                        _tell(_budget.let_in(self.ticket))
-                        return
-                    self._called.clear()
-                if stop is not None:
-                    stop.check()
-                if self._called.wait(LOOK_S if first else None) or not first:
-                    idle, look = 0, _Look(perf_counter())
-                    continue
-                before, look = look, _Look(perf_counter())
-                idle = idle + 1 if look.sees_idle_core(before) else 0
+            with _locked():
+                self.is_nested = any(lease.thread == self.thread and lease.workers for lease in _leases.values())
+                _leases[self.ticket] = self
+                _wake(_budget.ask(self.ticket, self.wanted, max(1, ceil(self.cores))))
+                if self.is_nested and not self.workers:
+                    # This thread holds the workers it would wait for: the wait would never end.
+                    _wake(_budget.let_in(self.ticket))
+            if not self.workers:
+                self._wait()
+            if len(_leases) > 1:
+                self.cores = min(self.cores, float(self.workers))
+            return self
         except BaseException:
             self.close()
             raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # An interrupt may have torn `__exit__`.
+        if self.workers or self.ticket in _budget.queue:
+            self.close()
+
+    def _wait(self) -> None:
+        if self.stop is not None:
+            self.stop.wake(partial(self._called.put, None))
+        idle, look = 0, _Look(perf_counter())
+        first_since_s: float | None = None
+        while True:
+            if self.stop is not None:
+                self.stop.check()
+            with _locked():
+                if self.workers:
+                    return
+                while not self._called.empty():
+                    self._called.get_nowait()
+                first = next(iter(_budget.queue)) == self.ticket
+                if not first:
+                    first_since_s = None
+                elif first_since_s is None:
+                    first_since_s = look.at_s
+                waited = first_since_s is not None and look.at_s - first_since_s > LONGEST_WAIT_S
+                if first and (waited or idle >= (BLIND_LOOKS if look.is_blind else LOOKS)):
+                    _wake(_budget.let_in(self.ticket))
+                    return
+            try:
+                self._called.get(timeout=LOOK_S if first else None)
+                idle, look = 0, _Look(perf_counter())
+            except Empty:
+                before, look = look, _Look(perf_counter())
+                idle = idle + 1 if look.sees_idle_core(before) else 0
 
     def serve(self, schedule: Schedule, team: Team) -> None:
         """Set the schedule and the team that use this lease."""
@@ -104,9 +144,8 @@ class Lease:
         team.on_left = self._left
 
     def _left(self) -> None:
-        with _lock:
-            self.workers = max(1, self.workers - 1)
-            _tell(_budget.give_back(self.ticket))
+        with _locked():
+            _wake(_budget.give_back(self.ticket))
 
     def tick(self, now_s: float, pids: Sequence[int]) -> Iterable[Event]:
         """Return a Resize if the share of this call has changed; see `amorsize.backends.ticks.Ticker`."""
@@ -118,19 +157,45 @@ class Lease:
             schedule.crew = None
         if not _takes_long(schedule):
             return ()
-        with _lock:
+        with _locked():
+            before = self.workers
             share = _budget.share(self.ticket)
-            before, self.workers = self.workers, max(share, self.workers)
         if share == before:
             return ()
         return (Resize(share),)
 
     def close(self) -> None:
-        """Give all workers of this call back to the budget."""
-        with _lock:
-            if _leases.pop(self.ticket, None) is not None:
-                self.workers = 0
-                _tell(_budget.leave(self.ticket))
+        """Give all workers of this call back to the budget; also from a finalizer, and any number of times."""
+        _ended.append(self.ticket)
+        # Within the lock of this very thread (a finalizer), the thread itself removes the lease when it unlocks.
+        if not _lock._is_owned():  # type: ignore[attr-defined]
+            with _locked():
+                pass
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Lock the budget; nothing tears what is done to it, and leases that have ended are gone before and after."""
+    with held_signals(), _lock:
+        _bury()
+        yield
+        _bury()
+
+
+def _bury() -> None:
+    while _ended:
+        ticket = _ended.popleft()
+        _leases.pop(ticket, None)
+        _wake(_budget.leave(ticket))
+
+
+def _wake(served: dict[int, int]) -> None:
+    """Wake the calls that were given workers, and the one that is first in the queue now."""
+    for ticket in [*served, *itertools.islice(_budget.queue, 1)]:
+        lease = _leases.get(ticket)
+        # None: it is just being collected, and its end follows.
+        if lease is not None:
+            lease._called.put(None)
 
 
 def _takes_long(schedule: Schedule) -> bool:
@@ -144,18 +209,18 @@ class _Look:
 
     def __init__(self, now_s: float) -> None:
         self.at_s = now_s
-        with _lock:
+        with _locked():
             teams = [lease.team for lease in _leases.values() if lease.workers]
-        crews = [[handle.pid for handle in list(team.handles.values())] if team is not None else [] for team in teams]
-        # False: a call is about to start its workers, or to end its last one.
-        self.is_complete = all(crews)
-        pids = sorted(pid for crew in crews for pid in crew)
-        self.used_s = {pid: _wanted_cpu_s(pid) for pid in pids}
-        self.is_blind = None in self.used_s.values()
+        pids = [handle.pid for team in teams if team is not None for handle in list(team.handles.values())]
+        self.used_s = {pid: _wanted_cpu_s(pid) for pid in sorted(pids)}
+        # A team without a worker is about to start one. Or its workers have ended, and nothing takes the results of its
+        # call any more: it may stay so for ever.
+        has_all_teams = all(team is not None and (team.handles or team.leaving) for team in teams)
+        self.is_blind = None in self.used_s.values() or not has_all_teams
 
     def sees_idle_core(self, before: _Look) -> bool:
         """Return True if a core was idle since ``before``: the workers are the same and did not use all cores."""
-        if not self.is_complete or self.used_s.keys() != before.used_s.keys():
+        if self.used_s.keys() != before.used_s.keys():
             return False
         elapsed = self.at_s - before.at_s
         used = 0.0
@@ -175,32 +240,21 @@ def _wanted_cpu_s(pid: int) -> float | None:
     return (int(ran) + int(queued)) * 1e-9
 
 
-def _serve(served: dict[int, int]) -> None:
-    """Set the number of workers of the leases that were served, and wake their calls."""
-    for ticket, workers in served.items():
-        _leases[ticket].workers = workers
-        _leases[ticket]._called.set()
-
-
-def _tell(served: dict[int, int]) -> None:
-    """Wake the calls that were served, and the call that is now first in the queue."""
-    _serve(served)
-    if _budget.queue:
-        _leases[next(iter(_budget.queue))]._called.set()
-
-
-_lock = threading.Lock()
+_lock = threading.RLock()
 _budget = Budget()
-_leases: dict[int, Lease] = {}
+_leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
+# Tickets of leases that have ended and are to be removed.
+_ended: deque[int] = deque()
 _tickets = itertools.count()
 
 
 def _start_afresh() -> None:
     """Reset the budget in a forked child: the leases belong to the parent's threads."""
     global _lock, _budget
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _budget = Budget()
     _leases.clear()
+    _ended.clear()
 
 
 if hasattr(os, "register_at_fork"):

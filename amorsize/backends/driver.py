@@ -235,10 +235,10 @@ class Driver:
                 self._turn()
                 yield
             self.over()
+            self.close()
         except BaseException as exc:
             self.abort(exc)
             raise
-        self.close()
         return Ran(
             wall_s=time.perf_counter() - self._began,
             ready_s=self._ready_s,

@@ -1,4 +1,4 @@
-"""Delays full garbage collections while a loop keeps results: ``with RESULTS_ARE_KEPT:``.
+"""Delays full garbage collections while a loop keeps results: from `Collector.begin` to `Collector.end`.
 
 Results made of many objects (parsed JSON, rows as dicts) start CPython's collector again and again, and each full
 collection visits every object that is kept, though none of them is garbage. Of 0.39 s for ``json.loads`` of 150 texts
@@ -20,7 +20,6 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Final
 
 # Middle collections before a full collection may come: 450,000 objects more than before.
@@ -28,27 +27,27 @@ PATIENCE: Final = 64
 
 
 class Collector:
-    """Delays full collections while at least one thread is inside its ``with`` block."""
+    """Delays full collections while at least one loop has begun and not ended."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Reset: no thread is inside."""
+        """Reset: no loop has begun."""
         self._lock = _thread.allocate_lock()
-        self._within = 0
+        self._within: set[int] = set()
         self._before: tuple[int, int, int] | None = None
         self._patience = PATIENCE
         self._last = 0
 
-    def __enter__(self) -> Collector:
+    def begin(self, loop: object) -> None:
+        """Delay full collections from now on, until `end`."""
         with self._lock:
-            self._within += 1
+            self._within.add(id(loop))
             before = gc.get_threshold()
-            if self._within == 1 and gc.isenabled() and before[0] > 0 and 0 < before[2] < PATIENCE:
+            if len(self._within) == 1 and gc.isenabled() and before[0] > 0 and 0 < before[2] < PATIENCE:
                 self._before, self._patience, self._last = before, PATIENCE, gc.get_count()[2]
                 gc.set_threshold(before[0], before[1], PATIENCE)
-        return self
 
     def look(self) -> None:
         """Double the third threshold after a full collection. The loop calls this now and then (0.2 µs)."""
@@ -60,15 +59,17 @@ class Collector:
                     gc.set_threshold(self._before[0], self._before[1], self._patience)
         self._last = count
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, loop: object) -> None:
+        """Delay them no more; nothing changes the second time, as after an interrupt."""
+        # Not under the lock: a finalizer may come here while its own thread holds it.
+        if id(loop) not in self._within:
+            return
         with self._lock:
-            self._within -= 1
-            if self._within == 0 and self._before is not None:
+            if len(self._within) == 1 and self._before is not None:
                 if gc.get_threshold() == (*self._before[:2], self._patience):
                     gc.set_threshold(*self._before)
                 self._before = None
+            self._within.discard(id(loop))
 
 
 RESULTS_ARE_KEPT: Final = Collector()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.core_lease import Lease
 from amorsize.backends.driver import CannotStart, Driver
 from amorsize.backends.loop import Loop
@@ -74,34 +74,33 @@ def open_driver(
     from amorsize.backends import watchers
 
     ticks = work.ticks
-    lease = Lease(chosen.workers, work.cores, ticks.stop)
-    before, ticks.tickers = ticks.tickers, [*ticks.tickers, lease]
+    before = ticks.tickers
     try:
-        if lease.is_nested and lease.workers == 1 < chosen.workers and work.loop is not None:
-            yield None
-            return
-        # The other calls use the cores that `WorkerCount` would try out.
-        crowded = lease.workers < chosen.workers or CROWD.size > 1
-        schedule = schedule_for(replace(chosen, workers=lease.workers))
-        if crowded:
-            schedule.crew = None
-        team = _team(work, chosen, lease)
-        lease.serve(schedule, team)
-        ticks.tickers.append(watchers.memory_guard(team, schedule, work.warn))
-        yield ProcessDriver(
-            schedule,
-            team,
-            work.source,
-            work.outcome,
-            work.loop,
-            ticks,
-            records=work.records,
-            news=work.news,
-            count_oom=watchers.oom_count,
-        )
+        with Lease(chosen.workers, work.cores, ticks.stop) as lease:
+            if lease.is_nested and lease.workers == 1 < chosen.workers and work.loop is not None:
+                yield None
+                return
+            # The other calls use the cores that `WorkerCount` would try out.
+            crowded = lease.workers < chosen.workers or CALLS.size > 1
+            schedule = schedule_for(replace(chosen, workers=lease.workers))
+            if crowded:
+                schedule.crew = None
+            team = _team(work, chosen, lease)
+            lease.serve(schedule, team)
+            ticks.tickers = [*before, lease, watchers.memory_guard(team, schedule, work.warn)]
+            yield ProcessDriver(
+                schedule,
+                team,
+                work.source,
+                work.outcome,
+                work.loop,
+                ticks,
+                records=work.records,
+                news=work.news,
+                count_oom=watchers.oom_count,
+            )
     finally:
         ticks.tickers = before
-        lease.close()
 
 
 def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:

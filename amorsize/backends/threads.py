@@ -25,6 +25,7 @@ from amorsize.backends.workers.item_times import Meter, Record, Records
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.critical import held_signals
 
 if TYPE_CHECKING:
     from amorsize.backends.driver import Work
@@ -173,11 +174,12 @@ class ThreadDriver(Driver):
         work = partial(self._context.copy().run, self._work, number)
         thread = threading.Thread(target=work, daemon=True, name=f"amorsize-{number}")
         try:
-            thread.start()
+            with held_signals():
+                thread.start()
+                self._threads.append(thread)
         # The system allows no more threads: ulimit -u, pids.max, memory.
         except RuntimeError:
             return self._handle(Lost(number))
-        self._threads.append(thread)
         if self.news is not None:
             self.news.worker_started(number)
         return self._handle(Ready(number))

@@ -20,6 +20,7 @@ from amorsize.executor import calls, shutdown
 from amorsize.executor.manager import Manager
 from amorsize.executor.pending import Batch, Submitted
 from amorsize.options import check, whole
+from amorsize.system.critical import held_signals
 from amorsize.system.start_methods import (
     UNGUARDED,
     is_being_imported_by_a_child,
@@ -189,10 +190,11 @@ class Executor(StandardExecutor):
             if self._shut or shutdown.is_exiting():
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
-                manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
-                manager.begin()
-                weakref.finalize(self, manager.forsake).atexit = False
-                self._manager = manager
+                with held_signals():
+                    manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
+                    manager.begin()
+                    weakref.finalize(self, manager.forsake).atexit = False
+                    self._manager = manager
             return self._manager
 
     def _team(self) -> Team:

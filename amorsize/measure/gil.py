@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from types import TracebackType
 from typing import Final, Self
+
+from amorsize.system.critical import held_signals
 
 NAP_S: Final = 0.2e-3
 CYCLE_S: Final = 0.27e-3  # what a nap of 0.2 ms takes on Linux with nothing in its way (timer slack 50 µs)
@@ -37,14 +40,25 @@ class Canary:
 
     gil_held: float = 1.0
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         self.rounds = 0
         self._home = threading.Lock()
+        self._began = 0.0
+        # Its thread does not refer to it: a canary that an interrupt has lost ends its thread when it is collected.
+        self._thread = threading.Thread(
+            target=_watch, args=(weakref.ref(self), self._home), daemon=True, name="amorsize-canary"
+        )
+
+    def __enter__(self) -> Self:
         self._home.acquire()
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="amorsize-canary")
-        self._thread.start()
-        self._began = time.perf_counter()
-        return self
+        try:
+            with held_signals():
+                self._thread.start()
+            self._began = time.perf_counter()
+            return self
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
@@ -54,14 +68,21 @@ class Canary:
         if not self._home.locked():
             return
         rounds, elapsed = self.rounds, time.perf_counter() - self._began
-        self._home.release()  # it need not nap to the end
-        self._thread.join()
+        # It need not nap to the end.
+        self._home.release()
+        if self._thread.ident is not None:
+            self._thread.join()
         self.gil_held = held_share(rounds, elapsed)
 
-    def _watch(self) -> None:
-        while not self._home.acquire(timeout=NAP_S):
-            self.rounds += 1
-        self._home.release()
+
+def _watch(canary: weakref.ref[Canary], home: threading.Lock) -> None:
+    while not home.acquire(timeout=NAP_S):
+        owner = canary()
+        if owner is None:
+            return
+        owner.rounds += 1
+        del owner
+    home.release()
 
 
 def held_share(rounds: int, elapsed_s: float) -> float:

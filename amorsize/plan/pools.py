@@ -76,6 +76,15 @@ class LoopResult:
         return self._error is None
 
 
+def _listed(results: Iterator[Any]) -> list[Any]:
+    """Return the results as a list, without full garbage collections meanwhile."""
+    try:
+        RESULTS_ARE_KEPT.begin(results)
+        return list(results)
+    finally:
+        RESULTS_ARE_KEPT.end(results)
+
+
 class LoopPool:
     """A plain loop in the caller's thread with the methods of a ``Pool``."""
 
@@ -85,8 +94,7 @@ class LoopPool:
     def map(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Return ``list(map(func, iterable))``."""
         self._check()
-        with RESULTS_ARE_KEPT:
-            return list(map(func, iterable))
+        return _listed(map(func, iterable))
 
     def imap(self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = None) -> Iterator[Any]:
         """Return ``map(func, iterable)``."""
@@ -98,8 +106,7 @@ class LoopPool:
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Return ``list(itertools.starmap(func, iterable))``."""
         self._check()
-        with RESULTS_ARE_KEPT:
-            return list(starmap(func, iterable))
+        return _listed(starmap(func, iterable))
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
         """Return ``func(*args, **kwds)``."""

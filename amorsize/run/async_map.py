@@ -10,7 +10,7 @@ from contextvars import copy_context
 from time import perf_counter, time
 from typing import Any
 
-from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.coroutines import Tasks, call
 from amorsize.backends.results import Outcome
 from amorsize.backends.stop import Stop
@@ -77,13 +77,14 @@ async def _run_tasks(request: Request) -> list[Any]:
     )
     began, outcome = perf_counter(), "raised"
     try:
-        with CROWD:
-            if request.initializer is not None:
-                await call(request.initializer, request.initargs)
-            results = await tasks.run()
+        CALLS.begin(tasks)
+        if request.initializer is not None:
+            await call(request.initializer, request.initargs)
+        results = await tasks.run()
         outcome = "ok"
         return results
     finally:
+        CALLS.end(tasks)
         history = History() if request.history is None else request.history
         history.record(
             {

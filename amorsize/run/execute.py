@@ -14,7 +14,7 @@ from os import cpu_count
 from sys import modules
 from time import perf_counter
 
-from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import STREAM_BATCH
 from amorsize.backends.workers.item_times import MEASURE_S
@@ -124,14 +124,23 @@ class Execution:
         """Run the map step by step. Failures of items stand in the outcome; an exception of the source is raised."""
         began = perf_counter()
         try:
-            with CROWD:
-                # Where results are taken away as they come, none of them piles up for the garbage collector.
-                if self.state.window is not None:
-                    yield from self._all()
-                    return
-                with RESULTS_ARE_KEPT:
-                    yield from self._all()
+            CALLS.begin(self)
+            # Where results are taken away as they come, none of them piles up for the garbage collector.
+            if self.state.window is None:
+                RESULTS_ARE_KEPT.begin(self)
+            yield from self._all()
         finally:
+            # Twice: an interrupt may tear the first time.
+            try:
+                self._close(began)
+            finally:
+                self._close(began)
+
+    def _close(self, began: float) -> None:
+        """End the run, whatever came of it. Nothing happens the second time."""
+        RESULTS_ARE_KEPT.end(self)
+        CALLS.end(self)
+        if self.summary.wall_s == 0.0:
             wall_s = perf_counter() - began
             self.state.close()
             self.summary.close(wall_s, self.state)
@@ -344,7 +353,7 @@ class Execution:
         if theirs:
             summary.go = go_parallel.as_executor(chosen)
         elif chosen.backend == "threads":
-            chosen = replace(chosen, workers=CROWD.threads(chosen.workers))
+            chosen = replace(chosen, workers=CALLS.threads(chosen.workers))
         elif summary.start_note:
             summary.warnings.append(summary.start_note)
         may_loop = "serial" in self.backends

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from time import perf_counter, sleep
 
-from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
@@ -166,7 +166,7 @@ class MapState:
 
     def run(self, start: int, stop: int) -> Observation:
         """Run these items in the loop."""
-        seen = CROWD.observe(self.loop.run, start, stop)
+        seen = CALLS.observe(self.loop.run, start, stop)
         RESULTS_ARE_KEPT.look()
         return seen
 

@@ -12,7 +12,7 @@ To hold and release costs 10 µs (2 cores, Linux, CPython 3.11). Other threads h
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # it is built in, and loads nothing
 import _thread
 import sys
 

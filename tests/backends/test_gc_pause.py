@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,21 +24,32 @@ def as_before():
         gc.set_threshold(*BEFORE)
 
 
+@contextmanager
+def within(collector):
+    loop = object()
+    try:
+        collector.begin(loop)
+        yield
+    finally:
+        collector.end(loop)
+        collector.end(loop)
+
+
 @pytest.fixture
 def collector():
     return Collector()
 
 
 def test_the_third_threshold_is_raised_within_and_set_back(collector):
-    with collector:
+    with within(collector):
         assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
-        with collector:
+        with within(collector):
             assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
         assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
 
 
 def test_it_doubles_after_each_full_collection(collector):
-    with collector:
+    with within(collector):
         collector._last = 5  # middle collections seen since the last full one …
         gc.collect()  # … which now comes
         collector.look()
@@ -47,7 +59,7 @@ def test_it_doubles_after_each_full_collection(collector):
 
 
 def test_what_somebody_else_sets_meanwhile_stays(collector):
-    with collector:
+    with within(collector):
         gc.set_threshold(500, 5, 5)
         collector._last = 5
         gc.collect()
@@ -60,7 +72,7 @@ def test_what_somebody_else_sets_meanwhile_stays(collector):
 @pytest.mark.parametrize("own", [(0, 10, 10), (700, 10, 0), (700, 10, 1_000)])
 def test_thresholds_of_somebody_who_knows_better_stay(collector, own):
     gc.set_threshold(*own)
-    with collector:
+    with within(collector):
         assert gc.get_threshold() == own
     assert gc.get_threshold() == own
     gc.set_threshold(*BEFORE)
@@ -69,7 +81,7 @@ def test_thresholds_of_somebody_who_knows_better_stay(collector, own):
 def test_where_collection_is_off_nothing_is_done(collector):
     gc.disable()
     try:
-        with collector:
+        with within(collector):
             assert gc.get_threshold() == BEFORE
     finally:
         gc.enable()

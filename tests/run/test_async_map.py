@@ -24,7 +24,7 @@ from test_import import loaded_by
 
 import amorsize
 from amorsize.backends import core_lease
-from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.concurrent_calls import CALLS
 
 LIMIT_S = 60.0  # for what should happen at once
 CORES = max(1, -int(-amorsize.machine().usable_cores // 1))
@@ -41,7 +41,7 @@ def _quiet():
     assert not core_lease._leases
     assert not core_lease._budget.held
     assert not core_lease._budget.queue
-    assert CROWD.size == 0
+    assert CALLS.size == 0
 
 
 def until(condition):
@@ -694,15 +694,12 @@ def test_a_call_that_others_wait_for_is_let_in(tmp_path):
 
 
 def test_a_forked_child_has_a_budget_of_its_own():
-    lease = core_lease.Lease(CORES, CORES)
-    try:
+    with core_lease.Lease(CORES, CORES):
         pid = os.fork()
         if pid == 0:
-            free = not core_lease._leases and not core_lease._budget.held and not core_lease._lock.locked()
-            os._exit(0 if free and CROWD.size == 0 else 1)
+            free = not core_lease._leases and not core_lease._budget.held and core_lease._lock.acquire(blocking=False)
+            os._exit(0 if free and CALLS.size == 0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    finally:
-        lease.close()
 
 
 def test_plain_calls_load_no_asyncio():

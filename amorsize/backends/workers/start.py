@@ -14,49 +14,55 @@ from typing import Any
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
+from amorsize.system.critical import held_signals
 
 
-def start_worker(setup: child.Setup, data: Any, start_method: str, passed: tuple[Any, ...] = ()) -> Handle:
+def start_worker(
+    setup: child.Setup, data: Any, start_method: str, held: held_signals, passed: tuple[Any, ...] = ()
+) -> Handle:
     """Start a worker; a forked one holds function and items already. Raises OSError on failure.
 
-    ``passed``: see `amorsize.backends.workers.child.serve_spawned`.
+    ``held``: the signals that the caller holds until the worker belongs to its team. ``passed``: see
+    `amorsize.backends.workers.child.serve_spawned`.
     """
     forks = start_method == "fork"
-    with _signals_held() if forks else nullcontext() as mask:
-        ours, theirs = socket.socketpair()
-        slot = Slot(inherited=forks)
-        try:
-            if forks:
-                handle = _fork(setup, data, ours, theirs, slot, mask)
-            else:
-                handle = _spawn(setup, ours, theirs, slot, start_method, passed)
-        except BaseException:
-            ours.close()
-            slot.close()
-            raise
-        finally:
-            theirs.close()
-        slot.hand_over()
-        ours.setblocking(False)
-        handle.pidfd = pidfd_of(handle.pid)
-        return handle
+    ours, theirs = socket.socketpair()
+    slot = Slot(inherited=forks)
+    try:
+        if forks:
+            handle = _fork(setup, data, ours, theirs, slot, held)
+        else:
+            handle = _spawn(setup, ours, theirs, slot, start_method, passed)
+    except BaseException:
+        ours.close()
+        slot.close()
+        raise
+    finally:
+        theirs.close()
+    slot.hand_over()
+    ours.setblocking(False)
+    handle.pidfd = pidfd_of(handle.pid)
+    return handle
 
 
-def _fork(setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.socket, slot: Slot, mask: Any) -> Handle:
+def _fork(
+    setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.socket, slot: Slot, held: held_signals
+) -> Handle:
     # Else each worker would write the buffered output once more.
     child.flush_stdio()
     read_end, write_end = os.pipe()
     try:
-        with _no_word_of_native_threads():
+        with _blocked_for_the_child(held) as mask, _no_word_of_native_threads():
             pid = os.fork()
+            if pid == 0:
+                held.put_back()
+                ours.close()
+                os.close(write_end)
+                child.serve_forked(theirs, setup, data, slot.words, read_end, mask)
     except BaseException:
         os.close(read_end)
         os.close(write_end)
         raise
-    if pid == 0:
-        ours.close()
-        os.close(write_end)
-        child.serve_forked(theirs, setup, data, slot.words, read_end, mask)
     os.close(read_end)
     return Handle(ours, pid, write_end, slot)
 
@@ -86,16 +92,16 @@ def _spawn(
 
 
 @contextmanager
-def _signals_held() -> Iterator[Any]:
-    """Block Ctrl-C (SIGINT) and SIGTERM while a worker is forked.
+def _blocked_for_the_child(held: held_signals) -> Iterator[Any]:
+    """Block the held signals, SIGINT and SIGTERM during a fork, and give the mask that was in force.
 
-    In the child, such a signal would unwind its copy of the caller's stack before it is a worker. In the caller, it
-    could arrive after the fork and before the child is recorded for reaping.
+    In the child, a handler would unwind its copy of the caller's stack before it is a worker. The child restores the
+    mask itself.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield None
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*held.handlers, signal.SIGINT, signal.SIGTERM})
     try:
         yield mask
     finally:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from amorsize.backends.workers import child, protocol, warm
 from amorsize.backends.workers.connection import BLOCK, Handle
 from amorsize.backends.workers.start import start_worker
+from amorsize.system.critical import held_signals
 
 
 class Message(NamedTuple):
@@ -46,6 +47,9 @@ class Team:
     """
 
     def __init__(self, setup: child.Setup, data: Any, start_method: str, *, keep_warm: bool = True) -> None:
+        # First, for `__del__` of a team that could not be made.
+        self.handles: dict[int, Handle] = {}
+        self.leaving: list[Handle] = []
         may_wait = keep_warm and start_method != "fork" and setup.initializer is None
         self._key = warm.key_of(start_method) if may_wait else None
         self.setup = setup
@@ -53,8 +57,6 @@ class Team:
         self.start_method = start_method
         # See `child.serve_spawned`.
         self.passed: tuple[Any, ...] = ()
-        self.handles: dict[int, Handle] = {}
-        self.leaving: list[Handle] = []
         # Called when a retired worker has ended.
         self.on_left: Callable[[], object] | None = None
         self._setup_frame: list[Any] | None = None
@@ -68,12 +70,13 @@ class Team:
 
     def start(self, number: int) -> None:
         """Start a worker under this number; it answers READY when it can take items. Raises OSError on failure."""
-        handle = warm.take(self._key) if self._key is not None else None
-        if handle is None:
-            handle = start_worker(self.setup, self.data, self.start_method, self.passed)
-        else:
-            handle.untried = True
-        self._welcome(number, handle)
+        with held_signals() as held:
+            handle = warm.take(self._key) if self._key is not None else None
+            if handle is None:
+                handle = start_worker(self.setup, self.data, self.start_method, held, self.passed)
+            else:
+                handle.untried = True
+            self._welcome(number, handle)
 
     def _welcome(self, number: int, handle: Handle) -> None:
         handle.number = number
@@ -141,11 +144,12 @@ class Team:
             if closed or key.fd == handle.pidfd:
                 gone[handle.number] = handle
         for handle in gone.values():
-            self._forget(handle)
-            handle.reap()
-            if handle.untried and self._replace(handle.number):
-                continue
-            messages.append(Message(handle.number, None, [handle]))
+            with held_signals() as held:
+                self._forget(handle)
+                handle.reap()
+                if handle.untried and self._replace(handle.number, held):
+                    continue
+                messages.append(Message(handle.number, None, [handle]))
         return messages
 
     def heed(self, fd: int) -> None:
@@ -155,17 +159,18 @@ class Team:
     def _see_off(self, handle: Handle) -> None:
         """Reap a retired worker that has ended."""
         if handle in self.leaving:
-            self.leaving.remove(handle)
-            if handle.pidfd is not None:
-                self._selector.unregister(handle.pidfd)
-            handle.reap()
-            if self.on_left is not None:
-                self.on_left()
+            with held_signals():
+                self.leaving.remove(handle)
+                if handle.pidfd is not None:
+                    self._selector.unregister(handle.pidfd)
+                handle.reap()
+                if self.on_left is not None:
+                    self.on_left()
 
-    def _replace(self, number: int) -> bool:
+    def _replace(self, number: int, held: held_signals) -> bool:
         """Start a new worker for a warm one that died before this map used it; such a death is not reported."""
         try:
-            self._welcome(number, start_worker(self.setup, self.data, self.start_method, self.passed))
+            self._welcome(number, start_worker(self.setup, self.data, self.start_method, held, self.passed))
         except OSError:
             return False
         return True
@@ -177,45 +182,54 @@ class Team:
         handle = self.handles.get(number)
         if handle is None:
             return
-        self._forget(handle)
-        if self._key is not None and warm.keep(handle, self.setup, self._key):
-            if self.on_left is not None:
-                self.on_left()
-            return
-        if handle.process is not None and not handle.ready:
-            # It still runs its imports: waiting for these would be in vain.
-            handle.kill()
-        handle.sock.close()
-        self.leaving.append(handle)
-        if handle.pidfd is not None:
-            self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
+        with held_signals():
+            self._forget(handle)
+            if self._key is not None and warm.keep(handle, self.setup, self._key):
+                if self.on_left is not None:
+                    self.on_left()
+                return
+            if handle.process is not None and not handle.ready:
+                # It still runs its imports: waiting for these would be in vain.
+                handle.kill()
+            handle.sock.close()
+            self.leaving.append(handle)
+            if handle.pidfd is not None:
+                self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
 
     def end(self, number: int) -> None:
         """Kill one worker at once; no message of it follows."""
         handle = self.handles.get(number)
         if handle is not None:
-            handle.kill()
-            self._forget(handle)
-            handle.reap()
+            with held_signals():
+                handle.kill()
+                self._forget(handle)
+                handle.reap()
 
     def close(self) -> None:
         """Let all workers end, and reap them."""
-        for number in list(self.handles):
-            self.retire(number)
-        for handle in self.leaving:
-            handle.reap()
-        self.leaving.clear()
-        self._selector.close()
-        _teams.discard(self)
+        with held_signals():
+            for number in list(self.handles):
+                self.retire(number)
+            for handle in self.leaving:
+                handle.reap()
+            self.leaving.clear()
+            self._selector.close()
+            _teams.discard(self)
 
     def kill(self) -> None:
         """Kill all workers at once."""
-        for handle in [*self.handles.values(), *self.leaving]:
-            handle.kill()
-        for handle in list(self.handles.values()):
-            self._forget(handle)
-            self.leaving.append(handle)
-        self.close()
+        with held_signals():
+            for handle in [*self.handles.values(), *self.leaving]:
+                handle.kill()
+            for handle in list(self.handles.values()):
+                self._forget(handle)
+                self.leaving.append(handle)
+            self.close()
+
+    def __del__(self) -> None:
+        # A run that was torn before it could end its team: an interrupt can come at any line.
+        if self.handles or self.leaving:
+            self.kill()
 
     def _forget(self, handle: Handle) -> None:
         self._selector.unregister(handle.sock)
