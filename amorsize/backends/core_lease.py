@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -104,11 +103,6 @@ class Lease:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        # An interrupt may have torn `__exit__`.
-        if self.workers or self.ticket in _budget.queue:
-            self.close()
-
     def _wait(self) -> None:
         if self.stop is not None:
             self.stop.wake(partial(self._called.put, None))
@@ -185,17 +179,14 @@ def _locked() -> Iterator[None]:
 def _bury() -> None:
     while _ended:
         ticket = _ended.popleft()
-        _leases.pop(ticket, None)
-        _wake(_budget.leave(ticket))
+        if _leases.pop(ticket, None) is not None:
+            _wake(_budget.leave(ticket))
 
 
 def _wake(served: dict[int, int]) -> None:
     """Wake the calls that were given workers, and the one that is first in the queue now."""
     for ticket in [*served, *itertools.islice(_budget.queue, 1)]:
-        lease = _leases.get(ticket)
-        # None: it is just being collected, and its end follows.
-        if lease is not None:
-            lease._called.put(None)
+        _leases[ticket]._called.put(None)
 
 
 def _takes_long(schedule: Schedule) -> bool:
@@ -242,7 +233,7 @@ def _wanted_cpu_s(pid: int) -> float | None:
 
 _lock = threading.RLock()
 _budget = Budget()
-_leases: weakref.WeakValueDictionary[int, Lease] = weakref.WeakValueDictionary()
+_leases: dict[int, Lease] = {}
 # Tickets of leases that have ended and are to be removed.
 _ended: deque[int] = deque()
 _tickets = itertools.count()

@@ -167,7 +167,7 @@ class Driver:
         """After the last turn; may raise what ended the run."""
 
     def abort(self, exc: BaseException) -> None:
-        """End all workers, since ``exc`` is about to be raised."""
+        """End all workers, since ``exc`` is about to be raised; nothing happens the second time."""
 
     def close(self) -> None:
         """Let all workers go after the run."""
@@ -223,20 +223,25 @@ class Driver:
         """
         self._began = time.perf_counter()
         try:
-            self.open()
-            for instruction in self.schedule.begin(self._began, eager=self.eager):
-                with self._lock:
-                    self._carry_out([instruction])
-                if isinstance(instruction, Start):
-                    self.started()
-            self.begun()
-            yield
-            while not self.is_over():
-                self._turn()
+            try:
+                self.open()
+                for instruction in self.schedule.begin(self._began, eager=self.eager):
+                    with self._lock:
+                        self._carry_out([instruction])
+                    if isinstance(instruction, Start):
+                        self.started()
+                self.begun()
                 yield
-            self.over()
-            self.close()
+                while not self.is_over():
+                    self._turn()
+                    yield
+                self.over()
+                self.close()
+            except BaseException as exc:
+                self.abort(exc)
+                raise
         except BaseException as exc:
+            # Once more: an interrupt may have torn the first time.
             self.abort(exc)
             raise
         return Ran(

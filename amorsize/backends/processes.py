@@ -75,8 +75,9 @@ def open_driver(
 
     ticks = work.ticks
     before = ticks.tickers
+    lease = Lease(chosen.workers, work.cores, ticks.stop)
     try:
-        with Lease(chosen.workers, work.cores, ticks.stop) as lease:
+        with lease:
             if lease.is_nested and lease.workers == 1 < chosen.workers and work.loop is not None:
                 yield None
                 return
@@ -101,6 +102,8 @@ def open_driver(
             )
     finally:
         ticks.tickers = before
+        # Once more: an interrupt may have torn the end of the with statement.
+        lease.close()
 
 
 def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:

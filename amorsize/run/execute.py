@@ -124,17 +124,17 @@ class Execution:
         """Run the map step by step. Failures of items stand in the outcome; an exception of the source is raised."""
         began = perf_counter()
         try:
-            CALLS.begin(self)
-            # Where results are taken away as they come, none of them piles up for the garbage collector.
-            if self.state.window is None:
-                RESULTS_ARE_KEPT.begin(self)
-            yield from self._all()
-        finally:
-            # Twice: an interrupt may tear the first time.
             try:
-                self._close(began)
+                CALLS.begin(self)
+                # Where results are taken away as they come, none of them piles up for the garbage collector.
+                if self.state.window is None:
+                    RESULTS_ARE_KEPT.begin(self)
+                yield from self._all()
             finally:
                 self._close(began)
+        finally:
+            # Once more: an interrupt may have torn the first time.
+            self._close(began)
 
     def _close(self, began: float) -> None:
         """End the run, whatever came of it. Nothing happens the second time."""

@@ -86,6 +86,7 @@ class Calls(RuleBasedStateMachine):
         self.budget = Budget()
         self.cores = 3
         self.arrived: list[int] = []
+        self.came = self.admitted = 0
         self.served: list[int] = []
 
     def note(self, served: dict[int, int]) -> None:
@@ -94,7 +95,8 @@ class Calls(RuleBasedStateMachine):
 
     @rule(wanted=st.integers(1, 5))
     def come(self, wanted: int) -> None:
-        ticket = len(self.arrived)
+        ticket = self.came
+        self.came += 1
         self.arrived.append(ticket)
         self.note(self.budget.ask(ticket, wanted, self.cores))
 
@@ -113,6 +115,29 @@ class Calls(RuleBasedStateMachine):
         for _ in range(before - share):
             self.note(self.budget.give_back(ticket))
 
+    @precondition(lambda self: self.budget.queue)
+    @rule(data=st.data())
+    def give_up_waiting(self, data: st.DataObject) -> None:
+        """A call that waits is interrupted, or its lease is collected."""
+        ticket = data.draw(st.sampled_from(sorted(self.budget.queue)))
+        self.arrived.remove(ticket)
+        self.note(self.budget.leave(ticket))
+
+    @precondition(lambda self: self.budget.queue)
+    @rule()
+    def let_the_first_one_in(self) -> None:
+        """The others do not use their cores: a suspended stream, a team whose workers have ended."""
+        served = self.budget.let_in(next(iter(self.budget.queue)))
+        assert list(served.values()) == [1] or self.budget.free >= 0
+        self.admitted += len(served)
+        self.note(served)
+
+    @rule(ticket=st.integers(0, 50))
+    def end_twice(self, ticket: int) -> None:
+        """A lease is closed, and collected later."""
+        if ticket not in self.budget.held and ticket not in self.budget.queue:
+            self.note(self.budget.leave(ticket))
+
     @invariant()
     def nobody_waits_while_a_core_is_free(self) -> None:
         assert not (self.budget.queue and self.budget.free > 0)
@@ -124,7 +149,7 @@ class Calls(RuleBasedStateMachine):
     @invariant()
     def no_more_than_the_cores_unless_one_call_alone_wanted_more(self) -> None:
         held = self.budget.held
-        assert sum(held.values()) <= self.cores or len(held) == 1
+        assert sum(held.values()) <= max(self.cores, *held.values(), 0) + self.admitted
 
     def teardown(self) -> None:
         while self.budget.held:

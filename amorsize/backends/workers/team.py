@@ -47,7 +47,6 @@ class Team:
     """
 
     def __init__(self, setup: child.Setup, data: Any, start_method: str, *, keep_warm: bool = True) -> None:
-        # First, for `__del__` of a team that could not be made.
         self.handles: dict[int, Handle] = {}
         self.leaving: list[Handle] = []
         may_wait = keep_warm and start_method != "fork" and setup.initializer is None
@@ -225,11 +224,6 @@ class Team:
                 self._forget(handle)
                 self.leaving.append(handle)
             self.close()
-
-    def __del__(self) -> None:
-        # A run that was torn before it could end its team: an interrupt can come at any line.
-        if self.handles or self.leaving:
-            self.kill()
 
     def _forget(self, handle: Handle) -> None:
         self._selector.unregister(handle.sock)
