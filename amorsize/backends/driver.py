@@ -164,7 +164,7 @@ class Driver:
         """After the first instructions."""
 
     def over(self) -> None:
-        """After the last turn; may raise what ended the run."""
+        """After the last turn; may raise the error that ended the run."""
 
     def abort(self, exc: BaseException) -> None:
         """End all workers, since ``exc`` is about to be raised."""

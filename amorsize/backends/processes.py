@@ -187,7 +187,6 @@ class ProcessDriver(Driver):
         self._count_oom = count_oom
         self._look_s = look_every_s(schedule.timeout_s)
         self._next_look_s = 0.0
-        # The caller's own next span.
         self._mine: Span | None = None
         self._last_loss: Handle | None = None
         self._last_oom = False

@@ -72,7 +72,6 @@ class Lap(NamedTuple):
 
 def task(item: Any) -> Any:
     """Run an item of a lap; the function of the workers."""
-    # A payload has only to arrive.
     if type(item) is not int:
         return None
     if item > 0:

@@ -40,7 +40,7 @@ LITTLE_SHARE: Final = 0.15
 BATCH_S: Final = 0.2e-3
 # Of fast items at each position: with cold caches 10 µs look like 15.
 PROBE_EACH_S: Final = 0.3e-3
-# A shorter watch says nothing; by then a canary that may run has come round 4 times.
+# A shorter watch is no evidence; by then a canary that may run has woken 4 times.
 WATCH_S: Final = 1.2e-3
 # Until a held lock is believed: a canary can oversleep.
 WATCH_ENOUGH_S: Final = 2e-3
@@ -175,7 +175,6 @@ class Sampler:
         if self.canary is not None:
             self.rounds += self.canary.rounds - rounds
             self.watched_s += seen.wall_s
-        # Raises the exception of an item.
         self.outcome.finish(self.source.item)
         self.where.extend(range(start, min(start + seen.items, start + 2)))
         self.longest_s = max(self.longest_s, seen.wall_s / max(1, seen.items))

@@ -190,7 +190,6 @@ def fork_byte_s(side_by_side: float = 1.0, clock: Clock = REAL) -> float:
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             try:
                 ballast.madvise(mmap.MADV_NOHUGEPAGE)
-            # A kernel without huge pages.
             except OSError:
                 pass
         for at in range(0, BALLAST_BYTES, mmap.PAGESIZE):

@@ -135,7 +135,6 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
         if dump_s + load_s > SLOW_S * count + SLOW_S_PER_BYTE * size:
             _, *again = _timed(some, in_band)
             dump_s, load_s = min(dump_s, again[0]), min(load_s, again[1])
-        # The next round has four times as many.
         if count >= min(MOST, len(objects)) or 2 * (dump_s + load_s) > BUDGET_S:
             break
         count = min(4 * count, MOST, len(objects))
@@ -161,7 +160,6 @@ def _plain_bytes(obj: object) -> int:
 
 
 def _dump(objects: list[Any], in_band: bool) -> list[Any]:
-    # As multiprocessing pickles.
     if in_band:
         from multiprocessing.reduction import ForkingPickler
 

@@ -306,7 +306,7 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
 
 
 def _longest_tail(share_s: float, longest_s: float) -> float:
-    """Return what the longest item's excess adds to each worker's share, if it begins at a random time.
+    """Return the seconds that the longest item's excess adds to a worker's share, if it begins at a random time.
 
     Examples
     --------

@@ -38,13 +38,13 @@ SETTLED_S: Final = 0.2e-3
 # Source: the project's promise, never slower than the loop by more than 5 % and 2 ms.
 SURE_SHARE: Final = 0.05
 SURE_S: Final = 2e-3
-# guess: spread positions
+# guess
 PROBES: Final = 8
 # Quick items at each position take so long together that reading the clock does not distort the result.
 PROBE_EACH_S: Final = 0.1e-3
 # guess: probing ends after this time, or after 1 % of the forecast if that is more
 PROBE_S: Final = 5e-3
-# Beside a canary: on a quiet machine it has come round 8 times by then if the lock is free, else not once.
+# Beside a canary: on a quiet machine it has woken 8 times by then if the lock is free, else not once.
 WATCH_S: Final = 2.5e-3
 # Least gain from threads that makes a watch worth it; the watch itself takes 0.3 ms.
 WATCH_GAIN_S: Final = 4e-3
@@ -201,7 +201,7 @@ class Decider(Evidence):
         self.looked_item_s = item_s
         self.settled = True
 
-    # -- what to do ----------------------------------------------------------------------------------------------
+    # -- decisions -----------------------------------------------------------------------------------------------
 
     def worth_asking(self) -> bool:
         """Return True if going parallel could pay; until then the machine need not be read."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 
-# (base_s, per_worker_s) of starting and leaving
+# (base_s, per_worker_s) of starting and leaving; an executor runs already.
 START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
     ("pool", "fork"): (9e-3, 4e-3),
     ("pool", "forkserver"): (25e-3, 18e-3),
@@ -22,7 +22,6 @@ START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
     ("team", "spawn"): (60e-3, 40e-3),
     ("threadpool", None): (1.0e-3, 0.15e-3),
     ("threads", None): (0.2e-3, 0.06e-3),
-    # It runs already.
     ("executor", "executor"): (0.1e-3, 0.0),
 }
 
@@ -38,7 +37,7 @@ PER_CHUNK_S: Final[dict[str, float]] = {
 # Wall time per byte on each side of a pipe or socket: 0.5-2 ns.
 BYTE_S: Final = 1.2e-9
 
-# Per worker and byte of the caller's resident memory: its page tables are copied and given back. 6-36 ps were seen.
+# Per worker and byte of the caller's resident memory: its page tables are copied and given back.
 FORK_BYTE_S: Final = 25e-12
 
 # guess: a measured start that differs by a larger factor from the recorded one is not believed

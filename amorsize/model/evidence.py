@@ -80,7 +80,7 @@ class Evidence:
         # Of the loop, by other calls that compete for the interpreter's lock.
         self.slowdown = 1.0
 
-    # -- what the driver reports ---------------------------------------------------------------------------------
+    # -- reports of the driver -----------------------------------------------------------------------------------
 
     def recall(
         self,

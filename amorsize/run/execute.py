@@ -2,7 +2,7 @@
 
 The decider decides (`amorsize.model.decide`), the loop or a driver carries out (`amorsize.backends`). This module
 connects them: `Execution.run` begins in the loop (``_loop``), which measures what the decider asks for (``_answer``),
-goes parallel when it says so (``_go_parallel``), and takes over again what workers hand back (``_back_to_loop``). It
+goes parallel when it says so (``_go_parallel``), and runs the items that workers hand back (``_back_to_loop``). It
 goes step by step, so that a consumer may take results away between two steps (`amorsize.run.stream`) or end the run
 there.
 """
@@ -71,9 +71,9 @@ class Execution:
     Attributes
     ----------
     state : MapState
-        Items, results, and what is left to run.
+        Items, results, and the ranges left to run.
     decider : Decider
-        Decides what runs next, from what was measured.
+        Chooses the next step, from the measurements.
     summary : RunSummary
     backends : tuple of str
         Candidates that have not failed yet.
@@ -171,7 +171,7 @@ class Execution:
             yield
 
     def _plain_loop(self) -> Steps:
-        """Run everything in the loop, in batches between which listeners, limits and a stop are looked at."""
+        """Run everything in the loop, in batches; listeners, limits and a stop are served between them."""
         state, decider = self.state, self.decider
         watched = state.ticks.tickers or state.ticks.stop is not None or state.news is not None
         whole = state.window is None and not watched
@@ -270,7 +270,7 @@ class Execution:
         self.decider.watched(canary.gil_held, seen)
 
     def _try_threads(self, items: int) -> None:
-        """Run the next items on two threads; the loop runs again what fails there."""
+        """Run the next items on two threads; the loop repeats those that fail there."""
         from amorsize.backends.results import Outcome
         from amorsize.backends.table import row_named
         from amorsize.backends.ticks import drain
@@ -406,6 +406,6 @@ class Execution:
         self.decider.withdraw(chosen.backend)
 
     def _announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
-        """Tell listeners what runs now, before any worker starts: a listener that raises would leave workers behind."""
+        """Notify listeners of the backend before any worker starts: one that raises would leave workers behind."""
         if self.state.news is not None:
             self.state.news.chose(backend, workers, start_method)

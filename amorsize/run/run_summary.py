@@ -127,7 +127,7 @@ class RunSummary:
 
     @property
     def unprofitable(self) -> bool:
-        """True if the loop would have been faster than what ran in parallel, as far as is known."""
+        """True if the loop would have been faster than the parallel part, as far as is known."""
         if self.go is None or self.ran is None or self.sample is None or self.unsampled:
             return False
         # With a rate, its items had to wait for their turn.

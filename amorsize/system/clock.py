@@ -9,7 +9,6 @@ from amorsize.frozen import Frozen
 
 try:
     from resource import RUSAGE_THREAD, getpagesize, getrusage
-# Not Linux.
 except ImportError:
     IS_COUNTED, PAGE_BYTES = False, 4096
 else:

@@ -369,7 +369,6 @@ def _processor_in(path: str) -> str:
                 name, _, value = line.partition(":")
                 if name.strip() == "model name":
                     return value.strip()
-    # Not Linux.
     except OSError:
         pass
     return platform.processor() or platform.machine()

@@ -24,7 +24,6 @@ _NETWORK_TYPES: Final = frozenset((
 ))
 # fmt: on
 
-# By folder.
 _networks: dict[str, bool] = {}
 
 
@@ -83,7 +82,6 @@ def on_network(folder: str) -> bool:
         try:
             with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as stream:
                 known = is_network(os.path.realpath(folder), stream.read())
-        # Not Linux.
         except OSError:
             known = False
         _networks[folder] = known
