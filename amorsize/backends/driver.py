@@ -1,8 +1,8 @@
-"""The one loop that drives workers: it carries out the schedule's instructions, and reports what happened to it.
+"""The one loop that drives workers: it carries out the schedule's instructions and reports events back.
 
-A backend derives from `Driver` and says how its workers are started (`Driver.start`), given items (`Driver.submit`),
-heard (`Driver.receive`), let go (`Driver.retire`) and ended (`Driver.kill`). It decides nothing: who runs what is the
-schedule's business (`amorsize.schedule.schedule`).
+A backend derives from `Driver` and defines how to start its workers (`Driver.start`), give them items
+(`Driver.submit`), receive from them (`Driver.receive`), let them go (`Driver.retire`) and end them (`Driver.kill`). It
+decides nothing: the schedule does (`amorsize.schedule.schedule`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Work(NamedTuple):
-    """A map, as the drivers need it: items, function, results, and what the run looks at meanwhile."""
+    """A map, as the drivers need it: items, function, results, and the checks made meanwhile."""
 
     func: Callable[[Any], Any]
     source: Indexable | Streamed
@@ -53,7 +53,7 @@ class Work(NamedTuple):
     records: Records
     news: News | None
     loop: Loop | None
-    """For what the caller may run itself; None: func never runs in the caller."""
+    """Runs items in the caller; None: func never runs in the caller."""
     executor: Any
     """The object passed as ``backend=``, for the rows of the table that serve one."""
     initializer: Callable[..., object] | None
@@ -79,7 +79,7 @@ class CannotStart(Exception):  # noqa: N818
 
 
 class Driver:
-    """Runs what a schedule says.
+    """Carries out a schedule.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Driver:
     outcome : Outcome
         Where results and failures go.
     ticks : Ticks, optional
-        What else the loop looks at: memory, limits, a stop.
+        Periodic checks: memory, limits, a stop.
     records : Records, optional
         The items that took longest.
     news : News, optional
@@ -104,7 +104,7 @@ class Driver:
     """
 
     inherits = False
-    """Whether workers hold the items already, so that none is read from the source."""
+    """True if workers hold the items already, so that none is read from the source."""
 
     eager = False
     """Start all workers at once, also those of an open schedule."""
@@ -134,10 +134,10 @@ class Driver:
         self._work_s = self._work_cpu_s = 0.0
         self._items = self._chunks = self._lost = 0
 
-    # -- what a backend gives ------------------------------------------------------------------------------------
+    # -- defined by a backend ------------------------------------------------------------------------------------
 
     def start(self, number: int) -> list[Instruction]:
-        """Start a worker; the instructions that follow at once."""
+        """Start a worker; return the instructions that follow at once."""
         raise NotImplementedError
 
     def submit(self, number: int, start: int, items: Any) -> None:
@@ -145,11 +145,11 @@ class Driver:
         raise NotImplementedError
 
     def receive(self, wait_s: float | None) -> None:
-        """Wait so many seconds for what workers report (None: until something comes), and act on it."""
+        """Wait at most ``wait_s`` seconds for reports of workers (None: until one comes), and act on them."""
         raise NotImplementedError
 
     def retire(self, number: int) -> None:
-        """Let a worker go once it has done what it was given."""
+        """Let a worker go once it has run its items."""
 
     def kill(self, number: int) -> None:
         """End a worker now. Only a backend whose items can have a time limit is asked to."""
@@ -164,7 +164,7 @@ class Driver:
         """After the first instructions."""
 
     def over(self) -> None:
-        """After the last turn; may raise what ended the run."""
+        """After the last turn; may raise the error that ended the run."""
 
     def abort(self, exc: BaseException) -> None:
         """End all workers, since ``exc`` is about to be raised; nothing happens the second time."""
@@ -181,7 +181,7 @@ class Driver:
         return []
 
     def wait_s(self, now_s: float) -> float | None:
-        """How long the next turn may wait for reports; None: until one comes."""
+        """Return how long the next turn may wait for reports; None: until one comes."""
         return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s))
 
     def announce(self, event: Event) -> None:
@@ -194,20 +194,20 @@ class Driver:
             self.outcome.fail(self.failure(index, why))
 
     def failure(self, index: int, why: Why) -> Failure:
-        """Why this item has failed for good."""
+        """Return the failure of an item that has failed for good."""
         return self.outcome.last_error[index]
 
     def give_up(self, slow: bool) -> None:
-        """Hand what is left back to the caller. ``slow``: workers only lose time; else none can be kept alive."""
+        """Hand the items left back to the caller. ``slow``: the backend is unprofitable; else no worker survives."""
         self.left_over = self.schedule.left_over()
         self.finish()
 
     def finish(self) -> None:
-        """Everything has been done, or the outcome is doomed."""
+        """End the loop: everything has been done, or the outcome is doomed."""
         self._finished = True
 
     def is_over(self) -> bool:
-        """Whether nothing more is to be done."""
+        """Return True if nothing more is to be done."""
         return self._finished or self.outcome.doomed
 
     # -- the loop ------------------------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ class Driver:
         )
 
     def _turn(self) -> None:
-        """Wait for reports and act on them; then see whether it is time for anything else."""
+        """Wait for reports and act on them; then make the periodic checks that are due."""
         with self._lock:
             wait_s = self.wait_s(time.perf_counter())
         self.receive(wait_s)
@@ -271,7 +271,7 @@ class Driver:
         self.tell(events)
 
     def tell(self, events: Iterable[Event]) -> None:
-        """Report to the schedule what happened outside."""
+        """Report events from outside to the schedule."""
         for event in events:
             with self._lock:
                 if not self.is_over():
@@ -307,7 +307,7 @@ class Driver:
                     return
 
     def send(self, number: int, span: Span) -> list[Instruction]:
-        """Give a worker a span, or as much of it as the source has; the instructions that follow at once."""
+        """Send a worker a span, or as much of it as the source has; return the instructions that follow at once."""
         # One slow read is enough for one turn: the other workers wait meanwhile.
         items = () if self.schedule.dry else self.source.items(span.start, span.stop)
         out = [] if len(items) == len(span) else self._handle(self._short(number, span, len(items)))
@@ -316,7 +316,7 @@ class Driver:
         return out
 
     def _short(self, number: int, span: Span, items: int) -> Event:
-        """The source had only so many items of a span."""
+        """Return the event of a source that had only ``items`` items of a span."""
         length = self.source.length
         return ShortSend(number, span.start, span.start + items) if length is None else SourceEnded(length)
 
@@ -331,7 +331,7 @@ class Driver:
         rss_bytes: int = 0,
         mended: Collection[int] = (),
     ) -> Done:
-        """Keep the results of a chunk; the event to report. ``mended``: items whose results are there already."""
+        """Keep the results of a chunk; return the event to report. ``mended``: items that have their results."""
         self._chunks += 1
         self._items += len(results)
         self._work_s += wall_s

@@ -1,4 +1,4 @@
-"""The one loop that drives worker processes: carries out what the schedule says, and tells it what happened."""
+"""The driver of worker processes: carries out the schedule's instructions and reports events back."""
 
 from __future__ import annotations
 
@@ -44,9 +44,12 @@ if TYPE_CHECKING:
     from amorsize.backends.ticks import OomCount
     from amorsize.facts import Forecast
 
-LOOKS_PER_TIMEOUT: Final = 20  # an item that hangs is ended within 5 % of its time limit
+# An item that hangs is ended within 5 % of its time limit.
+LOOKS_PER_TIMEOUT: Final = 20
+# guess
 LONGEST_LOOK_S: Final = 0.1
-KILLED: Final = 9  # SIGKILL, which the kernel ends processes by when memory is short
+# SIGKILL, by which the kernel ends processes when memory is short.
+KILLED: Final = 9
 
 
 def look_every_s(timeout_s: float | None) -> float | None:
@@ -55,7 +58,7 @@ def look_every_s(timeout_s: float | None) -> float | None:
 
 
 def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
-    """How a worker ended, as an error."""
+    """Return the end of a worker as an error."""
     code = handle.exitcode if handle is not None else None
     killed = code is not None and code < 0
     signal = -code if killed and code is not None else None
@@ -151,7 +154,7 @@ def _culprit(setup: child.Setup) -> tuple[str, None, str]:
 
 
 class ProcessDriver(Driver):
-    """Runs what a schedule says on a team of processes.
+    """Carries out a schedule on a team of processes.
 
     Parameters
     ----------
@@ -161,8 +164,8 @@ class ProcessDriver(Driver):
         Where items come from, unless the team's workers have inherited them.
     outcome : Outcome
     loop : Loop or None
-        For what the caller may run itself: small spans while workers start, what cannot be pickled, and everything
-        when no worker can be kept alive. None: func never runs in the caller.
+        Runs items in the caller: small spans while workers start, items that cannot be pickled, and everything if no
+        worker can be kept alive. None: func never runs in the caller.
     """
 
     def __init__(
@@ -186,10 +189,11 @@ class ProcessDriver(Driver):
         self._count_oom = count_oom
         self._look_s = look_every_s(schedule.timeout_s)
         self._next_look_s = 0.0
-        self._mine: Span | None = None  # what the caller itself is to run next
+        self._mine: Span | None = None
         self._last_loss: Handle | None = None
         self._last_oom = False
-        self._refused: OSError | None = None  # why the last worker could not be started
+        # Why the last worker could not be started.
+        self._refused: OSError | None = None
 
     def open(self) -> None:
         if self.ticks.stop is not None:
@@ -201,7 +205,7 @@ class ProcessDriver(Driver):
             self.receive(0.0)
 
     def begun(self) -> None:
-        # While the workers are on their way.
+        # The workers start meanwhile.
         if self._count_oom is not None:
             self.oom = self._count_oom()
 
@@ -256,7 +260,8 @@ class ProcessDriver(Driver):
     def start(self, number: int) -> list[Instruction]:
         try:
             self.team.start(number)
-        except OSError as exc:  # EAGAIN, ENOMEM, pids.max, too many open files
+        # EAGAIN, ENOMEM, pids.max, too many open files.
+        except OSError as exc:
             self._refused = exc
             self.warnings.append(f"a worker could not be started ({exc}); going on with fewer")
             return self._handle(Lost(number))
@@ -298,7 +303,8 @@ class ProcessDriver(Driver):
         out: list[Any] = []
         ran = seen.items
         if span.start + ran in self.outcome.failures:
-            ran += 1  # it has been repeated as often as it may, and its exception waits for its turn
+            # It has failed for good: its exception waits for its turn.
+            ran += 1
         elif ran < len(span):
             out = self._handle(self._short(CALLER, span, ran))
         if ran:
@@ -310,7 +316,7 @@ class ProcessDriver(Driver):
             raise self._loss_of(None).exception from self._refused
         if not slow:
             self.warnings.append("no worker could be kept alive: the rest ran in the caller")
-        # What the caller was at is among what is left over.
+        # The caller's span is among the items left over.
         self._mine = None
         super().give_up(slow)
 
@@ -342,14 +348,15 @@ class ProcessDriver(Driver):
         for error in errors:
             failure = failure_from(error)
             if self.loop is not None and isinstance(failure.exception, TransferError):
-                self.loop.run(error.index, error.index + 1)  # it or its result cannot travel: run it here
+                # The item or its result cannot be pickled: run it here.
+                self.loop.run(error.index, error.index + 1)
                 mended.append(error.index)
             else:
                 failures.append(failure)
         return self._keep(message.worker, first, results, failures, wall_s, cpu_s, rss_bytes, mended)
 
     def _on_unreadable(self, number: int, exc: BaseException) -> Event:
-        """A span's results were pickled, yet cannot be rebuilt here: find out whose fault it is."""
+        """Find the item whose pickled result cannot be rebuilt here: the items of a span are repeated one by one."""
         span = self.schedule.oldest(number)
         if len(span) > 1:
             return Done(number, 0.0, apart=True)
@@ -361,13 +368,14 @@ class ProcessDriver(Driver):
         return Done(number, 0.0, self.outcome.take_errors([failure]))
 
     def _on_broken(self, message: Message) -> list[Instruction]:
-        """A worker cannot serve: the initializer raised, or the function cannot be rebuilt there."""
+        """Handle a worker that is useless: the initializer raised, or the function cannot be rebuilt there."""
         error: child.ItemError = protocol.loads(message.parts)
         failure = failure_from(error)
         no_func = isinstance(failure.exception, TransferError)
         if self.loop is not None and (no_func or self.team.setup.initializer is None):
             self.warnings.append(f"a worker could not take the function ({error.type_name}: {error.text})")
-            return []  # its end of file follows
+            # The end of its connection follows, which reports the loss.
+            return []
         if not no_func:
             failure.exception.add_note("amorsize: raised in a worker process before its first item")
         raise failure.exception

@@ -1,7 +1,6 @@
-"""The costs of parallelism here: from memory, from the store (`amorsize.measure.cost_cache`), or measured and kept.
+"""The costs of parallelism on this machine: from memory, from the store (`amorsize.measure.cost_cache`), or measured.
 
-Nothing here raises. Where something cannot be measured, the recorded cost of another machine stands in, with the
-reason as its warning.
+Nothing here raises. A cost that cannot be measured is replaced by the default one, with the reason as its warning.
 
 Threads are measured in this process, processes from a process of its own (`amorsize.measure.helper_process` says why).
 """
@@ -26,32 +25,33 @@ from amorsize.system import nested
 if TYPE_CHECKING:
     from amorsize.history.sqlite_file import Store
 
-BUDGET_S: Final = 0.3  # of optimize(), once
-ALL_BUDGET_S: Final = 2.6  # of diagnose_all(); with what laps overrun their budgets it stays below 3 s
+# Of optimize(), once.
+BUDGET_S: Final = 0.3
+# Of diagnose_all(); laps overrun it a little, but it stays below 3 s.
+ALL_BUDGET_S: Final = 2.6
+# guess
 THREADS_S: Final = 0.03
 WEIGHTS: Final = {"fork": 1.0, "forkserver": 2.0, "spawn": 3.0, None: 0.6}
 """How the helper's jobs share its budget, by the time that a lap takes; None is the scaling curve."""
 
-# -- looked up, or else measured -------------------------------------------------------------------------------------
+# -- looked up, or measured ------------------------------------------------------------------------------------------
 
 
 def cached_cost(
     engine: str, start_method: str | None, machine: Machine, *, store: Store | None = None, budget_s: float = BUDGET_S
 ) -> BackendCost:
-    """The cost of an engine here.
+    """Return the cost of an engine on this machine.
 
     Parameters
     ----------
     engine : {"pool", "team", "threadpool", "threads"}
-        Whose cost.
     start_method : str or None
         None for threads.
     machine : Machine
-        Where this is.
     store : Store, optional
-        Where costs are kept; by default the store of ``AMORSIZE_HISTORY``.
+        Keeps the costs; by default the store of ``AMORSIZE_HISTORY``.
     budget_s : float
-        Seconds to spend if it must be measured. For processes the scaling curve, if not known, is measured with it.
+        Seconds to spend if it must be measured. For processes an unknown scaling curve is measured with it.
     """
     wishes = [Wish(engine, start_method)]
     if start_method is not None:
@@ -60,7 +60,7 @@ def cached_cost(
 
 
 def cached_scaling(machine: Machine, *, store: Store | None = None, budget_s: float = BUDGET_S) -> Scaling:
-    """The scaling curve of this machine; parameters as in `cached_cost`."""
+    """Return the scaling curve of this machine; parameters as in `cached_cost`."""
     return _curve(_fulfil([Wish(SCALING)], machine, store, budget_s)[0]).scaling
 
 
@@ -73,7 +73,7 @@ def cached_costs(
     store: Store | None = None,
     budget_s: float = BUDGET_S,
 ) -> Costs:
-    """All that the model needs: the costs of these engines (None: not asked for), and the scaling curve.
+    """Return the costs that the model needs: of these engines (None: not asked for), and the scaling curve.
 
     ``start_method`` is by default the machine's. Other parameters as in `cached_cost`.
     """
@@ -88,7 +88,7 @@ def cached_costs(
 
 
 def _fulfil(wishes: Sequence[Wish], machine: Machine, store: Store | None, budget_s: float) -> list[Known]:
-    """Each from memory, from the store, or measured."""
+    """Return each cost from memory or from the store, or measure it."""
     with turn():
         now_s = time.time()
         known: dict[Wish, Known] = {}
@@ -121,7 +121,7 @@ def diagnose_all(machine: Machine, store: Store | None = None, budget_s: float =
     Returns
     -------
     dict
-        ``"costs"``: a tuple of BackendCost; ``"scaling"``: a Scaling; ``"warnings"``: what is doubtful about it;
+        ``"costs"``: a tuple of BackendCost; ``"scaling"``: a Scaling; ``"warnings"``: doubts about it;
         ``"took_s"``: seconds.
     """
     began = time.perf_counter()
@@ -140,7 +140,7 @@ def diagnose_all(machine: Machine, store: Store | None = None, budget_s: float =
 
 
 def _measure(wishes: Sequence[Wish], machine: Machine, store: Store | None, budget_s: float) -> dict[Wish, Known]:
-    """Measure all of these, and keep them."""
+    """Measure all of these and keep them."""
     found: dict[Wish, Found | Curve] = {}
     apart: list[Wish] = []
     for wish in wishes:
@@ -187,7 +187,7 @@ def _said(exc: Exception) -> str:
 
 
 def _jobs(wishes: Sequence[Wish], machine: Machine, budget_s: float) -> list[Job]:
-    """The helper's jobs, which share the budget."""
+    """Return the helper's jobs, which share the budget."""
     cores, unit_s = machine.usable_cores, budget_s / sum(WEIGHTS.get(wish.start_method, 1.0) for wish in wishes)
     method = "fork" if "fork" in machine.start_methods else machine.default_start_method
     return [
@@ -199,7 +199,7 @@ def _jobs(wishes: Sequence[Wish], machine: Machine, budget_s: float) -> list[Job
 
 
 def _share_cold(found: dict[Wish, Found | Curve]) -> dict[Wish, Found | Curve]:
-    """Of the engines that start workers in one way only the first to be measured met a cold start."""
+    """Give engines of one start method the same cold start: only the first one measured had it."""
     cold_s: dict[str | None, float] = {}
     for wish, value in found.items():
         if isinstance(value, Found):
@@ -211,7 +211,7 @@ def _share_cold(found: dict[Wish, Found | Curve]) -> dict[Wish, Found | Curve]:
 
 
 def _obstacle(wish: Wish, machine: Machine) -> str | None:
-    """Why no processes can be measured from here; None: they can."""
+    """Return the reason why processes cannot be measured here; None if they can."""
     if wish.start_method is not None and wish.start_method not in machine.start_methods:
         return f"workers cannot be started by {wish.start_method} here"
     if nested.cores_share is not None:
@@ -226,14 +226,14 @@ def _obstacle(wish: Wish, machine: Machine) -> str | None:
 
 
 def _instead(wish: Wish, why: object) -> Found | Curve:
-    """What stands in for what could not be measured."""
+    """Return the default for a cost that could not be measured, with the reason as its warning."""
     warnings = (f"not measured: {why}",)
     if wish.engine == SCALING:
         return Curve(Scaling(), warnings)
     return Found(replace(recorded(wish.engine, wish.start_method), warnings=warnings))
 
 
-# -- as the caller will see it ---------------------------------------------------------------------------------------
+# -- as the caller will meet it --------------------------------------------------------------------------------------
 
 
 def _curve(known: Known) -> Curve:
@@ -242,7 +242,7 @@ def _curve(known: Known) -> Curve:
 
 
 def _cost(wish: Wish, known: Known) -> BackendCost:
-    """The cost; with what the first start takes on top, where this process has not had it."""
+    """Return the cost, with the excess of a cold start if this process has not had one."""
     assert isinstance(known.value, Found)
     cost, cold_s = known.value
     if cold_s <= 0 or _is_warm(wish.start_method):
@@ -251,7 +251,7 @@ def _cost(wish: Wish, known: Known) -> BackendCost:
 
 
 def _is_warm(start_method: str | None) -> bool:
-    """Whether the processes that serve a start method (fork server, resource tracker) run already."""
+    """Return True if the processes that serve a start method (fork server, resource tracker) run already."""
     server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
     tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
     if start_method == "forkserver":

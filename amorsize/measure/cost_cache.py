@@ -1,8 +1,8 @@
-"""Costs that are known: in this process's memory, and in the store.
+"""Known costs: in this process's memory, and in the store.
 
-A figure is believed for `FRESH_S`; one that was measured on a busy machine, and says so in its warnings, for
-`DOUBTFUL_S`, and so is what stands in for one that could not be measured. The key names the machine, the interpreter
-and the way of starting workers, so that a container with another quota, or the next Python, measures for itself.
+A figure is believed for `FRESH_S`; one with warnings (measured on a busy machine, or a default in place of a
+measurement) for `DOUBTFUL_S`. The key names the machine, the interpreter and the start method, so that a container
+with another quota, or the next Python, measures anew.
 """
 
 from __future__ import annotations
@@ -26,49 +26,52 @@ if TYPE_CHECKING:
 R = TypeVar("R", StartCost, ChannelCost)
 
 SCHEMA: Final = 1
-"""To be raised when a figure changes its meaning: what was stored before is then measured again."""
+"""To be raised when a figure changes its meaning: stored figures are then measured again."""
 
 DAY_S: Final = 86_400.0
+# guess
 FRESH_S: Final = 30 * DAY_S
+# guess
 DOUBTFUL_S: Final = 300.0
 
 SCALING: Final = "scaling"
 
-FOREVER_S: Final = 1e6  # no part of a cost is as much as eleven days
+# No part of a cost takes eleven days.
+FOREVER_S: Final = 1e6
 
 
 class Wish(NamedTuple):
-    """What is to be known: an engine's cost, or (engine `SCALING`) the machine's scaling curve."""
+    """A cost to look up: an engine's, or (engine `SCALING`) the machine's scaling curve."""
 
     engine: str
     start_method: str | None = None
 
     def read(self, row: object) -> Found | Curve | None:
-        """What a row of the store, or a line of the helper, says about it; None when that is damaged."""
+        """Return the cost from a row of the store or a line of the helper; None if it is damaged."""
         return curve_from(row) if self.engine == SCALING else found_from(row, self.engine, self.start_method)
 
     def key(self, machine: Machine) -> str:
-        """Under which name it is kept: what it is, by which rules it was measured, and where."""
+        """Return the key in the store: kind of cost, version of the rules, machine."""
         what = f"{self.engine} {self.start_method or '-'}"
         where = f"{machine.system}; {processor()}; {machine.logical_cores} cores, {machine.usable_cores:g} usable"
         return f"{what}; {SCHEMA}; {where}; {machine.python}{'' if machine.gil_enabled else ' without GIL'}"
 
 
 class Known(NamedTuple):
-    """A cost or a curve, and when it was measured (or when that failed)."""
+    """A cost or a curve, and the time when it was measured (or could not be)."""
 
     value: Found | Curve
     at_s: float
 
     @property
     def measured(self) -> bool:
-        """Whether it is more than a stand-in."""
+        """True if it was measured here."""
         if isinstance(self.value, Curve):
             return len(self.value.scaling.points) > 1
         return self.value.cost.measured
 
     def believed(self, now_s: float) -> bool:
-        """Whether it need not be measured again. What seems to come from the future was stored under another clock."""
+        """Return True if it need not be measured again. A time in the future was stored under another clock."""
         warnings = self.value.warnings if isinstance(self.value, Curve) else self.value.cost.warnings
         return -DAY_S < now_s - self.at_s < (DOUBTFUL_S if warnings else FRESH_S)
 
@@ -78,17 +81,17 @@ _locks: list[threading.RLock] = [threading.RLock()]
 
 
 def turn() -> threading.RLock:
-    """The lock to hold while measuring: of many calls at once, one measures and the others wait for what it finds."""
+    """Return the lock to hold while measuring: of concurrent calls one measures, and the others wait for its result."""
     return _locks[0]
 
 
 def remembered(key: str) -> Known | None:
-    """What this process's memory holds."""
+    """Return the cost in this process's memory."""
     return _memory.get(key)
 
 
 def recalled(wish: Wish, key: str, store: Store, now_s: float) -> Known | None:
-    """What the store holds, if it is whole and can be believed; then memory holds it, too."""
+    """Return the cost in the store, if it is undamaged and believed, and keep it in memory."""
     row = store.get_cost(key)
     if row is None or (value := wish.read(row)) is None:
         return None
@@ -101,7 +104,7 @@ def recalled(wish: Wish, key: str, store: Store, now_s: float) -> Known | None:
 
 
 def keep(key: str, known: Known, store: Store | None) -> Known:
-    """Remember it, and store it if it was measured."""
+    """Keep a cost in memory, and in the store if it was measured."""
     _memory[key] = known
     if known.measured and store is not None:
         store.put_cost(key, to_dict(known.value), known.at_s)
@@ -115,25 +118,26 @@ def forget() -> None:
 
 
 def _after_fork() -> None:
-    _locks[0] = threading.RLock()  # another thread of the parent may have held the old one
+    # Another thread of the parent may have held the old one.
+    _locks[0] = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-# -- rows: costs as plain dicts, for the store and for the pipe of the helper process; read back unbelieved -----------
+# -- rows: costs as plain dicts, for the store and the helper's pipe; checked when read back --------------------------
 
 
 def to_dict(value: Found | Curve) -> dict[str, Any]:
-    """A plain dict of numbers, strings, lists and dicts."""
+    """Return a plain dict of numbers, strings, lists and dicts."""
     if isinstance(value, Curve):
         return {"points": [list(point) for point in value.scaling.points], "warnings": list(value.warnings)}
     return {"cost": {**asdict(value.cost), "warnings": list(value.cost.warnings)}, "cold_s": value.cold_s}
 
 
 def found_from(row: object, engine: str, start_method: str | None) -> Found | None:
-    """The cost that a dict tells of; None when it is damaged, or of something else.
+    """Return the cost in a row; None if the row is damaged or belongs to another engine.
 
     Examples
     --------
@@ -168,7 +172,7 @@ def found_from(row: object, engine: str, start_method: str | None) -> Found | No
 
 
 def curve_from(row: object) -> Curve | None:
-    """The scaling curve that a dict tells of; None when it is damaged.
+    """Return the scaling curve in a row; None if the row is damaged.
 
     Examples
     --------
@@ -198,7 +202,7 @@ def _point(value: object) -> tuple[int, float] | None:
 
 
 def _record(kind: type[R], value: object) -> R | None:
-    """A record of numbers (and truth values), none of them missing."""
+    """Return a record of numbers and booleans; None if one is missing or wrong."""
     if not isinstance(value, Mapping):
         return None
     found: dict[str, Any] = {}
@@ -211,7 +215,7 @@ def _record(kind: type[R], value: object) -> R | None:
 
 
 def _number(value: object) -> float | None:
-    """A number from 0 on; ``True`` is none."""
+    """Return a number that is at least 0; None for anything else, booleans included."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
         return None
     return float(value)

@@ -1,9 +1,9 @@
-"""How much of the time the user's function holds the interpreter's lock, seen by a canary.
+"""The canary: a thread that measures how much of the time the user's function holds the interpreter's lock.
 
-A canary thread sleeps 0.2 ms at a time beside the running items. Where the lock is free it comes round about 4,000
-times a second; where it is held, it waits up to a switch interval (5 ms) each time. The share of the time in which
-it could run tells them apart: pure Python 0.04, sorting 0.03, ``json.loads`` 0.02, many tiny numpy calls 0.04 |
-sums over 4 MB 0.3-0.5, matmul 0.7, zlib 0.8, sha256 of 500 kB 0.9, ``time.sleep`` 0.9.
+It sleeps 0.2 ms at a time beside the running items. While the lock is free it wakes about 4,000 times a second; while
+it is held, it waits up to a switch interval (5 ms) each time. The share of the time in which it could run: pure Python
+0.04, sorting 0.03, ``json.loads`` 0.02, many tiny numpy calls 0.04 | sums over 4 MB 0.3-0.5, matmul 0.7, zlib 0.8,
+sha256 of 500 kB 0.9, ``time.sleep`` 0.9.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Final, Self
 
 from amorsize.system.critical import held_signals
 
+# guess
 NAP_S: Final = 0.2e-3
-CYCLE_S: Final = 0.27e-3  # what a nap of 0.2 ms takes on Linux with nothing in its way (timer slack 50 µs)
+# Duration of a nap of 0.2 ms on an idle Linux machine (timer slack 50 µs).
+CYCLE_S: Final = 0.27e-3
 
 
 class Canary:
@@ -26,9 +28,9 @@ class Canary:
     Attributes
     ----------
     rounds : int
-        How often it has come round so far.
+        Number of times it has woken so far.
     gil_held : float
-        After the block: share of its time in which the lock was held, 0 to 1.
+        After the block: share of the time in which the lock was held, 0 to 1.
 
     Examples
     --------
@@ -64,7 +66,7 @@ class Canary:
         self.stop()
 
     def stop(self) -> None:
-        """End it before the block does; then that does nothing."""
+        """End the watch; the end of the block then does nothing more."""
         if not self._home.locked():
             return
         rounds, elapsed = self.rounds, time.perf_counter() - self._began
@@ -86,7 +88,7 @@ def _watch(canary: weakref.ref[Canary], home: threading.Lock) -> None:
 
 
 def held_share(rounds: int, elapsed_s: float) -> float:
-    """Share of the time in which the lock was held, from a canary's rounds.
+    """Return the share of the time in which the lock was held, from a canary's rounds.
 
     Examples
     --------

@@ -1,18 +1,18 @@
-"""Measure processes from a process of its own.
+"""The helper process, which measures processes in place of the user's own.
 
-The user's process is the wrong place to start workers from, for a measurement that nobody asked for:
+The user's process must not start workers for a measurement that the user did not ask for:
 
-* started by spawn or forkserver, each child would run the user's main script again (where it lacks the usual guard,
-  that never ends), and import all that it imports;
-* forked while the caller has other threads, a child may hang, and Python 3.12 warns;
-* and whatever hangs would hang here.
+* a child started by spawn or forkserver would run the user's main script again (without end, if it lacks the usual
+  guard), and import all that it imports;
+* a child forked while the caller has other threads may hang, and Python 3.12 warns;
+* a measurement that hangs would hang the user's process.
 
 So a bare interpreter is started (60-80 ms, most of it imports), measures, and writes a line of JSON for each job. It
 leads a process group, so that after `PATIENCE_S` it can be ended with all its children. (Not a session: Linux would
-schedule that apart from the caller's, and another program would disturb the one more or less than the other.)
+schedule that apart from the caller's, and another program would disturb the two unequally.)
 
-A start costs more than that, depending on the caller: the memory that it holds (`amorsize.measure.start_cost`), and
-what its main script imports, which spawned children import again. Of the latter nobody here knows.
+Starts from the caller cost more: by its memory (`amorsize.measure.start_cost`), and by the imports of its main script,
+which spawned children repeat. The latter are not measured.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-HELPER_S: Final = 0.08  # until the helper's first job begins, and from its last one's end
-PATIENCE_S: Final = 10.0  # a cold disk can make each interpreter take a second
+# Overhead before the helper's first job and after its last.
+HELPER_S: Final = 0.08
+# guess: with a cold disk each interpreter can take a second
+PATIENCE_S: Final = 10.0
 
-MARK: Final = "amorsize:"  # begins a line of ours: others may print, too
+# Begins each line of the helper's: imported modules may print, too.
+MARK: Final = "amorsize:"
 
 Job = Mapping[str, Any]
 
 
 def cost_job(engine: str, start_method: str, cores: float, budget_s: float) -> Job:
-    """Measure an engine of processes."""
+    """Return the job that measures an engine of processes."""
     return {"kind": "cost", "engine": engine, "method": start_method, "cores": cores, "budget_s": budget_s}
 
 
 def scaling_job(start_method: str, cores: float, physical_cores: int, budget_s: float) -> Job:
-    """Measure the scaling curve."""
+    """Return the job that measures the scaling curve."""
     return {"kind": "scaling", "method": start_method, "cores": cores, "physical": physical_cores, "budget_s": budget_s}
 
 
@@ -46,7 +49,7 @@ def scaling_job(start_method: str, cores: float, physical_cores: int, budget_s: 
 
 
 def serve(jobs: Sequence[Job]) -> None:
-    """Do the jobs and write a line for each."""
+    """Run the jobs and write a line for each."""
     import json
 
     for job in jobs:
@@ -71,12 +74,12 @@ def _do(job: Job) -> dict[str, Any]:
 
 
 def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[str, Any]]:
-    """Have a helper do these jobs.
+    """Run these jobs in a helper process.
 
     Returns
     -------
     list of dict
-        One answer for each job, in order: what `amorsize.measure.cost_cache` reads, or ``{"error": why}``.
+        One answer for each job, in order: a row for `amorsize.measure.cost_cache`, or ``{"error": why}``.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[
 
 
 def answers(output: bytes) -> list[dict[str, Any]]:
-    r"""The answers in what the helper wrote, up to the first line that is not whole.
+    r"""Return the answers in the helper's output, up to the first incomplete line.
 
     Examples
     --------
@@ -129,7 +132,7 @@ def answers(output: bytes) -> list[dict[str, Any]]:
 
 
 def _interpreter() -> str:
-    """The interpreter that children run. Raises FileNotFoundError when it is not known to be one.
+    """Return the interpreter that children run. Raises FileNotFoundError if it is unknown.
 
     In an application that embeds or freezes Python, ``sys.executable`` is that application.
     """
@@ -143,7 +146,7 @@ def _interpreter() -> str:
 
 
 def _end(helper: subprocess.Popen[bytes]) -> None:
-    """End the helper, with its children, unless it has ended."""
+    """Kill the helper with its children, unless it has ended."""
     if helper.poll() is not None:
         return
     try:

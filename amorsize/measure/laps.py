@@ -1,22 +1,22 @@
-"""One lap: start an engine's workers, hand them chunks of almost nothing and some bytes, and leave, watch in hand.
+"""One lap: start an engine's workers, send them tiny chunks and some bytes, and end them, all of it timed.
 
 An engine is ``"pool"`` (``multiprocessing.Pool``), ``"team"`` (amorsize's own workers), ``"threadpool"``
 (``multiprocessing.pool.ThreadPool``) or ``"threads"`` (amorsize's own). Each is driven as `optimize` and `execute`
-drive it, so that what is measured is what they will pay.
+drive it, so that the lap costs the same as a map.
 
-Workers start one after the other. From the mean of the moments at which they take items, ``p`` of them finish work of
-W seconds in ``W / p``; so that mean counts as the start. Where there are more workers than cores, those that are up
-share the cores with those that still start, nothing is gained by being early, and the last one's moment counts. (Not so
-threads: there are more of them than cores only where they wait.)
+Workers start one after the other. Counted from the mean of their moments of readiness, ``p`` of them finish work of W
+seconds in ``W / p``; so that mean counts as the start. With more workers than cores, early workers share the cores with
+those that still start and gain nothing, so that the last moment counts. (Not for threads: there are more of them than
+cores only where they wait.)
 
-Processes of a pool are up when all compute side by side, which the system's scheduler may take a while to see to: it
-woke both of two workers on one core, and let them take turns of 1.4 ms there for up to 6 ms, while the other core was
-idle (Linux 6.18; more often the more chunks there were, since each result wakes a thread of the caller). So the first
-map of a lap is of `BUSY_CHUNKS` items a worker that compute for `BUSY_S` each; what it takes beyond that is told apart.
+Processes of a pool have settled when all compute at the same time. The system's scheduler may delay that: it woke two
+workers on one core, and let them take turns of 1.4 ms there for up to 6 ms, while the other core was idle (Linux 6.18;
+the more chunks, the more often, since each result wakes a thread of the caller). So the first map of a lap has
+`BUSY_CHUNKS` items a worker that compute for `BUSY_S` each; its excess over that is reported apart.
 
-A chunk's item keeps its worker busy for `SPIN_S`: handing out empty items keeps the caller so busy that it never
-sleeps, and the waking up, which real chunks pay for, would not show (13 µs a chunk instead of 30 in a pool, 1 instead
-of 30 in a ``ThreadPool``).
+A chunk's item keeps its worker busy for `SPIN_S`: with empty items the caller would be so busy that it never sleeps,
+and the cost of waking up, which real chunks have, would not show (13 µs a chunk instead of 30 in a pool, 1 instead of
+30 in a ``ThreadPool``).
 
 Children import this module to find `task`, so it imports next to nothing.
 """
@@ -32,29 +32,34 @@ from amorsize.system.clock import REAL, Clock
 if TYPE_CHECKING:
     from amorsize.schedule.messages import Event, Instruction
 
+# guess
 SPIN_S: Final = 50e-6
-BUSY_S: Final = 1e-3  # of CPU time
-BUSY_CHUNKS: Final = 4  # for each worker
-PAYLOAD_BYTES: Final = 1 << 20  # 16 pipefuls: large enough that what a message costs in itself does not show
+# guess: CPU time
+BUSY_S: Final = 1e-3
+# guess: per worker
+BUSY_CHUNKS: Final = 4
+# 16 pipefuls: so large that the fixed cost of a message does not show.
+PAYLOAD_BYTES: Final = 1 << 20
 
-NOTHING, SPIN, YIELD, BUSY = 0, -1, -2, -3  # items; a positive one asks for a result of so many bytes
+# Items; a positive one asks for a result of that many bytes.
+NOTHING, SPIN, YIELD, BUSY = 0, -1, -2, -3
 
 
 class Lap(NamedTuple):
-    """What one lap took. What was not asked for is 0.
+    """The costs found by one lap. Figures that were not asked for are 0.
 
     Attributes
     ----------
     start_s : float
-        From the beginning until workers took items, plus what leaving them took.
+        Until workers took items, plus the time to leave them.
     chunk_s : float
         CPU seconds of the caller for each chunk of one item.
     turn_s : float
-        Wall seconds from the end of one chunk until the same worker was at its next; with one worker only.
+        Wall seconds from the end of one chunk until the same worker began its next; with one worker only.
     out_s_per_byte, back_s_per_byte : float
         For large items, and for large results, with pickling.
     settle_s : float
-        Until processes of a pool that were up computed side by side.
+        Until all started processes of a pool computed at the same time.
     """
 
     start_s: float
@@ -66,9 +71,9 @@ class Lap(NamedTuple):
 
 
 def task(item: Any) -> Any:
-    """What workers run."""
+    """Run an item of a lap; the function of the workers."""
     if type(item) is not int:
-        return None  # a payload: it is here, that is all
+        return None
     if item > 0:
         return _blob(item)
     if item == SPIN:
@@ -87,7 +92,8 @@ def task(item: Any) -> Any:
 def _blob(size: int) -> bytes:
     blob = _blobs.get(size)
     if blob is None:
-        blob = _blobs[size] = b"\1" * size  # memory that was touched: the kernel reads untouched pages for nothing
+        # Touched memory: the kernel reads untouched pages at no cost.
+        blob = _blobs[size] = b"\1" * size
     return blob
 
 
@@ -109,19 +115,17 @@ def lap(
     Parameters
     ----------
     engine : {"pool", "team", "threadpool", "threads"}
-        Whose workers.
     start_method : str or None
         None for threads.
     workers : int
-        How many to start.
+        Number of workers to start.
     cores : float
-        How many of them can run at once.
+        Number of them that can run at once.
     chunks : int
-        How many chunks of one short item to hand out.
+        Number of chunks of one short item to send.
     payloads : int
-        How many items of `PAYLOAD_BYTES` to send each way, where they are pickled at all.
+        Number of items of `PAYLOAD_BYTES` to send each way, if the engine pickles at all.
     clock : Clock
-        The watch.
     """
     payloads = payloads if start_method is not None else 0
     drive = _pool if engine in ("pool", "threadpool") else _own
@@ -129,7 +133,7 @@ def lap(
 
 
 def _started(arrivals_s: Sequence[float], cores: float) -> float:
-    """When workers that arrived at these moments count as started (see the top of this page).
+    """Return the moment at which workers that were ready at these moments count as started (see the module).
 
     Examples
     --------
@@ -140,7 +144,7 @@ def _started(arrivals_s: Sequence[float], cores: float) -> float:
 
 
 def _short(start_method: str | None) -> int:
-    """The item of a short chunk. In threads it may not use CPU time, which there is the caller's too."""
+    """Return the item of a short chunk. Threads must not use CPU time, since it would count as the caller's."""
     return YIELD if start_method is None else SPIN
 
 
@@ -180,12 +184,14 @@ def _pool(start_method: str | None, workers: int, cores: float, chunks: int, pay
         out_s = back_s = 0.0
         if payloads:
             blob = _blob(PAYLOAD_BYTES)
-            _watch_map(pool, [blob, PAYLOAD_BYTES] * workers, clock)  # workers make their blobs, buffers grow
+            # Workers make their blobs, and buffers grow.
+            _watch_map(pool, [blob, PAYLOAD_BYTES] * workers, clock)
             out_s, _ = _watch_map(pool, [blob] * payloads, clock)
             back_s, _ = _watch_map(pool, [PAYLOAD_BYTES] * payloads, clock)
         left = wall()
     leaving_s = wall() - left
-    pool.join()  # threads of a ThreadPool have been told to go, but nobody has waited for them
+    # The end of the block tells threads of a ThreadPool to end, but does not wait for them.
+    pool.join()
     if start_method is not None:
         door.close()
     moved = max(1, payloads) * PAYLOAD_BYTES
@@ -200,13 +206,13 @@ def _pool(start_method: str | None, workers: int, cores: float, chunks: int, pay
 
 
 def _settle(pool: Any, workers: int, cores: float, clock: Clock) -> float:
-    """What the first map of processes that compute takes beyond their computing."""
+    """Return by how much the first map of computing processes exceeds their computing."""
     took_s, _ = _watch_map(pool, [BUSY] * (BUSY_CHUNKS * workers), clock)
     return max(0.0, took_s - BUSY_CHUNKS * BUSY_S * max(1.0, workers / cores))
 
 
 def _watch_map(pool: Any, items: list[Any], clock: Clock) -> tuple[float, float]:
-    """Wall time and the caller's CPU time of a map, in chunks of one."""
+    """Return wall time and the caller's CPU time of a map, in chunks of one."""
     if not items:
         return 0.0, 0.0
     wall, cpu = clock.wall(), clock.process_cpu()
@@ -227,14 +233,15 @@ def _own(start_method: str | None, workers: int, cores: float, chunks: int, payl
     from amorsize.schedule.messages import Done, Lost, Ready
     from amorsize.schedule.schedule import Schedule
 
-    marks: list[tuple[float, float]] = []  # wall and CPU when all were ready, and at each chunk's end
+    # Wall and CPU time when all were ready, and at each chunk's end.
+    marks: list[tuple[float, float]] = []
     arrivals: list[float] = []
-    # One worker alone is to show how long it waits for its next chunk: none may lie in its pipe already, and none does
-    # where chunks take long.
+    # A lone worker shows how long it waits for its next chunk: none may be in its pipe already, and the schedule sends
+    # none ahead where chunks take long.
     told_s = 1.0 if workers == 1 else SPIN_S
 
     class Watched(Schedule):
-        """Looks at the watch; is told of the workers when all are ready, and of chunks that all take equally long."""
+        """Notes the times of events; the schedule hears of the workers once all are ready, and of equal chunks."""
 
         def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
             match event:

@@ -1,9 +1,9 @@
-"""The user's function on a few real items, for ``optimize()``: each item run once, within a bound.
+"""A sample for ``optimize()``: runs the user's function on a few real items, each once, within a time bound.
 
-Beyond one item and a dear first call, a sample takes at most 5 ms, or 1 % of the serial time it forecasts if that is
-more. Indexable data is looked at in spread positions, since the first items of sorted data lie; fast functions in
-batches, so that the clock does not measure itself. Meanwhile a canary looks whether the lock is free
-(`amorsize.measure.gil`).
+Beyond one item and an expensive first call, a sample takes at most 5 ms, or 1 % of the serial time it forecasts if that
+is more. Indexable data is probed at spread positions, since the first items of sorted data mislead; fast functions run
+in batches, so that reading the clock does not distort the result. Meanwhile a canary measures how often the lock is
+free (`amorsize.measure.gil`).
 """
 
 from __future__ import annotations
@@ -28,26 +28,44 @@ from amorsize.model.size_regression import SAMPLED_DIFFER, Sizes, guessed, half_
 from amorsize.system.memory import keeping_s, resident_bytes
 from amorsize.system.object_sizes import how_to_size, sizes_at
 
-BUDGET_S: Final = 2.2e-3  # of the clock, beyond the longest item; with weighing results and the search it is 5 ms
-BUDGET_SHARE: Final = 0.01  # of the forecast serial time, where that is more, less what the rest of asking takes:
+# guess: beyond the longest item; with weighing results and the search it is 5 ms
+BUDGET_S: Final = 2.2e-3
+# guess: of the forecast serial time, where that is more, less `REST_S` for the rest of `optimize`
+BUDGET_SHARE: Final = 0.01
 REST_S: Final = 2.6e-3
-LITTLE_S: Final = 15e-3  # of work in all, for which a loop is best whatever a sample says, is worth less:
+# guess: of less work than `LITTLE_S` in all, for which the loop is best anyway, a sample may take `LITTLE_SHARE`
+LITTLE_S: Final = 15e-3
 LITTLE_SHARE: Final = 0.15
-BATCH_S: Final = 0.2e-3  # of a fast function at a time: some 200 times what reading the clocks takes
-PROBE_EACH_S: Final = 0.3e-3  # of fast items at each position: with cold caches 10 µs look like 15
-WATCH_S: Final = 1.2e-3  # less than this beside a canary says nothing; by then one that may runs has come round 4 times
-WATCH_ENOUGH_S: Final = 2e-3  # till it is believed that the lock is held: a canary can oversleep
-WORTH_WATCHING_S: Final = 10e-3  # of serial time in all: below it a loop is best whatever the lock does
-AGAIN_S: Final = 6e-3  # a longer first item is not repeated only because it may have been cold …
-LOADED_BYTES: Final = 4 << 20  # … unless it laid out so much, as loading a library does (numpy: 12 MB)
+# Batches of a fast function: some 200 times as long as reading the clocks.
+BATCH_S: Final = 0.2e-3
+# Of fast items at each position: with cold caches 10 µs look like 15.
+PROBE_EACH_S: Final = 0.3e-3
+# A shorter watch is no evidence; by then a canary that may run has woken 4 times.
+WATCH_S: Final = 1.2e-3
+# Until a held lock is believed: a canary can oversleep.
+WATCH_ENOUGH_S: Final = 2e-3
+# guess: with less serial time in all, the loop is best whatever the lock does
+WORTH_WATCHING_S: Final = 10e-3
+# guess: a longer first item is not repeated only because it may have been cold, unless it touched `LOADED_BYTES`
+AGAIN_S: Final = 6e-3
+# Loading a library touches as much (numpy: 12 MB).
+LOADED_BYTES: Final = 4 << 20
+# guess
 MOST_PROBES: Final = 64
-DEAR_SHARE: Final = 0.025  # of the serial time, for one item that stands for half of the work
-NEIGHBOURS: Final = 64  # whose sizes are looked at
-MOST_LOOKS: Final = 256  # positions considered, most of them too dear
-SHORT_S: Final = 0.2  # of serial time: below it the start of a Pool (15 ms) weighs against threads
-LIGHT_BYTES: Final = 20_000  # an item and its result of less than this cross a pipe in some 50 µs
-WEIGHED: Final = 16  # items and results
-LOOKED_AT: Final = 2  # results, for what they take in memory
+# guess: of the serial time, for one item that stands for half of the work
+DEAR_SHARE: Final = 0.025
+# guess: neighbours whose sizes are looked at
+NEIGHBOURS: Final = 64
+# guess: positions considered, most of them too expensive
+MOST_LOOKS: Final = 256
+# With less serial time, the start of a Pool (15 ms) weighs against threads.
+SHORT_S: Final = 0.2
+# An item and its result of fewer bytes cross a pipe in some 50 µs.
+LIGHT_BYTES: Final = 20_000
+# guess: items and results to pickle
+WEIGHED: Final = 16
+# guess: results whose memory is measured
+LOOKED_AT: Final = 2
 
 
 class Sampler:
@@ -59,11 +77,11 @@ class Sampler:
     source : Indexable or Streamed
         Items taken from an iterator are kept in ``head``.
     spread : bool
-        Whether to look at spread positions of indexable data, instead of the first items.
+        True to probe spread positions of indexable data, instead of the first items.
     watch : bool
-        Whether to look at the lock.
+        True to watch the lock.
     processes : bool
-        Whether processes may be chosen as well as threads.
+        True if processes may be chosen as well as threads.
     """
 
     def __init__(
@@ -90,23 +108,27 @@ class Sampler:
         self.where: list[int] = []
         self.seen: list[Observation] = []
         self.canary = Canary() if watch else None
-        self.rounds, self.watched_s = 0, 0.0  # of the canary, while items ran
+        # Of the canary, while items ran.
+        self.rounds, self.watched_s = 0, 0.0
         self.first_weighed: Sample | None = None
         self.size: Callable[[Any], float | None] | None = None
-        self.sizes: list[tuple[int, float]] = []  # at some positions, if they differ
+        # Position and size of some items; empty if all are alike.
+        self.sizes: list[tuple[int, float]] = []
         self.mean_size = 0.0
-        self.seen_sizes: list[float] = []  # of what was looked at
-        self.per_size_s = 0.0  # of the same; 0: nobody can tell
+        # Sizes of the items that ran, and their seconds per size (0: unknown).
+        self.seen_sizes: list[float] = []
+        self.per_size_s = 0.0
 
     def take(self) -> Sample:
-        """Run the items and say what they told. Raises what ``func`` raises, with a note that names the item."""
+        """Run the items and return their sample. An exception of ``func`` is raised with a note that names the item."""
         self.began_s = self.loop.clock.wall()
         before = resident_bytes()
         self._size()
         with self.canary or nullcontext():
             self.opening.saw(self._next(1))
             if self.opening.items:
-                self._weigh_first()  # early: where that takes long, there is less time for more items
+                # If weighing takes long, there is less time for more items.
+                self._weigh_first()
                 self._again()
                 self._warm()
                 if self.watched_s >= WATCH_ENOUGH_S or not self._lock_matters():
@@ -133,10 +155,10 @@ class Sampler:
         item_s = self.opening.item_s
         if self.sizes:
             by_size_s = self.per_size_s * self.mean_size
-            item_s = min(
-                by_size_s, sqrt(item_s * by_size_s)
-            )  # half-way up, till more is known: it may not go with sizes
-        if len(self.seen) > 1:  # the first call may have been a dear one
+            # The time may not depend on size: go up half-way only.
+            item_s = min(by_size_s, sqrt(item_s * by_size_s))
+        # The first call may have been an expensive one.
+        if len(self.seen) > 1:
             others = self.seen[1:]
             item_s = min(item_s, sum(one.wall_s for one in others) / max(1, sum(one.items for one in others)))
         if n * item_s < LITTLE_S and not self.sizes:
@@ -144,7 +166,7 @@ class Sampler:
         return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
 
     def _run(self, start: int, stop: int) -> Any:
-        """Run these items; beyond the head of an iterator, read on."""
+        """Run these items; those beyond the head of an iterator are read first."""
         if self.rest is not None and stop > len(self.head):
             self.head.extend(islice(self.rest, stop - len(self.head)))
             stop = min(stop, len(self.head))
@@ -153,7 +175,7 @@ class Sampler:
         if self.canary is not None:
             self.rounds += self.canary.rounds - rounds
             self.watched_s += seen.wall_s
-        self.outcome.finish(self.source.item)  # what an item raised belongs to the user
+        self.outcome.finish(self.source.item)
         self.where.extend(range(start, min(start + seen.items, start + 2)))
         self.longest_s = max(self.longest_s, seen.wall_s / max(1, seen.items))
         self.seen.append(seen)
@@ -170,13 +192,13 @@ class Sampler:
         return seen
 
     def _would_spend(self, items: int, item_s: float) -> float:
-        """What will have been spent beyond the longest item, if so many more are run."""
+        """Return the time spent beyond the longest item, once ``items`` more have run."""
         return self.loop.clock.wall() - self.began_s + items * item_s - max(self.longest_s, item_s)
 
     def _again(self) -> None:
-        """A second item after a first one that has laid out memory beside its result, as dear first calls do.
+        """Run a second item if the first touched memory beyond its result, as expensive first calls do.
 
-        If it was one, that is free. If not, this costs a short item (`AGAIN_S`), or one of very many.
+        After an expensive first call that costs little. Else it costs a short item (`AGAIN_S`), or one of very many.
         """
         laid_out = self.opening.first_bytes - sum(map(block_bytes, self.outcome.some(1)))
         is_short = self.opening.first_s < AGAIN_S and laid_out > COLD_BYTES
@@ -185,10 +207,11 @@ class Sampler:
             self.opening.saw(self._next(1))
 
     def _warm(self) -> None:
-        """Head items in batches that grow, until the clock has something to measure."""
+        """Run head items in growing batches, until one is long enough for the clock."""
         seen_s = self.opening.first_s
         while seen_s < BATCH_S / 2 or (self.at < 2 and not self.spread):
-            expected = self.seen[-1].wall_s / max(1, self.seen[-1].items)  # each batch is quicker, till caches are warm
+            # Each batch is faster than the one before, until caches are warm.
+            expected = self.seen[-1].wall_s / max(1, self.seen[-1].items)
             size = max(1, min(3 * self.at, int(BATCH_S / max(expected, 1e-9))))
             if self._would_spend(size, expected) > self._budget():
                 return
@@ -199,19 +222,19 @@ class Sampler:
             seen_s = seen.wall_s
 
     def _held_bytes(self) -> float:
-        """What a result takes in memory."""
+        """Return the memory of a result."""
         some = self.outcome.some(LOOKED_AT)
         return sum(map(held_bytes, some)) / max(1, len(some))
 
     def _new_bytes(self) -> float:
-        """Memory that an item was the first to touch."""
+        """Return the new memory touched per item."""
         return sum(one.new_bytes for one in self.seen) / max(1, sum(one.items for one in self.seen))
 
     def _size(self) -> None:
-        """Look how large items are, where that is quick to tell."""
+        """Read the sizes of items, where that is fast: items of other sequences may be expensive to get."""
         data = self.source.data
         if self.rest is not None or not isinstance(data, list | tuple | range):
-            return  # to look at items of other sequences may be dear
+            return
         self.size = how_to_size(data[:3])
         sizes = sizes_at(data, self.size)
         if sizes is not None and vary([size for _, size in sizes]):
@@ -219,7 +242,7 @@ class Sampler:
             self.mean_size = sum(size for _, size in sizes) / len(sizes)
 
     def _probe(self) -> None:
-        """Some neighbours at each of some spread positions, within the budget."""
+        """Run some neighbours at each of some spread positions, within the budget."""
         assert self.length is not None
         left = self.length - self.at
         if left < 2 * PROBES:
@@ -236,21 +259,22 @@ class Sampler:
             if self._would_spend(items, item_s) > budget_s or item_s > max(budget_s, self._most_dear_s()):
                 if size is None:
                     break
-                continue  # a smaller one may still do
+                # A smaller item may still fit.
+                continue
             if all(abs(start - other) >= each for other in seen):
                 seen[start] = one = self._run(start, start + items)
                 self.opening.probed([one])
                 budget_s = self._budget()
 
     def _most_dear_s(self) -> float:
-        """What one item may take because much of the work lies in such ones, in place of the first, which did not."""
+        """Return the time that one item may take if large items make up much of the work."""
         return DEAR_SHARE * (self.length or 0) * self.per_size_s * self.mean_size
 
     def _positions(self, last: int) -> Iterator[tuple[int, float | None]]:
-        """Where to look, up to ``last`` beyond those looked at, with the size there if sizes differ.
+        """Yield positions to probe, up to ``last`` beyond the head, each with its size if sizes differ.
 
-        Spread over the sizes where there are some: first the one that half of the work lies beyond, if it goes with the
-        size. Else over the data, the far end first, where sorted data is dearest.
+        First spread over the sizes, if known, beginning where half of the work is reached if it depends on size. Then
+        over the data, beginning at the far end, where the items of sorted data take longest.
         """
         ranked = sorted((size, at) for at, size in self.sizes if self.at <= at <= self.at + last)
         if ranked:
@@ -261,18 +285,19 @@ class Sampler:
         yield from ((self.at + int(part * last), None) for part in halves())
 
     def _expected_s(self, size: float | None) -> float:
-        """Seconds of an item of that size, if the cost goes with it."""
+        """Return the seconds of an item of that size, if its cost depends on it."""
         rate = self.per_size_s if size is not None else 0.0
         return rate * (size or 0.0) if rate else self.opening.item_s
 
     def _per_size_s(self) -> float:
-        """Seconds per size of what was looked at."""
-        beyond = min(1, len(self.seen) - 1)  # the first call may have been a dear one
+        """Return the seconds per size of the items that ran."""
+        # The first call may have been an expensive one.
+        beyond = min(1, len(self.seen) - 1)
         total = sum(size * one.items for one, size in zip(self.seen[beyond:], self.seen_sizes[beyond:], strict=True))
         return sum(one.wall_s for one in self.seen[beyond:]) / total if total > 0 else 0.0
 
     def _size_of(self, seen: Observation) -> float:
-        """Mean size of some neighbours."""
+        """Return the mean size of some neighbours."""
         if self.size is None:
             return 0.0
         stop = seen.start + seen.items
@@ -280,7 +305,7 @@ class Sampler:
         return sum(size or 0.0 for size in map(self.size, looked)) / len(looked)
 
     def _watch(self) -> None:
-        """Run on beside the canary until it had time enough, where what it says can matter, within the budget."""
+        """Run more items beside the canary until its answer is certain, if it matters, within the budget."""
         opening, n, item_s = self.opening, self.length, self.opening.item_s
         held, missing_s = self._gil_held(), WATCH_ENOUGH_S - self.watched_s
         is_free = held is not None and held <= LOCK_FREE
@@ -294,7 +319,8 @@ class Sampler:
         if n is not None:
             items = min(items, n - self.at)
         if items > 0 and self.watched_s + items * item_s >= WATCH_S:
-            self._next(items)  # the items beside it are slowed a little: they are not counted in the mean
+            # The canary slows these items a little, so that they do not count in the mean.
+            self._next(items)
 
     def _stop_watching(self) -> None:
         if self.canary is not None:
@@ -302,21 +328,21 @@ class Sampler:
             self.canary = None
 
     def _gil_held(self) -> float | None:
-        """Share of the time in which items held the lock; None: nobody looked for long enough."""
+        """Return the share of the time in which items held the lock; None if the watch was too short."""
         return held_share(self.rounds, self.watched_s) if self.watched_s >= WATCH_S else None
 
     def _lock_matters(self) -> bool:
-        """Whether threads could beat processes: where starting processes, or what must travel, weighs something."""
+        """Return True if threads could beat processes: where starting processes or pickling costs enough."""
         if not self.processes or (self.length or 10_000) * self.opening.item_s < SHORT_S:
             return True
         first = self.first_weighed
         return first is None or first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES
 
     def _straightened(self, sample: Sample) -> Sample:
-        """The sample, as the sizes of all the items say that it should be."""
+        """Return the sample, corrected by the sizes of all items."""
         if not self.sizes or self.size is None:
             return sample
-        # The first call may have been slower, with cold caches, and would hide that the others go with their sizes.
+        # The first call may have been slower, with cold caches, which would hide how the others depend on size.
         seen = [one for one in (self.seen[1:] if len(self.seen) > 2 or sample.first_call_s else self.seen) if one.items]
         means = self.seen_sizes[-len(seen) :]
         everything = Sizes.of([size for _, size in self.sizes], max(means, default=0.0))
@@ -326,11 +352,12 @@ class Sampler:
         return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
 
     def _weigh(self) -> Sample:
-        """What travels between processes, as ``multiprocessing.Pool`` sends it: items, results and the function."""
+        """Weigh items, results and the function, pickled as ``multiprocessing.Pool`` does."""
         where = self.where[:WEIGHED]
         first = self.first_weighed
         if first is not None and sum(getattr(first, name) for name in TRANSFER_S) > WEIGH_S:
-            return first  # one alone takes longer than there is time for
+            # A single one takes more than the time for all.
+            return first
         items = [self.source.item(i) for i in where]
         results = [self.outcome.by_index[i] for i in where if i in self.outcome.by_index]
         return weigh(items, results, in_band=True, func=self.func)
@@ -344,19 +371,19 @@ TRANSFER: Final = ("arg_bytes", "result_bytes", *TRANSFER_S, "transfer_error")
 
 
 class Kept(Outcome):
-    """Results by index, wherever they lie: a list would be filled up to the farthest of them (5 ms for 200,000)."""
+    """Keeps results by index: a list would be filled up to the farthest of them (5 ms for 200,000)."""
 
     def __init__(self) -> None:
         super().__init__("raise")
         self.by_index: dict[int, Any] = {}
 
     def place_for(self, start: int) -> list[Any]:
-        """A new list."""
+        """Return a new list."""
         return []
 
     def _keep(self, start: int, values: list[Any]) -> None:
         self.by_index.update(enumerate(values[:WEIGHED], start))
 
     def some(self, most: int) -> list[Any]:
-        """Some of them."""
+        """Return some of them."""
         return list(islice(self.by_index.values(), most))

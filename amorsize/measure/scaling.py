@@ -1,13 +1,12 @@
-"""How much computing ``p`` busy processes get done here, relative to one: the machine's scaling curve.
+"""The machine's scaling curve: the throughput of ``p`` busy processes, relative to one.
 
 Workers burn the same few milliseconds of plain Python, first one alone, then several at once, in turn. Each round
 gives a throughput; the upper quartile of the rounds counts.
 
-Two watches see different things. By the wall, whatever slows the workers counts: cores that share their units, turbo,
-a limit that no file tells of, and other programs. By each worker's CPU time only what the hardware does counts. Where
-the two differ, a warning says so, and it is likely that other programs run: the wall then tells of this moment, not
-of the machine, and the CPU times stand. Unless the wall shows less than `LIMITED` of them while a worker alone is left
-in peace: then likely there is a limit.
+Two clocks measure it. Wall time counts everything that slows the workers: cores that share their units, turbo, a limit
+that no file shows, and other programs. CPU time counts only the hardware. If the two differ, there is a warning, and
+probably other programs run: wall time is then true only of this moment, and CPU time is taken. But if the throughput by
+wall time is less than `LIMITED` of the other while a lone worker is undisturbed, there is probably a limit.
 """
 
 from __future__ import annotations
@@ -23,31 +22,33 @@ from amorsize.system.clock import REAL, Clock
 if TYPE_CHECKING:
     from amorsize.backends.workers.team import Message, Team
 
-BURN_S: Final = 5e-3  # long beside the 50-100 µs by which the workers of a round begin one after the other
-MOST_WORKERS: Final = 64  # beyond it the last stretch of the curve goes on
-UNDISTURBED: Final = (
-    0.75  # quantile of the rounds: others only ever make it less. With the median, a quiet machine's 1.95
-)
-# came out as 1.6 in every third process of a busy hour, and forecasts of two processes 20 % too long
+# Long beside the 50-100 µs between the starts of a round's workers.
+BURN_S: Final = 5e-3
+# guess: beyond it the last stretch of the curve is extended
+MOST_WORKERS: Final = 64
+# Quantile of the rounds: other programs only lower a throughput. With the median, a quiet machine's 1.95 was measured
+# as 1.6 in every third process of a busy hour, and forecasts of two processes were 20 % too long.
+UNDISTURBED: Final = 0.75
+# guess
 LEAST_ROUNDS, MOST_ROUNDS = 3, 15
-DISTURBED: Final = 0.1  # relative: by how much wall time may exceed CPU time, and rounds differ
-LIMITED: Final = 0.3  # neighbours on two cores leave two workers half of them, or a little less
+# guess: relative excess of wall time over CPU time, and difference between rounds, that is still undisturbed
+DISTURBED: Final = 0.1
+# Other programs on two cores leave two workers half of them, or a little less.
+LIMITED: Final = 0.3
 
 BurnOut = Callable[[int], Sequence[tuple[float, float]]]
-"""Burns on so many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""
+"""Burns on this many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""
 
 
 class Curve(NamedTuple):
-    """A scaling curve and what is doubtful about it."""
+    """A scaling curve and the doubts about it."""
 
     scaling: Scaling
     warnings: tuple[str, ...] = ()
 
 
 def busy_counts(cores: float, physical_cores: int) -> list[int]:
-    """Numbers of busy processes to try, rising, beyond the one alone.
-
-    The number of physical cores is among them: there the curve bends.
+    """Return the numbers of busy processes to try, rising from 2; with the physical cores, where the curve bends.
 
     Examples
     --------
@@ -67,20 +68,21 @@ def curve(burn: BurnOut, counts: Sequence[int], budget_s: float, clock: Clock = 
     Parameters
     ----------
     burn : callable
-        Burns on so many workers at once.
+        Burns on a number of workers at once.
     counts : sequence of int
         Rising, above 1.
     budget_s : float
         Seconds for all rounds; at least `LEAST_ROUNDS` are made.
     clock : Clock
-        Tells how much of the budget is spent.
+        Measures how much of the budget is spent.
     """
     if not counts:
         return Curve(Scaling(points=((1, 1.0), (2, 1.0))))
     began = clock.wall()
     alone: list[tuple[float, float]] = []
     together: dict[int, list[Sequence[tuple[float, float]]]] = {count: [] for count in counts}
-    burn(counts[-1])  # warms up: each worker's first burn would be slow
+    # Each worker's first burn is slow.
+    burn(counts[-1])
     while True:
         round_began = clock.wall()
         alone.append(burn(1)[0])
@@ -93,7 +95,7 @@ def curve(burn: BurnOut, counts: Sequence[int], budget_s: float, clock: Clock = 
 
 
 def conclude(alone: Sequence[tuple[float, float]], together: dict[int, list[Sequence[tuple[float, float]]]]) -> Curve:
-    """The curve that these rounds show: pairs of wall and CPU seconds of one worker alone, and of all that were busy.
+    """Return the curve from pairs of wall and CPU seconds: of one worker alone, and of all busy workers by round.
 
     Examples
     --------
@@ -129,13 +131,13 @@ def _middle(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _robbed(pairs: Sequence[tuple[float, float]]) -> float:
-    """By how much wall time exceeds CPU time; 0 where the watch for CPU time is too coarse to tell."""
+    """Return by how much wall time exceeds CPU time, relative; 0 if the CPU clock is too coarse."""
     wall, cpu = _middle(pairs)
     return wall / cpu - 1 if cpu > 0 else 0.0
 
 
 def _by_wall(alone_s: float, burnt: Sequence[tuple[float, float]]) -> float:
-    """What workers got done at their own speeds; where they had to take turns, no more than there was CPU time."""
+    """Return the throughput of workers at their own speeds; if they had to take turns, at most their CPU time."""
     rates = _rates(alone_s, [wall for wall, _ in burnt])
     if _robbed(burnt) <= DISTURBED:
         return rates
@@ -147,7 +149,7 @@ def _rates(alone_s: float, burnt_s: Sequence[float]) -> float:
 
 
 def _points(throughputs: dict[int, float]) -> tuple[tuple[int, float], ...]:
-    """The curve, never falling, and never above the number of processes."""
+    """Return the curve, never falling and never above the number of processes."""
     points = [(1, 1.0)]
     for p, throughput in sorted(throughputs.items()):
         points.append((p, round(min(float(p), max(points[-1][1], throughput)), 3)))
@@ -158,7 +160,7 @@ def _points(throughputs: dict[int, float]) -> tuple[tuple[int, float], ...]:
 
 
 def burn(loops: int) -> int:
-    """Plain Python for a while."""
+    """Compute in plain Python."""
     total = 0
     for i in range(loops):
         total += i
@@ -168,7 +170,7 @@ def burn(loops: int) -> int:
 def measure_scaling(
     start_method: str, cores: float, physical_cores: int, budget_s: float, clock: Clock = REAL
 ) -> Curve:
-    """Measure the curve of this machine with workers that start in this way."""
+    """Measure the curve of this machine with workers of this start method."""
     from amorsize.backends.workers import child, protocol
     from amorsize.backends.workers.team import Team
 
@@ -199,7 +201,7 @@ def measure_scaling(
 
 
 def _answers(team: Team, expected: int, kind: int, clock: Clock) -> list[tuple[Message, float]]:
-    """Wait for so many frames of a kind, and when they came."""
+    """Wait for this many frames of a kind, and return them with their times of arrival."""
     answers: list[tuple[Message, float]] = []
     while len(answers) < expected:
         for message in team.wait(None):
@@ -210,7 +212,7 @@ def _answers(team: Team, expected: int, kind: int, clock: Clock) -> list[tuple[M
 
 
 def _loops(clock: Clock) -> int:
-    """How many turns of `burn` take about `BURN_S`."""
+    """Return how many turns of `burn` take about `BURN_S`."""
     loops, took_s = 10_000, 0.0
     for _ in range(3):
         began = clock.thread_cpu()

@@ -1,11 +1,11 @@
-"""What an engine costs here: some laps of it, and some forks.
+"""The cost of an engine on this machine, measured by some laps and some forks.
 
-Laps are run with one worker and with as many as there are cores (at most `MOST_WORKERS`); the cost is
-``base_s + p * per_worker_s`` for ``p`` workers, the line through the medians of both. A figure further than a factor of
-`amorsize.model.default_costs.PLAUSIBLE` from the recorded one is noise: the recorded one stands, with a warning.
+Laps run with one worker and with one per core (at most `MOST_WORKERS`); the cost of starting ``p`` workers is the line
+through the medians of both, ``base_s + p * per_worker_s``. A figure that differs from the recorded one by more than a
+factor of `amorsize.model.default_costs.PLAUSIBLE` is noise: the recorded one is taken, with a warning.
 
-Forking also copies the page tables of the caller. What a byte of touched memory adds is measured on bare forks, with
-and without a ballast. Memory in huge pages, as numpy asks for with large arrays, costs next to nothing.
+Forking also copies the page tables of the caller. The cost of a byte of touched memory is measured on bare forks, with
+and without a ballast. Memory in huge pages, as numpy requests for large arrays, costs next to nothing.
 """
 
 from __future__ import annotations
@@ -23,29 +23,39 @@ from amorsize.model.default_costs import BYTE_S, PLAUSIBLE, plausible, recorded
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.memory import resident_bytes
 
-MOST_WORKERS: Final = 8  # beyond it the line is drawn on; more would not fit into 0.3 s
-CHUNKS: Final = 200  # 5-10 ms
-CHUNKS_AGAIN: Final = 100  # in each later lap: which core the caller shares with whom differs from lap to lap
-LONE_CHUNKS: Final = 60  # a lone worker is slow
+# Beyond it the line is extended; more workers would not fit into 0.3 s.
+MOST_WORKERS: Final = 8
+# 5-10 ms
+CHUNKS: Final = 200
+# guess: in each later lap, since the cores that the caller shares differ from lap to lap
+CHUNKS_AGAIN: Final = 100
+# guess: a lone worker is slow
+LONE_CHUNKS: Final = 60
+# guess
 PAYLOADS: Final = 4
 
-BALLAST_BYTES: Final = 16 << 20  # 4,096 page table entries: 0.1-0.6 ms more for each fork
+# 4,096 page table entries: 0.1-0.6 ms more for each fork.
+BALLAST_BYTES: Final = 16 << 20
 
-LEAST_SPREAD: Final = 0.05  # of starts: quiet machines repeat them within 5 %, and the next day is another day
-CHUNK_SPREAD: Final = 0.1  # of what a chunk costs, at least
-BUSY_SPREAD: Final = 0.5  # a spread of starts above it is worth a warning
-MOST_PER_BYTE_S: Final = 100e-12  # of the caller's memory, per fork: 6-36 were seen
+# Quiet machines repeat starts within 5 %.
+LEAST_SPREAD: Final = 0.05
+# guess: least spread of the cost of a chunk
+CHUNK_SPREAD: Final = 0.1
+# guess: a larger spread of starts is worth a warning
+BUSY_SPREAD: Final = 0.5
+# Per byte of the caller's memory and fork: 6-36 ps were seen.
+MOST_PER_BYTE_S: Final = 100e-12
 
 
 class Found(NamedTuple):
-    """A measured cost, and what the first start in a process takes on top (forkserver: the server)."""
+    """A measured cost, and the excess of the first start in a process (forkserver: the server)."""
 
     cost: BackendCost
     cold_s: float = 0.0
 
 
 class Channel(NamedTuple):
-    """Raw figures of handing over work, as `ChannelCost` calls them."""
+    """Raw figures of sending work, named as in `ChannelCost`."""
 
     per_chunk_s: float
     latency_s: float
@@ -72,7 +82,7 @@ class RunLap(Protocol):
 
 
 def team_size(cores: float) -> int:
-    """How many workers the larger laps start.
+    """Return how many workers the larger laps start.
 
     Examples
     --------
@@ -96,22 +106,21 @@ def measure(
     Parameters
     ----------
     engine, start_method : str, str or None
-        What to measure, as in `amorsize.facts.BackendCost`.
+        As in `amorsize.facts.BackendCost`.
     cores : float
-        How many cores there are to use.
+        Number of usable cores.
     budget_s : float
-        Seconds for all of it; one lap with one worker and one with more are always made.
+        Seconds for all of it; one lap with one worker and one with more always run.
     clock : Clock
-        The watch.
     run : callable
         Runs a lap.
 
     Raises
     ------
     Exception
-        Whatever keeps this engine from starting here.
+        If this engine cannot start here.
     """
-    # Of threads there may be far more than cores: with 1 and 2 the line to 20 was anything from 2 to 30 ms.
+    # There may be far more threads than cores: from 1 and 2, the line gave 2 to 30 ms for 20.
     many = team_size(cores) if start_method is not None else MOST_WORKERS
     fulls: list[Lap] = []
 
@@ -124,9 +133,11 @@ def measure(
         return run(engine, start_method, 1, cores=cores, clock=clock).start_s
 
     if start_method is None:
-        start_one()  # imports what the engine needs: no part of what a start costs
+        # Loads the engine's modules, which is no part of a start's cost.
+        start_one()
     began = clock.wall()
-    start_many()  # the larger team first: the very first lap of processes finds out what a cold start adds
+    # The larger team first: the very first lap of processes shows the excess of a cold start.
+    start_many()
     lone = run(engine, start_method, 1, cores=cores, chunks=LONE_CHUNKS, clock=clock)
     per_byte_s = fork_byte_s(min(2.0, cores), clock) if start_method == "fork" else 0.0
     pickling = pickling_s_per_byte(clock) if fulls[0].back_s_per_byte > 0 else (0.0, 0.0)
@@ -152,12 +163,12 @@ def measure(
 
 
 def _without(memory_s: float, timing: Timing) -> Timing:
-    """A start as it would be from a caller that holds nothing: the caller's memory is added by whoever forecasts."""
+    """Return a start from a caller without memory: the forecast adds the cost of the caller's memory."""
     return timing._replace(median_s=max(timing.median_s - memory_s, timing.median_s / 2))
 
 
 def pickling_s_per_byte(clock: Clock = REAL) -> tuple[float, float]:
-    """Seconds per byte to pickle and to unpickle a payload, which is little more than a copy."""
+    """Return the seconds per byte to pickle and to unpickle a payload, which is little more than a copy."""
     import pickle
 
     blob = b"\1" * PAYLOAD_BYTES
@@ -167,9 +178,9 @@ def pickling_s_per_byte(clock: Clock = REAL) -> tuple[float, float]:
 
 
 def fork_byte_s(side_by_side: float = 1.0, clock: Clock = REAL) -> float:
-    """Seconds that each byte of memory adds to a fork and to its child's end.
+    """Return the seconds that each byte of memory adds to a fork and to its child's end.
 
-    Forks follow one another in the caller, but children end side by side on as many cores as there are.
+    The caller forks one child after the other, but children end in parallel on all cores.
     """
     import mmap
 
@@ -179,7 +190,7 @@ def fork_byte_s(side_by_side: float = 1.0, clock: Clock = REAL) -> float:
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             try:
                 ballast.madvise(mmap.MADV_NOHUGEPAGE)
-            except OSError:  # a kernel without huge pages
+            except OSError:
                 pass
         for at in range(0, BALLAST_BYTES, mmap.PAGESIZE):
             ballast[at] = 1
@@ -204,7 +215,7 @@ def _fork_s(side_by_side: float, clock: Clock) -> float:
 
 
 def channel_of(fulls: Sequence[Lap], lone: Lap, pickling: tuple[float, float]) -> Channel:
-    """What laps told, with many workers and with a lone one; less ``pickling`` (seconds per byte, both ways)."""
+    """Return the channel from laps with many workers and a lone one; less ``pickling`` (seconds per byte)."""
     dump_s, load_s = pickling
     chunks = [full.chunk_s for full in fulls]
     return Channel(
@@ -225,20 +236,18 @@ def assemble(
     channel: Channel,
     per_caller_byte_s: float,
 ) -> BackendCost:
-    """Put a cost together from raw figures; what is not plausible is replaced by the recorded figure, and said.
+    """Return the cost from raw figures; an implausible one is replaced by the recorded figure, with a warning.
 
     Parameters
     ----------
     engine, start_method : str, str or None
-        Whose cost.
     workers : int
-        How many ``many`` were; ``one`` is one.
+        Number of workers of ``many``.
     one, many : Timing
-        Of starting and leaving.
+        Starting and leaving one worker, and many.
     channel : Channel
-        Of handing over work.
     per_caller_byte_s : float
-        Of forking, per byte of the caller; 0: not measured.
+        Cost of forking per byte of the caller; 0: not measured.
     """
     known = recorded(engine, start_method)
     start, warnings = known.start, []
@@ -275,7 +284,7 @@ def _channel(known: ChannelCost, per_chunk_s: float, found: Channel) -> ChannelC
         per_chunk_s=per_chunk_s,
         send_s_per_byte=send,
         recv_s_per_byte=recv,
-        # While a message is larger than the pipe, both ends are at it for as long as it takes.
+        # A message larger than the pipe keeps both ends busy until it has passed.
         worker_s_per_byte=recv if known.inherits else (send + recv) / 2,
         latency_s=_within(found.latency_s, PLAUSIBLE * known.latency_s, known.latency_s),
         spread=found.spread,
@@ -284,12 +293,12 @@ def _channel(known: ChannelCost, per_chunk_s: float, found: Channel) -> ChannelC
 
 
 def _within(value: float, most: float, otherwise: float) -> float:
-    """``value`` if it is above 0, but not above ``most``; ``otherwise`` if it was not measured or is not a number."""
+    """Return ``value`` if above 0, but at most ``most``; ``otherwise`` if it was not measured or is not finite."""
     return min(value, most) if isfinite(value) and value > 0 else otherwise
 
 
 def fit(one_s: float, many_s: float, workers: int) -> tuple[float, float]:
-    """``base_s`` and ``per_worker_s``, neither below 0, from the times for one worker and for many.
+    """Fit ``base_s`` and ``per_worker_s``, neither below 0, to the times for one worker and for many.
 
     Examples
     --------
@@ -307,20 +316,20 @@ def fit(one_s: float, many_s: float, workers: int) -> tuple[float, float]:
 def corrected(
     cost: BackendCost, workers: int, seen_start_s: float, weight: float = 0.3, *, caller_rss_bytes: int = 0
 ) -> BackendCost:
-    """Move a start cost towards what a real run has shown, no further than is plausible.
+    """Move a start cost towards that of a real run, within the plausible range.
 
     Parameters
     ----------
     cost : BackendCost
-        What was believed.
+        The cost so far.
     workers : int
-        How many were started.
+        Number of workers of the run.
     seen_start_s : float
-        What starting and leaving them took.
+        Seconds for starting and leaving them.
     weight : float
-        Of what was seen: 0 changes nothing, 1 believes it wholly.
+        Weight of the run: 0 changes nothing, 1 replaces the cost.
     caller_rss_bytes : int
-        The caller's size, whose part of the start is left as it is.
+        The caller's size; its part of the start is left unchanged.
     """
     start = cost.start
     memory_s = start.total_s(workers, caller_rss_bytes) - start.total_s(workers)

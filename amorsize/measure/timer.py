@@ -1,8 +1,8 @@
-"""Repeat a measurement until it is steady, or until the time for it is spent.
+"""Repeated measurement, until it is steady or its time is spent.
 
-The median is kept, and half the interquartile range over the median as its spread: both stand a quarter of the rounds
-disturbed. Several measurements that will be compared take turns, so that a machine that speeds up or slows down
-meanwhile does so for all of them.
+The result is the median, with half the interquartile range over the median as its spread: both tolerate that a quarter
+of the rounds is disturbed. Measurements to be compared take turns, so that a change in the machine's speed affects all
+of them.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from typing import Final, NamedTuple
 
 from amorsize.system.clock import REAL, Clock
 
-LEAST: Final = 3  # rounds that must be kept before any spread is believed
-UNKNOWN: Final = 0.3  # the least spread that is assumed when there were fewer: starts differ by 10-30 %
+# guess: rounds that must be kept before a spread is believed
+LEAST: Final = 3
+# Least spread that is assumed with fewer rounds: starts differ by 10-30 %.
+UNKNOWN: Final = 0.3
 
 
 class Timing(NamedTuple):
-    """What a repeated measurement found.
+    """The result of a repeated measurement.
 
     Attributes
     ----------
     median_s : float
-        The middle one of the rounds that were kept.
+        Median of the rounds that were kept.
     spread : float
         Half their interquartile range over their median: 0.1 is ±10 %.
     rounds : int
-        How many were kept.
+        Number of rounds kept.
     steady : bool
-        Whether the spread was below the target; False: the time was spent first.
+        True if the spread was within the target; False: the time was spent first.
     """
 
     median_s: float
@@ -51,17 +53,17 @@ def steady(
     Parameters
     ----------
     measures : sequence of callable
-        Each returns the seconds that it found; a round calls each once.
+        Each returns the seconds that it measured; a round calls each once.
     budget_s : float
-        Seconds for all of it. One round is always made.
+        Seconds for all of it. One round always runs.
     target : float
         Relative spread to reach.
     warm_up : int
-        First rounds that are left out, as soon as there are others.
+        Number of first rounds to leave out, as soon as there are others.
     most : int
         Most rounds to keep.
     clock : Clock
-        Tells how much of the budget is spent.
+        Measures how much of the budget is spent.
 
     Examples
     --------
@@ -90,7 +92,7 @@ def _timing(values: Sequence[float], target: float) -> Timing:
 
 
 def timed(work: Callable[[], object], clock: Clock = REAL) -> Callable[[], float]:
-    """A measurement of what ``work`` takes."""
+    """Return a function that runs ``work`` and returns its seconds."""
 
     def measure() -> float:
         began = clock.wall()
@@ -101,7 +103,7 @@ def timed(work: Callable[[], object], clock: Clock = REAL) -> Callable[[], float
 
 
 def relative_spread(values: Sequence[float]) -> float:
-    """Half the interquartile range over the median; with fewer than `LEAST` values at least `UNKNOWN`.
+    """Return half the interquartile range over the median; with fewer than `LEAST` values at least `UNKNOWN`.
 
     Examples
     --------
@@ -115,7 +117,7 @@ def relative_spread(values: Sequence[float]) -> float:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which that share of the values lies, interpolated (type 7 of Hyndman & Fan 1996).
+    """Return the value below which that share of the values lies, interpolated (type 7 of Hyndman & Fan 1996).
 
     Examples
     --------
@@ -126,6 +128,6 @@ def quantile(values: Sequence[float], share: float) -> float:
     at = share * (len(ordered) - 1)
     below = int(at)
     above = min(below + 1, len(ordered) - 1)
-    # Between equal neighbours nothing is computed, so that rounding cannot leave the range of the values.
+    # No arithmetic between equal neighbours: rounding could leave the range of the values.
     step = ordered[above] - ordered[below]
     return min(ordered[above], ordered[below] + step * (at - below)) if step else ordered[below]

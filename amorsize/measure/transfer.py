@@ -1,4 +1,4 @@
-"""What it costs to pickle real items and results, both ways, and whether that can be done at all."""
+"""The cost of pickling and unpickling real items and results, or the reason why it fails."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from typing import Any, Final
 from amorsize.backends.workers import child, protocol
 from amorsize.facts import Sample
 
-BUDGET_S: Final = 0.3e-3  # for all objects of one kind, beyond the first
-MOST: Final = 16  # objects looked at
-LOOKED_AT: Final = 8  # elements of a container
+# guess: for all objects of one kind, beyond the first
+BUDGET_S: Final = 0.3e-3
+# guess: objects to pickle
+MOST: Final = 16
+# guess: elements of a container whose memory is measured
+LOOKED_AT: Final = 8
+# guess: a block of more bytes is not pickled to learn its cost
 BIG_BYTES: Final = 1 << 20
-SLOW_S: Final = 30e-6  # for an object, and …
-SLOW_S_PER_BYTE: Final = 30e-9  # … for a byte of it (nested dicts 10-20): what takes longer is timed a second time. One
-# pause of the machine had made 16 small numbers so dear that a loop over 150,000 items was settled
-COPY_S_PER_BYTE: Final = 0.3e-9  # into fresh memory: pickling 4 MB of bytes took 1.1 ms, unpickling 1.2 ms
+# Pickling that takes longer, per object and per byte (nested dicts 10-20 ns), is timed a second time: one pause of the
+# machine once made 16 small numbers seem so expensive that a map of 150,000 items stayed in the loop.
+SLOW_S: Final = 30e-6
+SLOW_S_PER_BYTE: Final = 30e-9
+# Into new memory: pickling 4 MB of bytes took 1.1 ms, unpickling 1.2 ms.
+COPY_S_PER_BYTE: Final = 0.3e-9
 
 
 def weigh(
     items: Sequence[Any], results: Sequence[Any], *, in_band: bool = False, func: Callable[..., Any] | None = None
 ) -> Sample:
-    """Pickled sizes and times of some items and results.
+    """Measure the pickled sizes and times of some items and results.
 
     Parameters
     ----------
     items, results : sequence
-        Objects to weigh; no items: they need not travel (a forked worker inherits them).
+        Objects to weigh; no items if they are not sent (a forked worker inherits them).
     in_band : bool
-        As ``multiprocessing.Pool`` pickles (all bytes inside the pickle), not as amorsize's own workers do (large
+        True: as ``multiprocessing.Pool`` pickles (all bytes inside the pickle), not as amorsize's own workers do (large
         buffers beside it).
     func : callable or None
-        Also asked for whether it can be pickled.
+        If given, also checked whether it can be pickled.
 
     Returns
     -------
     Sample
-        Of which only the fields about transfer count; ``transfer_error`` says in words what cannot be pickled.
+        Only its fields about transfer count; ``transfer_error`` is the reason why pickling fails.
     """
     error = None
     if func is not None:
@@ -68,7 +74,7 @@ def weigh(
 
 
 def touched_bytes(item: Any) -> float:
-    """Pickled size of an item made of many objects; 0 for one that lies in a single block, as text and arrays do.
+    """Return the pickled size of an item made of many objects; 0 for a single block of memory (text, an array).
 
     Takes as long as pickling it (0.3 ms for 70 kB).
     """
@@ -81,15 +87,15 @@ def touched_bytes(item: Any) -> float:
 
 
 def block_bytes(obj: Any) -> int:
-    """Bytes of an object that lies in a single block of memory, as text and arrays do; 0 where it is made of many."""
+    """Return the bytes of an object that is a single block of memory, like text and arrays; 0 for others."""
     return sys.getsizeof(obj) if isinstance(obj, str | int | float | complex | None) else _plain_bytes(obj)
 
 
 def held_bytes(obj: Any, depth: int = 4) -> float:
-    """Memory that an object takes, with what belongs to it alone; about 30 µs.
+    """Return the memory of an object, with the parts that belong to it alone; takes about 30 µs.
 
-    Of a container's elements a few at even distances stand for all. One that somebody else holds, too (an item that was
-    handed on, a small number), takes none.
+    A container's size is estimated from a few elements at even distances. An element with other references (an item
+    passed on, a small number) counts as 0.
 
     Examples
     --------
@@ -102,7 +108,7 @@ def held_bytes(obj: Any, depth: int = 4) -> float:
     stride = -(-len(obj) // LOOKED_AT)
     for part in (obj.keys(), obj.values()) if isinstance(obj, dict) else (obj,):
         looked = list(islice(part, 0, None, stride))
-        # The container, the list, the variable and the call hold one each; more is somebody else.
+        # The container, the list, the variable and the call hold one reference each; any more is another owner's.
         size += len(obj) * sum(held_bytes(one, depth - 1) for one in looked if sys.getrefcount(one) <= 4) / len(looked)
     return size
 
@@ -116,7 +122,7 @@ def _cannot(obj: object, what: str, in_band: bool) -> str | None:
 
 
 def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
-    """Bytes, seconds to pickle and to unpickle, each per object: in one list, as a chunk travels."""
+    """Return bytes, seconds to pickle and to unpickle, each per object; pickled in one list, like a chunk."""
     if not len(objects):
         return 0.0, 0.0, 0.0
     if (size := _plain_bytes(objects[0])) > BIG_BYTES:
@@ -125,17 +131,18 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
     while True:
         some = list(objects[:count])
         size, dump_s, load_s = _timed(some, in_band)
-        if dump_s + load_s > SLOW_S * count + SLOW_S_PER_BYTE * size:  # another program may have had its turn
+        # Another program may have interrupted it.
+        if dump_s + load_s > SLOW_S * count + SLOW_S_PER_BYTE * size:
             _, *again = _timed(some, in_band)
             dump_s, load_s = min(dump_s, again[0]), min(load_s, again[1])
-        if count >= min(MOST, len(objects)) or 2 * (dump_s + load_s) > BUDGET_S:  # four times as many take longer
+        if count >= min(MOST, len(objects)) or 2 * (dump_s + load_s) > BUDGET_S:
             break
         count = min(4 * count, MOST, len(objects))
     return size / count, dump_s / count, load_s / count
 
 
 def _timed(objects: list[Any], in_band: bool) -> tuple[int, float, float]:
-    """Bytes of them all, seconds to pickle and to unpickle them."""
+    """Return the bytes of all together, seconds to pickle and to unpickle them."""
     began = time.perf_counter()
     parts = _dump(objects, in_band)
     dumped = time.perf_counter()
@@ -145,7 +152,7 @@ def _timed(objects: list[Any], in_band: bool) -> tuple[int, float, float]:
 
 
 def _plain_bytes(obj: object) -> int:
-    """Bytes of an object that is one block of memory, so that its pickle need not be made to know its cost."""
+    """Return the bytes of an object that is one block of memory, whose cost is known without pickling; else 0."""
     if isinstance(obj, bytes | bytearray):
         return len(obj)
     kind = getattr(getattr(obj, "dtype", None), "kind", "O")
@@ -153,7 +160,7 @@ def _plain_bytes(obj: object) -> int:
 
 
 def _dump(objects: list[Any], in_band: bool) -> list[Any]:
-    if in_band:  # what multiprocessing's ForkingPickler does, but for its few extra types
+    if in_band:
         from multiprocessing.reduction import ForkingPickler
 
         return [bytes(ForkingPickler.dumps(objects))]

@@ -15,23 +15,23 @@ q          s         in the caller, per item: pickle the item, unpickle the resu
 κ          s         per item: memory that is touched for the first time because all results are kept; part of μ and
                      μ_c in the loop and in threads, of q for processes, whose results the caller keeps
 h          s         in the caller, per chunk: the dispatcher's own cost
-C          1         cores that can be had: the smaller of the quota or affinity and what the scaling curve yields
+C          1         usable cores: the least of the quota, the affinity and the throughput by the scaling curve
 g          1         share of an item's time in which it holds the interpreter's lock (threads only)
 =========  ========  ===============================================================================================
 
 The three terms are the workers, the cores, and the one dispatcher; Amdahl's serial part is ``q + h/c``. For threads
-``u = q = 0`` and a fourth term appears, the lock: ``N μ g``. A thread that waits for the lock leaves its core idle: in
-the first term μ grows by that wait, which is the one at the single server of a closed queueing network of p customers
-that think for ``μ (1 - g)`` between two visits (mean value analysis: Reiser & Lavenberg 1980). More threads than cores
-make up for it: sums over arrays of 4 MB (g = 0.36) took 26 ms on 2 threads and 22 on 3 or 4, on two cores; sines of
-100 kB arrays 110 and 95; zlib (g = 0.05) 217 and 219.
+``u = q = 0`` and there is a fourth term, the lock: ``N μ g``. A thread that waits for the lock leaves its core idle, so
+that μ grows by this wait in the first term. The wait is that at the single server of a closed queueing network of p
+customers that think for ``μ (1 - g)`` between two visits (mean value analysis: Reiser & Lavenberg 1980). More threads
+than cores make up for it: sums over arrays of 4 MB (g = 0.36) took 26 ms on 2 threads and 22 on 3 or 4, on two cores;
+sines of 100 kB arrays 110 and 95; zlib (g = 0.05) 217 and 219.
 
-The tail is what the last worker does alone. Chunks of equal length ``c μ`` make ``ceil(k/p)`` rounds; random ones
-differ by about ``σ sqrt(2 c ln p)`` (Kruskal & Weiss 1985). Chunks that shrink towards the end leave one item, not one
-chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
+The tail is the time in which the last worker runs alone. Chunks of equal length ``c μ`` make ``ceil(k/p)`` rounds;
+random ones differ by about ``σ sqrt(2 c ln p)`` (Kruskal & Weiss 1985). Chunks that shrink towards the end leave one
+item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
 
 Left out: contention for memory bandwidth (the scaling curve is measured in the cache), a quota's throttling in periods
-of 100 ms, and what other programs do at the same time.
+of 100 ms, and the load of other programs.
 """
 
 from __future__ import annotations
@@ -45,13 +45,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-Z_80: Final = 1.2816  # a normal variable is within ±1.28 standard deviations in 80 % of cases
-NOISE: Final = 0.08  # relative: what the same map differs by between two runs on a cloud machine. 47 loops, each run
-# again at once: 3 % at the median, 14 % at the 90th percentile, as if by a deviation of 0.05-0.085. Of 227 maps on a
-# noisy day intervals held 81 %, of 314 on a quiet one 84 (with 0.1: 83 and 87, with 0.06: 77 and 81)
-UNKNOWN_PLACES: Final = 0.6  # relative: items that wait for somebody else may have to queue there, once many do: a
-# server that bears 8 callers took 2.2 times what 44 threads were to bring
-MOSTLY_WAITS: Final = 0.5  # share of waiting, and times as many workers as cores, from which on nobody can know that
+# A normal variable is within ±1.28 standard deviations in 80 % of cases.
+Z_80: Final = 1.2816
+# Relative difference between two runs of the same map on a cloud machine. 47 loops, each repeated at once: 3 % at the
+# median, 14 % at the 90th percentile, as from a deviation of 0.05-0.085. Intervals held 81 % of 227 maps on a noisy
+# day, and 84 % of 314 on a quiet one (with 0.1: 83 and 87, with 0.06: 77 and 81).
+NOISE: Final = 0.08
+# Relative error for many items that wait for an external service, since they may queue there: a server that bears 8
+# callers took 2.2 times the forecast for 44 threads.
+UNKNOWN_PLACES: Final = 0.6
+# guess: that error applies from this share of waiting, and this many workers per core
+MOSTLY_WAITS: Final = 0.5
 MANY_WAIT: Final = 3.0
 
 
@@ -72,9 +76,9 @@ def forecast(
     Parameters
     ----------
     sample : Sample
-        What a few items told.
+        Measurements of a few items.
     costs : Costs
-        What the backends cost on this machine.
+        Costs of the backends on this machine.
     machine : Machine
         For the number of cores.
     backend : {"serial", "threads", "processes"}
@@ -109,10 +113,10 @@ def forecast(
 
 
 class Candidates:
-    """All candidates of one backend for one map: what does not depend on workers and chunks is worked out once.
+    """All candidates of one backend for one map: terms that depend on neither workers nor chunks are computed once.
 
-    Parameters are those of `forecast`. A search that only compares seconds (`seconds`: 3 µs) forecasts in full
-    (`forecast`: 15 µs) what it has found.
+    Parameters are those of `forecast`. A search compares seconds (`seconds`: 3 µs), and makes a full forecast only of
+    the best (`forecast`: 15 µs).
     """
 
     def __init__(
@@ -141,12 +145,15 @@ class Candidates:
         self.mu_c = cpu_per_item(sample)
         self.item_s = sample.item_s
         self.lock_s = 0.0
-        self.lock_waits_s: list[float] = [0.0]  # of an item, by the number of threads, as far as anybody asked
-        self.lock_queue = 0.0  # how many threads stand there, at the last of them
+        # Wait of an item for the lock, by the number of threads; computed as far as asked for.
+        self.lock_waits_s: list[float] = [0.0]
+        # Mean number of threads at the lock, for the largest of these numbers.
+        self.lock_queue = 0.0
         if backend == "threads":
-            self.item_s += sample.kept_s  # whoever makes a result touches its memory
+            # The thread that makes a result touches its memory.
+            self.item_s += sample.kept_s
             self.mu_c += sample.kept_s
-            # Where nobody has looked at the lock, computing is taken to hold it.
+            # A lock that was not watched counts as held while the item computes.
             self.lock_s = self.mu_c if sample.gil_held is None else self.item_s * sample.gil_held
             return
         arg = 0.0 if channel.inherits else 1.0
@@ -161,7 +168,7 @@ class Candidates:
             self.u += sample.touched_bytes * COPY_TOUCHED_S_PER_BYTE
 
     def seconds(self, workers: int, chunksize: int) -> float:
-        """Expected seconds, start to end."""
+        """Return the expected seconds from start to end."""
         if self.backend == "serial":
             return self.n * (self.sample.item_s + self.sample.kept_s)
         chunksize = max(1, min(chunksize, self.n))
@@ -173,7 +180,7 @@ class Candidates:
         return start.total_s(workers, self.rss_bytes) + start.settle_s * in_turns
 
     def forecast(self, workers: int, chunksize: int) -> Forecast:
-        """The same with its interval, and where the seconds go."""
+        """Return the same with its interval and its breakdown."""
         if self.backend == "serial":
             return _serial(self.sample, self.n)
         sample, chunksize = self.sample, max(1, min(chunksize, self.n))
@@ -194,7 +201,7 @@ class Candidates:
         )
 
     def _run(self, workers: int, chunksize: int) -> tuple[float, float, int, float]:
-        """Seconds once started, those of the tail, workers that have something to do, and cores that they get."""
+        """Return the seconds after the start, those of the tail, the number of busy workers, and their cores."""
         n, machine, channel = self.n, self.machine, self.cost.channel
         active = min(workers, ceil(n / chunksize)) if n else 0
         cores = min(self.scaling.throughput(min(max(active, 1), machine.logical_cores)), machine.usable_cores)
@@ -213,14 +220,14 @@ class Candidates:
             bounds.append(n * (self.lock_s + per_chunk_s))
         total = max(bounds)
         if self.sample.waits > KNEE_WAITS and total > 0:
-            # Near the point where two bounds meet, both hold things up: nobody waits just when that costs nothing.
+            # Near the point where two bounds meet, both delay the map: waits and work do not overlap perfectly.
             total *= sum((bound / total) ** KNEE for bound in bounds) ** (1 / KNEE)
         return total, tail_s, active, cores
 
     def _lock_wait_s(self, threads: int) -> float:
-        """How long an item waits for the interpreter's lock with so many threads: a mean value analysis.
+        """Return how long an item waits for the interpreter's lock with this many threads: mean value analysis.
 
-        Not where items wait for something else, for which `KNEE` has been fitted.
+        0 where items wait for something else: `KNEE` has been fitted for those.
         """
         if not self.lock_s or self.sample.waits > KNEE_WAITS:
             return 0.0
@@ -234,7 +241,7 @@ class Candidates:
     def _breakdown(
         self, start_s: float, run_s: float, tail_s: float, active: int, chunksize: int, cores: float
     ) -> Breakdown:
-        """Computing, transfer, dispatch and tail; together the largest of the three (four) bounds."""
+        """Split a run into computing, transfer, dispatch and tail; their sum is the largest of the bounds."""
         n = self.n
         if not n:
             return Breakdown(start_s=start_s)
@@ -251,19 +258,19 @@ class Candidates:
 
 
 def _may_queue(sample: Sample, workers: int, cores: float) -> bool:
-    """Whether many more callers than cores will wait for something that nobody has seen to bear so many."""
+    """Return True if far more workers than cores wait for an external service of unknown capacity."""
     return sample.waits > MOSTLY_WAITS and workers > MANY_WAIT * cores
 
 
 def cpu_per_item(sample: Sample) -> float:
-    """CPU seconds per item, with those of threads that the function starts itself."""
+    """Return CPU seconds per item, with those of threads that the function starts itself."""
     own = sample.item_s * sample.own_threads if sample.own_threads > OWN_THREADS else 0.0
     return max(sample.item_cpu_s, own)
 
 
-COPY_TOUCHED_S_PER_BYTE: Final = 5e-9  # a list of 20,000 numbers 2.8, nested dicts 6-9: 4-8 bytes of memory for each
-# byte of the pickle, 3 µs for each page of it
-# process CPU over wall time: above it the function runs threads of its own
+# A list of 20,000 numbers took 2.8 ns, nested dicts 6-9: 4-8 bytes of memory per byte of the pickle, 3 µs per page.
+COPY_TOUCHED_S_PER_BYTE: Final = 5e-9
+# guess: process CPU time over wall time, above which the function runs threads of its own
 OWN_THREADS: Final = 1.2
 
 
@@ -282,12 +289,14 @@ def _serial(sample: Sample, n_items: int) -> Forecast:
     )
 
 
-KNEE: Final = 6  # docs/why/simulation.md: with 6, the 90th percentile of the error fell from 27 to 14 %
-KNEE_WAITS: Final = 0.1  # share of waiting from which on it counts
+# docs/why/simulation.md: with 6, the 90th percentile of the error fell from 27 to 14 %.
+KNEE: Final = 6
+# guess: share of waiting above which the knee applies
+KNEE_WAITS: Final = 0.1
 
 
 def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
-    """Seconds in which the last worker runs while others have nothing left to do."""
+    """Return the seconds in which the last worker runs while others are idle."""
     if p <= 1:
         return 0.0
     return max(
@@ -297,7 +306,7 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
 
 
 def _longest_tail(share_s: float, longest_s: float) -> float:
-    """What the longest item's excess over the others adds to each worker's share, if it may begin at any time.
+    """Return the seconds that the longest item's excess adds to a worker's share, if it begins at a random time.
 
     Examples
     --------
@@ -310,29 +319,32 @@ def _longest_tail(share_s: float, longest_s: float) -> float:
 
 
 def _chunks_tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
-    """The tail that comes from handing out chunks."""
+    """Return the tail caused by chunks."""
     if shrinking:
         c = max(1, min(c, round(MIN_CHUNK_S / item_s) if item_s > 0 else c, n // (4 * p)))
     chunks = ceil(n / c)
     rounds, over = divmod(chunks, p)
-    if over == 1 and chunks > 1:  # only the last chunk, perhaps a short one, stands in the last round
+    # Only the last chunk, perhaps a short one, is in the last round.
+    if over == 1 and chunks > 1:
         equal = (rounds * c + n - (chunks - 1) * c) * item_s
     else:
         equal = (rounds + (over > 0)) * c * item_s
     quantised = equal - n * item_s / p
-    # Workers differ, whatever the items do: other programs, turbo, shared caches. That grows with the chunk.
+    # Workers differ even for equal items (other programs, turbo, shared caches), the more the longer the chunk.
     random = sqrt(c * sample.item_std_s**2 + (WORKER_NOISE * c * item_s) ** 2) * sqrt(2 * log(p))
     if sample.item_std_s <= 0.05 * sample.item_s:
         return max(0.0, quantised) + random
-    late = c * max(item_s, sample.last_s) * (1 - 1 / p) / 2  # workers end somewhere within one chunk of each other
+    # Workers end within one chunk of each other.
+    late = c * max(item_s, sample.last_s) * (1 - 1 / p) / 2
     return random + (max(0.0, quantised) if rounds == 0 else 0.0 if chunks <= p else late)
 
 
-WORKER_NOISE: Final = 0.05  # relative: what equal chunks on two workers differ by, on a cloud machine
+# Relative difference between equal chunks on two workers of a cloud machine.
+WORKER_NOISE: Final = 0.05
 
 
 def _mean_error(sample: Sample, n_items: int) -> float:
-    """Relative standard error of the sum over all items, from having seen only some."""
+    """Return the relative standard error of the sum over all items, of which only some were measured."""
     if sample.item_s <= 0:
         return 1.0
     unseen = 1.0 if n_items <= 0 else max(0.0, 1.0 - sample.n_sampled / n_items)
@@ -340,7 +352,7 @@ def _mean_error(sample: Sample, n_items: int) -> float:
 
 
 def _spread(sample: Sample, cost: BackendCost, n_items: int, total: float, start_s: float) -> float:
-    """Relative uncertainty of a forecast: of the sample, of the start, of the run itself."""
+    """Return the relative uncertainty of a forecast: of the sample, of the start, of the run itself."""
     share = start_s / total if total > 0 else 0.0
     return sqrt(
         ((1 - share) * _mean_error(sample, n_items)) ** 2 + (share * cost.start.spread) ** 2 + (1.5 * NOISE) ** 2

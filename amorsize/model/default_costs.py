@@ -1,9 +1,9 @@
-"""Costs recorded on other machines: what the model starts from where this machine has not been measured.
+"""Default costs, recorded on other machines, for a machine that has not been measured.
 
-`amorsize.execute` never waits for a measurement, so it starts from these and from what its own earlier runs in the
-same process took; they are the higher end of what was seen on 2-core cloud machines (Linux, CPython 3.11-3.13), so
-that an unmeasured machine goes parallel a little late rather than too early. Each measured figure is also held
-within a factor of them (`plausible`): a measurement outside has read noise.
+`amorsize.execute` never waits for a measurement: it starts from these, and from its own earlier runs in the same
+process. They are the higher end of those seen on 2-core cloud machines (Linux, CPython 3.11-3.13), so that an
+unmeasured machine goes parallel a little late rather than too early. A measured figure must lie within a factor of
+them (`plausible`), else it is noise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 
-# (base_s, per_worker_s) of starting and leaving: the higher end of what 2-core cloud machines took
+# (base_s, per_worker_s) of starting and leaving; an executor runs already.
 START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
     ("pool", "fork"): (9e-3, 4e-3),
     ("pool", "forkserver"): (25e-3, 18e-3),
@@ -22,26 +22,30 @@ START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
     ("team", "spawn"): (60e-3, 40e-3),
     ("threadpool", None): (1.0e-3, 0.15e-3),
     ("threads", None): (0.2e-3, 0.06e-3),
-    ("executor", "executor"): (0.1e-3, 0.0),  # somebody else has started it
+    ("executor", "executor"): (0.1e-3, 0.0),
 }
 
+# Caller's cost of a chunk; ProcessPoolExecutor 214-305 µs a task, loky 367-484, a cluster more.
 PER_CHUNK_S: Final[dict[str, float]] = {
     "pool": 60e-6,
     "team": 40e-6,
     "threadpool": 35e-6,
     "threads": 30e-6,
-    "executor": 400e-6,  # ProcessPoolExecutor 214-305 µs a task, loky 367-484; a cluster more
+    "executor": 400e-6,
 }
 
-BYTE_S: Final = 1.2e-9  # through a pipe or socket, each side, wall time: 0.5-2 ns
+# Wall time per byte on each side of a pipe or socket: 0.5-2 ns.
+BYTE_S: Final = 1.2e-9
 
-FORK_BYTE_S: Final = 25e-12  # page tables of the caller's resident memory, per worker, copied and given back
+# Per worker and byte of the caller's resident memory: its page tables are copied and given back.
+FORK_BYTE_S: Final = 25e-12
 
-PLAUSIBLE: Final = 8.0  # a measured start further than this from the recorded one is not believed
+# guess: a measured start that differs by a larger factor from the recorded one is not believed
+PLAUSIBLE: Final = 8.0
 
 
 def recorded(engine: str, start_method: str | None) -> BackendCost:
-    """Recorded costs of an engine; for an unknown start method those of spawn, the dearest."""
+    """Return the recorded costs of an engine; for an unknown start method those of spawn, the most expensive."""
     base, per_worker = START_S.get((engine, start_method), START_S.get((engine, "spawn"), (0.1, 0.05)))
     threads = start_method is None
     return BackendCost(
@@ -66,7 +70,7 @@ def recorded(engine: str, start_method: str | None) -> BackendCost:
 
 
 def plausible(engine: str, start_method: str | None, workers: int, seconds: float) -> bool:
-    """Whether a measured start of that many workers can be true: within a factor of `PLAUSIBLE` of the record.
+    """Return True if a measured start of ``workers`` workers is within a factor of `PLAUSIBLE` of the recorded one.
 
     Examples
     --------
@@ -78,7 +82,7 @@ def plausible(engine: str, start_method: str | None, workers: int, seconds: floa
 
 
 def plausible_scaling(scaling: Scaling, physical_cores: int) -> Scaling:
-    """The curve, held above what real cores never fall below: less was measured while others kept them busy.
+    """Return the curve, raised to `LEAST_SCALING` per core: less is measured only while other programs run.
 
     Examples
     --------
@@ -89,4 +93,5 @@ def plausible_scaling(scaling: Scaling, physical_cores: int) -> Scaling:
     return Scaling(points=tuple(least))
 
 
-LEAST_SCALING: Final = 0.8  # per core: turbo, shared caches and memory take less than this from pure computing
+# guess: per core; turbo, shared caches and memory cost pure computing less than the rest
+LEAST_SCALING: Final = 0.8

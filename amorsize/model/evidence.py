@@ -1,6 +1,6 @@
-"""What the first items of a run have told: seconds, spread, waiting, the lock, and what earlier runs have left.
+"""The evidence of a run: seconds, spread, waiting and the lock of its first items, and records of earlier runs.
 
-A pure accumulator: whoever runs items reports here, and `Evidence.sample` says what to believe of those that are left.
+A pure accumulator: the driver reports here, and `Evidence.sample` estimates the items that are left.
 """
 
 from __future__ import annotations
@@ -15,31 +15,43 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+# guess: fewer items are not enough evidence for a decision
 EVIDENCE_ITEMS: Final = 3
-BATCH_S: Final = 1e-3  # the clock is read about once per millisecond
-WATCH_LONGEST_S: Final = (
-    3e-3  # until a lock that looks held is believed to be: a canary can oversleep, but hardly twice
-)
-HANDED_OVER_S: Final = 50e-6  # items as short as the time in which a lock changes hands (20-50 µs)
-FIRST_WAITS: Final = 0.1  # of an item's time on the CPU: below it what cold caches take in the first call weighs
-FIRST_CPU: Final = 0.5  # of a waiting item's CPU time: 0.1 ms in the first call, 0.05 with warm caches
-DEAR: Final = 5.0  # times as long as the others: what a first call takes beyond them is its own
-DEAR_TO_FEW: Final = 20.0  # the same where only one or two others have been seen, at other positions
-WARM: Final = 1.2  # the same for one that loaded or laid out more memory than the others by …
-COLD_BYTES: Final = 1 << 19  # … so much, as imports and allocators do: a first hash took 5.3 ms and 1.5 MB, others 0.65
+# The clock is read about once per millisecond.
+BATCH_S: Final = 1e-3
+# A lock that still looks held after this time is believed to be: a canary can oversleep, but hardly twice.
+WATCH_LONGEST_S: Final = 3e-3
+# Items as short as the time in which a lock changes hands (20-50 µs).
+HANDED_OVER_S: Final = 50e-6
+# guess: below this share of CPU time, the cold caches of a first call distort it
+FIRST_WAITS: Final = 0.1
+# A waiting item used 0.1 ms of CPU time in its first call, 0.05 with warm caches.
+FIRST_CPU: Final = 0.5
+# guess: if the first call took this many times as long as the others, the excess is a cost of the first call alone
+DEAR: Final = 5.0
+# guess: the same where only one or two other items have run, at other positions
+DEAR_TO_FEW: Final = 20.0
+# guess: the same for a first call that touched `COLD_BYTES` more new memory than the others
+WARM: Final = 1.2
+# Imports and allocators touch as much: a first hash took 5.3 ms and 1.5 MB, the others 0.65 ms.
+COLD_BYTES: Final = 1 << 19
+# guess: weight of the latest batch in the moving average
 RATE_WEIGHT: Final = 0.3
-PRIOR_RANGE: Final = 3.0  # items that take so many times more or less than what is recalled are other items
-PRIOR_S: Final = 20e-3  # of the loop: after that the items speak for themselves
-UNSURE: Final = 0.3  # relative standard error of the mean, from one item
+# guess: items that take this many times more or less than the recalled ones are other items
+PRIOR_RANGE: Final = 3.0
+# guess: after so much of the loop the items themselves are enough evidence
+PRIOR_S: Final = 20e-3
+# guess: relative standard error of the mean, from one item
+UNSURE: Final = 0.3
 
 
 class Evidence:
-    """What is known of the items of one map.
+    """The measurements of the items of one map.
 
     Parameters
     ----------
     n_items : int or None
-        Items in all; None when nobody knows: then as much is expected to come as has been.
+        Items in all; None if unknown: then as many are expected to come as have run.
     """
 
     def __init__(self, n_items: int | None) -> None:
@@ -49,21 +61,26 @@ class Evidence:
         self.head_items = 0
         self.head_s = 0.0
         self.first_s = self.first_bytes = 0.0
-        self.rate_s = 0.0  # recent seconds per item, exponentially weighted
+        # Moving average of seconds per item, exponentially weighted.
+        self.rate_s = 0.0
         self.probes: list[Observation] = []
-        self.batches: list[tuple[int, float]] = []  # the first ones, for the spread between items
+        # The first batches, for the spread between items.
+        self.batches: list[tuple[int, float]] = []
         self.transfer: Sample | None = None
         self.gil_held: float | None = None
         self.watched_s = 0.0
         self.trials = 0
         self.threads_gain: float | None = None
         self._item_s: float | None = None
-        self.prior: Sample | None = None  # what earlier maps of the same function over such data have shown
+        # The sample of earlier maps of the same function over such data.
+        self.prior: Sample | None = None
         self.lost: tuple[Backend, ...] = ()
-        self.n_before = 0  # items of the last such map, where their number is not known now
-        self.slowdown = 1.0  # of the loop, by other calls that want the interpreter's lock at the same time
+        # Items of the last such map, used if their number is unknown now.
+        self.n_before = 0
+        # Of the loop, by other calls that compete for the interpreter's lock.
+        self.slowdown = 1.0
 
-    # -- what the driver reports ---------------------------------------------------------------------------------
+    # -- reports of the driver -----------------------------------------------------------------------------------
 
     def recall(
         self,
@@ -72,9 +89,9 @@ class Evidence:
         lost: Sequence[Backend] = (),
         n_items: int | None = None,
     ) -> None:
-        """Take in, before the first item, what earlier maps have shown; it counts until an item speaks against it.
+        """Take in, before the first item, the records of earlier maps; they count until an item contradicts them.
 
-        ``lost``: backends that were slower than the loop. ``n_items``: how many there were, if nobody knows now.
+        ``lost``: backends that were slower than the loop. ``n_items``: number of items then, used if unknown now.
         """
         self.n_before = n_items or 0
         self.lost = tuple(lost)
@@ -93,15 +110,15 @@ class Evidence:
         self.head_s += seen.wall_s
         self._check_prior()
         rate = seen.wall_s / seen.items
-        # The second batch takes the first one's place: the first call may have been a dear one.
-        # One that is larger than all before it counts for its share: the first ones mostly timed cold caches.
+        # The second batch replaces the first, since the first call may have been expensive. A batch that is larger
+        # than all before it counts by its share of the items: the first ones mostly timed cold caches.
         blend = max(RATE_WEIGHT, seen.items / self.head_items) if len(self.batches) > 1 else 1.0
         self.rate_s += blend * (rate - self.rate_s)
         if len(self.batches) < 64:
             self.batches.append((seen.items, seen.wall_s))
 
     def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
-        """Take in a few items from each of some spread positions, and what a canary said beside them."""
+        """Take in a few items from each of some spread positions, and the answer of a canary beside them."""
         if gil_held is not None:
             self._heard(gil_held, seen)
         for one in seen:
@@ -109,32 +126,33 @@ class Evidence:
         self.probes = sorted([*self.probes, *seen], key=lambda one: one.start)
 
     def weighed(self, transfer: Sample) -> None:
-        """Take in pickling costs: a `Sample` of which only those fields count."""
+        """Take in pickling costs: a `Sample` in which only those fields count."""
         self.transfer = transfer
 
     def watched(self, gil_held: float, seen: Sequence[Observation]) -> None:
-        """Take in the canary's answer; the items that ran beside it count as any others."""
+        """Take in the canary's answer; the items that ran beside it count like all others."""
         for one in seen:
             self.saw(one)
         self._heard(gil_held, seen)
 
     def _heard(self, gil_held: float, seen: Sequence[Observation]) -> None:
-        """The canary's answer. It can oversleep, and then a free lock looks held, but never the other way round."""
+        """Keep the least share: a free lock may look held if the canary oversleeps, but never a held one free."""
         self.watched_s += sum(one.wall_s for one in seen)
         self.gil_held = gil_held if self.gil_held is None else min(self.gil_held, gil_held)
 
     def tried(self, items: int, wall_s: float, work_cpu_s: float) -> None:
-        """Take in a trial on two threads; its items count as done, not as a measure of the loop.
+        """Take in a trial on two threads; its items count as done, but not as a measurement of the loop.
 
-        What the loop would have taken for them is the CPU time they took; where items are alike, it is also what
-        such items took in the loop, which is the better witness: memory that two threads fight for costs CPU time.
+        The loop's time for them is estimated by their CPU time. Where items are alike, the mean of the loop is the
+        better estimate: threads that compete for memory need more CPU time than the loop.
         """
         expected_s = items * self.item_s
         sample = self.sample()
         by_cpu_s = work_cpu_s * self.wall_s / self.cpu_s if self.cpu_s > 0 else expected_s
         if sample.item_std_s > 0.5 * sample.item_s:
             expected_s = by_cpu_s
-        elif sample.item_s < HANDED_OVER_S:  # the lock goes from hand to hand, which the loop knows nothing of
+        # Handing the lock over costs CPU time, which the loop does not spend.
+        elif sample.item_s < HANDED_OVER_S:
             expected_s = min(expected_s, by_cpu_s)
         self.trials += 1
         self.threads_gain = max(self.threads_gain or 0.0, expected_s / wall_s if wall_s > 0 else 1.0)
@@ -142,7 +160,7 @@ class Evidence:
             self.n_items -= items
 
     def _check_prior(self) -> None:
-        """Forget what was recalled as soon as the items say something else, or enough for themselves."""
+        """Drop the recalled sample as soon as the items contradict it, or are enough evidence themselves."""
         if self.prior is None:
             return
         head_s = self.head_s / self.head_items
@@ -150,8 +168,8 @@ class Evidence:
         known_s = self.prior.item_s
         differs = min(head_s, others_s) > PRIOR_RANGE * known_s or head_s * PRIOR_RANGE < known_s
         if differs or self.wall_s > PRIOR_S:
-            # Other items may weigh something else too; what such items took in workers goes with what they take here.
-            # Whether the lock is released, and threads help, is the function's own.
+            # Other items may also have another size. `worker_s` belongs to the recalled `item_s`, and goes with it.
+            # The lock and the gain from threads depend on the function alone, and stay.
             self.transfer = None if differs else replace(self.prior, worker_s=None)
             self.prior, self.lost = None, () if differs else self.lost
 
@@ -164,18 +182,18 @@ class Evidence:
         self.new_bytes += seen.new_bytes
         self.slowdown += RATE_WEIGHT * (seen.slowdown - self.slowdown)
 
-    # -- what is believed ----------------------------------------------------------------------------------------
+    # -- estimates -----------------------------------------------------------------------------------------------
 
     @property
     def left(self) -> int:
-        """Items expected to come."""
+        """Number of items expected to come."""
         if self.n_items is not None:
             return max(0, self.n_items - self.items)
         return max(self.items, self.n_before - self.items)
 
     @property
     def item_s(self) -> float:
-        """Expected seconds per item of what is left."""
+        """Expected seconds per item of those left."""
         if self.prior is not None:
             return self.prior.item_s
         if self._item_s is None:
@@ -189,9 +207,9 @@ class Evidence:
         return max(head, self.rate_s) if self.n_items is None or self.rate_s > 2 * head else head
 
     def _pool_with_probes(self, head: float) -> float:
-        """Head and spread positions together.
+        """Return the mean over the head and the spread positions.
 
-        Where the head agrees with the positions, all items count alike; else the head is one position among them.
+        If the head agrees with the positions, all items count alike; else the head counts as one more position.
         """
         values = [p.wall_s / p.items for p in self.probes]
         probe = sum(values) / len(values)
@@ -201,18 +219,17 @@ class Evidence:
             pooled = (head * self.head_items + probe * probe_items) / (self.head_items + probe_items)
         else:
             pooled = (sum(values) + head) / (len(values) + 1)
-        recent = (
-            self.rate_s if len(self.batches) > 1 else 0.0
-        )  # of one alone nobody knows whether it was a dear first call
+        # A single batch may have been an expensive first call.
+        recent = self.rate_s if len(self.batches) > 1 else 0.0
         return max(pooled, recent) if recent > 2 * pooled else pooled
 
     def _head_mean(self) -> float:
-        """Seconds per item of the head, without what a dear first call took beyond the others."""
+        """Return seconds per item of the head, without the excess of an expensive first call."""
         return (self.head_s - self.first_call_s) / self.head_items
 
     @property
     def first_call_s(self) -> float:
-        """What the first call took beyond the others."""
+        """Seconds by which the first call exceeded the others; 0 if that is no more than chance."""
         if self.head_items > 1:
             others = (self.head_s - self.first_s) / (self.head_items - 1)
         elif self.probes:
@@ -225,12 +242,12 @@ class Evidence:
         return self.first_s - others if self.first_s > dear * others and self.first_s > BATCH_S else 0.0
 
     def _was_cold(self) -> bool:
-        """Whether the first item has touched far more memory that was new to the process than the others have."""
+        """Return True if the first item touched far more new memory than the others."""
         others_bytes = (self.new_bytes - self.first_bytes) / (self.items - 1) if self.items > 1 else 0.0
         return self.first_bytes - others_bytes > COLD_BYTES
 
     def sample(self) -> Sample:
-        """All that is known, as the model wants it."""
+        """Return the evidence as the model's `Sample`."""
         if self.prior is not None:
             return self.prior
         item_s = self.item_s
@@ -263,13 +280,13 @@ class Evidence:
         return self.cpu_s < (1 - WAITS) * self.wall_s
 
     def _lock_share(self, cpu_share: float) -> float | None:
-        """Share of the time in which the lock is held: what the canary saw, and never more than the CPU was used."""
+        """Return the share of the time in which the lock is held: the canary's, but at most the share of CPU time."""
         if self.gil_held is not None:
             return min(self.gil_held, cpu_share)
         return cpu_share if cpu_share < 1 - WAITS else None
 
 
 def _std(values: Sequence[float]) -> float:
-    """Standard deviation of at least two values."""
+    """Return the standard deviation of at least two values."""
     mean = sum(values) / len(values)
     return sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))

@@ -14,12 +14,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-MARGIN: Final = 0.1  # a parallel plan must promise at least this much less time than the loop
-OWN_THREADS_MARGIN: Final = 0.35  # the same for a function with threads of its own: what the cores it leaves idle are
-# worth is overestimated while other programs keep them from it
-COUNTS: Final = 2  # numbers of workers of which all chunk sizes are looked at: those best with four chunks each
-SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)  # chunks for each worker
-MAX_WAITING_WORKERS: Final = 64  # where nobody says how many callers the other end can bear
+# guess: a parallel plan must promise at least this much less time than the loop
+MARGIN: Final = 0.1
+# guess: the same for a function with threads of its own, since the gain from the cores that it leaves idle is
+# overestimated while other programs use them
+OWN_THREADS_MARGIN: Final = 0.35
+# guess: worker counts for which all chunk sizes are compared, the best ones with four chunks per worker
+COUNTS: Final = 2
+# Chunks per worker.
+SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+# guess: limit for items that wait for a service of unknown capacity
+MAX_WAITING_WORKERS: Final = 64
 
 
 def choose(
@@ -35,16 +40,16 @@ def choose(
     shrinking: bool = False,
     loop_slowdown: float = 1.0,
 ) -> tuple[Forecast, list[Forecast]]:
-    """The candidate with the least forecast time, and the best of every other backend and number of workers.
+    """Return the candidate with the least forecast time, and the best of every other backend and number of workers.
 
-    Serial is taken whenever nothing beats it by `MARGIN`. When it is not among ``backends``, the best of the others
-    is taken, refused or not. ``loop_slowdown``: how much longer an item takes in the loop than it would alone.
+    Serial is taken unless another beats it by `MARGIN`. If it is not among ``backends``, the best of the others is
+    taken, even a refused one. ``loop_slowdown``: factor by which other calls slow the loop down.
 
     Returns
     -------
     best : Forecast
     alternatives : list of Forecast
-        Rejected candidates, fastest first; ``refused`` says why one must not run.
+        Rejected candidates, fastest first; ``refused`` is the reason why one must not run.
     """
     found: list[Forecast] = []
     for backend in backends:
@@ -69,7 +74,8 @@ def choose(
                 sizes = chunk_sizes(sample, backend, workers, n_items, shrinking)
             best = of.forecast(workers, min(sizes, key=partial(of.seconds, workers)))
             why = refusal(best, sample, cost, machine, memory_limit_bytes)
-            if why is not None:  # smaller chunks may fit where the fastest do not
+            # Smaller chunks may fit into memory where the fastest do not.
+            if why is not None:
                 row = [of.forecast(workers, c) for c in chunk_sizes(sample, backend, workers, n_items, shrinking)]
                 fitting = [f for f in row if refusal(f, sample, cost, machine, memory_limit_bytes) is None]
                 best = min(fitting, key=lambda f: f.total_s) if fitting else replace(best, refused=why)
@@ -87,7 +93,7 @@ def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
     margin = MARGIN if own_threads <= OWN_THREADS else OWN_THREADS_MARGIN
     if serial is not None and (best.refused is not None or best.total_s > serial.total_s * (1 - margin)):
         return serial
-    # Among those that the clock could not tell apart, fewer workers are kinder to the machine.
+    # Among candidates that the clock could not tell apart, fewer workers leave more of the machine to others.
     level = [f for f in found if f.refused is None and f.backend == best.backend and f.total_s <= best.total_s * 1.01]
     return min(level, key=lambda f: f.workers, default=best)
 
@@ -95,7 +101,7 @@ def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
 def worker_counts(
     sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None
 ) -> list[int]:
-    """Numbers of workers worth a forecast: up to the cores, and beyond them as far as items wait."""
+    """Return the numbers of workers to forecast: up to the cores, and more if items wait."""
     if backend == "serial":
         return [1]
     cores = ceil(machine.usable_cores)
@@ -106,7 +112,8 @@ def worker_counts(
         useful = ceil(1.5 * machine.usable_cores * sample.item_s / cpu)
         most = max(cores, min(useful, max(MAX_WAITING_WORKERS, 4 * cores) if max_workers is None else max_workers))
     elif backend == "threads" and sample.gil_held is not None and cores > 1:
-        most = 2 * cores  # one that waits for the lock leaves its core to another
+        # A thread that waits for the lock leaves its core to another.
+        most = 2 * cores
     most = max(1, min(most, n_items))
     if max_workers is not None:
         most = min(most, max_workers)
@@ -114,10 +121,11 @@ def worker_counts(
 
 
 def chunk_sizes(sample: Sample, backend: Backend, workers: int, n_items: int, shrinking: bool) -> list[int]:
-    """Chunk sizes worth a forecast: a ladder, and those that divide the items evenly among the workers."""
+    """Return the chunk sizes to forecast: a ladder, and those that divide the items evenly among the workers."""
     if backend == "serial":
         return [max(1, n_items)]
-    if shrinking:  # the schedule will find them; for the forecast, chunks of some milliseconds
+    # The schedule finds the sizes; the forecast assumes chunks of some milliseconds.
+    if shrinking:
         size = 1 if sample.item_s <= 0 else max(1, int(5e-3 / sample.item_s))
         return [max(1, min(size, ceil(n_items / (4 * workers))))]
     most = max(1, ceil(n_items / workers))
@@ -126,7 +134,7 @@ def chunk_sizes(sample: Sample, backend: Backend, workers: int, n_items: int, sh
 
 
 def _ladder(least: int, most: int, factor: float = 1.4, *, also: Iterable[int] = ()) -> list[int]:
-    """Whole numbers from ``least`` to ``most`` in steps of about ``factor``, with ``also`` where it lies between.
+    """Return whole numbers from ``least`` to ``most`` in steps of about ``factor``, and those of ``also`` in between.
 
     Examples
     --------
@@ -141,25 +149,26 @@ def _ladder(least: int, most: int, factor: float = 1.4, *, also: Iterable[int] =
     return sorted(steps)
 
 
+# Memory that an idle worker adds (proportional set size), measured on CPython 3.11-3.13.
 WORKER_BYTES: Final[dict[str | None, int]] = {
-    # what an idle worker adds to the machine's used memory (proportional set size), measured on CPython 3.11-3.13
     "fork": 6 << 20,
     "forkserver": 14 << 20,
     "spawn": 20 << 20,
     None: 1 << 18,
 }
 
-HEADROOM: Final = 0.9  # of the available memory may be planned for
+# guess: share of the available memory that may be planned for
+HEADROOM: Final = 0.9
 
 
 def worker_bytes(sample: Sample, start_method: str | None, chunksize: int) -> float:
-    """Bytes that one more worker adds: itself, what an item makes it grow by, and a chunk of items and results."""
+    """Return the bytes that one more worker adds: itself, its growth by an item, and a chunk of items and results."""
     in_flight = 2 * chunksize * (sample.arg_bytes + sample.result_bytes)
     return WORKER_BYTES.get(start_method, WORKER_BYTES["spawn"]) + sample.rss_growth_bytes + in_flight
 
 
 def memory_budget(machine: Machine, memory_limit_bytes: int | None) -> float:
-    """Bytes that workers may add in all: what the machine has left, or the user's own limit if that is less."""
+    """Return the bytes that all workers may add: the machine's available memory, or the user's limit if less."""
     budget = HEADROOM * machine.memory_available_bytes
     return min(budget, memory_limit_bytes) if memory_limit_bytes is not None else budget
 
@@ -167,7 +176,7 @@ def memory_budget(machine: Machine, memory_limit_bytes: int | None) -> float:
 def refusal(
     candidate: Forecast, sample: Sample, cost: BackendCost | None, machine: Machine, memory_limit_bytes: int | None
 ) -> str | None:
-    """Why ``candidate`` must not run, in words; None if it may."""
+    """Return the reason why ``candidate`` must not run; None if it may."""
     if candidate.backend == "processes" and sample.transfer_error is not None:
         return sample.transfer_error
     if candidate.backend == "serial" or cost is None:

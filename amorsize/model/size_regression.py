@@ -1,9 +1,9 @@
-"""What the items themselves tell of their cost: a few times, and the sizes of all, make a better mean.
+"""The mean cost of items by their sizes: the times of a few and the sizes of all give a better mean.
 
-If the seconds of the sampled items go with their sizes (a number's value, a text's length, a file's bytes), as
+If the seconds of the sampled items depend on their sizes (a number's value, a text's length, a file's bytes) as
 ``a + b * size``, the mean over all items is that of the mean size: the regression estimator, with a = 0 the ratio one
-(Cochran, Sampling Techniques, 1977, ch. 7 and 6). Sorted data, heavy tails and single giants are then no surprise any
-more. To find out, one must have looked at small and large ones: the sample goes by strata of size (ibid., ch. 5).
+(Cochran, Sampling Techniques, 1977, ch. 7 and 6). Sorted data, heavy tails and single giants then do not bias it.
+The fit needs both small and large items, so the sample is stratified by size (ibid., ch. 5).
 """
 
 from __future__ import annotations
@@ -18,17 +18,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-DIFFER: Final = 1.5  # sizes that differ by less do not matter much, whatever they mean
-SAMPLED_DIFFER: Final = 1.2  # sampled sizes must differ by so much, or nobody can tell whether they matter
-NOISE: Final = 0.08  # relative: seconds that differ by less are alike, whatever line goes through three of them
-BETTER: Final = 0.5  # of what the seconds differ by, sizes must explain all but this share
-FAR: Final = 2.0  # times the largest size sampled: beyond it the proportion is a guess
-FAR_ERROR: Final = 0.5  # relative error of that guess (of 150 source files the largest, a table of texts, took a
-# twentieth of what its size says)
+# guess: sizes that differ by a smaller factor hardly change the mean
+DIFFER: Final = 1.5
+# guess: sampled sizes must differ by this factor, else their effect cannot be seen
+SAMPLED_DIFFER: Final = 1.2
+# guess: relative; seconds that differ by less are alike
+NOISE: Final = 0.08
+# guess: sizes must explain all but this share of the deviation of the seconds
+BETTER: Final = 0.5
+# guess: beyond this many times the largest sampled size, proportionality is uncertain
+FAR: Final = 2.0
+# Relative error there: the largest of 150 source files, a table of texts, took a twentieth of the time for its size.
+FAR_ERROR: Final = 0.5
 
 
 class Sizes(Frozen, kw_only=False):
-    """Mean, standard deviation, largest and last of the sizes of all items, and the share that no sample tells of."""
+    """Mean, standard deviation, largest and last of the sizes of all items, and the share far beyond the sample."""
 
     mean: float
     std: float
@@ -38,7 +43,7 @@ class Sizes(Frozen, kw_only=False):
 
     @classmethod
     def of(cls, sizes: Sequence[float], sampled: float) -> Sizes:
-        """Of these sizes, the largest one sampled being ``sampled``.
+        """Return the figures of these sizes; ``sampled`` is the largest size sampled.
 
         Examples
         --------
@@ -53,7 +58,7 @@ class Sizes(Frozen, kw_only=False):
 
 
 def halves() -> Iterator[float]:
-    """Positions in (0, 1) that lie evenly however early one stops (van der Corput 1935, in base 2).
+    """Yield positions in (0, 1) that are spread evenly wherever the sequence is cut (van der Corput 1935, base 2).
 
     Examples
     --------
@@ -72,7 +77,7 @@ def halves() -> Iterator[float]:
 
 
 def half_way(ranked: Sequence[float]) -> int:
-    """Where, in sizes that rise, half of their sum is reached: sampling in proportion to size (Cochran, ch. 9A).
+    """Return the index in rising sizes where half of their sum is reached: sampling by size (Cochran, ch. 9A).
 
     Examples
     --------
@@ -88,7 +93,7 @@ def half_way(ranked: Sequence[float]) -> int:
 
 
 def vary(sizes: Sequence[float], by: float = DIFFER) -> bool:
-    """Whether sizes differ enough to say something.
+    """Return True if sizes differ by the factor ``by``.
 
     Examples
     --------
@@ -99,19 +104,19 @@ def vary(sizes: Sequence[float], by: float = DIFFER) -> bool:
 
 
 def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float], everything: Sizes) -> Sample:
-    """The sample as it would be if it had met sizes as they are in all of the data.
+    """Return the sample, corrected to the sizes of all the data.
 
     Parameters
     ----------
     sample : Sample
     sizes, seconds : sequence of float
-        Of each sampled item, or means of a few neighbours.
+        Of each sampled item, or the means of a few neighbours.
     everything : Sizes
         Of all items.
 
     Examples
     --------
-    Two items that are small, among others that are not:
+    Two small items, among larger ones:
 
     >>> small = Sample(n_sampled=2, item_s=1.5e-3, item_cpu_s=1.5e-3)
     >>> found = straightened(small, [10.0, 20.0], [1e-3, 2e-3], Sizes(mean=100.0, std=50.0, largest=200.0, last=200.0))
@@ -140,9 +145,9 @@ def straightened(sample: Sample, sizes: Sequence[float], seconds: Sequence[float
 
 
 def few(n: int) -> float:
-    """How much wider an interval of 80 % must be since the deviation itself is known from n values only.
+    """Return the factor that widens an 80 % interval whose deviation is estimated from only n values.
 
-    The quantile of Student's distribution (1908) over that of the normal one, to 3 %.
+    It is the quantile of Student's distribution (1908) over that of the normal one, to 3 %.
 
     Examples
     --------
@@ -153,9 +158,9 @@ def few(n: int) -> float:
 
 
 def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
-    """``a`` and ``b`` of ``seconds = a + b * size``, neither below 0; with two points, or a negative ``a``, a is 0.
+    """Fit ``a`` and ``b`` of ``seconds = a + b * size``, neither below 0; with two points, or if ``a`` < 0, a is 0.
 
-    Squares are weighted by ``1 / size``, since what large items take differs by more.
+    Squares are weighted by ``1 / size``, since the times of large items vary more.
 
     Examples
     --------
@@ -179,7 +184,7 @@ def fitted(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, flo
 
 
 def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
-    """Of items of one size nobody can tell whether their cost goes with it: half-way, and as unsure as that.
+    """Correct a sample of a single size half-way (by the square root), since its cost may not depend on size at all.
 
     Examples
     --------
@@ -202,6 +207,6 @@ def guessed(sample: Sample, size: float, everything: Sizes) -> Sample:
 
 
 def _deviation(values: Sequence[float]) -> float:
-    """Standard deviation around their mean."""
+    """Return the standard deviation."""
     mean = sum(values) / len(values)
     return sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))

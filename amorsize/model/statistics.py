@@ -1,10 +1,10 @@
-"""Medians of few rounds, and how far they may be trusted.
+"""Medians of few rounds and their intervals.
 
-The interval of a median is the percentile bootstrap's (Efron 1979), without drawing anything: how often each value is
-the median of a resample is binomial (Maritz & Jarrett 1978), so it can be said exactly.
+The interval of a median is that of the percentile bootstrap (Efron 1979), computed exactly instead of by resampling:
+how often each value is the median of a resample is binomial (Maritz & Jarrett 1978).
 
-Contenders that took turns share each round's disturbances. So they are compared by their ratio within each round, and
-the median of these ratios is what counts, not the ratio of two medians.
+Contenders that took turns share each round's disturbances. So they are compared by the median of their ratios within
+each round, not by the ratio of two medians.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from math import comb
 from typing import Final, NamedTuple
 
 LEVEL: Final = 0.95
-NOTICEABLE: Final = 0.05  # less than 5 % …
-NOTICEABLE_S: Final = 2e-3  # … or 2 ms: a difference that nobody need care about
-FEW: Final = 3  # with fewer rounds than this there is no telling noise from a difference …
-NOTICEABLE_OF_FEW: Final = 0.25  # … unless it is as large as that
+# A smaller difference, relative or in seconds, does not matter.
+NOTICEABLE: Final = 0.05
+NOTICEABLE_S: Final = 2e-3
+# guess: fewer rounds cannot tell a difference from noise, unless it is as large as `NOTICEABLE_OF_FEW`
+FEW: Final = 3
+NOTICEABLE_OF_FEW: Final = 0.25
 
 
 class Estimate(NamedTuple):
-    """A median, its 95 % interval, and how many values it rests on."""
+    """A median, its 95 % interval, and the number of values."""
 
     median: float
     low: float
@@ -30,7 +32,7 @@ class Estimate(NamedTuple):
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value, or the mean of the two in the middle.
+    """Return the middle value, or the mean of the two in the middle.
 
     Examples
     --------
@@ -43,7 +45,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """The median and its bootstrap interval; that of one or two values is their range.
+    """Return the median and its bootstrap interval; that of one or two values is their range.
 
     Examples
     --------
@@ -58,13 +60,13 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
 
 
 def _share_up_to(k: int, n: int, middle: int) -> float:
-    """How many resamples have their ``middle``-th smallest value among the ``k`` smallest of all ``n``."""
+    """Return the share of resamples whose ``middle``-th smallest value is among the ``k`` smallest of all ``n``."""
     share = k / n
     return sum(comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(middle, n + 1))
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    """How many times as long ours took as theirs, round by round.
+    """Return the ratio of our time to theirs, round by round.
 
     Examples
     --------
@@ -75,7 +77,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
 
 
 def noticeably_slower(ours: Sequence[float], theirs: Sequence[float]) -> bool:
-    """Whether ours took longer, beyond noise and by enough to matter.
+    """Return True if ours took longer, beyond noise and by enough to matter.
 
     Examples
     --------

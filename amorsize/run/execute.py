@@ -1,8 +1,8 @@
-"""``execute()`` from its first item to its last: a plain loop, then whatever the model says is faster.
+"""``execute()`` from its first item to its last: a plain loop, then the fastest backend by the model.
 
 The decider decides (`amorsize.model.decide`), the loop or a driver carries out (`amorsize.backends`). This module
 connects them: `Execution.run` begins in the loop (``_loop``), which measures what the decider asks for (``_answer``),
-goes parallel when it says so (``_go_parallel``), and takes over again what workers hand back (``_back_to_loop``). It
+goes parallel when it says so (``_go_parallel``), and runs the items that workers hand back (``_back_to_loop``). It
 goes step by step, so that a consumer may take results away between two steps (`amorsize.run.stream`) or end the run
 there.
 """
@@ -71,11 +71,10 @@ class Execution:
     Attributes
     ----------
     state : MapState
-        Items, results, and what is left to run.
+        Items, results, and the ranges left to run.
     decider : Decider
-        Decides what runs next, from what was measured.
+        Chooses the next step, from the measurements.
     summary : RunSummary
-        What happened.
     backends : tuple of str
         Candidates that have not failed yet.
     """
@@ -100,12 +99,12 @@ class Execution:
         )
         self.summary = RunSummary(self.decider)
         self.backends = request.backends
-        # Earlier maps have asked, and the loop was the answer.
+        # The loop was best for earlier maps.
         self.is_settled = False
         self.loaded = [name for name, module in MODULES.items() if module in modules]
 
     def run(self) -> list[Any]:
-        """Run the map and return its results; leave a row in the history whatever comes of it."""
+        """Run the map and return its results; a row is left in the history even if it raises."""
         state, outcome = self.state, "raised"
         try:
             for _ in self.steps():
@@ -181,7 +180,7 @@ class Execution:
             yield
 
     def _plain_loop(self) -> Steps:
-        """Run everything in the loop, in batches between which listeners, limits and a stop are looked at."""
+        """Run everything in the loop, in batches; listeners, limits and a stop are served between them."""
         state, decider = self.state, self.decider
         watched = state.ticks.tickers or state.ticks.stop is not None or state.news is not None
         whole = state.window is None and not watched
@@ -193,7 +192,7 @@ class Execution:
             yield
 
     def _recall(self) -> None:
-        """Begin with what earlier maps of this function have shown, if there were any."""
+        """Begin with the evidence of earlier maps of this function, if there were any."""
         known = MEMORY.recall(self.request.func, self.request.data)
         if known is None:
             return
@@ -206,7 +205,7 @@ class Execution:
             self.is_settled = True
 
     def _remember(self) -> None:
-        """Keep what this map has shown for the next one."""
+        """Keep the evidence of this map for the next one."""
         summary, request, decider = self.summary, self.request, self.decider
         short = decider.terms is None and decider.wall_s < REMEMBER_S
         if summary.unsampled or decider.slowdown > CROWDED or short:
@@ -217,16 +216,16 @@ class Execution:
         ran = None if summary.go is None else summary.go.backend
         lost, won = (ran, None) if summary.unprofitable else (None, ran)
         if lost == "threads":
-            # Then what was seen of the lock was wrong.
+            # Then the measured share of the lock was wrong.
             found = replace(found, gil_held=None)
         n = summary.n_items
         settled = ran is None and request.is_free and (None if self.is_settled else decider.would_loop(n))
         MEMORY.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
 
-    # -- what the decider asks -----------------------------------------------------------------------------------
+    # -- steps of the decider ------------------------------------------------------------------------------------
 
     def _answer(self, step: Step) -> None:
-        """Run or measure what a step of the decider asks for, and report what was seen."""
+        """Run or measure what a step of the decider asks for, and report the result."""
         decider = self.decider
         if isinstance(step, RunMore):
             decider.saw(self.state.advance(step.items))
@@ -280,7 +279,7 @@ class Execution:
         self.decider.watched(canary.gil_held, seen)
 
     def _try_threads(self, items: int) -> None:
-        """Run the next items on two threads; the loop runs again what fails there."""
+        """Run the next items on two threads; the loop repeats those that fail there."""
         from amorsize.backends.results import Outcome
         from amorsize.backends.table import row_named
         from amorsize.backends.ticks import drain
@@ -343,7 +342,7 @@ class Execution:
         )
 
     def _go_parallel(self, chosen: Forecast) -> Steps:
-        """Run everything left as ``chosen``; when that cannot start or does not pay, the loop goes on without it."""
+        """Run everything left as ``chosen``; if it cannot start or is unprofitable, the loop goes on without it."""
         from amorsize.backends.driver import CannotStart
         from amorsize.run import go_parallel
 
@@ -370,7 +369,7 @@ class Execution:
             self._back_to_loop(chosen)
 
     def _note(self, chosen: Forecast) -> None:
-        """Note in the summary what is chosen, and what the loop has taken until then."""
+        """Note the choice in the summary, and the time of the loop until then."""
         summary, decider = self.summary, self.decider
         summary.is_first = ("threads" if chosen.backend == "threads" else "processes") not in self.loaded
         if summary.go is not None:
@@ -386,7 +385,7 @@ class Execution:
             summary.read_item_s = self.state.loop.read_s / decider.items
 
     def _options(self, chosen: Forecast, theirs: bool, may_loop: bool) -> Options:
-        """Return the arguments of the schedule that depend on what was measured."""
+        """Return the arguments of the schedule that depend on measurements."""
         from amorsize.run.go_parallel import worker_count_for
 
         request, decider, summary = self.request, self.decider, self.summary
@@ -408,14 +407,14 @@ class Execution:
         }
 
     def _back_to_loop(self, chosen: Forecast) -> None:
-        """Go on without a backend that could not start, or did not pay."""
+        """Go on without a backend that could not start or was unprofitable."""
         self.summary.withdrew = True
-        # The caller's own thread is always to be had.
+        # The caller's own thread is always available.
         self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
         self._announce("serial")
         self.decider.withdraw(chosen.backend)
 
     def _announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
-        """Tell listeners what runs now, before any worker starts: a listener that raises would leave workers behind."""
+        """Notify listeners of the backend before any worker starts: one that raises would leave workers behind."""
         if self.state.news is not None:
             self.state.news.chose(backend, workers, start_method)

@@ -1,4 +1,4 @@
-"""Going parallel: the schedule of the items that are left, the driver that carries it out, and what it hands back."""
+"""Going parallel: the schedule of the items left, the driver that carries it out, and the items it hands back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def row_of(chosen: Forecast, request: Request) -> Row:
 
 
 def work_of(execution: Execution, *, may_loop: bool) -> Work:
-    """Return what a driver needs of a call. ``may_loop``: func may run in the caller, too."""
+    """Return a call's data for a driver. ``may_loop``: func may run in the caller, too."""
     request, state, summary = execution.request, execution.state, execution.summary
     assert summary.machine is not None
     return Work(
@@ -68,7 +68,7 @@ def work_of(execution: Execution, *, may_loop: bool) -> Work:
 def drive(
     execution: Execution, chosen: Forecast, options: Options, *, may_loop: bool
 ) -> Generator[None, None, Ran | None]:
-    """Run what is left as ``chosen``; what the driver hands back is left again. None: the loop does as much.
+    """Run the items left as ``chosen``; those that the driver hands back are left again. None: the loop does as much.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def drive(
 
 
 def schedule_for(state: MapState, request: Request, chosen: Forecast, options: Options) -> Schedule:
-    """Return the schedule of what is left. ``options``: further arguments of `Schedule`."""
+    """Return the schedule of the items left. ``options``: further arguments of `Schedule`."""
     workers = chosen.workers
     if request.executor_as in (chosen.backend, "executor"):
         options = {**options, "crew": None, "prefetch": False}

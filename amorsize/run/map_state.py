@@ -51,7 +51,7 @@ class MapState:
     todo : deque of (int, int or None)
         Ranges of items still to run; None: to the end of the source, wherever that is.
     driver : Driver or None
-        Runs what is left, once the map has gone parallel.
+        Runs the items left, once the map has gone parallel.
     """
 
     def __init__(
@@ -105,14 +105,14 @@ class MapState:
         self.todo = deque([(len(results), self.source.length)])
 
     def finish(self) -> None:
-        """Raise what the source raised at its end, unless the outcome is doomed; then everything has run."""
+        """End a map that has run: raise the source's exception, or notify the listeners; not if it is doomed."""
         if not self.outcome.doomed:
             self.source.finish()
             if self.news is not None:
                 self.news.finished(self.source.length or 0)
 
     def close(self) -> None:
-        """Close the listeners and the checkpoint after the run, whatever came of it."""
+        """Close the listeners and the checkpoint, also after a failed run."""
         if self.news is not None:
             self.news.close()
         if self.checkpoint is not None:

@@ -1,4 +1,4 @@
-"""What happened in one run: the plan that is handed out and the row of history are made from it."""
+"""The summary of one run, from which the returned plan and the row of history are made."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SLOWED: Final = 2.0
 
 
 class RunSummary:
-    """What happened in one run.
+    """The summary of one run.
 
     Attributes
     ----------
     go : Forecast or None
-        What the run went parallel as; ``alternatives`` are the other candidates.
+        The candidate with which the run went parallel; ``alternatives`` are the others.
     loop_s, loop_items : float, int
         Seconds spent and items run in the caller before that.
     read_item_s : float
@@ -44,9 +44,9 @@ class RunSummary:
     unsampled : bool
         True if func was not to run here, so that nothing was measured.
     recalled : Sample or None
-        What earlier maps had shown. Where ``sample`` is this object, nothing was measured anew.
+        The sample of earlier maps. If ``sample`` is this object, nothing was measured anew.
     withdrew : bool
-        True if workers could not be had, or did not pay.
+        True if workers could not start, or were unprofitable.
     is_first : bool
         True if nothing in this process had used the backend before.
     start_note : str or None
@@ -74,7 +74,7 @@ class RunSummary:
         self.start_note: str | None = None
 
     def close(self, wall_s: float, state: MapState) -> None:
-        """Note the end of the run: its duration, its results, and what the checkpoint had to say."""
+        """Note the end of the run: its duration, its results, and the checkpoint's warnings."""
         self.wall_s = wall_s
         self.n_items = len(state.outcome.results)
         if state.checkpoint is not None:
@@ -84,7 +84,7 @@ class RunSummary:
 
     @property
     def loop_only_s(self) -> float:
-        """Seconds that the plain loop was expected to take in all; what it took, if that was never asked."""
+        """Seconds that the plain loop was expected to take in all; its time so far if there was no forecast."""
         decider = self.decider
         if decider.terms is None or not decider.items:
             return decider.wall_s
@@ -98,7 +98,7 @@ class RunSummary:
         return self.loop_s + (self.sample.item_s + self.sample.kept_s) * max(0, self.n_items - self.loop_items)
 
     def found(self) -> Sample | None:
-        """Return what the items of this run took, all of them together; None if that is not known."""
+        """Return the sample of all items of this run; None if unknown."""
         decider, ran = self.decider, self.ran
         if self.go is None or ran is None or self.sample is None:
             return decider.sample() if decider.prior is None and decider.items else None
@@ -127,7 +127,7 @@ class RunSummary:
 
     @property
     def unprofitable(self) -> bool:
-        """True if the loop would have been faster than what ran in parallel, as far as is known."""
+        """True if the loop would have been faster than the parallel part, as far as is known."""
         if self.go is None or self.ran is None or self.sample is None or self.unsampled:
             return False
         # With a rate, its items had to wait for their turn.

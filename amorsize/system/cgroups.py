@@ -1,23 +1,23 @@
-"""What Linux control groups let this process use: CPU quota, memory, and how often memory ran out.
+"""The limits of Linux control groups for this process: CPU quota, memory, and how often memory ran out.
 
-The idea: no file holds the limit in force. Each group from the process's own up to the root is an upper bound, so
-the effective one is the minimum over that chain, in every hierarchy (v1 has one for each controller, v2 one for
-all, a hybrid both)::
+No file holds the limit in force. Each group from the process's own up to the root sets an upper bound, so the effective
+one is the minimum over that chain, in every hierarchy (v1 has one for each controller, v2 one for all, a hybrid
+both)::
 
     /proc/self/cgroup      which group        4:memory:/docker/c1
     /proc/self/mountinfo   where it is seen   ... /docker /sys/fs/cgroup/memory ... - cgroup cgroup rw,memory
     hence the chain                           /sys/fs/cgroup/memory/c1, /sys/fs/cgroup/memory
 
-A mount shows one subtree, named by its root field, which is stripped from the path. A path that is not below it (a
-cgroup namespace, an odd bind mount) leaves the mount point itself, which is then the nearest thing visible.
+A mount shows one subtree, named by its root field, which is stripped from the path. If the path is not below it (a
+cgroup namespace, an odd bind mount), the mount point itself is the nearest group visible.
 
-What bounds: v1 ``cpu.cfs_quota_us / cpu.cfs_period_us`` and ``memory.limit_in_bytes`` (with
-``hierarchical_memory_limit``, which also knows of groups above the mount); v2 ``cpu.max`` and ``memory.max``. Beyond
+Bounds: v1 ``cpu.cfs_quota_us / cpu.cfs_period_us`` and ``memory.limit_in_bytes`` (with
+``hierarchical_memory_limit``, which includes groups above the mount); v2 ``cpu.max`` and ``memory.max``. Beyond
 ``memory.high`` a group is throttled to a crawl but not killed: it counts for what is still available, not as the
 limit. Shares, weights, bursts, soft limits, ``memory.low`` and ``memory.min`` limit nothing.
 
-Reading and parsing are apart: functions take ``read``, from a path to its text, so that a recorded tree will do. A
-file that is not there sets no bound; one that cannot be read or understood sets none either, and is told of.
+Reading and parsing are separate: functions take ``read``, from a path to its text, so that a recorded tree can be
+given. A missing file sets no bound; one that cannot be read or parsed sets none either, and causes a warning.
 
 Sources: ``Documentation/admin-guide/cgroup-v2.rst``, ``cgroup-v1/memory.rst`` and ``scheduler/sched-bwc.rst`` of
 Linux; ``cgroup_namespaces(7)``, ``proc_pid_mountinfo(5)``.
@@ -38,26 +38,28 @@ Number = TypeVar("Number", int, float)
 Reader = Callable[[str], str]
 
 OWN_GROUPS: Final = "/proc/self/cgroup"
-UNIFIED: Final = ""  # v2 in the place of a controller's name, as its line "0::/path" has it
+# v2 in the place of a controller's name, as in its line "0::/path".
+UNIFIED: Final = ""
 DELETED: Final = " (deleted)"
-NO_LIMIT: Final = 1 << 62  # v1 shows "no limit" as 2**63 - 1 rounded down to a page, whose size varies
+# v1 shows "no limit" as 2**63 - 1 rounded down to a page, whose size varies.
+NO_LIMIT: Final = 1 << 62
 ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.EOPNOTSUPP})
 
 
 class Finding(NamedTuple, Generic[T]):
-    """A value, the file or call that said so, and what could not be understood on the way."""
+    """A value, the file or call it comes from, and warnings about sources that could not be read or parsed."""
 
     value: T
     source: str
     warnings: tuple[str, ...] = ()
 
     def said(self) -> str:
-        """Source and warnings as one line."""
+        """Return source and warnings as one line."""
         return "; ".join((self.source, *(f"unknown: {warning}" for warning in self.warnings)))
 
 
 class Groups(NamedTuple):
-    """Directories from the process's own group up to the highest one visible, in each hierarchy that matters."""
+    """Directories from the process's own group up to the highest one visible, in each hierarchy used."""
 
     cpu: tuple[str, ...] = ()
     memory: tuple[str, ...] = ()
@@ -66,14 +68,14 @@ class Groups(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The tightest hard limit, and the least that any group still leaves; None where no group bounds it."""
+    """The tightest hard limit, and the least memory that a group leaves available; None if unbounded."""
 
     limit: Finding[int | None]
     available: Finding[int | None]
 
 
 class Mount(NamedTuple):
-    """A mounted hierarchy: the subtree ``root`` of it is seen at ``point``; ``controllers`` is ``{""}`` for v2."""
+    """A mounted hierarchy: ``point`` shows its subtree ``root``; ``controllers`` is ``{""}`` for v2."""
 
     root: str
     point: str
@@ -81,17 +83,18 @@ class Mount(NamedTuple):
 
 
 class Files:
-    """Reads and parses files, and keeps what could not be read or understood as ``warnings``."""
+    """Reads and parses files, and collects failures in ``warnings``."""
 
     def __init__(self, read: Reader) -> None:
         self._read = read
         self.warnings: list[str] = []
 
     def get(self, path: str, parse: Callable[[str], T], *, needed: bool = False) -> T | None:
-        """Parse the file; None when it is not there (told of if ``needed``) or when it makes no sense."""
+        """Parse the file; None if it is missing (a warning if ``needed``) or cannot be parsed (a warning)."""
         try:
             text = self._read(path)
-        except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        # ValueError: a path that no file can have.
+        except (OSError, ValueError) as error:
             if needed or getattr(error, "errno", None) not in ABSENT:
                 self.warnings.append(f"cannot read {path}: {getattr(error, 'strerror', None) or error}")
             return None
@@ -103,7 +106,7 @@ class Files:
 
 
 def read_text(path: str) -> str:
-    """Read a small file whole; bytes that are not text survive, so that a path can be opened again."""
+    """Read a small file; bytes that are not text survive, so that a path in it can be opened."""
     with open(path, "rb", buffering=0) as file:
         return os.fsdecode(file.read())
 
@@ -112,21 +115,21 @@ def read_text(path: str) -> str:
 
 
 def parse_number(text: str) -> int:
-    """One whole number of a sane length."""
+    """Return one whole number of at most 20 digits."""
     if not re.fullmatch("-?[0-9]{1,20}", text.strip()):
         raise ValueError(text)
     return int(text)
 
 
 def parse_positive(text: str) -> int:
-    """One number above zero."""
+    """Return one number above zero."""
     if (number := parse_number(text)) <= 0:
         raise ValueError(text)
     return number
 
 
 def parse_limit(text: str) -> int | None:
-    """Bytes; None for ``max``, for what v1 shows when there is no limit, and for anything negative.
+    """Return bytes; None for ``max``, for v1's number for no limit, and for negative numbers.
 
     Examples
     --------
@@ -138,7 +141,7 @@ def parse_limit(text: str) -> int | None:
 
 
 def parse_cpu_max(text: str) -> float | None:
-    """Cores from v2's ``cpu.max``: quota and period; None for no quota.
+    """Return the cores of v2's ``cpu.max`` (quota and period); None for no quota.
 
     Examples
     --------
@@ -150,7 +153,7 @@ def parse_cpu_max(text: str) -> float | None:
 
 
 def parse_table(text: str) -> dict[str, int]:
-    """``name number`` lines, such as ``memory.stat``; lines of another form are passed over."""
+    """Return the numbers of ``name number`` lines (``memory.stat``); lines of another form are ignored."""
     table = {name: int(number) for name, number in re.findall(r"^(\S+) ([0-9]{1,20})$", text, re.MULTILINE)}
     if not table:
         raise ValueError(text)
@@ -158,14 +161,15 @@ def parse_table(text: str) -> dict[str, int]:
 
 
 def parse_cgroup(text: str) -> dict[str, str]:
-    r"""The process's group in each hierarchy, by controller (``""``: v2). A path may hold colons and spaces.
+    r"""Return the process's group in each hierarchy, by controller (``""``: v2). Paths may hold colons and spaces.
 
     Examples
     --------
     >>> parse_cgroup("4:cpu,cpuacct:/a:b c\n0::/d\n")
     {'cpu': '/a:b c', 'cpuacct': '/a:b c', '': '/d'}
     """
-    lines = (line.split(":", 2) for line in text.split("\n"))  # splitlines() would cut at more than line ends
+    # splitlines() would cut at more than line ends.
+    lines = (line.split(":", 2) for line in text.split("\n"))
     known = [line for line in lines if len(line) == 3 and line[2].startswith("/")]
     groups = {name: path for number, names, path in known for name in names.split(",") if name or number == "0"}
     if not groups:
@@ -174,7 +178,7 @@ def parse_cgroup(text: str) -> dict[str, str]:
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
-    r"""Mounted cgroup hierarchies; of several at one point only the last, which hides the others.
+    r"""Return the mounted cgroup hierarchies; of several at one point only the last, which hides the others.
 
     Examples
     --------
@@ -191,16 +195,17 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 
 # --------------------------------------------------------------------------------- which groups this process is in
 
+# Where distributions mount them, if mountinfo cannot be read.
 GUESSED: Final = (
     Mount("/", "/sys/fs/cgroup", frozenset({UNIFIED})),
     Mount("/", "/sys/fs/cgroup/cpu", frozenset({"cpu"})),
     Mount("/", "/sys/fs/cgroup/cpu,cpuacct", frozenset({"cpu"})),
     Mount("/", "/sys/fs/cgroup/memory", frozenset({"memory"})),
-)  # where distributions mount them, should mountinfo not tell
+)
 
 
 def own_groups(read: Reader = read_text) -> Groups:
-    """Find the groups of this process; to be kept as long as nobody moves the process to another group."""
+    """Return the groups of this process; valid until the process is moved to another group."""
     files = Files(read)
     paths = files.get(OWN_GROUPS, parse_cgroup, needed=True) or {}
     mounts = files.get(mounted.MOUNTS, parse_mountinfo, needed=True) or GUESSED
@@ -209,7 +214,7 @@ def own_groups(read: Reader = read_text) -> Groups:
 
 
 def _chains(mounts: Iterable[Mount], controller: str, path: str, files: Files) -> tuple[str, ...]:
-    """Own group first. All mounts that show it are used: should one be hidden, another may not be."""
+    """Return the chain, own group first. All mounts that show it are used: one may be hidden, another not."""
     mounted = [mount for mount in mounts if controller in mount.controllers]
     below = [(mount.point, _below(path, mount.root)) for mount in mounted]
     chains = [_chain(point, rest) for point, rest in below if rest is not None]
@@ -221,7 +226,7 @@ def _chains(mounts: Iterable[Mount], controller: str, path: str, files: Files) -
 
 
 def _below(path: str, root: str) -> str | None:
-    """The path as the mount shows it; None when it lies outside.
+    """Return the path as the mount shows it; None if it is outside.
 
     Examples
     --------
@@ -235,7 +240,7 @@ def _below(path: str, root: str) -> str | None:
 
 
 def _chain(point: str, rest: str) -> list[str]:
-    """Directories from the group up to the mount point; a group marked as deleted under both names.
+    """Return the directories from the group up to the mount point; a deleted group under both names.
 
     Examples
     --------
@@ -248,11 +253,11 @@ def _chain(point: str, rest: str) -> list[str]:
     return [point + rest, *chain] if rest.endswith(DELETED) else chain
 
 
-# ---------------------------------------------------------------------------------------------- what they may use
+# ---------------------------------------------------------------------------------------------------------- limits
 
 
 def cpu_quota(read: Reader, groups: Groups) -> Finding[float | None]:
-    """Cores that the tightest group allows; a fraction counts, None is no quota."""
+    """Return the cores that the tightest group allows, as a fraction; None: no quota."""
     files = Files(read)
     quotas = [(files.get(f"{group}/cpu.max", parse_cpu_max), f"{group}/cpu.max") for group in groups.unified]
     quotas += [(_cfs_quota(files, group), f"{group}/cpu.cfs_quota_us") for group in groups.cpu]
@@ -262,14 +267,15 @@ def cpu_quota(read: Reader, groups: Groups) -> Finding[float | None]:
 
 def _cfs_quota(files: Files, group: str) -> float | None:
     quota = files.get(f"{group}/cpu.cfs_quota_us", parse_number)
-    if quota is None or quota <= 0:  # -1 is none, 0 is what some containers show for it
+    # -1 is no quota; some containers show 0.
+    if quota is None or quota <= 0:
         return None
     period = files.get(f"{group}/cpu.cfs_period_us", parse_positive, needed=True)
     return None if period is None else quota / period
 
 
 def memory(read: Reader, groups: Groups) -> Memory:
-    """The tightest hard limit of the chain, and the least that any group of it still leaves."""
+    """Return the tightest hard limit of the chain, and the least memory that a group of it leaves available."""
     files = Files(read)
     bounds = [bound for group in groups.unified for bound in _bounds_v2(files, group)]
     bounds += [bound for group in groups.memory for bound in _bounds_v1(files, group, top=group == groups.memory[-1])]
@@ -298,7 +304,7 @@ def _bounds_v2(files: Files, group: str) -> list[_Bound]:
 
 
 def _bounds_v1(files: Files, group: str, *, top: bool) -> list[_Bound]:
-    """``memory.stat`` alone tells of groups above the highest one visible."""
+    """Return the bound of a group; for ``top`` also those above it, which only ``memory.stat`` includes."""
     own = files.get(f"{group}/memory.limit_in_bytes", parse_limit)
     stat = (files.get(f"{group}/memory.stat", parse_table) or {}) if top or own is not None else {}
     above = stat.get("hierarchical_memory_limit", NO_LIMIT)
@@ -311,7 +317,7 @@ def _bounds_v1(files: Files, group: str, *, top: bool) -> list[_Bound]:
 
 
 def _left(limit: int, used: int | None, cache: int) -> int:
-    """What may still be used: cache of files goes when others need the memory. Unknown use counts as none."""
+    """Return the bytes still available: file cache is freed on demand, and unknown use counts as 0."""
     return max(0, limit - max(0, (used or 0) - cache))
 
 
@@ -324,10 +330,10 @@ def _tightest(
 
 
 def oom_kills(read: Reader = read_text, groups: Groups | None = None) -> int | None:
-    """How many processes of this process's group the kernel has killed for want of memory so far; None: unknown.
+    """Return how many processes of this process's group the kernel has killed for lack of memory; None: unknown.
 
-    The nearest group that counts is asked: it counts its own dead whichever group's limit was hit, while the
-    groups above it also count the dead of neighbours. Outside of all groups the machine's own count stands in.
+    The nearest group with a count is read: it counts its own processes whichever group's limit was hit, while the
+    groups above it also count those of others. Outside of all groups the machine's count is read.
     """
     groups = own_groups(read) if groups is None else groups
     events = [f"{group}/memory.events" for group in groups.unified]

@@ -1,4 +1,4 @@
-"""The clocks that measuring reads, in one place, so that a test can hand in others."""
+"""The clocks of all measurements, in one place, so that a test can replace them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from amorsize.frozen import Frozen
 
 try:
     from resource import RUSAGE_THREAD, getpagesize, getrusage
-except ImportError:  # not Linux
+except ImportError:
     IS_COUNTED, PAGE_BYTES = False, 4096
 else:
     IS_COUNTED, PAGE_BYTES = True, getpagesize()
@@ -19,13 +19,12 @@ NOTHING: Counts = (0, 0, 0)
 
 
 def thread_counts() -> Counts:
-    """What the system counts of the calling thread; zeros where it does not say. Takes 0.5 µs.
+    """Return the system's counts for the calling thread; zeros if it has none. Takes 0.5 µs.
 
     Returns
     -------
     given_up, taken_away, pages : int
-        How often it has given up its core to wait for something, how often its core was taken away, and how many pages
-        of memory it was the first to touch.
+        Voluntary and involuntary context switches, and pages of memory that it was the first to touch.
     """
     if not IS_COUNTED:
         return NOTHING
@@ -54,10 +53,10 @@ REAL = Clock(counts=thread_counts)
 
 
 def busy_s(wall_s: float, cpu_s: float, before: Counts, after: Counts) -> float:
-    """CPU seconds, with those in which a thread that did not wait for anything had to wait for its turn on a core.
+    """Return CPU seconds, with those in which a thread that could run had to wait for a core.
 
-    Wall time without CPU time looks like waiting, of which threads could do many at a time. Where others use all cores
-    it is not: the thread's core was taken away, and it never gave it up (`thread_counts` before and after).
+    Wall time without CPU time looks like waiting, which many threads could do at once. If other programs use all cores
+    it is not: the thread's core was taken away, but it never gave the core up (`thread_counts` before and after).
 
     Examples
     --------

@@ -1,12 +1,12 @@
-"""What this process may use of this machine, read anew at each call, with the file or call that said so.
+"""The resources of this machine that this process may use, each with the file or call it comes from.
 
-Every figure is a chain of sources, the best first: on Linux the kernel's files (fast, and without psutil), elsewhere
-psutil, and at the end a guess that is marked as one. Nothing here raises: what cannot be read or understood is
-"unknown", says so in ``Machine.sources``, and the next source is asked.
+Every figure has a chain of sources, the best first: on Linux the kernel's files (fast, and without psutil), elsewhere
+psutil, and at the end a guess that is marked as one. Nothing here raises: a source that cannot be read or parsed is
+noted in ``Machine.sources`` as "unknown", and the next one is tried.
 
-Cores: the affinity mask says on which hardware threads this process may run (cpusets and Slurm show there), control
-groups how much CPU time it gets on them (`amorsize.system.cgroups`), the kernel's topology which of them share a
-core. Memory: the machine's own ``MemAvailable``, or what the tightest group leaves.
+Cores: the affinity mask gives the hardware threads on which this process may run (cpusets and Slurm set it), control
+groups the CPU time it gets on them (`amorsize.system.cgroups`), the kernel's topology which of them share a core.
+Memory: the machine's own ``MemAvailable``, or less if the tightest group leaves less.
 
 Sources: ``Documentation/filesystems/proc.rst`` (meminfo) and ``Documentation/admin-guide/cputopology.rst`` of Linux.
 """
@@ -37,14 +37,17 @@ T = TypeVar("T")
 
 CPUS: Final = "/sys/devices/system/cpu"
 MEMINFO: Final = "/proc/meminfo"
-MOST_CPUS: Final = 1 << 16  # no kernel numbers them higher: what does is not a list of CPUs
+# No kernel numbers them higher: a larger number is not a CPU's.
+MOST_CPUS: Final = 1 << 16
 NAMED: Final = {"win32": "Windows", "android": "Android"}
-SYSTEM: Final = NAMED.get(sys.platform) or os.uname().sysname  # as `platform.system` has it, which takes 1.5 ms to load
-KERNELS: Final = ("Linux", "Android")  # where /proc, /sys and control groups are
+# The same as `platform.system`, which takes 1.5 ms to load.
+SYSTEM: Final = NAMED.get(sys.platform) or os.uname().sysname
+# Systems with /proc, /sys and control groups.
+KERNELS: Final = ("Linux", "Android")
 
 
 class MemoryNow(NamedTuple):
-    """The machine's memory, the tightest hard limit below it, and what may still be used, in bytes."""
+    """The machine's memory, the tightest hard limit below it, and the memory available, in bytes."""
 
     total: Finding[int]
     limit: Finding[int | None]
@@ -52,13 +55,13 @@ class MemoryNow(NamedTuple):
 
 
 def machine() -> Machine:
-    """What this process may use of this machine: cores, memory, ways to start workers.
+    """Return the resources that this process may use: cores, memory, start methods of workers.
 
     Returns
     -------
     Machine
         Read anew at each call, since limits, load and memory change. Its ``sources`` name, for each field, the file
-        or call that said so, and what could not be read.
+        or call it comes from, and sources that could not be read.
 
     Examples
     --------
@@ -69,13 +72,14 @@ def machine() -> Machine:
     return read_machine(read_text, SYSTEM)
 
 
-LASTS_S: Final = 1.0  # to read it takes 0.3 ms, and 0.75 where caches are cold: much beside a map of some milliseconds
+# Reading takes 0.3 ms, and 0.75 with cold caches: too much for each map of some milliseconds.
+LASTS_S: Final = 1.0
 
 _latest: list[tuple[float, object, Machine]] = []
 
 
 def lately() -> Machine:
-    """The same as `machine`, at most `LASTS_S` old; a new affinity mask or process is seen at once. Takes 4 µs."""
+    """Return the same as `machine`, at most `LASTS_S` old; anew if affinity mask or process differ. Takes 4 µs."""
     now, who = monotonic(), (os.getpid(), _affinity()[0])
     for at, whose, found in _latest:
         if now - at < LASTS_S and whose == who:
@@ -86,7 +90,7 @@ def lately() -> Machine:
 
 
 def read_machine(read: Reader, system: str) -> Machine:
-    """Put the parts together; ``read`` may read a recorded tree, for ``system`` as `platform.system` names it."""
+    """Return the machine; ``read`` may read a recorded tree, for ``system`` as `platform.system` names it."""
     groups = own_groups(read) if system in KERNELS else None
     mask, affinity = _affinity()
     quota: Finding[float | None] = _no_groups(system) if groups is None else cpu_quota(read, groups)
@@ -122,7 +126,7 @@ def _no_groups(system: str) -> Finding[T | None]:
 
 
 def _first(tries: Iterable[tuple[str, Callable[[], T | None]]], guess: T, warnings: Sequence[str] = ()) -> Finding[T]:
-    """The first source that knows; those before it that failed are told of; else the guess, marked as one."""
+    """Return the first value found, with warnings of sources that failed; else the guess, marked as one."""
     failed = list(warnings)
     for name, ask in tries:
         try:
@@ -139,7 +143,7 @@ def _first(tries: Iterable[tuple[str, Callable[[], T | None]]], guess: T, warnin
 
 
 def _affinity() -> tuple[frozenset[int], Finding[int]]:
-    """The mask (empty where the system has none) and its size."""
+    """Return the mask (empty if the system has none) and its size."""
     masks = _first([("os.sched_getaffinity(0)", lambda: frozenset(os.sched_getaffinity(0)))], frozenset[int]())
     if masks.value:
         return masks.value, Finding(len(masks.value), masks.source)
@@ -148,7 +152,7 @@ def _affinity() -> tuple[frozenset[int], Finding[int]]:
 
 
 def _logical(read: Reader, system: str, affinity: int) -> Finding[int]:
-    """At least the affinity: a container may be shown fewer CPUs (lxcfs) than its mask holds."""
+    """Return the hardware threads; at least the affinity, since lxcfs shows a container fewer than its mask has."""
     files, online = Files(read), f"{CPUS}/online"
     listed = files.get(online, parse_cpus) if system in KERNELS else None
     if listed:
@@ -164,7 +168,7 @@ def _usable(affinity: int, quota: float | None) -> Finding[float]:
 
 
 def _physical(read: Reader, system: str, mask: frozenset[int], affinity: int) -> Finding[int]:
-    """Cores behind the mask, by the kernel's topology; else by ``lscpu``, by psutil, or as if none were shared."""
+    """Return the cores of the mask, by the kernel's topology, ``lscpu`` or psutil; else as if none were shared."""
     files = Files(read)
     if system in KERNELS and mask:
         cores = _count_cores(files, mask)
@@ -179,7 +183,7 @@ def _physical(read: Reader, system: str, mask: frozenset[int], affinity: int) ->
 
 
 def _count_cores(files: Files, cpus: frozenset[int]) -> int | None:
-    """One for each set of hardware threads that share a core; None when the topology of one is not known."""
+    """Count the sets of hardware threads that share a core; None if the topology of one is unknown."""
     cores, seen = 0, set[object]()
     for cpu in sorted(cpus):
         if cpu in seen:
@@ -193,7 +197,7 @@ def _count_cores(files: Files, cpus: frozenset[int]) -> int | None:
 
 
 def _siblings(files: Files, cpu: int) -> frozenset[object] | None:
-    """Hardware threads of one core (``thread_siblings_list`` is the name before Linux 5.3)."""
+    """Return the hardware threads of one core (``thread_siblings_list`` is the name before Linux 5.3)."""
     for name in ("core_cpus_list", "thread_siblings_list"):
         siblings = files.get(f"{CPUS}/cpu{cpu}/topology/{name}", parse_cpus)
         if siblings and cpu in siblings:
@@ -202,14 +206,14 @@ def _siblings(files: Files, cpu: int) -> frozenset[object] | None:
 
 
 def _core_id(files: Files, cpu: int) -> frozenset[object] | None:
-    """A name for the core, unique on this machine: a core's id is unique in its package only, -1 is no id."""
+    """Return a core's name, unique on this machine: its id is unique only in its package, -1 is no id."""
     names = ("physical_package_id", "core_id")
     package, core = (files.get(f"{CPUS}/cpu{cpu}/topology/{name}", parse_number) for name in names)
     return None if package is None or core is None or core < 0 else frozenset({(package, core)})
 
 
 def parse_cpus(text: str) -> set[int]:
-    """The kernel's list of CPUs.
+    """Parse the kernel's list of CPUs.
 
     Examples
     --------
@@ -227,7 +231,7 @@ def parse_cpus(text: str) -> set[int]:
 
 
 def parse_lscpu(text: str, cpus: frozenset[int]) -> int:
-    r"""Cores behind these CPUs in what ``lscpu -p=CPU,CORE,SOCKET`` prints.
+    r"""Count the cores of these CPUs in the output of ``lscpu -p=CPU,CORE,SOCKET``.
 
     Examples
     --------
@@ -255,7 +259,7 @@ def _psutil_cores() -> int | None:
 
 
 def _load() -> Finding[float | None]:
-    """Windows has none: what psutil offers there starts a thread that samples."""
+    """Return the load average; none on Windows, where psutil would start a thread that samples."""
     if not hasattr(os, "getloadavg"):
         return Finding(None, f"{SYSTEM} has no load average")
     return _first([("os.getloadavg()", lambda: os.getloadavg()[0])], None)
@@ -265,7 +269,7 @@ def _load() -> Finding[float | None]:
 
 
 def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | None = None) -> MemoryNow:
-    """Memory alone, for who asks often: keep ``groups`` (`amorsize.system.cgroups.own_groups`) between calls."""
+    """Return memory alone, for frequent calls: keep ``groups`` (`amorsize.system.cgroups.own_groups`) between them."""
     total, free = _machine_memory(read, system)
     if system not in KERNELS:
         return MemoryNow(total, _no_groups(system), free)
@@ -278,7 +282,7 @@ def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | 
 
 
 def _machine_memory(read: Reader, system: str) -> tuple[Finding[int], Finding[int]]:
-    """Total and available, groups apart."""
+    """Return total and available memory, without control groups."""
     files = Files(read)
     table = files.get(MEMINFO, parse_meminfo, needed=True) if system in KERNELS else None
     if table is None:
@@ -291,7 +295,7 @@ def _machine_memory(read: Reader, system: str) -> tuple[Finding[int], Finding[in
 
 
 def parse_meminfo(text: str) -> tuple[int, int]:
-    r"""Total and available bytes; before Linux 3.14 what is free or cache stands for the latter.
+    r"""Return total and available bytes; the latter before Linux 3.14 as the sum of free memory and caches.
 
     Examples
     --------
@@ -316,11 +320,11 @@ def _psutil_memory() -> tuple[int, int]:
 
 
 def _start_methods() -> tuple[Finding[tuple[str, ...]], Finding[str]]:
-    """How workers can be started, and how they are unless one says otherwise.
+    """Return the start methods and the default one.
 
-    ``multiprocessing.get_start_method()`` fixes the default for good when nobody has set one, so that the program's
-    own ``set_start_method`` would fail later; hence ``allow_none``, and the first of all methods, which is
-    documented to be the default.
+    ``multiprocessing.get_start_method()`` fixes an unset default for good, so that the program's own
+    ``set_start_method`` would fail later; hence ``allow_none``, and the first of all methods, which is documented to be
+    the default.
     """
     import multiprocessing
 
@@ -340,7 +344,7 @@ def _python() -> Finding[str]:
 
 
 def _gil() -> Finding[bool]:
-    """Interpreters before 3.13 have no such question, and always the lock."""
+    """Return True if the interpreter has its lock; Python before 3.13 always has."""
     if not hasattr(sys, "_is_gil_enabled"):
         return Finding(True, "Python before 3.13 always has it")
     return Finding(bool(sys._is_gil_enabled()), "sys._is_gil_enabled()")
@@ -350,7 +354,7 @@ _names: dict[str, str] = {}
 
 
 def processor() -> str:
-    """The processor's model, read once."""
+    """Return the processor's model, read once."""
     if "processor" not in _names:
         _names["processor"] = _processor_in("/proc/cpuinfo")
     return _names["processor"]
@@ -365,6 +369,6 @@ def _processor_in(path: str) -> str:
                 name, _, value = line.partition(":")
                 if name.strip() == "model name":
                     return value.strip()
-    except OSError:  # not Linux
+    except OSError:
         pass
     return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""How much memory a process holds, and what CPU time it has used."""
+"""Memory and CPU time of processes."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
+# guess
 TOUCHED_BYTES: Final = 1 << 19
-WARMED: Final = (
-    0.65  # of what touching takes: the kernel has just cleared the page, so that filling it takes less than in
-)
-# memory that was mapped long ago (4 MB: 0.035 instead of 0.13 ns a byte), as the sample's was
-READY_BYTES: Final = 32 << 20  # that an allocator may have ready (glibc keeps up to 64 MB at the top of its heap)
+# Share of the cost of touching a page that remains: filling a page that the kernel has just cleared takes less time
+# than one mapped long ago, like those of the sample (4 MB: 0.035 instead of 0.13 ns a byte).
+WARMED: Final = 0.65
+# An allocator may have this much ready: glibc keeps up to 64 MB at the top of its heap.
+READY_BYTES: Final = 32 << 20
 
 
 def keeping_s(n_items: int, unseen_bytes: float) -> float:
-    """Seconds per item that keeping all results takes beyond what a few have shown.
+    """Return the seconds per item for keeping all results, beyond the measured time of a few.
 
     Parameters
     ----------
     n_items : int
-        How many there will be.
+        Number of results.
     unseen_bytes : float
-        Of a result, what came from memory that lay ready while it was looked at.
+        Bytes of a measured result that came from memory the allocator had ready.
     """
     return WARMED * unseen_bytes * touch_s_per_byte() if n_items * unseen_bytes >= READY_BYTES else 0.0
 
 
 def touch_s_per_byte() -> float:
-    """Seconds for a byte of memory that nobody has touched yet: the kernel clears a page and maps it. Takes 0.15 ms.
+    """Measure the seconds per byte of untouched memory: the kernel clears a page and maps it. Takes 0.15 ms.
 
-    0.2 ns for 480 MB of arrays on a virtual machine (120,000 pages, 0.8 µs each), where the arrays themselves took
-    0.14; this says 0.24-0.27, and 0.45 at first, when nobody has done so for a while: the least of four parts counts.
+    480 MB of arrays on a virtual machine took 0.2 ns a byte (120,000 pages, 0.8 µs each), and the arrays themselves
+    0.14. This measures 0.24-0.27, and 0.45 at the first time after a pause: so the least of four parts counts.
     """
     import mmap
     import time
@@ -50,7 +51,7 @@ def touch_s_per_byte() -> float:
 
 
 def resident_bytes() -> int:
-    """Resident set size of this process in bytes; 0 when nobody can tell. Takes some 10 µs on Linux."""
+    """Return the resident set size of this process in bytes; 0 if unknown. Takes some 10 µs on Linux."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -59,7 +60,7 @@ def resident_bytes() -> int:
 
 
 def resident_bytes_of(pid: int) -> int | None:
-    """Resident set size of a process in bytes; None when nobody can tell. About 10 µs on Linux."""
+    """Return the resident set size of a process in bytes; None if unknown. Takes some 10 µs on Linux."""
     try:
         with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -70,10 +71,11 @@ def resident_bytes_of(pid: int) -> int | None:
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """CPU seconds that a process has used so far; None when nobody can tell. About 15 µs on Linux."""
+    """Return the CPU seconds that a process has used so far; None if unknown. Takes some 15 µs on Linux."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+            # The name in parentheses may hold any characters.
+            fields = file.read().rpartition(b")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         if os.path.exists("/proc/self/stat"):
@@ -91,9 +93,9 @@ def _ask_psutil(pid: int, question: Callable[[Any], T]) -> T | None:
 
 
 def forked_bytes() -> int:
-    """Bytes of this process whose page tables a fork must copy; its resident size where nobody can tell.
+    """Return the bytes of this process whose page tables a fork must copy; its resident size if unknown.
 
-    Page tables tell better than the resident size: memory in huge pages costs a fork next to nothing (256 MB: 0.2 ms
+    Page tables are more exact than the resident size: memory in huge pages costs a fork next to nothing (256 MB: 0.2 ms
     instead of 4.5 ms). One page of page table maps 512 pages of memory.
     """
     try:

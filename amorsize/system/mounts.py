@@ -24,13 +24,13 @@ _NETWORK_TYPES: Final = frozenset((
 ))
 # fmt: on
 
-_networks: dict[str, bool] = {}  # by folder
+_networks: dict[str, bool] = {}
 
 
 def parse(text: str) -> Iterator[tuple[str, str, str, str]]:
     r"""Read mountinfo: of each mount the subtree shown, the mount point, the type of file system, its options.
 
-    Of two mounts at one point the later hides the earlier. Lines of another form are passed over.
+    Of two mounts at one point the later hides the earlier. Lines of another form are ignored.
 
     Fields are counted from the lone dash: optional ones stand before it, and raw spaces (WSL2) only behind it.
 
@@ -82,7 +82,7 @@ def on_network(folder: str) -> bool:
         try:
             with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as stream:
                 known = is_network(os.path.realpath(folder), stream.read())
-        except OSError:  # not Linux
+        except OSError:
             known = False
         _networks[folder] = known
     return known

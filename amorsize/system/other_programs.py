@@ -1,7 +1,7 @@
-"""Whether the machine was ours alone: what other programs and other virtual machines took of it.
+"""The share of the machine that other programs and other virtual machines used.
 
-One reading of the system's CPU counters tells nothing; the difference of two does. Of all CPU time that passed, idle
-time was free, steal went to other virtual machines, this process and its children had theirs, the rest was others'.
+It is the difference between two readings of the system's CPU counters: all CPU time that passed, less idle time and
+the time of this process and its children. Steal (time of other virtual machines) is part of it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from typing import Final, NamedTuple
 
-SHORTEST_S: Final = 0.5  # of CPU time, all cores together: the counters go in steps of 10 ms
+# CPU time of all cores together: the counters go in steps of 10 ms.
+SHORTEST_S: Final = 0.5
 
 
 class Reading(NamedTuple):
-    """CPU seconds since the system started, of all cores together: in all, idle, and of this process's family."""
+    """CPU seconds of all cores since the system started: in all, idle, and of this process with its children."""
 
     total_s: float
     idle_s: float
@@ -21,15 +22,16 @@ class Reading(NamedTuple):
 
 
 def read() -> Reading:
-    """Read the counters (some 0.2 ms)."""
+    """Read the counters. Takes some 0.2 ms."""
     import psutil
 
     times = psutil.cpu_times()
-    # Linux counts guest time within user and nice already.
+    # Linux counts guest time in user and nice, too.
     total = sum(value for name, value in times._asdict().items() if not name.startswith("guest"))
     own = os.times()
     ours = own.user + own.system + own.children_user + own.children_system
-    for child in psutil.Process().children(recursive=True):  # os.times() knows only those that have been reaped
+    # os.times() counts only children that have been reaped.
+    for child in psutil.Process().children(recursive=True):
         try:
             ours += sum(child.cpu_times()[:2])
         except psutil.Error:
@@ -38,7 +40,7 @@ def read() -> Reading:
 
 
 def share_between(before: Reading, after: Reading) -> float | None:
-    """The share of all CPU time that others had between two readings; None when too little passed to tell.
+    """Return the share of all CPU time that others used between two readings; None if too little time passed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What this very process may do here: how it may start workers, and which share of the machine is its own."""
+"""How this process may start workers, and its share of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def available_start_methods() -> tuple[str, ...]:
-    """Start methods of this platform, without importing multiprocessing for it."""
+    """Return the start methods of this platform, without importing multiprocessing."""
     if sys.platform == "win32":
         return ("spawn",)
     return ("fork", "spawn", "forkserver")
@@ -27,11 +27,11 @@ UNSAFE_AFTER_FORK: Final = ("torch.cuda", "cupy", "pycuda", "numba.cuda", "grpc"
 
 
 def resolve_start_method(asked: str | None) -> tuple[str, str | None]:
-    """The start method to use, and (when fork was passed over) why.
+    """Return the start method to use, and the reason if fork was rejected.
 
-    Fork while the caller has no other thread and no library is loaded that breaks after fork; else the interpreter's
-    default. Where that default is fork itself (CPython up to 3.13 on Linux) it is forkserver, the default from 3.14
-    on: forking with threads can deadlock the child (CPython gh-84559), and 3.12 warns of it at every fork.
+    Fork if the caller has no other thread and no library is loaded that breaks after fork; else the interpreter's
+    default. If that default is fork itself (CPython up to 3.13 on Linux), forkserver, the default from 3.14 on: forking
+    with threads can deadlock the child (CPython gh-84559), and 3.12 warns of it at every fork.
     """
     if asked is not None:
         return asked, None
@@ -44,7 +44,7 @@ def resolve_start_method(asked: str | None) -> tuple[str, str | None]:
 
 
 def start_method_beside_threads() -> str:
-    """The start method where the caller is going to have threads: as above, though never fork."""
+    """Return the start method for a caller that will have threads: as above, but never fork."""
     return _default_without_fork() if sys.platform == "linux" else "spawn"
 
 
@@ -60,7 +60,7 @@ def _unsafe_to_fork() -> str | None:
 
 
 def _has_started(name: str) -> bool:
-    """CUDA hurts only once it has been initialised; of others nobody can tell."""
+    """Return True if a loaded library breaks a fork: CUDA only once it is initialised, others always."""
     if name == "torch.cuda":
         return bool(sys.modules[name].is_initialized())
     return True
@@ -77,8 +77,8 @@ def _default_without_fork() -> str:
 
 
 _server_is_the_parents = False
-"""Whether this process was forked from one that may have had a fork server: multiprocessing would wait for that here,
-find that it is no child of this process, and raise ChildProcessError (up to CPython 3.13 at least)."""
+"""True if this process was forked from one that may have had a fork server: multiprocessing would wait for that one,
+which is no child of this process, and raise ChildProcessError (up to CPython 3.13 at least)."""
 
 
 def _note_fork() -> None:
@@ -91,10 +91,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def main_is_interactive() -> bool:
-    """Whether a child could not import this program's ``__main__``: there is no file behind it, or none it would read.
+    """Return True if a child cannot import this program's ``__main__``.
 
-    A prompt, a notebook and ``python -c`` have no file, standard input has one called ``<stdin>``, and a package's
-    ``__main__.py`` is one that multiprocessing does not import again.
+    A prompt, a notebook and ``python -c`` have no file, standard input has one called ``<stdin>``, and multiprocessing
+    does not import a package's ``__main__.py`` again.
     """
     main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
@@ -105,7 +105,7 @@ def main_is_interactive() -> bool:
 
 
 def is_being_imported_by_a_child() -> bool:
-    """Whether this is a child of multiprocessing that still imports the caller's ``__main__``, which got to here."""
+    """Return True if this is a child of multiprocessing that is still importing the caller's ``__main__``."""
     process = sys.modules.get("multiprocessing.process")
     return process is not None and getattr(process.current_process(), "_inheriting", False)
 
@@ -117,7 +117,7 @@ UNGUARDED: Final = (
 
 
 def share_of(machine: Machine) -> Machine:
-    """The machine as this process may use it: inside a worker, its share of the one core budget of the tree."""
+    """Return the machine as this process may use it: inside a worker, with its share of the tree's core budget."""
     if nested.cores_share is None:
         return machine
     return replace(machine, usable_cores=min(machine.usable_cores, nested.cores_share))
