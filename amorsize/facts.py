@@ -75,16 +75,16 @@ class Machine(Frozen):
 
 
 class StartCost(Frozen):
-    """Cost of starting (and leaving) ``p`` workers: ``base_s + p * per_worker_s`` and the caller's memory on top.
+    """Cost of the start and end of ``p`` workers: ``base_s + p * per_worker_s``, and more for a large caller.
 
     Attributes
     ----------
     base_s, per_worker_s : float
-        Seconds from the decision until the workers take items, plus what leaving them makes the caller wait.
+        Seconds from the decision until the workers take items, plus the caller's wait for their end.
     per_caller_byte_s : float
         Seconds per worker and per byte of the caller's resident memory (fork copies its page tables).
     settle_s : float
-        Seconds until processes that are up compute side by side, where some of them end chunks meanwhile.
+        Seconds until started processes compute at the same time. Counts if a worker gets more than one chunk.
     spread : float
         Relative uncertainty of the sum: half the interquartile range over the median; 0.1 is ±10 %.
     """

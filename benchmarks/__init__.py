@@ -1,1 +1,1 @@
-"""The instrument that proves or disproves what amorsize claims: regret against every rival, and forecast error."""
+"""The instrument that tests the claims of amorsize: regret against every rival, and forecast error."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks run`` measures; ``table``, ``targets`` and ``plots`` show what a result file says."""
+"""``python -m benchmarks run`` measures; ``table``, ``targets`` and ``plots`` show a result file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
-    """Rows by name or tag."""
+    """Return the workloads with this name or tag."""
     if patterns is None:
         return list(REGISTRY.values())
     return [
@@ -68,7 +68,7 @@ def chosen_workloads(patterns: list[str] | None) -> list[Workload]:
 def chosen_contenders(
     pattern: str | None, without: str | None, *, brief: bool = False
 ) -> tuple[list[str], dict[str, str]]:
-    """Names to run, the loop always and first; and who is missing here, with the reason."""
+    """Return the contenders to run, the loop always first; and those that are missing here, with the reason."""
     names, skipped = [], {}
     for rival in rivals.ALL:
         wanted = pattern is None or re.search(pattern, rival.name) is not None
@@ -88,7 +88,7 @@ def chosen_contenders(
 
 
 def tell(row: Row) -> None:
-    """One line as each row comes."""
+    """Print one line for each row."""
     summary = summarise_row(row)
     best = summary["best"]
     text = f"{row['workload']:32}"
@@ -106,7 +106,7 @@ def tell(row: Row) -> None:
 
 
 def out_path(arguments: argparse.Namespace, date: str) -> Path:
-    """Quick runs and parts of a run stay out of the results, unless told otherwise."""
+    """Return the path of the result; quick or partial runs are kept out of the results, unless a path is given."""
     if arguments.out is not None:
         return Path(arguments.out)
     partial = arguments.quick or arguments.only or arguments.contenders or arguments.without
@@ -167,7 +167,7 @@ def show(arguments: argparse.Namespace) -> int:
         print("there is no result file yet: python -m benchmarks run", file=sys.stderr)
         return 1
     result = results_files.read(path)
-    # Made anew, so that an older file is judged by today's rules.
+    # Computed again, so that today's rules judge an older file.
     result["summary"] = summarise(result["rows"])
     if arguments.command == "plots":
         from benchmarks import plots

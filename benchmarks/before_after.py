@@ -1,4 +1,4 @@
-"""Two trees of amorsize against each other: ``python -m benchmarks.before_after OTHER [--rounds N] [--out PATH]``.
+"""Compares two trees of amorsize: ``python -m benchmarks.before_after OTHER [--rounds N] [--out PATH]``.
 
 Each round runs the same calls of the public functions in fresh processes of this tree and of OTHER (a checkout of an
 earlier commit) in turn. Prints, for each call, the median of both and of their ratio by round, and the geometric mean
@@ -25,7 +25,7 @@ CALLS: Final = HERE / "benchmarks" / "public_calls.py"
 
 
 def run(tree: Path) -> dict[str, float]:
-    """Seconds of each call in a fresh process of this tree."""
+    """Return the seconds of each call, in a fresh process of this tree."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "AMORSIZE_HISTORY": "off"}
     done = subprocess.run(
         # -P: the folder of the script must not come before the standard library.

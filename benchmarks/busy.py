@@ -1,7 +1,7 @@
-"""Whether the machine was ours alone: what other processes and other virtual machines took of it.
+"""Shares of the machine that other processes and other virtual machines used during a measurement.
 
-One reading of the system's CPU counters tells nothing; the difference of two does. Of all CPU time that passed,
-idle time was free, steal went to other virtual machines, our own processes had theirs, and what remains was others'.
+They follow from two readings of the system's CPU counters. Of all CPU time between them, idle time was free, steal went
+to other virtual machines, and our own processes used theirs; other processes used the rest.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read() -> Reading:
 
 
 def between(before: Reading, after: Reading) -> Busy:
-    """What others had between two readings.
+    """Return the shares that others used between two readings.
 
     Examples
     --------
@@ -62,14 +62,14 @@ def between(before: Reading, after: Reading) -> Busy:
 
 
 def probe(seconds: float = PROBE_S) -> Busy:
-    """What others take while we do nothing."""
+    """Return the shares that others use while this process sleeps."""
     before = read()
     time.sleep(seconds)
     return between(before, read())
 
 
 def load() -> float | None:
-    """Load average over the last minute, where there is one."""
+    """Return the load average over the last minute; None where there is none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -1,6 +1,6 @@
-"""How many steps of `functions.burn` make a second: taken once per comparison, then the same for every process.
+"""The number of steps of `functions.burn` per second: measured once per comparison, then the same for every process.
 
-Were each process (or each row) to calibrate for itself, a busy moment would change the work instead of its time.
+If each process (or each row) calibrated for itself, a busy moment would change the work instead of its time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _adopted: float | None = None
 
 
 def measure(repeats: int = 15, iterations: int = 200_000) -> float:
-    """Steps per second of an undisturbed `burn`, here and now."""
+    """Return the steps per second of an undisturbed `burn`, here and now."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -31,7 +31,7 @@ def adopt(iterations_per_s: float) -> None:
 
 
 def iterations(seconds: float) -> int:
-    """Steps that take about that long; at least one."""
+    """Return the number of steps that take about that long; at least one."""
     if _adopted is None:
         adopt(measure())
     assert _adopted is not None

@@ -1,8 +1,8 @@
-"""The data format of a corpus of runs: what was known before each run, and what the clock showed.
+"""The data format of a corpus of runs: the facts known before each run, and its time by the clock.
 
 A file is gzipped JSON lines. A *place* is a machine with its costs; a *slice* is a function with some of its data, and
-the sample that `amorsize.optimize` took of it; a *cell* is one setting, with a clock for each time it ran. Everything
-that a forecast needs is there, so that the model may change and be asked again.
+the sample that `amorsize.optimize` took of it; a *cell* is one setting, with a clock for each time it ran. It holds
+everything that a forecast needs, so that a changed model can forecast the same runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Make a corpus of runs to learn from (`benchmarks.cells` holds its format).
+"""Makes a corpus of runs to learn from (`benchmarks.cells` has its format).
 
 ``python -m benchmarks.corpus record`` makes one on this machine, ``simulate`` one of simulated machines, ``join``
 puts the parts of a long recording together.
@@ -17,7 +17,7 @@ from benchmarks.results_files import FOLDER
 
 
 def parser() -> argparse.ArgumentParser:
-    """Arguments."""
+    """Return the parser of the arguments."""
     top = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="run every setting of every workload (some 12 minutes, quiet machine)")

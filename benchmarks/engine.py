@@ -1,7 +1,7 @@
-"""What the engine itself costs: ``python -m benchmarks.engine [--out PATH]``.
+"""Overheads of the engine: ``python -m benchmarks.engine [--out PATH]``.
 
-Dispatching, starting, warm workers, streams, large arrays, many calls at once; each beside what it is compared with,
-in interleaved rounds. Prints medians, and the interquartile range where it says something.
+Dispatching, starting, warm workers, streams, large arrays, many calls at once; each in interleaved
+rounds with its counterpart. Prints medians, and interquartile ranges where they matter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHUNKS = 3000
 
 
 def dispatch() -> tuple[float, float]:
-    """Seconds of the caller's CPU and of the clock per chunk of one tiny item, on two forked workers."""
+    """Return the caller's CPU seconds and the wall seconds per chunk of one tiny item, on two forked workers."""
     items = list(range(CHUNKS))
     schedule, source, outcome = Schedule([(0, CHUNKS)], 2, fixed=1, item_s=1e-6), source_of(items), Outcome("raise")
     driver = ProcessDriver(schedule, Team(Setup(square), items, "fork"), source, outcome, None)
@@ -53,7 +53,7 @@ def dispatch() -> tuple[float, float]:
 
 
 def pool_dispatch() -> tuple[float, float]:
-    """The same for ``Pool.map``: CPU of the whole process, since a Pool works in threads."""
+    """Return the same for ``Pool.map``: CPU seconds of the whole process, since a Pool works in threads."""
     with multiprocessing.get_context("fork").Pool(2) as pool:
         pool.map(square, range(100), 1)
         wall, cpu = time.perf_counter(), time.process_time()
@@ -62,7 +62,7 @@ def pool_dispatch() -> tuple[float, float]:
 
 
 def executor_dispatch() -> tuple[float, float]:
-    """The same for ``ProcessPoolExecutor.map``."""
+    """Return the same for ``ProcessPoolExecutor.map``."""
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
         list(pool.map(square, range(100)))
         wall, cpu = time.perf_counter(), time.process_time()
@@ -71,25 +71,25 @@ def executor_dispatch() -> tuple[float, float]:
 
 
 def timed(call: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
 
 
 def two_workers(start_method: str = "fork") -> None:
-    """Start two workers, run two items, and let them leave."""
+    """Start two workers, run two items, and end the workers."""
     amorsize.execute(square, [1, 2], backend="processes", start_method=start_method, max_workers=2)
 
 
 def two_in_a_pool() -> None:
-    """The same with a Pool."""
+    """Do the same with a Pool."""
     with multiprocessing.get_context("fork").Pool(2) as pool:
         pool.map(square, [1, 2], 1)
 
 
 def stream_growth_mb() -> float:
-    """Megabytes by which the caller grows while 10 million items go through a trivial function."""
+    """Return the megabytes by which the caller grows in a stream of 10 million items, with a trivial function."""
     stream = amorsize.stream(square, itertools.repeat(3, 10_000_000))
     next(stream)
     process = psutil.Process()
@@ -101,7 +101,7 @@ def stream_growth_mb() -> float:
 
 
 def at_once(calls: int, data: list[int]) -> None:
-    """So many calls in `asyncio.gather`, each over its share of the data."""
+    """Run so many calls in `asyncio.gather`, each over its share of the data."""
     share = len(data) // calls
 
     async def all_of_them() -> None:
@@ -111,7 +111,7 @@ def at_once(calls: int, data: list[int]) -> None:
 
 
 def compare(rounds: int, **calls: Callable[[], Any]) -> dict[str, list[Any]]:
-    """Results of each call, in interleaved rounds."""
+    """Return the results of each call, from interleaved rounds."""
     found: dict[str, list[Any]] = {name: [] for name in calls}
     for k in range(rounds):
         for name in list(calls)[:: 1 if k % 2 else -1]:
@@ -120,7 +120,7 @@ def compare(rounds: int, **calls: Callable[[], Any]) -> dict[str, list[Any]]:
 
 
 def spread(values: list[float], unit: float) -> str:
-    """Median and quartiles in so many parts of a second."""
+    """Return median and quartiles as text; ``unit`` is 1e3 for milliseconds."""
     low, middle, high = statistics.quantiles(values, n=4)
     return f"{middle * unit:.3g} ({low * unit:.3g}-{high * unit:.3g})"
 

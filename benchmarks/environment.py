@@ -1,4 +1,4 @@
-"""Where and with what a comparison was made: facts that go into the result file. No names of users, hosts or paths."""
+"""The machine and the versions of a comparison, for its result file. No names of users, hosts or paths."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = ("amorsize", "joblib", "mpire", "numpy", "cloudpickle", "psutil", "th
 
 
 def machine_facts() -> dict[str, Any]:
-    """What the platform says of the machine, and amorsize's own reading where it has one."""
+    """Return the platform's facts of the machine, and amorsize's own where it has them."""
     facts: dict[str, Any] = {
         "system": platform.system(),
         "release": platform.release(),
@@ -33,7 +33,7 @@ def machine_facts() -> dict[str, Any]:
     read_machine = getattr(amorsize, "machine", None)
     if read_machine is None:
         return facts
-    # The sources name files of this machine, which nobody else needs.
+    # The sources name files of this machine, of no use elsewhere.
     return {**facts, "amorsize": {k: v for k, v in dataclasses.asdict(read_machine()).items() if k != "sources"}}
 
 
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit measured, with a plus when files were changed since; None outside a checkout."""
+    """Return the commit measured, with a plus if files have changed since; None outside of a checkout."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
@@ -66,6 +66,6 @@ def commit() -> str | None:
 
 
 def file_stem(date: str) -> str:
-    """Such as ``2030-01-31-linux-2c-py3.12``."""
+    """Return the stem of a result file, such as ``2030-01-31-linux-2c-py3.12``."""
     major, minor, _ = platform.python_version_tuple()
     return f"{date}-{platform.system().lower()}-{usable_cores()}c-py{major}.{minor}"

@@ -1,7 +1,7 @@
-"""What the first calls in a fresh process cost: ``python -m benchmarks.first_call [--rounds N] [TREE …]``.
+"""Times of the first calls in a fresh process: ``python -m benchmarks.first_call [--rounds N] [TREE …]``.
 
 Each round starts a fresh interpreter for every tree (a folder that holds a package ``amorsize``; by default this one),
-by turns, so that a machine that is busy for a while is busy for all of them. Bytecode is written before the first
+by turns, so that a busy moment hits all of them. Bytecode is written before the first
 round, as an installer would. Times are in milliseconds: medians, and in brackets the quartiles.
 """
 
@@ -49,7 +49,7 @@ print(json.dumps(found))
 
 
 def probe(tree: Path, cache: Path) -> dict[str, float]:
-    """One fresh process on one tree."""
+    """Run one fresh process on one tree."""
     settings = {"PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(cache), "AMORSIZE_HISTORY": "off"}
     environment = {**os.environ, **settings}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,6 +1,6 @@
-"""What `optimize` forecast against what the clock showed, and what it cost to ask. Pure functions.
+"""Forecasts of `optimize` against the clock, and the cost of `optimize` itself. Pure functions.
 
-A forecast is held against the plan's own map, pool opened and closed: that is what it forecasts.
+A forecast is compared with the map of its own plan, start and end of the pool included: this is the time it forecasts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from benchmarks import statistics
 from benchmarks.record import Row
 from benchmarks.rivals import LOOP, OPTIMIZE
 
-COST_S = 5e-3  # what asking may cost beyond one item and a dear first call: the larger of this …
+COST_S = 5e-3  # allowed cost of optimize beyond one item and a slow first call: the larger of this …
 COST_SHARE = 0.01  # … and this share of the serial time
 
 
 def known(row: Row) -> list[dict[str, Any]]:
-    """Each round's facts that hold a forecast and a clock to compare it with."""
+    """Return the facts of each round that has both a forecast and the time of its map."""
     facts = row["contenders"].get(OPTIMIZE, {}).get("facts", [])
     return [each for each in facts if each and each.get("predicted_s") and each.get("map_s")]
 
@@ -28,7 +28,7 @@ def errors(found: Sequence[dict[str, Any]]) -> list[float]:
 
 
 def held(found: Sequence[dict[str, Any]]) -> list[bool]:
-    """Whether the stated interval held the clock, of those that have stated one."""
+    """Return, for each forecast with an interval, True if the interval holds the time by the clock."""
     return [
         each["predicted_interval_s"][0] <= each["map_s"] <= each["predicted_interval_s"][1]
         for each in found
@@ -37,7 +37,7 @@ def held(found: Sequence[dict[str, Any]]) -> list[bool]:
 
 
 def of_row(row: Row) -> dict[str, Any] | None:
-    """One row's forecasts: the error of its median round, and in how many rounds the interval held."""
+    """Return the median error of a row's forecasts, and the number of rounds in which the interval held."""
     found = known(row)
     if not found:
         return None
@@ -46,7 +46,7 @@ def of_row(row: Row) -> dict[str, Any] | None:
 
 
 def over_all(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """All forecasts together, round by round: error as |log|, coverage of the intervals."""
+    """Return figures of all forecasts, round by round: error as |log|, coverage of the intervals."""
     found = [each for row in rows for each in known(row)]
     if not found:
         return None
@@ -61,11 +61,11 @@ def over_all(rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def own_cost(row: Row, loop_s: float) -> dict[str, float] | None:
-    """What `optimize` took beyond one item and a dear first call, and what it may take.
+    """Return the seconds that `optimize` took beyond one item and a slow first call, and the seconds allowed.
 
-    The first round is left out: the machine is not known before it. "One item" is the longest one that it ran (where
-    sizes differ that is a dear one, since much of the work lies in such), or the first or a mean one if that is longer;
-    the first call is dear in later rounds only where the workload makes it so each time.
+    The first round is left out: it measures the machine. "One item" is the longest one that it ran (an expensive one
+    if sizes differ, since these hold much of the work), or the first or a mean one if that is longer. In later rounds
+    the first call is slow only if the workload makes it so each time.
     """
     facts = [each for each in row["contenders"].get(OPTIMIZE, {}).get("facts", [])[1:] if each]
     if not facts:
@@ -80,7 +80,7 @@ def own_cost(row: Row, loop_s: float) -> dict[str, float] | None:
 
 
 def serial_errors(rows: Sequence[Row]) -> list[float]:
-    """|log(serial_s / loop)| of each round: how wrong the plan was about the plain loop."""
+    """Return |log(serial_s / loop)| of each round: the error of the plan's forecast of the plain loop."""
     found = []
     for row in rows:
         facts = row["contenders"].get(OPTIMIZE, {}).get("facts", [])

@@ -1,4 +1,4 @@
-"""The oracle's settings: what somebody could have picked by hand, as many as one has patience for."""
+"""The oracle's settings: the choices that a user could make by hand, as many as time allows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Setting:
 
 
 def usable_cores() -> int:
-    """Hardware threads that this process may use."""
+    """Return the number of hardware threads that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -56,7 +56,7 @@ def chunksize(n_items: int, workers: int, chunks: int) -> int:
 def of_backend(
     backend: Literal["Pool", "ThreadPool"], workers: Iterable[int], chunks: Iterable[int], n_items: int
 ) -> list[Setting]:
-    """One backend's settings without repeats, likely ones first: by what both rules' ranks add up to."""
+    """Return one backend's settings without repeats, likely ones first: by the sum of the ranks in both rules."""
     ranked = sorted(
         itertools.product(enumerate(dict.fromkeys(workers)), enumerate(chunks)), key=lambda c: c[0][0] + c[1][0]
     )
@@ -69,7 +69,7 @@ def of_backend(
 
 
 def settings(n_items: int, cores: int | None = None) -> list[Setting]:
-    """Fixed settings for data of that length on so many cores, likely ones first.
+    """Return fixed settings for data of that length on so many cores, likely ones first.
 
     Examples
     --------

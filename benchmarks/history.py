@@ -1,7 +1,7 @@
-"""What history costs: ``python -m benchmarks.history``. See docs/why/learning.md.
+"""The cost of the history: ``python -m benchmarks.history``. See docs/why/learning.md.
 
-How long `optimize` takes for a function that is known, with few rows in the file and with 100,000; what the file
-weighs; what writing and reading take; and what reading it would cost an `execute` that had not loaded SQLite yet.
+The time of `optimize` for a known function, with few rows in the file and with 100,000; the size of the file; the times
+of writes and reads; and the time of a read in an `execute` that has not loaded SQLite yet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TURNS = 60
 
 
 def milliseconds(call: Callable[[], object], turns: int = TURNS) -> dict[str, float]:
-    """Median and 90th percentile of one call, in ms, after three that do not count."""
+    """Return the median and 90th percentile of a call in ms, after three calls that do not count."""
     took = []
     for turn in range(turns + 3):
         began = time.perf_counter()
@@ -55,7 +55,7 @@ DATA = list(range(2_000))
 
 
 def row(function: Any, at: int, cpu: dict[str, float], machine: Any) -> dict[str, Any]:
-    """A row as full as any: of a run on processes."""
+    """Return a full row, of a run on processes."""
     from amorsize.facts import Sample
     from amorsize.history.this_process import shape_of
 
@@ -78,7 +78,7 @@ def row(function: Any, at: int, cpu: dict[str, float], machine: Any) -> dict[str
 
 
 def decisions(path: Path) -> dict[str, Any]:
-    """Of `optimize`, for functions that are known, and for one that must be sampled."""
+    """Return the times of `optimize` for functions that are known."""
     import amorsize
     from amorsize.history import history
     from amorsize.history.history import History
@@ -137,7 +137,7 @@ print((time.perf_counter() - began) * 1e3)
 
 
 def fresh(code: str, path: Path, *arguments: str, turns: int = 7) -> float:
-    """The median of what a fresh process prints: ms."""
+    """Return the median of the times that fresh processes print, in ms."""
     environment_ = {**os.environ, "AMORSIZE_HISTORY": str(path)}
     command = [sys.executable, "-c", code, *arguments]
     told = [subprocess.check_output(command, env=environment_, cwd=Path(__file__).parent.parent) for _ in range(turns)]
@@ -145,7 +145,7 @@ def fresh(code: str, path: Path, *arguments: str, turns: int = 7) -> float:
 
 
 def fill(path: Path, rows: int) -> dict[str, float]:
-    """Write so many rows of `FUNCTIONS` functions."""
+    """Write so many rows, of `FUNCTIONS` functions."""
     import amorsize
     from amorsize.history.run_record import pack
     from amorsize.history.sqlite_file import Store

@@ -1,4 +1,4 @@
-"""How long each item takes, in a loop that does not compete: what the figures about a row rest on."""
+"""Times of single items, in a loop that does not compete. The figures about a row rest on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GROUP_S = 2e-6  # the clock itself takes some 50 ns: shorter items are looked at
 
 
 def timed_items(func: Func, data: Iterable[Any], results: list[Any]) -> list[float]:
-    """Run a loop that appends to ``results``; seconds of each item."""
+    """Run a loop that appends to ``results``; return the seconds of each item."""
     clock = time.perf_counter
     seconds = []
     for item in data:
@@ -27,7 +27,7 @@ def timed_items(func: Func, data: Iterable[Any], results: list[Any]) -> list[flo
 
 
 def undisturbed(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Each item's lesser time of two: what else ran on the machine only ever adds, and seldom to the same item twice.
+    """Return the lesser of two times of each item: other load only adds, and seldom to the same item twice.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def undisturbed(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 
 def variation(seconds: Sequence[float]) -> float:
-    """Standard deviation of the items' times / their mean; of very short items: of neighbours taken together.
+    """Return the standard deviation of the items' times over their mean; very short neighbours are taken together.
 
     Examples
     --------
@@ -56,9 +56,9 @@ def variation(seconds: Sequence[float]) -> float:
 
 
 def item_facts(first: Sequence[float], second: Sequence[float], *, forgets: bool = False) -> dict[str, Any]:
-    """What a row's record says of its items: seconds, and how much they vary.
+    """Return the facts of a row's items: their seconds and variation.
 
-    ``first_call_s`` is what the first call takes beyond that in each turn: nothing, unless the workload forgets.
+    ``first_call_s`` is the extra time of the first call in each turn: 0, unless the workload resets its state.
     """
     times = undisturbed(first, second)
     return {

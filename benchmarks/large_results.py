@@ -1,6 +1,6 @@
-"""What it takes to bring an array of 4 MB from one process to another: ``python -m benchmarks.large_results``.
+"""The time to send an array of 4 MB from one process to another: ``python -m benchmarks.large_results``.
 
-Made in the child, summed in the parent, so that every page is touched on both sides. See docs/why/engine.md.
+The child makes it and the parent sums it, so that every page is touched on both sides. See docs/why/engine.md.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ WAYS: dict[str, tuple[Callable[..., None], Callable[..., np.ndarray]]] = {
 
 
 def measure(send: Callable[..., None], receive: Callable[..., np.ndarray]) -> float:
-    """Median seconds per array."""
+    """Return the median seconds per array."""
     ours, theirs = socket.socketpair()
     if (child := os.fork()) == 0:
         for _ in range(TIMES):

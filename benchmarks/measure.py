@@ -1,11 +1,12 @@
-"""One workload, all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike.
+"""Runs one workload in all contenders, round by round: A B C, then C B A, so that a slow drift hits all alike.
 
-Each pair of rounds begins with another contender, so that nobody is the only one to run after itself.
+Each pair of rounds begins with another contender, so that each one runs after itself at times.
 
-Before the rounds, and off the record: the plain loop twice, each item timed; then the grid's first pass, if asked for.
+Before the rounds, and off the record, the plain loop runs twice, each item timed; then the grid's first pass, if it is
+requested.
 
-What happens is told as it happens, as events (plain dicts), so that a contender that never comes back does not take
-the others' times with it. `benchmarks.record` makes a row of them.
+Each step is reported at once as an event (a plain dict), so that a contender that hangs does not cost the others their
+times. `benchmarks.record` makes a row of the events.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from benchmarks.workloads import Data, fresh
 Emit = Callable[[dict[str, Any]], None]
 
 SETTLE_S = 2.0
-SHORT_S = 2.5  # of rounds: a row that has not taken so long goes on beyond the rounds asked for …
-MOST_ROUNDS = 15  # … up to so many, since what takes milliseconds differs most from one round to the next
-# A contender that cannot win any more sits out, else most of the time would go into measuring losers precisely:
-# after how many rounds, at how many times the best, and from how many seconds on.
+SHORT_S = 2.5  # of rounds: a row that has taken less time goes on beyond the requested rounds …
+MOST_ROUNDS = 15  # … up to so many, since times of milliseconds differ most from round to round
+# A contender that cannot win any more is not run again, else most of the time would go into precise times of losers:
+# after so many rounds, at so many times the best, and from so many seconds on.
 SIT_OUT = ((1, 3.0, 0.3), (1, 1.7, 0.6), (2, 1.4, 0.4))
 NEVER_OUT = frozenset({rivals.LOOP, *rivals.AMORSIZE})  # nor the oracle
 
 
 def in_turn(contenders: Sequence[Rival], round_: int) -> list[Rival]:
-    """Forwards in even rounds, backwards in odd ones, and beginning with another one in each pair of rounds.
+    """Return the order of a round: forwards if it is even, else backwards; each pair of rounds has another first one.
 
-    Else the one at either end would always run after itself, with its own caches and heap, and nobody else would.
+    Else only the contenders at the ends would run after themselves, with their own caches and heap.
 
     Examples
     --------
@@ -53,7 +54,7 @@ def in_turn(contenders: Sequence[Rival], round_: int) -> list[Rival]:
 
 
 def hopeless(times: dict[str, list[float]], rounds_run: int) -> list[str]:
-    """Who need not run again: far behind the best of all, and slow enough for it to matter."""
+    """Return the contenders not to run again: far behind the best of all, and slow enough to cost much time."""
     medians = {name: statistics.median(values) for name, values in times.items() if values}
     if not medians:
         return []
@@ -68,7 +69,7 @@ def hopeless(times: dict[str, list[float]], rounds_run: int) -> list[str]:
 
 
 def timed(rival: Rival, func: Func, data: Iterable[Any]) -> tuple[float, list[Any], Facts]:
-    """Run once; seconds as a user waits."""
+    """Run once; return the seconds that a user would wait, the results and the facts."""
     facts: Facts = {}
     with rival.around():
         start = time.perf_counter()
@@ -80,7 +81,7 @@ def timed(rival: Rival, func: Func, data: Iterable[Any]) -> tuple[float, list[An
 def settle(known: set[int], patience_s: float = SETTLE_S) -> list[str]:
     """Wait until a contender's threads and processes have gone, so that the next starts alone; name those that stay.
 
-    What stays is added to ``known`` and not named again. Resource trackers stay by design, and sleep.
+    Those are added to ``known`` and not named again. Resource trackers stay by design, and sleep.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -97,7 +98,7 @@ def settle(known: set[int], patience_s: float = SETTLE_S) -> list[str]:
 
 
 def is_busy(process: psutil.Process) -> bool:
-    """Alive, and no resource tracker."""
+    """Return True if the process is alive and no resource tracker."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(process.cmdline())
     except psutil.Error:
@@ -114,7 +115,7 @@ def name_of(process: psutil.Process) -> str:
 class Race:
     """The rounds of one workload.
 
-    ``emit`` takes each event; ``thrifty`` lets losers sit out; ``settings`` gives the oracle's for a number of items;
+    ``emit`` takes each event; ``thrifty`` drops losers; ``settings`` gives the oracle's for a number of items;
     ``before_turn`` is the workload's own preparation.
     """
 
@@ -138,9 +139,9 @@ class Race:
         self.known |= {child.pid for child in psutil.Process().children(recursive=True)}  # a workload's own server
 
     def run(self, rounds: int, limit_s: float | None = None) -> None:
-        """All rounds; after the second one none begins once ``limit_s`` seconds have passed in them.
+        """Run all rounds; from the third on, none begins after ``limit_s`` seconds of rounds.
 
-        A short row has more of them than asked for, if these are 5 at least.
+        A short row has more rounds than requested, if 5 or more are requested.
         """
         n_items = self.look_at_items()
         if self.thrifty:
@@ -161,7 +162,7 @@ class Race:
                 self.send_out(hopeless(self.times, round_ + 1), round_)
 
     def look_at_items(self) -> int:
-        """The loop twice, off the record: it warms caches, gives the right results, and tells of the items."""
+        """Run the loop twice, off the record: for warm caches, the right results, and the times of the items."""
         self.make_ready()
         results: list[Any] = []
         first = timed_items(self.func, fresh(self.data), results)
@@ -185,7 +186,7 @@ class Race:
         self.running = [rival for rival in self.running if rival.most_items is None or n_items <= rival.most_items]
 
     def find_oracle(self, candidates: Sequence[Setting]) -> None:
-        """Run each setting once; the winners then compete with everybody else."""
+        """Run each setting once; the winners then compete in the rounds."""
 
         def once(rival: Rival) -> float | None:
             self.emit({"event": "trying", "setting": rival.name})
@@ -209,13 +210,13 @@ class Race:
                 self.times[setting.name] = []
 
     def make_ready(self) -> None:
-        """As it is before every turn: no garbage, and what the workload wants forgotten is forgotten."""
+        """Prepare a turn: collect garbage, and let the workload reset its state."""
         if self.before_turn is not None:
             self.before_turn()
         gc.collect()
 
     def turn(self, rival: Rival, round_: int) -> None:
-        """One contender's turn: time it, check it, tell of it."""
+        """Run one contender's turn: time it, check its results, and report it."""
         self.emit({"event": "begin", "contender": rival.name, "round": round_})
         self.make_ready()
         try:

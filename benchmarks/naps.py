@@ -1,7 +1,7 @@
-"""Sleeping items on the real engine, and what the engine takes besides: for `benchmarks.simulator`.
+"""Sleeping items on the real engine, and the overheads of the engine: for `benchmarks.simulator`.
 
-Items that sleep make many workers real on few cores. Each says what it really took (a sleep overshoots by 0.1 ms), who
-ran it, and what CPU its process had had by then; the engine's own overheads are read off these, without a look inside.
+Items that sleep allow many real workers on few cores. Each returns its real time (a sleep overshoots by 0.1 ms), its
+thread, and the CPU time of its process so far; the overheads of the engine follow from these.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.engine import dispatch
 
 
 class Nap(NamedTuple):
-    """What one item tells."""
+    """The figures of one item."""
 
     index: int
     wall_s: float
@@ -37,7 +37,7 @@ class Nap(NamedTuple):
 
 
 def nap(item: tuple[int, float]) -> Nap:
-    """Sleep."""
+    """Sleep for the item's seconds; return its figures."""
     index, seconds = item
     had_cpu_s, cpu_s, began_s = time.process_time(), time.thread_time(), time.perf_counter()
     time.sleep(seconds)
@@ -63,7 +63,7 @@ class Timed(NamedTuple):
         return [sorted(naps, key=lambda n: n.began_s) for naps in found.values()]
 
     def gaps(self) -> list[float]:
-        """Seconds between two chunks of the same worker."""
+        """Return the seconds between two chunks of the same worker."""
         pairs = (pair for naps in self.by_worker() for pair in pairwise(naps))
         return [b.began_s - a.began_s - a.wall_s for a, b in pairs if b.index != a.index + 1]
 
@@ -74,13 +74,13 @@ class Timed(NamedTuple):
 
 
 def run_processes(data: list[float], workers: int) -> Timed:
-    """On worker processes, by ``execute``."""
+    """Run the items on worker processes, by ``execute``."""
     items = list(enumerate(data))
     return timed(lambda: amorsize.execute(nap, items, backend="processes", start_method="fork", max_workers=workers))
 
 
 def run_threads(data: list[float], workers: int) -> Timed:
-    """On threads; by the driver itself, since ``execute`` would look at the first items in the caller."""
+    """Run the items on threads, by the driver itself: ``execute`` would run the first items in the caller."""
     items = list(enumerate(data))
 
     def drive() -> list[Nap]:
@@ -105,7 +105,7 @@ def cpu_of_children() -> float:
 
 
 def shapes(item_s: float, n: int, seed: int = 1) -> dict[str, list[float]]:
-    """Workloads of ``n`` items that take ``item_s`` on average (the giant comes on top)."""
+    """Return workloads of ``n`` items that take ``item_s`` on average, without the giant."""
     draw = random.Random(seed)
     tail = [draw.lognormvariate(0.0, 1.0) for _ in range(n)]
     mean = statistics.fmean(tail)
@@ -127,7 +127,7 @@ def lap_of_processes(workers: int) -> Timed:
 
 
 def overheads_of_processes(few: list[Timed], many: list[Timed]) -> Overheads:
-    """From some laps with few workers, and with many."""
+    """Return the overheads, from some laps with few workers and with many."""
     receive_s = statistics.median(dispatch()[0] for _ in range(3)) / 2
     boots, leaves, chunks = [], [], []
     for lap in (*few, *many):
@@ -162,7 +162,7 @@ def lap_of_threads(workers: int) -> Timed:
 
 
 def overheads_of_threads(few: list[Timed], many: list[Timed]) -> Overheads:
-    """From some laps with few threads, and with many."""
+    """Return the overheads, from some laps with few threads and with many."""
     starts = []
     for lap in many:
         begun = sorted(naps[0].began_s for naps in lap.by_worker())

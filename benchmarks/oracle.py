@@ -1,7 +1,7 @@
-"""Which settings of the grid are worth a run, and which has won: pure rules.
+"""The settings of the grid that are worth a run, and the winner: pure rules.
 
-Each setting runs once, in a first pass. The winner of that pass has been picked for its luck as well as for its merit,
-so it is timed again, in the rounds, beside everybody else; only these times count.
+Each setting runs once, in a first pass. The winner of that pass may have had luck, so it is timed again in the rounds,
+like all contenders; only these times count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RULES = sorted(POOL_CHUNKS, key=lambda chunks: chunks or float("inf"))  # from t
 
 
 class Found(NamedTuple):
-    """What the first pass came to. Names of settings, or the loop's."""
+    """The result of the first pass. Names are those of settings, or the loop's."""
 
     seconds: dict[str, float]
     skipped: dict[str, str]
@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 def neighbours(one: Setting, other: Setting, workers: Sequence[int]) -> bool:
-    """Same backend, and either the same workers and the next chunk rule, or the same rule and the next workers."""
+    """Return True if two settings of one backend differ by one step, in their workers or in their chunk rule."""
     if one.backend != other.backend:
         return False
     if one.workers == other.workers:
@@ -39,7 +39,7 @@ def neighbours(one: Setting, other: Setting, workers: Sequence[int]) -> bool:
 
 
 def why_not(setting: Setting, seconds: Mapping[Setting, float], best_s: float, ladder: Sequence[int]) -> str | None:
-    """The neighbour that speaks against a setting; None: run it. What was itself not run does not speak."""
+    """Return why a setting is not run: a neighbour was slow; None: run it. Only neighbours that ran count."""
     for other, took_s in seconds.items():
         if took_s > HOPELESS * best_s and took_s > best_s + HOPELESS_S and neighbours(setting, other, ladder):
             return f"{other.name} took {took_s:.3g} s, the best so far {best_s:.3g} s"
@@ -56,9 +56,9 @@ def first_pass(
     candidates : sequence of Setting
         Likely ones first.
     loop_s : float
-        What the plain loop took: it is a setting too.
+        Seconds of the plain loop, which is a setting too.
     run : callable
-        Runs a setting once; its seconds, None when it failed.
+        Runs a setting once; returns its seconds, None if it failed.
     limit_s : float
         No setting begins after this much time.
     """

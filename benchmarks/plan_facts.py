@@ -1,4 +1,4 @@
-"""What a plan said, as plain numbers and strings for the result file. Asks for nothing that a plan may not have."""
+"""The facts of a plan, as plain numbers and strings for the result file. Facts that a plan lacks are left out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE_FIELDS = ("n_sampled", "item_s", "item_std_s", "item_max_s", "first_call_
 
 
 def plain(value: Any) -> Any:
-    """As JSON can hold it; numpy's numbers become Python's, NaN and infinity become text."""
+    """Return the JSON form of a value; numpy's numbers become Python's, NaN and infinity become text."""
     if hasattr(value, "item"):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):

@@ -1,6 +1,6 @@
-"""Pictures of a result file: who came how close to the best, and what forecasts were worth.
+"""Plots of a result file: the ratio of each contender to the best, and the errors of forecasts.
 
-Colours are Okabe and Ito's, which people with any colour vision tell apart; each series has its own marker as well.
+The colours are those of Okabe and Ito, which colour-blind people can tell apart; each series has its own marker, too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GREY, SKY = (
     "#666666",
     "#56B4E9",
 )
-MOST_RATIO = 30.0  # further to the right than this is drawn at the edge
+MOST_RATIO = 30.0  # larger ratios are drawn at the edge
 # name, marker, colour; the last one is drawn on top
 SERIES = (
     ("joblib loky", "v", PURPLE),
@@ -36,7 +36,7 @@ BACKENDS = (("serial", "D", GREY), ("threads", "s", ORANGE), ("processes", "o", 
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Write all pictures; their paths. A picture for which the file has no figures is left out."""
+    """Write all plots; return their paths. A plot for which the file has no figures is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     pictures: tuple[tuple[str, Callable[[dict[str, Any]], Any]], ...] = (
@@ -52,7 +52,7 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def to_best_rival(row: dict[str, Any], summary: Summary, name: str) -> dict[str, Any] | None:
-    """A contender's time / the best rival's in the same rounds."""
+    """Return a contender's time over the best rival's, in the same rounds."""
     times = times_of(row)
     if name not in times:
         return None
@@ -61,7 +61,7 @@ def to_best_rival(row: dict[str, Any], summary: Summary, name: str) -> dict[str,
 
 
 def regret_points(result: dict[str, Any]) -> list[tuple[str, dict[str, dict[str, Any]]]]:
-    """Rows with each series' ratio to the best rival, execute's worst row last."""
+    """Return the rows with each series' ratio to the best rival, execute's worst row last."""
     found = []
     for row in result["rows"]:
         summary = result["summary"]["rows"][row["workload"]]
@@ -82,7 +82,7 @@ def figure_of(width: float, height: float) -> tuple[Any, Any]:
 
 
 def regret_figure(result: dict[str, Any]) -> Any:
-    """A line for each workload, a dot for each contender; the best rival stands at 1."""
+    """Plot a line for each workload, with a dot for each contender; the best rival is at 1."""
     points = regret_points(result)
     if not points:
         return None
@@ -116,7 +116,7 @@ def regret_figure(result: dict[str, Any]) -> Any:
 def draw_ratio(
     axes: Any, found: dict[str, Any], y: float, marker: str, colour: str, order: int, *, with_interval: bool
 ) -> None:
-    """A dot; for amorsize also the 95 % interval of the median. Hollow and at the edge when it is off the scale."""
+    """Draw a dot, with the 95 % interval of the median for amorsize; hollow and at the edge if it is off the scale."""
     x = min(found["median"], MOST_RATIO)
     if with_interval and found["low"] is not None:
         axes.plot(
@@ -134,7 +134,7 @@ def draw_ratio(
 
 
 def forecast_points(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each row's middle round: what was forecast, with its interval, and what the clock showed."""
+    """Return the median round of each row: its forecast, with the interval, and its time by the clock."""
     found = []
     for row in result["rows"]:
         known = sorted(forecasts.known(row), key=lambda each: each["predicted_s"] / each["map_s"])
@@ -144,7 +144,7 @@ def forecast_points(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def forecast_figure(result: dict[str, Any]) -> Any:
-    """Forecast against clock, with the stated interval; where it missed the clock, in red."""
+    """Plot forecast against clock, with the interval; in red if the interval missed the clock."""
     points = forecast_points(result)
     if not points:
         return None

@@ -1,12 +1,11 @@
-"""What a history that is right saves, and what one that is wrong costs: ``python -m benchmarks.poisoned``.
+"""The savings of a right history, and the cost of a wrong one: ``python -m benchmarks.poisoned``.
 
-Each turn asks `optimize` and runs its plan's pool, and is timed as a whole. Ways, by turns, each with a file of its
-own:
+Each turn calls `optimize` and runs its plan's pool, and is timed as a whole. Each way has its own file:
 
 * ``sampled``: nothing is known;
 * ``known``: five rows that are right;
 * ``up`` and ``down``: five rows that agree with each other, and are wrong by 100 times. ``again``: the next call after
-  that, which should have found out;
+  that, which should have detected it;
 * ``elsewhere``: five rows of a machine with 512 cores, wrong as well;
 * ``execute`` beside ``execute up`` and ``execute down``: `execute` whose memory was told the same.
 """
@@ -43,14 +42,14 @@ TIMES = ("item_s", "item_std_s", "item_max_s", "item_cpu_s", "last_s", "error_s"
 
 
 def told(sample: Any, factor: float) -> Any:
-    """A sample whose items take so many times as long."""
+    """Return a sample whose items take ``factor`` times as long."""
     return replace(sample, **{name: (getattr(sample, name) or 0.0) * factor or None for name in ("worker_s",)}, **{
         name: getattr(sample, name) * factor for name in TIMES if name != "worker_s"
     })  # fmt: skip
 
 
 class Case:
-    """One workload, with what is true of it."""
+    """One workload, with its true sample and results."""
 
     def __init__(self, name: str, folder: Path) -> None:
         import amorsize
@@ -65,7 +64,7 @@ class Case:
         self.files = 0
 
     def rows(self, factor: float, machine: Any) -> None:
-        """Point history at a new file with five rows that say so."""
+        """Point history at a new file with five rows that are wrong by ``factor``."""
         from amorsize.history.history import History
         from amorsize.history.this_process import shape_of
 
@@ -80,7 +79,7 @@ class Case:
         History().flush()
 
     def ask_and_run(self) -> dict[str, Any]:
-        """Ask `optimize`, and run what it says."""
+        """Call `optimize`, and run its plan."""
         import amorsize
 
         began = time.perf_counter()
@@ -94,7 +93,7 @@ class Case:
         return {"s": ended - began, "asked_s": asked - began, "plan": how, "known": plan.known_runs}
 
     def execute(self, factor: float | None) -> dict[str, Any]:
-        """Run `execute`, whose memory believes so."""
+        """Run `execute`, whose memory is wrong by ``factor``; None: it has none."""
         import amorsize
         from amorsize.history.this_process import MEMORY
 
@@ -107,7 +106,7 @@ class Case:
         return {"s": time.perf_counter() - began}
 
     def turn(self) -> dict[str, dict[str, Any]]:
-        """Every way once, in any order."""
+        """Run each way once, in random order."""
         import amorsize
         from amorsize.history.history import History
 
@@ -151,7 +150,7 @@ BASES = {"execute, known": "execute", "execute, up": "execute", "execute, down":
 
 
 def summary(turns: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """The median of each way, and by which share and by how much it took longer than its base, turn by turn."""
+    """Return the median of each way, and the medians of its ratio to and difference from its base, by turn."""
     found: dict[str, Any] = {}
     for way in turns[0]:
         base = BASES.get(way, "sampled")

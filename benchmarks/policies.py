@@ -1,8 +1,8 @@
-"""Machines that nobody here owns, simulated: ``python -m benchmarks.policies [--part schedule|choice] [--out PATH]``.
+"""Simulates other machines: ``python -m benchmarks.policies [--part schedule|choice] [--out PATH]``.
 
-``schedule``: what ways of handing out items come to, at 4 to 192 cores and under quotas. ``choice``: what
-`amorsize.model.search.choose` picks, against the best of a simulated grid, and its forecast against the simulated
-makespan. The costs that the forecast rests on are calibrated in virtual time, as they would be on such a machine.
+``schedule``: makespans of the ways to hand out items, at 4 to 192 cores and under quotas. ``choice``: the choice of
+`amorsize.model.search.choose` against the best of a simulated grid, and its forecast against the simulated makespan.
+The costs for the forecast are calibrated in virtual time, as they would be on such a machine.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from amorsize.testing import a_machine
 from benchmarks.environment import commit, versions
 from benchmarks.results_files import FOLDER, free_path, read, write
 
-# Overheads as measured on two cores (Linux, CPython 3.11): fork by `benchmarks.simulator`; what the others' workers
-# compute while they boot from 38/58/148 ms (forkserver) and 94/110/350 ms (spawn) for 1/2/8 workers.
+# Overheads as measured on two cores (Linux, CPython 3.11): fork by `benchmarks.simulator`. For the others, the CPU time
+# of a worker's boot follows from 38/58/148 ms (forkserver) and 94/110/350 ms (spawn) for 1/2/8 workers.
 TEAM = Overheads(send_s=14e-6, receive_s=14e-6, latency_s=60e-6, chunk_s=60e-6, leave_cpu_s=1.4e-3, leave_wait_s=1e-3)
 PROCESSES = {
     "fork": replace(TEAM, start_s=1.7e-3, boot_cpu_s=1.9e-3, once_s=2e-3),
@@ -61,7 +61,7 @@ class Job(NamedTuple):
 
 
 def most_workers(cores: float) -> int:
-    """Processes that a crew may grow to."""
+    """Return the number of processes to which a run may grow."""
     return 4 * ceil(cores)
 
 
@@ -69,7 +69,7 @@ MEAN_S, PER_CORE = 10e-3, 50
 
 
 def jobs(cores: float) -> list[Job]:
-    """Half a second of work per core, in items of 10 ms; and some others."""
+    """Return jobs of half a second of work per core, in items of 10 ms; and some others."""
     n = max(100, round(PER_CORE * cores))
     draw = random.Random(7)
     tail = [draw.lognormvariate(0.0, 1.5) for _ in range(n)]
@@ -121,7 +121,7 @@ def boxes() -> list[Box]:
 
 
 def carried(over: Overheads, job: Job) -> Overheads:
-    """With what carrying the results takes: through a socket, and their pickles."""
+    """Return the overheads with the cost of results added: their pickles, and their way through a socket."""
     if over.immediate or not job.result_bytes:
         return over
     move_s = job.result_bytes * BYTE_S
@@ -146,7 +146,7 @@ def run(job: Job, box: Box, workers: int, over: Overheads, **options: Any) -> Si
 
 
 def ours(job: Job, box: Box, workers: int, over: Overheads, *, known: bool = True) -> Simulation:
-    """As ``execute`` does: it knows a mean from its opening, or nothing."""
+    """Simulate the schedule of ``execute``, which knows a mean from its opening, or nothing."""
     mean_s = statistics.fmean(job.item_s)
     options: dict[str, Any] = {"expected_s": mean_s, "evidence": max(1, int(10e-3 / mean_s))} if known else {}
     return run(job, box, workers, over, **options)
@@ -160,7 +160,7 @@ def by_rule(rule: Callable[[int, int], Any], job: Job, box: Box, workers: int, o
 
 
 def in_parts(parts: int, job: Job, box: Box, workers: int, over: Overheads) -> Simulation:
-    """Equal chunks, so many for each worker."""
+    """Simulate equal chunks, so many for each worker."""
     return by_rule(equal(max(1, ceil(len(job.item_s) / (parts * workers)))), job, box, workers, over)
 
 
@@ -177,7 +177,7 @@ WAYS: dict[str, Way] = {
 
 
 def schedules() -> list[dict[str, Any]]:
-    """Each way on each machine, with workers that wait already, so that nothing but the handing out counts."""
+    """Return the makespan of each way on each machine, with workers that are started already."""
     rows = []
     for box in [b for b in boxes() if b.start_method == "fork"]:
         workers = ceil(box.usable)
@@ -198,14 +198,14 @@ class Listening(Simulator):
 
     def _start(self, number: int) -> Program:
         if number not in self.policy.workers:  # type: ignore[attr-defined]
-            return  # there is nothing left for it to do
+            return  # no items are left for it
         yield from super()._start(number)
         while self.mail and not self.is_over:
             yield from self._receive(self.mail.popleft())
 
 
 def starts() -> list[dict[str, Any]]:
-    """What it costs that the caller starts all workers before it listens to any."""
+    """Return makespans if the caller starts all workers before it listens to any, and if it listens between starts."""
     rows = []
     for box in boxes():
         over, workers = PROCESSES[box.start_method], ceil(box.usable)
@@ -228,12 +228,12 @@ def starts() -> list[dict[str, Any]]:
     return rows
 
 
-# -- what is chosen --------------------------------------------------------------------------------------------------
+# -- choices ---------------------------------------------------------------------------------------------------------
 
 
 def start_of(workers: int, over: Overheads, box: Box) -> float:
-    """Seconds of starting so many workers, each of which gets an item, and letting them leave."""
-    nap_s = 1.0  # longer than any start, so that nobody gets two
+    """Return the seconds of the start and end of so many workers, each of which gets an item."""
+    nap_s = 1.0  # longer than any start, so that no worker gets two
     napping = [nap_s] * workers
     run = simulate(
         napping, workers, item_cpu_s=[0.0] * workers, cores=box.cores, quota=box.quota, overheads=over, fixed=1
@@ -242,7 +242,7 @@ def start_of(workers: int, over: Overheads, box: Box) -> float:
 
 
 def calibrated(over: Overheads, box: Box, engine: str) -> BackendCost:
-    """What a calibration on that machine would find: starts of one and of some workers, and a chunk's cost."""
+    """Return the costs that a calibration on that machine would find, from starts of one and of some workers."""
     many = team_size(box.usable)
     one_s, many_s = (start_of(p, over, box) for p in (1, many))
     per_worker_s = max(0.0, (many_s - one_s) / (many - 1))
@@ -263,7 +263,7 @@ def calibrated(over: Overheads, box: Box, engine: str) -> BackendCost:
 
 
 def sample_of(job: Job) -> Sample:
-    """A sample that has seen everything, so that only the model can be wrong."""
+    """Return a sample of all items, so that only the model can be wrong."""
     mean_s, cpu_s = statistics.fmean(job.item_s), statistics.fmean(job.item_cpu_s)
     return Sample(
         n_sampled=len(job.item_s),
@@ -284,7 +284,7 @@ class Setting(NamedTuple):
 
 
 def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: bool = True) -> float:
-    """Seconds of a setting: by ``execute``'s engine, whose crew may grow, or by a pool with fixed chunks."""
+    """Return a setting's seconds: by ``execute``'s engine, which may add workers, or by a pool with fixed chunks."""
     if setting.backend == "serial":
         return job.total_s if box.usable >= 1 else job.total_s / box.usable
     over = THREADS if setting.backend == "threads" else PROCESSES[box.start_method]
@@ -312,7 +312,7 @@ def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: 
 
 
 def grid(job: Job, box: Box, shrinking: bool) -> Iterator[Setting]:
-    """Settings that somebody might pick by hand."""
+    """Yield settings that a user might choose by hand."""
     n, cores = len(job.item_s), ceil(box.usable)
     waits = sum(job.item_cpu_s) < 0.9 * job.total_s
     counts = {
@@ -333,7 +333,7 @@ def grid(job: Job, box: Box, shrinking: bool) -> Iterator[Setting]:
 
 
 def choices(shrinking: bool, only: Iterable[Box]) -> list[dict[str, Any]]:
-    """For each machine and job what was chosen, what it would take, and what the best of the grid takes."""
+    """Return, for each machine and job, the choice, its simulated time, and that of the best of the grid."""
     rows = []
     for box in only:
         costs = Costs(
@@ -373,20 +373,20 @@ def choices(shrinking: bool, only: Iterable[Box]) -> list[dict[str, Any]]:
 
 
 def some(others: list[Forecast]) -> list[Forecast]:
-    """A few of the parallel candidates that were not chosen."""
+    """Return a few of the parallel candidates that were not chosen."""
     parallel = [f for f in others if f.backend != "serial" and f.refused is None]
     return parallel[:: max(1, len(parallel) // 3)][:3]
 
 
 def error_of(forecast: Forecast, job: Job, box: Box, shrinking: bool) -> float:
-    """Forecast over what is simulated, with so many workers to the end, less one."""
+    """Return the relative error of a forecast against the simulation, with a fixed number of workers."""
     setting = Setting(forecast.backend, forecast.workers, forecast.chunksize)
     simulated_s = carry_out(job, box, setting, shrinking, crewed=False)
     return round(forecast.total_s / simulated_s - 1, 3)
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Forecast error and regret by machine and start method."""
+    """Return forecast errors and regrets by machine and start method."""
     found = []
     for box in dict.fromkeys(r["box"] for r in rows):
         some = [r for r in rows if r["box"] == box]

@@ -1,8 +1,8 @@
-"""Does learning from history help? ``python -m benchmarks.pruning [--out PATH] [--plots FOLDER]``.
+"""The effect of learning from history: ``python -m benchmarks.pruning [--out PATH] [--plots FOLDER]``.
 
 On a corpus of runs (`benchmarks.cells`), with today's model: forecast errors and regret without and with a pruner
-that has seen neither the function that it is asked about, nor (on simulated machines) any machine of that shape; what
-`amorsize.tune` needs; and what poisoned histories cost.
+that has seen neither the function that it corrects, nor (on simulated machines) any machine of that shape; the trials
+of `amorsize.tune`; and the cost of poisoned histories.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ IMAGES = Path(__file__).parent.parent / "docs" / "why" / "img"
 
 
 def case_of(one: Slice, cell: Cell) -> Case:
-    """A setting as the pruner sees it."""
+    """Return a setting as the pruner sees it."""
     return Case(one.sample, one.place.machine, one.n_items, cell.engine, one.expected(cell))
 
 
 @cache
 def cases(one: Slice) -> list[tuple[Cell, Case]]:
-    """All settings of a slice, with today's forecasts."""
+    """Return all settings of a slice, with today's forecasts."""
     return [(cell, case_of(one, cell)) for cell in one.cells]
 
 
 def examples(slices: Iterable[Slice]) -> list[Example]:
-    """What history would hold: a row for each run."""
+    """Return the examples that history would hold: one for each run."""
     return [
         Example(case, log(clock_s / case.forecast.total_s), one.function)
         for one in slices
@@ -62,7 +62,7 @@ Key = Callable[[Slice], str]
 
 
 def left_out(slices: Sequence[Slice], key: Key) -> dict[str, Pruner]:
-    """For each function (or shape) the pruner that comes of all the others."""
+    """Return, for each function (or shape), the pruner that is fitted to all others."""
     return {
         name: learn(examples(one for one in slices if key(one) != name))[0] or NOBODY
         for name in dict.fromkeys(map(key, slices))
@@ -85,7 +85,7 @@ class Held(NamedTuple):
 
 
 def held(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> list[Held]:
-    """Every run."""
+    """Return all runs, with their errors without and with the pruner."""
     found = []
     for one in slices:
         model = chosen(one, NOBODY)[0]
@@ -99,7 +99,7 @@ def held(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> list[
 
 
 def summary(found: Sequence[Held]) -> dict[str, Any]:
-    """Errors without and with, and where the pruner spoke."""
+    """Return errors without and with the pruner, in all runs and in those that it corrected."""
     spoken = [one for one in found if one.spoke]
     return {"runs": len(found), "spoke": round(len(spoken) / len(found), 3)} | both(found) | {
         "where_it_spoke": both(spoken) if spoken else None,
@@ -108,7 +108,7 @@ def summary(found: Sequence[Held]) -> dict[str, Any]:
 
 
 def both(found: Sequence[Held]) -> dict[str, Any]:
-    """Figures without and with."""
+    """Return figures without and with the pruner."""
     result = {}
     for number, name in enumerate(("without", "with")):
         errors = [one[2 + number] for one in found]
@@ -122,7 +122,7 @@ def both(found: Sequence[Held]) -> dict[str, Any]:
 
 
 def by(found: Sequence[Held], name: str) -> dict[str, Any]:
-    """A summary for each function or engine."""
+    """Return a summary for each function or engine."""
     values = sorted({getattr(one, name) for one in found})
     return {value: summary([one for one in found if getattr(one, name) == value]) for value in values}
 
@@ -131,7 +131,7 @@ def by(found: Sequence[Held], name: str) -> dict[str, Any]:
 
 
 def chosen(one: Slice, pruner: Pruner) -> tuple[Cell, Cell, Cell]:
-    """What the model picks of the measured settings that `optimize` may pick, what the pruner does, and the best."""
+    """Return, of the measured settings open to `optimize`, the model's choice, the pruner's, and the best."""
     known = [(cell, case.forecast) for cell, case in cases(one) if cell.engine in OPTIMIZE]
     found = sorted((forecast for _, forecast in known), key=lambda f: f.total_s)
     model = _with_margin(found, one.sample.own_threads)
@@ -149,12 +149,12 @@ def chosen(one: Slice, pruner: Pruner) -> tuple[Cell, Cell, Cell]:
 
 
 def clock(cell: Cell) -> float:
-    """The median of a setting's runs."""
+    """Return the median of a setting's runs."""
     return statistics.median(cell.clocks_s)
 
 
 def regrets(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> dict[str, Any]:
-    """By function: time of what is chosen over time of the best, without and with."""
+    """Return, by function, the time of the choice over that of the best, without and with the pruner."""
     rows: dict[str, list[tuple[float, float]]] = {}
     changed = 0
     for one in slices:
@@ -181,7 +181,7 @@ def regrets(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> di
 
 
 class Tuned(NamedTuple):
-    """What trials found."""
+    """The result of trials."""
 
     trials: int
     settings: int
@@ -190,20 +190,20 @@ class Tuned(NamedTuple):
 
 
 def tuned(one: Slice, pruner: Pruner | None) -> Tuned:
-    """What trials of all items find, when each trial is a run of the corpus."""
+    """Return the result of trials of all items, where each trial is a run of the corpus."""
     known = [(cell, case) for cell, case in cases(one) if cell.engine in OPTIMIZE]
     grid = [case.forecast for _, case in known]
     new = grid if pruner is None else [pruner.correct(case) for _, case in known]
     spoke = any(a is not b for a, b in zip(grid, new, strict=True))
     short = shortlist(new, share=SHARE / 2 if spoke else SHARE)
     tried = [cell for f in short for (cell, _), other in zip(known, new, strict=True) if other is f]
-    picked = min(tried, key=lambda cell: cell.clocks_s[0])  # the other runs tell what the pick is worth
+    picked = min(tried, key=lambda cell: cell.clocks_s[0])  # the other runs give its true time
     worth = {cell: statistics.median(cell.clocks_s[1:] or cell.clocks_s) for cell, _ in known}
     return Tuned(sum(rungs(len(short))), len(grid), worth[picked] / min(worth.values()), spoke)
 
 
 def tuning(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> dict[str, Any]:
-    """How close `tune` comes to the best of the grid, and with how many trials: without, with, and where it spoke."""
+    """Return the regret and the number of trials of `tune`, without and with the pruner, and where it corrected."""
     without = [tuned(one, None) for one in slices]
     with_it = [tuned(one, pruners[key(one)]) for one in slices]
     spoken = [(a, b) for a, b in zip(without, with_it, strict=True) if b.spoke]
@@ -218,7 +218,7 @@ def tuning(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> dic
 
 
 def told(runs: Sequence[Tuned]) -> dict[str, float]:
-    """Figures of many."""
+    """Return the figures of many results."""
     return {
         "trials_share": round(sum(r.trials for r in runs) / sum(r.settings for r in runs), 3),
         "most_trials_share": round(max(r.trials / r.settings for r in runs), 3),
@@ -233,7 +233,7 @@ Poison = Callable[[list[Example]], list[Example]]
 
 
 def poisons(elsewhere: list[Example]) -> dict[str, Poison]:
-    """Ways in which a history can lie."""
+    """Return the ways in which a history can be wrong."""
     hundred = log(100.0)
 
     def some(share: float, by_: float, which: Callable[[Example], bool] = lambda one: True) -> Poison:
@@ -263,7 +263,7 @@ def poisons(elsewhere: list[Example]) -> dict[str, Poison]:
 
 
 def poisoned(slices: Sequence[Slice], elsewhere: list[Example]) -> dict[str, Any]:
-    """What each lying history does to the time of all choices, and to the worst one."""
+    """Return the effect of each wrong history on the time of all choices, and on the worst one."""
     result = {}
     for name, poison in poisons(elsewhere).items():
         fit, report = learn(poison(examples(slices)))
@@ -285,7 +285,7 @@ def poisoned(slices: Sequence[Slice], elsewhere: list[Example]) -> dict[str, Any
 
 
 def evaluate(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, Any]:
-    """Everything, in some minutes of CPU time."""
+    """Return all results, in some minutes of CPU time."""
     by_function: Key = lambda one: one.function  # noqa: E731
     by_shape: Key = lambda one: one.place.name  # noqa: E731
     result: dict[str, Any] = {}
@@ -312,7 +312,7 @@ def evaluate(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, Any
 
 
 def elsewhere(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, Any]:
-    """What a fit of one machine says on others, ranges set aside: whether it could be shipped as a default belief."""
+    """Return errors of one machine's fit on others, without its limits and with them: could it be a default?"""
     result = {}
     for name, theirs, ours in (("real to simulated", real, simulated), ("simulated to real", simulated, real)):
         fit = learn(examples(theirs))[0] or NOBODY
@@ -323,12 +323,12 @@ def elsewhere(real: Sequence[Slice], simulated: Sequence[Slice]) -> dict[str, An
 
 
 def without_limits(region: Region) -> Region:
-    """A region without limits."""
+    """Return a region without limits."""
     return region._replace(least=tuple(-1e9 for _ in region.least), most=tuple(1e9 for _ in region.most))
 
 
 def show(result: dict[str, Any]) -> None:
-    """The figures, in lines."""
+    """Print the figures, in lines."""
     for name in ("unseen functions", "unseen functions, simulated", "unseen shapes, simulated"):
         part = result[name]
         print(f"{name}: {part['corpus']} ({part['seconds']} s)")

@@ -1,4 +1,4 @@
-"""The pruner's evaluation, drawn (`benchmarks.pruning`)."""
+"""Plots of the pruner's evaluation (`benchmarks.pruning`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEARNED = ("unseen functions", "unseen functions, simulated", "unseen shapes, si
 
 
 def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Both plots."""
+    """Write both plots; return their paths."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -21,7 +21,7 @@ def draw(result: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def errors(result: dict[str, Any], path: Path) -> Path:
-    """Median error of each function's forecasts, without and with a pruner that has not seen it."""
+    """Plot the median error of each function's forecasts, without and with a pruner that has not seen it."""
     import matplotlib.pyplot as plt
 
     functions = result["unseen functions"]["by_function"]
@@ -50,7 +50,7 @@ def errors(result: dict[str, Any], path: Path) -> Path:
 
 
 def regrets(result: dict[str, Any], path: Path) -> Path:
-    """What is chosen over the best of the settings measured, function by function."""
+    """Plot the time of the choice over the best of the measured settings, by function."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(LEARNED), figsize=(11, 4), layout="constrained")

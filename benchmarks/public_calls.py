@@ -20,7 +20,7 @@ def spin(x):
 
 
 def timed(name, call, times=1):
-    """Keep the median of so many calls."""
+    """Store the median of so many calls."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""From a row's events to a row of the result file: pure, and half a row (a hang, a crash) is handled like a whole."""
+"""Makes a row of the result file from the row's events. Pure; a row cut off by a hang or crash is handled, too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Row = dict[str, Any]
 
 
 def contender_record(rounds: int) -> dict[str, Any]:
-    """Nothing known yet: ``seconds`` and ``facts`` by round (None: not run), reasons why it did not go on."""
+    """Return an empty record: ``seconds`` and ``facts`` by round (None: not run), and why a contender ended early."""
     return {
         "seconds": [None] * rounds,
         "facts": [None] * rounds,
@@ -22,15 +22,15 @@ def contender_record(rounds: int) -> dict[str, Any]:
 
 
 def rounds_run(events: Iterable[Event], asked: int) -> int:
-    """How many rounds there were: short rows have more than asked for."""
+    """Return the number of rounds that ran: short rows have more than requested."""
     return max([asked, *(event["round"] + 1 for event in events if event["event"] == "time")])
 
 
 def fold(events: Iterable[Event], rounds: int) -> Row:
-    """Raw record of one row.
+    """Return the raw record of one row.
 
-    ``items``: how many, ``item``: what is known of them (`benchmarks.items`), ``grid``: the oracle's first pass,
-    ``contenders`` by name, ``plan`` of execute, whether it came to its end.
+    ``items``: their number; ``item``: their facts (`benchmarks.items`); ``grid``: the oracle's first pass;
+    ``contenders`` by name; ``plan`` of execute; ``done``: True if the row ran to its end.
     """
     row: Row = {"items": None, "item": None, "grid": None, "contenders": {}, "plan": None, "done": False}
 
@@ -67,7 +67,7 @@ def fold(events: Iterable[Event], rounds: int) -> Row:
 
 
 def in_flight(events: Iterable[Event]) -> str | None:
-    """Who was running when the events broke off."""
+    """Return the contender that was running at the last event; None if there was none."""
     running: str | None = None
     for event in events:
         if event["event"] == "begin":

@@ -1,4 +1,4 @@
-"""Recording a corpus here: each workload in a process of its own, each setting by turns (A B C, then C B A)."""
+"""Records a corpus here: each workload in a process of its own, each setting by turns (A B C, then C B A)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WAITS = 0.3  # share of waiting from which many threads are tried
 
 
 def recorded(only: Sequence[str] | None, part: str, rounds: int) -> Iterator[Slice]:
-    """The slices of every workload that matches."""
+    """Yield the slices of each workload that matches."""
     number, parts = (int(text) for text in part.split("/"))
     chosen = [
         w
@@ -71,7 +71,7 @@ def recorded(only: Sequence[str] | None, part: str, rounds: int) -> Iterator[Sli
 
 
 def one_workload(job: dict[str, Any]) -> None:
-    """All slices of one workload, in this process."""
+    """Record all slices of one workload, in this process."""
     calibration.adopt(job["rate"])
     workload = REGISTRY[job["workload"]]
     with AT_END:
@@ -87,19 +87,19 @@ def one_workload(job: dict[str, Any]) -> None:
 
 
 def warm_up() -> None:
-    """What a first call imports and measures."""
+    """Let a first call import its modules and measure the machine."""
     amorsize.optimize(calibrating, list(range(400)))
     for backend in ("processes", "threads"):
         amorsize.execute(calibrating, list(range(100)), backend=backend, max_workers=WORKERS)
 
 
 def calibrating(x: int) -> int:
-    """Work that is worth a look at what workers cost."""
+    """Compute for long enough that `optimize` measures the costs of workers."""
     return sum(range(10_000 + x))
 
 
 def lengths(func: Any, items: list[Any], ready: Any) -> list[list[Any]]:
-    """The items of each slice, which lie evenly over the data."""
+    """Return the items of each slice, spread evenly over the data."""
     count, took = min(2, len(items)), 0.0
     while True:
         ready()
@@ -119,7 +119,7 @@ def lengths(func: Any, items: list[Any], ready: Any) -> list[list[Any]]:
 
 
 def place_here() -> Place:
-    """This machine, and what its backends cost; those of `execute` as it knows them."""
+    """Return this machine with the costs of its backends; for the engines of `execute`, the recorded figures."""
     here = amorsize.machine()
     costs = cached_costs(here, start_method="fork")
     assert costs.threads is not None
@@ -140,8 +140,8 @@ def place_here() -> Place:
 
 
 def measured(name: str, place: Place, func: Any, items: list[Any], ready: Any, rounds: int) -> Slice:
-    """One slice: sampled, then run in every setting by turns."""
-    for item in items:  # what a first run finds in no cache
+    """Return one slice: its sample, and its times in each setting, by turns."""
+    for item in items:  # fill the caches
         func(item)
     ready()
     rss = forked_bytes()
@@ -167,7 +167,7 @@ def measured(name: str, place: Place, func: Any, items: list[Any], ready: Any, r
 
 
 def settings_of(plan: Plan, n: int) -> Iterator[Cell]:
-    """What the plan says, and what else somebody might have picked."""
+    """Yield the setting of the plan, and others that a user might choose."""
     sample, waits = plan.sample, plan.sample is not None and plan.sample.waits > WAITS
     assert sample is not None
     yield Cell("loop", "serial", 1, n, None, ())
@@ -194,12 +194,12 @@ def settings_of(plan: Plan, n: int) -> Iterator[Cell]:
 
 
 def chunk(n: int, workers: int, parts: int) -> int:
-    """So many chunks for each worker."""
+    """Return the chunk size for so many chunks per worker."""
     return max(1, math.ceil(n / (workers * parts)))
 
 
 def clock(setting: Cell, func: Any, items: list[Any], plan: Plan) -> float:
-    """Seconds of one run, start of workers included."""
+    """Return the seconds of one run, the start of workers included."""
     engine, backend, workers, chunksize, method, _ = setting
     if engine in ("team", "threads"):
         request = check(func, items, backend=backend, max_workers=workers, start_method=method)

@@ -1,4 +1,4 @@
-"""Result files: where they lie, and which is the newest."""
+"""Result files: their folder, and the newest of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def free_path(folder: Path, stem: str) -> Path:
-    """``stem.json``, or with a number where there is one already: a measurement is never overwritten."""
+    """Return the path ``stem.json``, with a number if that exists: a measurement is never overwritten."""
     path, number = folder / f"{stem}.json", 2
     while path.exists():
         path, number = folder / f"{stem}-{number}.json", number + 1
@@ -18,7 +18,7 @@ def free_path(folder: Path, stem: str) -> Path:
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
-    """Whole or not at all."""
+    """Write a result file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".json.part")
     draft.write_text(json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -31,12 +31,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def is_comparison(result: dict[str, Any]) -> bool:
-    """Whether it is a comparison of contenders; other instruments write their results here too."""
+    """Return True if this is a comparison of contenders; other instruments write their results here, too."""
     return "rounds" in result
 
 
 def newest(folder: Path = FOLDER) -> Path | None:
-    """The file with the latest start, going by what it says itself (a checkout changes the file system's dates)."""
+    """Return the file with the latest start, by its own field (a checkout changes the dates of files)."""
     found = {path: read(path) for path in folder.glob("*.json")}
     started = {path: result.get("started", "") for path, result in found.items() if is_comparison(result)}
     return max(started, key=lambda path: started[path]) if started else None

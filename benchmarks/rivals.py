@@ -1,9 +1,9 @@
-"""The ways to run a map that compete, each as its documentation says to use it, with the defaults it has.
+"""The contenders: ways to run a map, each used as its documentation says, with its own defaults.
 
-``run(func, data, facts) -> list``; data is any iterable, of which whoever needs one makes a list on the clock.
+``run(func, data, facts) -> list``; data is any iterable, and a contender that needs a list makes it on the clock.
 Starting and ending workers is part of the time, since a user waits for both: joblib's reusable workers are therefore
-ended too. ``facts`` is an empty dict in which a contender may leave what the clock cannot see (amorsize: its plan); it
-is read after the clock has stopped.
+ended too. ``facts`` is an empty dict to which a contender may add facts (amorsize: its plan); it is read after the
+clock has stopped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Rival:
     around: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def missing(self) -> str | None:
-        """Why it cannot run here; None: it can. Imports what it needs."""
+        """Return why it cannot run here; None: it can. Imports the module that it needs."""
         module, _, attribute = self.needs.partition(":")
         if not module:
             return None
@@ -134,7 +134,7 @@ def amorsize_execute(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]
 
 @contextmanager
 def knowing_nothing() -> Iterator[None]:
-    """As in a process that has mapped nothing yet; what `amorsize.execute` has learnt is there again afterwards."""
+    """Hide the memory of `amorsize.execute`, as in a process that has run no map yet; restore it afterwards."""
     from unittest import mock
 
     from amorsize.history.this_process import Memory
@@ -144,7 +144,7 @@ def knowing_nothing() -> Iterator[None]:
 
 
 def amorsize_optimize(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
-    """Choose, then do as the plan says. ``map_s`` is what the plan forecasts: from entering its pool to leaving it."""
+    """Choose, then run the plan. ``map_s`` is the time that the plan forecasts, start and end of its pool included."""
     import amorsize
 
     start = time.perf_counter()
@@ -157,7 +157,7 @@ def amorsize_optimize(func: Func, data: Iterable[Any], facts: Facts) -> list[Any
 
 
 def optimize_pool(func: Func, data: Iterable[Any], facts: Facts) -> list[Any]:
-    """For who uses ``multiprocessing.Pool`` whatever comes: the choice is between that and the loop."""
+    """Choose between ``multiprocessing.Pool`` and the loop only, then run the plan."""
     import multiprocessing
 
     import amorsize

@@ -1,4 +1,4 @@
-"""One row in a process of its own: ``python -m benchmarks.row JOB``, where JOB is a `Job` as JSON.
+"""Measures one row in a process of its own: ``python -m benchmarks.row JOB``, where JOB is a `Job` as JSON.
 
 A fresh process each time, so that no row inherits another's threads, warm workers or heap. Imports stay light at the
 top: under spawn and forkserver every worker imports this module again, as it would import a user's script.
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to measure.
+    """The measurement of one row.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class Job:
     contenders : tuple of str
         Names of rivals, the loop first.
     rounds : int
-        How often each runs, at most.
+        Most runs of each.
     iterations_per_s : float
         The calibration that all rows share.
     stride : int
@@ -31,7 +31,7 @@ class Job:
     grid : bool
         Find the best of a grid of fixed settings, and let it compete.
     thrifty : bool
-        Let contenders that are far behind sit out, and leave out those that would take minutes.
+        Run contenders that are far behind no more, and leave out those that would take minutes.
     limit_s : float or None
         Seconds of rounds after which no third one begins.
     log : str
@@ -92,7 +92,7 @@ def run(job: Job) -> None:
 
 
 def execute_plan(func: Any, data: Any) -> Any:
-    """The plan of one extra run, untimed, since handing the plan back is not what the timed runs ask for."""
+    """Return the plan of one extra, untimed run: the timed runs do not request it."""
     import amorsize
 
     _, plan = amorsize.execute(func, data, return_plan=True)

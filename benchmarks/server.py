@@ -1,7 +1,7 @@
 """A server that serves eight callers at a time: ``python -m benchmarks.server``.
 
 More callers than that wait in the queue of the listening socket, whether they are threads or processes. It names its
-port on its standard output, and ends when its standard input does, so that it cannot outlive who started it.
+port on its standard output, and ends when its standard input does, so that it cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def answer(number: int) -> int:
 
 
 def serve(listener: socket.socket) -> None:
-    """One handler: a caller, a question, 5 ms, an answer; then the next."""
+    """Answer one request after the other, each after 5 ms."""
     while True:
         connection, _ = listener.accept()
         with connection, contextlib.suppress(OSError):

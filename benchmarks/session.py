@@ -1,4 +1,4 @@
-"""A whole comparison: row after row, each in a fresh process, watched from outside.
+"""Runs a whole comparison: row after row, each in a fresh process that is watched from outside.
 
 A row that hangs or dies costs the contender that was running, not the row: it is run again without that contender.
 """
@@ -25,11 +25,11 @@ from benchmarks.row import Job
 from benchmarks.workloads import Workload
 
 ROOT = Path(__file__).parent.parent
-SILENCE_S = 120.0  # The longest single map takes some ten seconds; without any news for this long it hangs
+SILENCE_S = 120.0  # The longest map takes some ten seconds; a row without an event for this long hangs
 
 
 def read_events(log: Path) -> list[Event]:
-    """Events so far; a last line that was cut off in writing is left out."""
+    """Return the events so far; an incomplete last line is left out."""
     if not log.exists():
         return []
     lines = log.read_text(encoding="utf-8").split("\n")[:-1]
@@ -37,7 +37,7 @@ def read_events(log: Path) -> list[Event]:
 
 
 def end_family(pid: int) -> None:
-    """End a process that we started as the head of its own group, and everything it started, orphans included."""
+    """Kill a process that leads its own group, and all its descendants, orphans included."""
     family: list[psutil.Process] = []
     try:
         root = psutil.Process(pid)
@@ -57,7 +57,7 @@ def end_family(pid: int) -> None:
 
 
 def watch(process: subprocess.Popen[bytes], log: Path, silence_s: float) -> str | None:
-    """Wait for the end of a row's process; why it came to a bad one, or None."""
+    """Wait for the end of a row's process; return why it failed, or None."""
     size, since = -1, time.monotonic()
     while True:
         try:
@@ -75,12 +75,12 @@ def watch(process: subprocess.Popen[bytes], log: Path, silence_s: float) -> str 
 
 
 def attempt(job: Job, silence_s: float) -> tuple[list[Event], str | None]:
-    """Run a job in its own process: its events, and what went wrong."""
+    """Run a job in its own process; return its events, and why it failed, or None."""
     with tempfile.TemporaryDirectory(prefix="amorsize-benchmark-") as folder:
         log = Path(folder) / "events.jsonl"
         job = replace(job, log=str(log))
         environment = {"AMORSIZE_HISTORY": "off", **os.environ}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # whoever installs a package has it compiled
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
         command = [sys.executable, "-m", "benchmarks.row", job.to_json()]
         process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
         wrong: str | None = "interrupted"
@@ -93,7 +93,7 @@ def attempt(job: Job, silence_s: float) -> tuple[list[Event], str | None]:
 
 
 def measure_row(workload: Workload, job: Job, silence_s: float = SILENCE_S) -> Row:
-    """One row of the result file, raw."""
+    """Return one row of the result file, raw."""
     failures: dict[str, str] = {}
     before = busy.probe()
     load_before = busy.load()
@@ -132,7 +132,7 @@ def measure_row(workload: Workload, job: Job, silence_s: float = SILENCE_S) -> R
 def measure_all(
     workloads: list[Workload], job_for: Callable[[Workload], Job], tell: Callable[[Row], None]
 ) -> list[dict[str, Any]]:
-    """All rows; ``tell`` is called with each as it comes."""
+    """Return all rows; ``tell`` is called with each at its end."""
     rows = []
     for workload in workloads:
         row = measure_row(workload, job_for(workload))

@@ -1,4 +1,4 @@
-"""A corpus of machines that nobody here owns: the simulator is the clock, the sample has seen eight items.
+"""Makes a corpus of simulated machines: the simulator is the clock, and the sample has eight items.
 
 The jobs are drawn at random, the same ones for each machine: short and long items, even, spread, rising or of two
 kinds, which wait or hold the lock more or less, with small and large results.
@@ -25,7 +25,7 @@ ENGINES = {("serial", False): "loop", ("processes", False): "pool", ("threads", 
 
 
 def simulated() -> Iterator[Slice]:
-    """Every job on every shape, in every setting of the grid."""
+    """Yield each job on each shape, in each setting of the grid."""
     for box in SHAPES:
         place = place_of(box)
         for number in range(JOBS):
@@ -33,7 +33,7 @@ def simulated() -> Iterator[Slice]:
 
 
 def drawn(number: int, cores: float) -> Job:
-    """A job by its number; of the same kind on each machine, and longer where there are more cores."""
+    """Return a job by its number: of the same kind on each machine, and longer with more cores."""
     draw = random.Random(number)
     mean_s = 10 ** draw.uniform(-4, -1.3)
     work_s = draw.uniform(*WORK_S) * cores
@@ -56,7 +56,7 @@ def drawn(number: int, cores: float) -> Job:
 
 
 def place_of(box: Box) -> Place:
-    """The machine, with costs as it would find them itself."""
+    """Return the machine, with the costs that it would measure itself."""
     processes = PROCESSES[box.start_method]
     costs = {"pool": processes, "team": processes, "threadpool": THREADS, "threads": THREADS}
     return Place(
@@ -69,7 +69,7 @@ def place_of(box: Box) -> Place:
 
 
 def slice_of(place: Place, box: Box, job: Job) -> Slice:
-    """One job in every setting of the grid, and in the one that the model chooses."""
+    """Return one job in each setting of the grid, and in the one that the model chooses."""
     n = len(job.item_s)
     sample = sampled(job)
     best, _ = choose(
@@ -90,7 +90,7 @@ def slice_of(place: Place, box: Box, job: Job) -> Slice:
 
 
 def cell_of(job: Job, box: Box, sample: Sample, one: Setting, shrinking: bool) -> Cell:
-    """What one setting takes."""
+    """Return one setting with its simulated time."""
     clock_s = carry_out(job, box, one, shrinking, crewed=False)
     engine = ENGINES.get((one.backend, shrinking)) or {"processes": "team", "threads": "threads"}[one.backend]
     size = one.chunksize
@@ -101,7 +101,7 @@ def cell_of(job: Job, box: Box, sample: Sample, one: Setting, shrinking: bool) -
 
 
 def sampled(job: Job) -> Sample:
-    """What `SAMPLED` items at spread positions tell; the lock and what travels are known."""
+    """Return the sample of `SAMPLED` items at spread positions; the GIL's share and the bytes are known exactly."""
     n = len(job.item_s)
     where = sorted({k * (n - 1) // (SAMPLED - 1) for k in range(SAMPLED)})
     walls, cpus = [job.item_s[i] for i in where], [job.item_cpu_s[i] for i in where]

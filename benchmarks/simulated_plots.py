@@ -30,7 +30,7 @@ def save(figure: Any, name: str) -> None:
 
 
 def validation(result: dict[str, Any]) -> None:
-    """Error of the simulated makespan by number of workers."""
+    """Plot the error of the simulated makespan by number of workers."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
     for axis, backend in zip(axes, ("processes", "threads"), strict=True):
         rows = [r for r in result["settings"] if r["backend"] == backend]
@@ -62,7 +62,7 @@ def validation(result: dict[str, Any]) -> None:
 
 
 def policies(rows: list[dict[str, Any]]) -> None:
-    """Makespan over the ideal, by way of handing out and number of cores."""
+    """Plot the makespan over the ideal, by way of handing out and number of cores."""
     figure, axes = plt.subplots(1, len(JOBS), figsize=(13, 3.4))
     for axis, job in zip(axes, JOBS, strict=True):
         some = [r for r in rows if r["job"] == job and r["quota"] is None]
@@ -90,7 +90,7 @@ def policies(rows: list[dict[str, Any]]) -> None:
 
 
 def choices(result: dict[str, Any], key: str, name: str, label: str) -> None:
-    """Forecast errors, or regret, by machine: each point is a workload."""
+    """Plot forecast errors, or regret, by machine: each point is a workload."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), sharey=True)
     for axis, part in zip(axes, ("execute", "optimize"), strict=True):
         rows = result[part]
@@ -123,7 +123,7 @@ def choices(result: dict[str, Any], key: str, name: str, label: str) -> None:
 
 
 def main() -> None:
-    """Draw all."""
+    """Draw all plots."""
     plt.switch_backend("agg")
     validation(read(Path(sys.argv[1])))
     result = read(Path(sys.argv[2]))

@@ -1,7 +1,7 @@
-"""The simulator against the real engine: ``python -m benchmarks.simulator [--out PATH] [--rounds N]``.
+"""Compares the simulator with the real engine: ``python -m benchmarks.simulator [--out PATH] [--rounds N]``.
 
-Runs sleeping items on 2 to 64 real workers, simulates each run from what its items really took and from the engine's
-overheads, which other runs have told, and compares the makespans. Some 100 s.
+Runs sleeping items on 2 to 64 real workers, simulates each run from the real times of its items and from the
+engine's overheads, which other runs give, and compares the makespans. Takes some 100 s.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ WORK_S = 0.12  # per worker
 
 
 class Side(NamedTuple):
-    """A backend: how it runs, and how its overheads are found."""
+    """A backend, with the functions that run it and find its overheads."""
 
     name: str
     run: Callable[[list[float], int], naps.Timed]
@@ -64,7 +64,7 @@ class Seen(NamedTuple):
 
 
 def measure(rounds: int) -> tuple[dict[Cell, list[Seen]], dict[str, list[Overheads]]]:
-    """Every setting in interleaved rounds, and between them the laps that tell each round's overheads."""
+    """Run each setting in interleaved rounds, and between them the laps that give each round's overheads."""
     seen: dict[Cell, list[Seen]] = {}
     overheads: dict[str, list[Overheads]] = {side.name: [] for side in SIDES}
     for side in SIDES:
@@ -89,7 +89,7 @@ def measure(rounds: int) -> tuple[dict[Cell, list[Seen]], dict[str, list[Overhea
 
 
 def replay(run: naps.Timed, workers: int, overheads: Overheads) -> float:
-    """The makespan of the same items in virtual time."""
+    """Return the makespan of the same items in virtual time."""
     return simulate(
         [n.wall_s for n in run.naps],
         workers,
@@ -100,7 +100,7 @@ def replay(run: naps.Timed, workers: int, overheads: Overheads) -> float:
 
 
 def row(cell: Cell, runs: list[Seen]) -> dict[str, Any]:
-    """Medians over the rounds."""
+    """Return the medians over the rounds."""
     clock_s, simulated_s = (statistics.median(values) for values in zip(*((r[0], r[1]) for r in runs), strict=True))
     return {
         **cell._asdict(),
@@ -113,7 +113,7 @@ def row(cell: Cell, runs: list[Seen]) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Median and 90th percentile of the size of the errors."""
+    """Return the median and 90th percentile of the size of the errors."""
     sizes = sorted(abs(r["error"]) for r in rows)
     signed = sorted(r["error"] for r in rows)
     return {
@@ -126,7 +126,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def groups(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
-    """A summary for each value of some keys."""
+    """Return a summary for each combination of values of some keys."""
 
     def of(r: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(r[key] for key in keys)

@@ -1,4 +1,4 @@
-"""What is made of the times: pure functions, no clock, no file.
+"""Statistics of times: pure functions, without clock or file.
 
 Times of different contenders in one round share that round's disturbances, so contenders are compared by the ratio
 within each round, and the median of these ratios is reported: not the ratio of two medians.
@@ -18,7 +18,7 @@ LOOP_TOLERANCE_S = 2e-3  # … and 2 ms: below that a timing on a busy desktop s
 
 
 class Estimate(NamedTuple):
-    """A median, its bootstrap interval (95 %), and how many values it rests on. One value has no interval."""
+    """A median, its bootstrap interval (95 %), and the number of its values. One value has no interval."""
 
     median: float
     low: float | None
@@ -31,18 +31,18 @@ def median(values: Sequence[float]) -> float:
 
 
 def iqr(values: Sequence[float]) -> float:
-    """Distance between the quartiles."""
+    """Return the distance between the quartiles."""
     low, high = np.percentile(values, [25, 75])
     return float(high - low)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` percent of the values lie."""
+    """Return the value below which ``share`` percent of the values lie."""
     return float(np.percentile(values, share))
 
 
 def estimate(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> Estimate:
-    """Median with a percentile-bootstrap interval; the same values always give the same interval."""
+    """Return the median with a percentile-bootstrap interval; the same values always give the same interval."""
     if not len(values):
         raise ValueError("no values to take a median of")
     if len(values) == 1:
@@ -56,17 +56,17 @@ def estimate(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> 
 
 
 def paired_ratios(numerator: Sequence[float | None], denominator: Sequence[float | None]) -> list[float]:
-    """Ratio of each round that both have; None stands for a round that was not run."""
+    """Return the ratio of each round that both have; None stands for a round that was not run."""
     return [a / b for a, b in zip(numerator, denominator, strict=True) if a is not None and b is not None]
 
 
 def paired_differences(left: Sequence[float | None], right: Sequence[float | None]) -> list[float]:
-    """``left - right`` of each round that both have."""
+    """Return ``left - right`` of each round that both have."""
     return [a - b for a, b in zip(left, right, strict=True) if a is not None and b is not None]
 
 
 def lower(found: dict[str, Any]) -> float:
-    """The lower end of an estimate's interval; the estimate itself where one value gave no interval."""
+    """Return the lower end of an estimate's interval; the estimate itself if it has no interval."""
     low = found["median"] if found["low"] is None else found["low"]
     return float(low)
 
@@ -76,15 +76,15 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def slower_than_loop(seconds: float, loop_s: float) -> bool:
-    """Noticeably: beyond tolerance in proportion *and* in seconds together."""
+    """Return True if the time exceeds the loop's by more than both tolerances together."""
     return seconds > loop_s * LOOP_TOLERANCE + LOOP_TOLERANCE_S
 
 
 def log_error(predicted: float, clock: float) -> float:
-    """|log(predicted / clock)|: twice too high and twice too low are equally wrong."""
+    """Return |log(predicted / clock)|: twice too high and twice too low are equally wrong."""
     return abs(math.log(predicted / clock))
 
 
 def best(medians: dict[str, float], among: Callable[[str], bool] = lambda name: True) -> str:
-    """Name of the smallest median. Picking the least of several noisy medians flatters it a little: against us."""
+    """Return the name of the smallest median. The least of several noisy medians is a little too low: against us."""
     return min((name for name in medians if among(name)), key=medians.__getitem__)

@@ -1,6 +1,6 @@
-"""From raw rows to what they say: medians, who was best, amorsize's regret. Pure functions.
+"""Summarises raw rows: medians, the best contender, amorsize's regret. Pure functions.
 
-Result files of earlier formats lack some fields; what cannot be said of them is left out.
+Result files of earlier formats lack some fields; figures that need these are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from benchmarks.grid import GRID
 from benchmarks.record import Row
 from benchmarks.rivals import AMORSIZE, EXECUTE, LOOP, OPTIMIZE, OPTIMIZE_POOL
 
-PLAN_MAP = "optimize, its map alone"  # optimize() costs time too; this is what its choice is worth without that
+PLAN_MAP = "optimize, its map alone"  # the time of its choice, without that of optimize() itself
 POOL_MAP = "optimize + Pool, its map alone"
 MAPS = {OPTIMIZE: PLAN_MAP, OPTIMIZE_POOL: POOL_MAP}
 NEAR = 1.2
@@ -22,12 +22,12 @@ Summary = dict[str, Any]
 
 
 def is_contender(name: str) -> bool:
-    """A map alone is a part of a contender, not one."""
+    """Return True for a contender; a map alone is only a part of one."""
     return name not in MAPS.values()
 
 
 def by_hand(name: str) -> bool:
-    """What a user could have picked without amorsize: a rival, or a setting of the grid."""
+    """Return True for a choice without amorsize: a rival, or a setting of the grid."""
     return is_contender(name) and name not in AMORSIZE
 
 
@@ -36,7 +36,7 @@ def is_rival(name: str) -> bool:
 
 
 def fixed_pool(name: str) -> bool:
-    """A setting of Pool, or the loop: what the choice of `optimize` + Pool is measured against."""
+    """Return True for a setting of Pool, or the loop: the choice of `optimize` + Pool is compared with these."""
     return name in (LOOP, "Pool") or name.startswith(f"{GRID}Pool(")
 
 
@@ -48,7 +48,7 @@ TO: dict[str, Callable[[str], bool]] = {
 
 
 def times_of(row: Row) -> dict[str, Times]:
-    """Seconds by round of every contender that ran, the maps alone included."""
+    """Return the seconds by round of each contender that ran, the maps alone included."""
     times: dict[str, Times] = {}
     for name, record in row["contenders"].items():
         if record["failed"] is None and any(seconds is not None for seconds in record["seconds"]):
@@ -63,7 +63,7 @@ def ran(times: Times) -> list[float]:
 
 
 def ratio(times: dict[str, Times], name: str, to: str) -> dict[str, Any] | None:
-    """Median of the ratios within rounds, with its interval, and of the differences; None: they share no round."""
+    """Return the median of the ratios within rounds, with its interval, and of the differences; None without any."""
     values = statistics.paired_ratios(times[name], times[to])
     if not values:
         return None
@@ -72,7 +72,7 @@ def ratio(times: dict[str, Times], name: str, to: str) -> dict[str, Any] | None:
 
 
 def summarise_row(row: Row) -> Summary:
-    """Medians, the best of all and of each sort, amorsize's ratios to these, and its forecast's error."""
+    """Return medians, the best of all and of each sort, amorsize's ratios to these, and its forecast's error."""
     times = times_of(row)
     if LOOP not in times:
         return {"medians": {}, "best": None, "regret": {}, **dict.fromkeys(TO)}
@@ -103,14 +103,14 @@ def summarise_row(row: Row) -> Summary:
 
 
 def first_call_extra(times: Times | None) -> float | None:
-    """What execute's first call in a process took beyond its later ones (imports, measuring the machine)."""
+    """Return the extra seconds of execute's first call in a process (imports, measuring the machine)."""
     if not times or times[0] is None or len(ran(times)) < 2:
         return None
     return times[0] - statistics.median(ran(times)[1:])
 
 
 def summarise_contender(name: str, summaries: Sequence[Summary]) -> Summary:
-    """One contender over all the rows that it finished."""
+    """Return the summary of one contender over all rows that it finished."""
     rows = [row for row in summaries if name in row["medians"]]
     ratios = [row["medians"][name] / row["medians"][row["best"]] for row in rows]
     slower = [row for row in rows if statistics.slower_than_loop(row["medians"][name], row["medians"][LOOP])]
@@ -124,7 +124,7 @@ def summarise_contender(name: str, summaries: Sequence[Summary]) -> Summary:
 
 
 def summarise(rows: Sequence[Row]) -> Summary:
-    """All of the above for a whole comparison."""
+    """Return the summary of a whole comparison."""
     summaries = [summarise_row(row) for row in rows]
     names = list(dict.fromkeys(name for row in summaries for name in row["medians"] if not name.startswith(GRID)))
     serial = forecasts.serial_errors(rows)

@@ -1,4 +1,4 @@
-"""A result file as Markdown: one line per workload, then what it all comes to."""
+"""Formats a result file as Markdown: one line per workload, then the summary."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BEST_OF_GRID = "best of grid"
 
 
 def seconds(value: float) -> str:
-    """Three figures or so, never more than 0.1 ms."""
+    """Return seconds as text: about three figures, at most to 0.1 ms."""
     if value < 0.1:
         return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
     return f"{value:.2f}"
 
 
 def ratio(estimate: dict[str, Any] | None) -> str:
-    """Such as ``1.03 (0.98–1.10)``."""
+    """Return an estimate as text, such as ``1.03 (0.98–1.10)``."""
     if estimate is None:
         return "–"
     if estimate["low"] is None:
@@ -36,13 +36,13 @@ def factor(log_error: float | None) -> str:
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are figures."""
+    """Return a table whose first column is text and whose others are figures."""
     rule = ["---"] + ["--:"] * (len(header) - 1)
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
 def grid_best(row: dict[str, Any], medians: dict[str, float]) -> tuple[str, float] | None:
-    """The winner of the grid, by what it took in the rounds; the loop counts as a setting."""
+    """Return the winner of the grid, by its time in the rounds; the loop counts as a setting."""
     settings = {name: value for name, value in medians.items() if name.startswith(GRID)}
     if row.get("grid") and LOOP in medians:
         settings[LOOP] = medians[LOOP]
@@ -50,7 +50,7 @@ def grid_best(row: dict[str, Any], medians: dict[str, float]) -> tuple[str, floa
 
 
 def columns(result: dict[str, Any]) -> list[str]:
-    """Contenders in the order in which they ran; the grid as one."""
+    """Return the contenders in the order in which they ran; the grid counts as one."""
     names: list[str] = []
     has_grid = False
     for row in result["rows"]:
@@ -60,7 +60,7 @@ def columns(result: dict[str, Any]) -> list[str]:
 
 
 def cell(name: str, row: dict[str, Any], summary: dict[str, Any]) -> str:
-    """A contender's median, bold where nobody was faster; why there is none, or none from every round."""
+    """Return a contender's median, in bold if it is the best; or a mark if it has none, or not of each round."""
     medians = summary["medians"]
     if name == BEST_OF_GRID:
         found = grid_best(row, medians)
@@ -89,7 +89,7 @@ def row_table(result: dict[str, Any]) -> str:
 
 
 def against(summary: dict[str, Any], name: str, to: str) -> str:
-    """A ratio, and to whom."""
+    """Return a ratio, and the name of the contender that it refers to."""
     found = summary["regret"].get(name, {}).get(f"to_{to}")
     return "–" if found is None else f"{ratio(found)} {summary[to].removeprefix(GRID)}"
 
@@ -102,7 +102,7 @@ def own_cost(cost: dict[str, float] | None) -> str:
 
 
 def regret_table(result: dict[str, Any]) -> str:
-    """What amorsize promises, row by row."""
+    """Return the figures for the promises of amorsize, row by row."""
     header = [
         "workload",
         "execute / best rival (95 %)",
@@ -141,7 +141,7 @@ def regret_table(result: dict[str, Any]) -> str:
 
 
 def target_table(result: dict[str, Any]) -> str:
-    """What was promised, what this run shows, and which rows break it."""
+    """Return the promises, the figures of this run, and the rows that break them."""
     verdict = {True: "met", False: "**missed**", None: "not measured"}
     lines = [
         [each.what, each.goal, each.figure, verdict[each.met] if each.goal else "", shortened(each.rows)]
@@ -200,7 +200,7 @@ def forecast_lines(result: dict[str, Any]) -> list[str]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What a reader must know before believing the figures."""
+    """Return the notes without which the figures would mislead."""
     lines = []
     if result["quick"]:
         lines.append("**Quick run: a sample of the items only. It shows that the instrument works, nothing more.**")
@@ -230,7 +230,7 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def render(result: dict[str, Any]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     rounds = (

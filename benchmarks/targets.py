@@ -1,4 +1,4 @@
-"""What the project promises, against what a run has shown. Pure functions of a summary."""
+"""The promises of the project against the figures of a run. Pure functions of a summary."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ STEADY = 1.0  # items that vary by less than their mean
 
 
 class Target(NamedTuple):
-    """One promise. ``met`` is None where the run cannot tell, or nothing is promised (no goal); ``rows`` names those
-    that break it, worst first.
-    """
+    """One promise. ``met`` is None if figures are missing or there is no goal; ``rows`` break it, worst first."""
 
     what: str
     goal: str
@@ -35,7 +33,7 @@ Rows = Mapping[str, Summary]
 
 
 def regrets(rows: Rows, name: str, to: str) -> dict[str, dict[str, Any]]:
-    """A contender's ratio to the best of a sort, by row; rows where there is none are left out."""
+    """Return a contender's ratio to the best of a sort, by row; rows without one are left out."""
     found = {row: summary["regret"].get(name, {}).get(f"to_{to}") for row, summary in rows.items()}
     return {row: each for row, each in found.items() if each is not None}
 
@@ -45,7 +43,7 @@ def worst_first(found: Mapping[str, float]) -> tuple[str, ...]:
 
 
 def breaks_worst(found: dict[str, Any]) -> bool:
-    """More than 1.10 times the best rival and 2 ms more than it, both by the lower end of the interval."""
+    """Return True if the lower ends are above 1.10 times the best rival and above 2 ms more than it."""
     return statistics.lower(found) > RIVALS_WORST and statistics.lower(found["extra_s"]) > RIVALS_WORST_S
 
 
@@ -106,10 +104,10 @@ def against_loop(rows: Rows, name: str = EXECUTE, called: str = "execute") -> Ta
 
 
 def floor(rows: Rows, cores: float) -> Target:
-    """What there is to be had at all: the loop's work spread over all cores, or the best time of anyone.
+    """Return the least possible ratio: the loop's work spread over all cores, or the best time of all contenders.
 
-    Nothing is promised of it. It says what the first target asks of a scheduler: below lies only what makes the work
-    itself less (results that need no garbage collection); above, what items and results cost on their way.
+    It is no promise, but the limit of the first target. A scheduler gets below it only if it makes the work itself less
+    (results that need no garbage collection); the cost to send items and results keeps it above.
     """
     ratios = [
         min(each["medians"][each["best"]], each["medians"][LOOP] / cores + BARE_FORK_S)
@@ -121,13 +119,13 @@ def floor(rows: Rows, cores: float) -> Target:
 
 
 def of_unknown_functions(rows: Rows) -> list[Target]:
-    """What a function's first map takes. Nothing is promised of it by itself."""
+    """Return the figures of a function's first map, for which there is no promise."""
     mean = mean_target(f"{UNKNOWN} / best rival, geometric mean", regrets(rows, UNKNOWN, "best_rival"), RIVALS_MEAN)
     return [each._replace(goal="", met=None) for each in (mean, against_loop(rows, UNKNOWN, UNKNOWN))]
 
 
 def pool_choice(rows: Rows) -> list[Target]:
-    """What `optimize` chooses for a Pool, without and with what choosing took."""
+    """Return the targets for the choice of `optimize` + Pool, without and with the time of `optimize`."""
     found = []
     for name, how in ((POOL_MAP, "choice alone"), (OPTIMIZE_POOL, "with what optimize took")):
         ratios = regrets(rows, name, "best_pool")
@@ -137,7 +135,7 @@ def pool_choice(rows: Rows) -> list[Target]:
 
 
 def forecast_error(rows: Rows) -> list[Target]:
-    """Median and 90th percentile over the rows whose items are alike enough; coverage over all rows."""
+    """Return median and 90th percentile over the rows whose items vary little; coverage over all rows."""
     stated = {row: each for row, each in rows.items() if each.get("forecast")}
     steady = {
         row: each["forecast"]["log_error"]
@@ -200,7 +198,7 @@ def asking(rows: Rows) -> Target:
 
 
 def targets(summary: Summary, cores: float | None = None) -> list[Target]:
-    """Every target that a run can show, in the order in which they are promised; on so many cores."""
+    """Return all targets of a run on so many cores, in the order of the promises."""
     rows = {name: each for name, each in summary["rows"].items() if each["medians"]}
     parts: Sequence[Callable[[Rows], Target | list[Target]]] = (
         against_rivals, against_oracle, against_loop, of_unknown_functions, pool_choice, forecast_error, asking,

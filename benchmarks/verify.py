@@ -1,7 +1,7 @@
-"""Whether a contender returned what the loop returned.
+"""Compares the results of a contender with those of the loop.
 
-The loop's results are kept as their essence only: half a gigabyte of arrays held in the background would make every
-later fork dearer, and so the comparison unfair.
+Only the essence of the loop's results is kept: half a gigabyte of arrays would make each later fork slower, and so the
+comparison unfair.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-BLAS_TOLERANCE = 1e-9  # The last bits depend on how many threads BLAS uses; everything else is exact
+BLAS_TOLERANCE = 1e-9  # The last bits depend on the number of BLAS threads; all other results are exact
 LARGE = 1_000
 
 
 def essence(result: Any) -> Any:
-    """Something small that is equal when the results are equal."""
+    """Return a small object that is equal if the results are equal."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(result, numpy.ndarray):
         return str(result.dtype), result.shape, zlib.crc32(numpy.ascontiguousarray(result).data)
@@ -37,7 +37,7 @@ def same(left: Any, right: Any) -> bool:
 
 
 def difference(results: Any, reference: Sequence[Any]) -> str | None:
-    """What is wrong with the results; None: nothing. The reference holds essences."""
+    """Return why the results are wrong; None: they are right. The reference holds essences."""
     if not isinstance(results, list):
         return f"returned a {type(results).__name__}, not a list"
     if len(results) != len(reference):

@@ -19,7 +19,7 @@ NOT_OF_IT = {"site-packages", "__pycache__"}
 
 
 class Sizes(NamedTuple):
-    """Bytes of a file, and of the same file compressed."""
+    """Size of a file in bytes, before and after compression."""
 
     before: int
     after: int

@@ -22,7 +22,7 @@ NOT_PYTHON = -1
 
 
 def tokens_in(path: str) -> int:
-    """How many tokens a file has; the library's own tests hold some files that are broken on purpose."""
+    """Return the number of tokens of a file; some files of the library's own tests are broken on purpose."""
     try:
         with tokenize.open(path) as source:
             return sum(1 for _ in tokenize.generate_tokens(source.readline))
@@ -38,7 +38,7 @@ def library_files() -> list[str]:
 
 
 def timed(run: Callable[[], list[int]]) -> tuple[list[int], float]:
-    """What it returns, and the seconds that took."""
+    """Return the result of a call, and the seconds that it took."""
     began = perf_counter()
     return run(), perf_counter() - began
 

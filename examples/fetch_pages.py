@@ -1,4 +1,4 @@
-"""Fetch pages from a web server that is slow and not quite well: waiting overlaps, and no result is lost.
+"""Fetch pages from a web server that is slow and sometimes fails: waiting overlaps, and no result is lost.
 
 The server is started by this script on the loopback interface. It serves the standard library, answers after 20 ms,
 is "busy" at the first request for every 20th page, and has lost every 25th. ``retries`` overcomes the former, and
@@ -24,7 +24,7 @@ import amorsize
 
 LATENCY_S = 0.02
 BUSY_EVERY, LOST_EVERY = 20, 25
-OPENER = build_opener(ProxyHandler({}))  # whatever proxy is set: this server is here
+OPENER = build_opener(ProxyHandler({}))  # no proxy: this server is local
 
 
 class Library(BaseHTTPRequestHandler):
@@ -50,18 +50,18 @@ class Library(BaseHTTPRequestHandler):
             self.wfile.write(self.pages[page].read_bytes())
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the name is the base class's)
-        """Say nothing."""
+        """Write no log."""
 
 
 class Server(ThreadingHTTPServer):
-    """Lets many callers wait at the door."""
+    """Lets many connections wait in its queue."""
 
     request_queue_size = 128
 
 
 @contextmanager
 def served(pages: tuple[Path, ...]) -> Iterator[str]:
-    """The address of a server of these pages."""
+    """Serve these pages; yield the address of the server."""
     Library.pages = pages
     with Server(("127.0.0.1", 0), Library) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -84,7 +84,7 @@ def length_of(address: str, page: int) -> int:
 
 
 def main() -> None:
-    """Fetch all pages and print what came of it."""
+    """Fetch all pages and print a summary."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--limit", type=int, default=200, metavar="N", help="how many pages (200)")
     limit = parser.parse_args().limit

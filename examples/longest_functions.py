@@ -1,7 +1,7 @@
 """The longest functions of the standard library: plan first, then your own ``multiprocessing.Pool``.
 
-Whoever wants a ``Pool`` whatever comes asks ``optimize`` to choose between that and a plain loop; ``plan.pool()`` is
-then the one or the other, with the number of workers, the chunksize and the start method of the plan.
+``backend=`` lets ``optimize`` choose between a pool of processes and a plain loop only. ``plan.pool()`` then opens one
+or the other, with the number of workers, the chunksize and the start method of the plan.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import amorsize
 
 
 class Function(NamedTuple):
-    """A function, and how many lines it has."""
+    """A function and its number of lines."""
 
     lines: int
     name: str

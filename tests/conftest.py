@@ -53,7 +53,7 @@ def open_files() -> dict[int, str]:
 
 
 def leaked_processes(before: set[psutil.Process]) -> list[str]:
-    """Processes that nobody has reaped, or that do not end of themselves; these are killed."""
+    """Return the processes that were not reaped, or that do not end by themselves; the latter are killed."""
     fresh = [p for p in descendants() - before if p.pid not in multiprocessing_helpers()[0]]
     if not fresh:
         return []

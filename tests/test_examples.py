@@ -15,7 +15,7 @@ EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 
 def run(name: str, *arguments: str) -> str:
-    """What an example prints on standard output, when it is run from somewhere else than its own folder."""
+    """Return the standard output of an example that is run outside of its own folder."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": "off"}
     command = [sys.executable, "-W", "error::ResourceWarning", str(ROOT / "examples" / name), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, encoding="utf-8")

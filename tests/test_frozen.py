@@ -50,7 +50,7 @@ class Empty(Frozen):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """What `Spot` would be as a dataclass."""
+    """`Spot`, as a dataclass."""
 
     x: float
     y: float

@@ -19,7 +19,7 @@ async def coroutine(_: object) -> None:
 
 
 class Whole:
-    """A whole number to whoever asks by ``__index__``, as numpy's are."""
+    """A whole number by ``__index__``, like those of numpy."""
 
     def __index__(self) -> int:
         return 1

@@ -1,4 +1,4 @@
-"""The stand-ins of `amorsize.testing` pass the tests of what they stand for.
+"""The stand-ins of `amorsize.testing` pass the tests of the objects that they replace.
 
 The virtual driver runs ``tests/schedule/test_schedule.py`` (`virtual.Run` derives from it), the hostile executor runs
 ``tests/backends/test_futures.py``, and the dummy events keep the contract of ``tests/test_events.py``.
@@ -186,7 +186,7 @@ EXECUTORS = {
 
 @pytest.mark.parametrize("make", EXECUTORS.values(), ids=EXECUTORS)
 class TestContractOfAnExecutor:
-    """What `concurrent.futures` promises; delays and another order are within it."""
+    """The promises of `concurrent.futures`, which allow delays and another order."""
 
     def test_results(self, make):
         with make(2) as executor:

@@ -34,7 +34,7 @@ class ConcurrentCalls:
         self._calls.add(id(call))
 
     def end(self, call: object) -> None:
-        """Count a call no more."""
+        """Stop counting a call."""
         self._calls.discard(id(call))
 
     def clear(self) -> None:

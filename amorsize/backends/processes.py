@@ -200,7 +200,7 @@ class ProcessDriver(Driver):
             self.team.heed(self.ticks.stop.fileno())
 
     def started(self) -> None:
-        # A worker that is ready has something to do while the others are started.
+        # A worker that is ready gets items while the others are started.
         if not self.is_over():
             self.receive(0.0)
 

@@ -41,9 +41,9 @@ GULP_S: Final = 0.5e-3
 
 
 class View:
-    """A range of a list or tuple, without a copy: of 10 ms for 200,000 squares, slices took 1 ms.
+    """A range of a list or tuple, without a copy. Slices took 1 ms of the 10 ms for 200,000 squares.
 
-    The iterator of a list or tuple can be set to any position (pickling such an iterator relies on this).
+    The iterator of a list or tuple can start at any position (its pickling relies on this).
     """
 
     __slots__ = ("data", "start", "stop")

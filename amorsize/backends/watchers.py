@@ -140,7 +140,7 @@ def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
 
 
 def tree_cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
-    """Return the CPU seconds of this process and of these."""
+    """Return the CPU seconds of this process and of those in ``pids``, by process id; unknown ones are left out."""
     used = {os.getpid(): time.process_time()}
     for pid in pids:
         seconds = cpu_seconds(pid)

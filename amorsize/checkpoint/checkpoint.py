@@ -171,7 +171,7 @@ class Checkpoint:
 
     def flush(self) -> bool:
         """Write the finished items; return True on success. After an error they wait for the next flush."""
-        # The lock is not held in a forked child, and after the end.
+        # A forked child does not hold the lock, nor does this process after the end.
         if not self.journal.lock.held:
             return True
         written = True

@@ -87,7 +87,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     return "\n".join(lines)
 
 
-# -- how good forecasts were -----------------------------------------------------------------------------------------
+# -- errors of forecasts ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

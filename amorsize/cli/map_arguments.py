@@ -145,7 +145,7 @@ def call_user_code(call: Callable[[], T]) -> T:
 
 
 def _is_ours(module: object) -> bool:
-    """True if a traceback leaves out this module's frames above the user's."""
+    """Return True if a traceback leaves out the frames of this module that precede the user's."""
     return str(module).startswith(("amorsize.", "importlib"))
 
 

@@ -25,12 +25,12 @@ _exiting = False
 
 
 def watch(one: Mortal) -> None:
-    """Shut it and wait for it before the interpreter ends."""
+    """Register a manager, which is shut and waited for before the interpreter ends."""
     _alive.add(one)
 
 
 def forget(one: Mortal) -> None:
-    """Do not wait for it any more: it has ended."""
+    """Remove a manager that has ended."""
     _alive.discard(one)
 
 

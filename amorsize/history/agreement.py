@@ -6,8 +6,8 @@ Pure: rows in, a `Known` or None out. No item is run to check the answer, so the
 * only rows of the same function (`amorsize.history.fingerprint`), of machines like this one, no older than `RECENT_S`,
 * over data of the same kind whose items differ in size by at most a factor of `CLOSE`; if sizes are unknown, the
   numbers of items may differ by that factor,
-* at least `LEAST` rows that have measured something each and agree within a factor of `AGREE` of their median, where
-  one of four may be off; or all so short that a loop is best whichever is right,
+* at least `LEAST` rows, each with a measurement, that agree within a factor of `AGREE` of their median, where one of
+  four may be off; or rows that are all so short that a loop is best by each of them,
 * only rows younger than the last surprise: a run whose clock contradicted such an answer.
 
 A row that itself rests on earlier ones (``recalled``, ``known``) counts only with its own clock. So a wrong row cannot

@@ -195,7 +195,7 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
                 # Rows survive a crash of the process; a power cut may cost some.
                 link.execute("PRAGMA synchronous=NORMAL")
             if on_network(os.path.dirname(file)):
-                # The file may have been made on a host where the folder is local.
+                # A host where the folder is local may have set WAL mode, which works on one host only.
                 link.execute("PRAGMA journal_mode=DELETE")
             link.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             if _identity(file) != before:

@@ -221,7 +221,7 @@ def dumps(body: Mapping[str, Any] | Sequence[Any]) -> str:
 
 
 def _encoded(value: Any) -> object:
-    """What stands in JSON for a value that it does not know."""
+    """Return the JSON form of a value that JSON has no type for."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Frozen):

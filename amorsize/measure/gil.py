@@ -66,7 +66,7 @@ class Canary:
         self.stop()
 
     def stop(self) -> None:
-        """End the watch; the end of the block then does nothing more."""
+        """End the watch. Nothing happens the second time."""
         if not self._home.locked():
             return
         rounds, elapsed = self.rounds, time.perf_counter() - self._began

@@ -222,7 +222,7 @@ class Sampler:
             seen_s = seen.wall_s
 
     def _held_bytes(self) -> float:
-        """Return the memory of a result."""
+        """Return the mean bytes of memory of a result."""
         some = self.outcome.some(LOOKED_AT)
         return sum(map(held_bytes, some)) / max(1, len(some))
 

@@ -101,7 +101,7 @@ def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
 def worker_counts(
     sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None
 ) -> list[int]:
-    """Return the numbers of workers to forecast: up to the cores, and more if items wait."""
+    """Return the numbers of workers to forecast: up to the cores; more if items wait or threads share the GIL."""
     if backend == "serial":
         return [1]
     cores = ceil(machine.usable_cores)

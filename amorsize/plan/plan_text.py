@@ -85,7 +85,7 @@ def _why_serial(serial: Forecast, alternatives: list[Forecast], sample: Sample) 
 
 
 def explain(plan: PlanRecord) -> str:
-    """Describe a plan in full, in lines."""
+    """Return the full description of a plan, in several lines."""
     lines = [f"amorsize: {plan.reason}.", ""]
     lines.append(f"  plan       {_plan_line(plan)}")
     if plan.predicted_s is not None and plan.predicted_interval_s is not None:

@@ -54,7 +54,7 @@ def _quiet_tqdm() -> Any:
         from tqdm import tqdm
 
     class Quiet(tqdm):  # type: ignore[misc]  # it is not typed
-        """The same, quiet."""
+        """A tqdm without a monitor thread."""
 
         monitor_interval = 0
 

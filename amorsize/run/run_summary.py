@@ -130,7 +130,7 @@ class RunSummary:
         """True if the loop would have been faster than the parallel part, as far as is known."""
         if self.go is None or self.ran is None or self.sample is None or self.unsampled:
             return False
-        # With a rate, its items had to wait for their turn.
+        # The rate limit held items back, so the time says nothing about the backend.
         if self.decider.rate is not None:
             return False
         item_s = self.sample.item_s + self.sample.kept_s + self.read_item_s

@@ -46,8 +46,8 @@ def after_timeout(tries: int, retries: int) -> bool:
 def after_loss(losses: int) -> bool:
     """Return True if an item is repeated after it has cost so many workers, False if it has failed for good.
 
-    It is repeated alone in its worker; if memory ran out, while no other worker is busy. A worker that the memory guard
-    ended does not count. If the item is unknown (`at_fault`), each item of the span is repeated alone.
+    It is repeated alone in its worker; after a lack of memory, while no other worker is busy. A worker that the memory
+    guard ended does not count. If the item at fault is unknown (`at_fault`), each item of the span is repeated alone.
 
     Examples
     --------

@@ -152,7 +152,7 @@ def _affinity() -> tuple[frozenset[int], Finding[int]]:
 
 
 def _logical(read: Reader, system: str, affinity: int) -> Finding[int]:
-    """Return the hardware threads; at least the affinity, since lxcfs shows a container fewer than its mask has."""
+    """Return the number of hardware threads: at least those of the mask, since lxcfs may show a container fewer."""
     files, online = Files(read), f"{CPUS}/online"
     listed = files.get(online, parse_cpus) if system in KERNELS else None
     if listed:

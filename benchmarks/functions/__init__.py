@@ -1,4 +1,4 @@
-"""The functions that the workloads map. At module level, so that they pickle under every start method.
+"""The functions of the workloads. At module level, so that they can be pickled under every start method.
 
 These modules import next to nothing at the top: a rival's fresh worker has to import them to unpickle the function,
 and must not pay for numpy in a workload that never touches an array.

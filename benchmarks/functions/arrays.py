@@ -1,4 +1,4 @@
-"""Work on arrays. numpy is imported by the first call, see the package."""
+"""Work on arrays. The first call imports numpy, see the package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_array(value: int) -> np.ndarray:
 
 
 def roots(array: np.ndarray) -> np.ndarray:
-    """As large a result as its argument."""
+    """Return a result as large as the argument."""
     import numpy as np
 
     return np.sqrt(array)
@@ -39,7 +39,7 @@ def sines(array: np.ndarray) -> float:
 
 
 def matmul(seed: int) -> float:
-    """A chain of matrix products, each of which BLAS spreads over its own threads."""
+    """Compute a chain of matrix products, each of which BLAS spreads over its own threads."""
     import numpy as np
 
     factor = np.random.default_rng(seed).standard_normal((MATRIX_SIDE, MATRIX_SIDE)) / MATRIX_SIDE**0.5
@@ -50,7 +50,7 @@ def matmul(seed: int) -> float:
 
 
 def tiny_calls(value: int) -> float:
-    """Numpy as a slow calculator: each call returns the interpreter's lock before anybody could have used it."""
+    """Call numpy on tiny arrays: it releases the GIL for less time than another thread needs to take it."""
     import numpy as np
 
     x = np.arange(10.0) + value
@@ -60,7 +60,7 @@ def tiny_calls(value: int) -> float:
 
 
 def tiny_solves(value: int) -> float:
-    """BLAS and LAPACK on matrices too small for their threads."""
+    """Solve linear systems that are too small for the threads of BLAS and LAPACK."""
     import numpy as np
 
     matrix = np.eye(TINY_SIDE) * (2.0 + value % 5) + 0.1

@@ -1,4 +1,4 @@
-"""Work on blocks of bytes: compressing, hashing, counting, and memory that is merely used."""
+"""Work on blocks of bytes: compressing, hashing, counting, and touching memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def pack(block: bytes) -> bytes:
 
 
 def digest(block: bytes) -> str:
-    """Hashlib lets go of the interpreter's lock for more than 2 kB."""
+    """Hash one block. Beyond 2 kB hashlib releases the GIL."""
     import hashlib
 
     return hashlib.sha3_256(block).hexdigest()
 
 
 def short_digests(value: int) -> str:
-    """A chain of hashes of 32 bytes each, all under the interpreter's lock."""
+    """Compute a chain of hashes of 32 bytes each, all under the GIL."""
     from hashlib import sha256
 
     found = str(value).encode()
@@ -37,7 +37,7 @@ def short_digests(value: int) -> str:
 
 
 def digest_file(path: str) -> str:
-    """Read and hash, as who looks for changed files does."""
+    """Read and hash a file, like a search for changed files."""
     import hashlib
 
     with open(path, "rb") as file:
@@ -45,7 +45,7 @@ def digest_file(path: str) -> str:
 
 
 def count_words(block: bytes) -> int:
-    """Large argument, small result."""
+    """Count words: a large argument, a small result."""
     return len(set(block.split()))
 
 

@@ -1,4 +1,4 @@
-"""Pure Python at work: the interpreter's lock is held throughout, and nothing large goes in or out."""
+"""Pure Python: it holds the GIL throughout, with small arguments and results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def square(x: int) -> int:
 
 
 def burn(iterations: int) -> int:
-    """Hold the interpreter's lock for a fixed number of steps; no clock inside, so a busy machine shows as slower."""
+    """Hold the GIL for a fixed number of steps. It reads no clock, so a busy machine shows as slower."""
     x = iterations
     for _ in range(iterations):
         x = (x * 1664525 + 1013904223) & 0xFFFFFFFF
@@ -18,16 +18,16 @@ def burn(iterations: int) -> int:
 
 
 def burn_silently(iterations: int) -> None:
-    """The same, for what it does rather than for what it returns."""
+    """Do the same, without a result."""
     burn(iterations)
 
 
 @functools.cache
 def table(iterations: int) -> list[int]:
-    """What a first call builds, once in each process."""
+    """Return the table that a first call builds, once in each process."""
     return [burn(iterations) & 0xFF]
 
 
 def look_up(build: int, iterations: int) -> int:
-    """Steps to build the table, where it is not built yet; steps of the item itself."""
+    """Build the table if there is none yet, then run the steps of the item."""
     return table(build)[0] + burn(iterations)

@@ -11,7 +11,7 @@ def tokenise(path: str) -> int:
 
 
 def parse(path: str) -> int:
-    """How many nodes a source file's syntax tree has."""
+    """Return the number of nodes in the syntax tree of a source file."""
     import ast
 
     with open(path, "rb") as file:
@@ -19,7 +19,7 @@ def parse(path: str) -> int:
 
 
 def count_matches(lines: str) -> int:
-    """Slow answers of two services in a piece of a log."""
+    """Count the slow answers of two services in a piece of a log."""
     import re
 
     pattern = r"^(\S+) (?:INFO|WARN) .*path=/items/(\d+)\?.*took=(\d{3,})ms"
@@ -27,7 +27,7 @@ def count_matches(lines: str) -> int:
 
 
 def records(lines: str) -> dict[str, dict[str, object]]:
-    """Lines of ``id,name,price,tags`` as nested dicts: many small objects, dear to send back."""
+    """Parse lines of ``id,name,price,tags`` into nested dicts: many small objects, slow to send back."""
     found: dict[str, dict[str, object]] = {}
     for line in lines.splitlines():
         number, name, price, tags = line.split(",")

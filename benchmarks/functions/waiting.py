@@ -1,4 +1,4 @@
-"""Functions that wait: for time to pass, or for somebody else's answer."""
+"""Functions that wait: for time to pass, or for the answer of a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wait_and_burn(seconds: float, iterations: int) -> int:
 
 
 def ask(port: int, number: int) -> int:
-    """One question to `benchmarks.server`, with a connection of its own."""
+    """Send one request to `benchmarks.server`, over a connection of its own."""
     import socket
     import struct
 

@@ -1,4 +1,4 @@
-"""The rows of the comparison: functions and data as people map them."""
+"""The rows of the comparison: functions and data like those of users."""
 
 from benchmarks.workloads.registry import (
     AT_END,

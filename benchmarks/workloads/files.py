@@ -11,7 +11,7 @@ NOT_PLAIN_SOURCE = {"site-packages", "lib2to3", "idlelib", "__pycache__"}
 
 
 def longest_sources(count: int, *, tests: bool = False) -> list[str]:
-    """Paths of the longest ones, in alphabetical order; the library's own tests only if asked for."""
+    """Return the paths of the longest ones, in alphabetical order; the library's own tests only on request."""
     leave_out = NOT_PLAIN_SOURCE if tests else NOT_PLAIN_SOURCE | TESTS
     files: list[Path] = []
     for folder, folders, names in os.walk(sysconfig.get_path("stdlib")):

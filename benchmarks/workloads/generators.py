@@ -1,4 +1,4 @@
-"""Data that is not there yet: it can be iterated once only, and sampled nowhere but at its head."""
+"""Iterators as data: they can be read once only, and sampled at their head only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a row of the comparison is, and the list of all of them.
+"""The type of a row of the comparison, and the list of all rows.
 
 A workload's data is made in the process that measures it, by ``make()``. CPU work of t seconds is a number of loop
-steps, carried by the item itself (`benchmarks.calibration`). Items differ a little from one to the next even where
-their cost does not, so that results in a wrong order cannot pass for right ones.
+steps, which the item holds (`benchmarks.calibration`). Neighbours differ a little even if their costs are equal, so
+that results in a wrong order are found.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from benchmarks.calibration import iterations
 Data = list[Any] | Callable[[], Iterable[Any]]
 Task = tuple[Callable[[Any], Any], Data]
 
-AT_END = ExitStack()  # what `make` has started besides (a server); whoever called `make` closes it
+AT_END = ExitStack()  # what `make` has started besides (a server); the caller of `make` closes it
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One row: what is mapped over what.
+    """One row: a function and its data.
 
     Attributes
     ----------
@@ -33,9 +33,9 @@ class Workload:
     make : callable
         Returns ``(func, data)``. Data is a list, or a function that returns a fresh generator (see `fresh`).
     note : str
-        What the row stands for, and why it is hard.
+        The case that the row stands for, and why it is hard.
     tags : tuple of str
-        What it belongs to; ``"table"``: the fourteen rows of the first comparison.
+        Groups that it belongs to; ``"table"``: the fourteen rows of the first comparison.
     before_turn : callable or None
         Called in the measuring process before each turn of a contender, off the clock.
     """
@@ -65,24 +65,24 @@ def register(
 
 
 def tagged(tag: str) -> list[Workload]:
-    """All rows with that tag, in the order in which they were registered."""
+    """Return all rows with that tag, in the order of their registration."""
     return [workload for workload in REGISTRY.values() if tag in workload.tags]
 
 
 def fresh(data: Data) -> Iterable[Any]:
-    """What one contender maps over in one turn: the list itself, or a generator that nobody has drawn from yet."""
+    """Return the data for one turn of a contender: the list itself, or a new generator."""
     return data() if callable(data) else data
 
 
 def thinned(data: Data, stride: int) -> Data:
-    """Every so many-th item only."""
+    """Return each ``stride``-th item only."""
     if stride == 1:
         return data
     return (lambda: itertools.islice(data(), 0, None, stride)) if callable(data) else data[::stride]
 
 
 def burn_for(seconds: Iterable[float]) -> Task:
-    """CPU work of these durations; up to two steps more tell neighbours apart."""
+    """Return CPU work of these durations; up to two more steps make neighbours differ."""
     return functions.burn, steps_for(seconds)
 
 
@@ -91,6 +91,6 @@ def steps_for(seconds: Iterable[float]) -> list[int]:
 
 
 def scaled_to(total_s: float, weights: list[float]) -> list[float]:
-    """Durations in proportion to the weights that add up to ``total_s``."""
+    """Return durations in proportion to the weights, with the sum ``total_s``."""
     factor = total_s / sum(weights)
     return [weight * factor for weight in weights]

@@ -1,4 +1,4 @@
-"""Maps that are over in milliseconds: a pool has not even started by then. Nothing to win, everything to lose."""
+"""Maps of some milliseconds, less than the start of a pool: here a parallel run can only lose."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def log_lines(source: random.Random, count: int) -> list[str]:
 
 
 def documents(count: int) -> list[dict[str, Any]]:
-    """Nested documents of about 100 kB as JSON each, no two alike."""
+    """Return nested documents of about 100 kB as JSON each, all different."""
     source = random.Random(11)
     rows = [
         {

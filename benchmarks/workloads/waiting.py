@@ -37,7 +37,7 @@ def server() -> Task:
 
 
 def start_server() -> int:
-    """Start `benchmarks.server` in a process of its own, until `AT_END` is closed; its port."""
+    """Start `benchmarks.server` in a process of its own, until `AT_END` is closed; return its port."""
     command = [sys.executable, "-m", "benchmarks.server"]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     AT_END.callback(end, process)

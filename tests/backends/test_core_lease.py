@@ -1,4 +1,4 @@
-"""Leases of one budget: no call waits for ever, whatever became of the others."""
+"""Leases of one budget: no call waits for ever, however the other calls end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def none_is_left():
 
 
 def in_a_thread(call):
-    """What ``call`` returns, from a thread that has a generous while to end."""
+    """Return the result of ``call``, run in a thread that must end within `WATCHDOG_S`."""
     found = []
     thread = threading.Thread(target=lambda: found.append(call()), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""``backend=executor``: somebody else's workers, driven by the same schedule."""
+"""``backend=executor``: the workers of the user's executor, driven by the same schedule."""
 
 from __future__ import annotations
 

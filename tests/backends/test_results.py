@@ -1,4 +1,4 @@
-"""Where results come together, and where items come from."""
+"""Outcomes, which collect results, and sources, which hold items."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class TestKilledByTheKernel:
 
     @pytest.mark.parametrize("method", METHODS)
     def test_what_fits_alone_is_done(self, method):
-        """Faster than anybody could look: the kernel kills, and each item that it hit is repeated alone."""
+        """Memory grows between two looks of the guard: the kernel kills, and each item hit is repeated alone."""
         with groups.limited(300 * MB) as group:
             found, _, _, _ = groups.run(group, TWO_AT_A_TIME_DO_NOT_FIT, method, "fast")
         assert found == list(range(6))
@@ -201,7 +201,7 @@ def test_an_item_whose_worker_was_ended_to_make_room_is_not_to_blame():
 
 
 def test_real_workers_are_seen():
-    """What is read of processes is theirs."""
+    """The figures read of each process are its own."""
     team = Team(Setup(abs), range(4), "fork")
     try:
         for number in range(2):

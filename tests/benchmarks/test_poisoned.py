@@ -1,4 +1,4 @@
-"""What the poisoned-history instrument makes of its turns."""
+"""The summary of the instrument for poisoned histories."""
 
 from __future__ import annotations
 

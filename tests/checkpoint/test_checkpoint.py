@@ -1,4 +1,4 @@
-"""``execute(checkpoint=PATH)``: whatever ends a run, the next one does only what is missing."""
+"""``execute(checkpoint=PATH)``: after any end of a run, the next run does only the missing items."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def started(folder, func, n=N, kind="range", backend="serial", method=""):
 
 
 def wait_until(condition, program=None):
-    """Whether the condition came true before the program ended."""
+    """Return True if the condition came true before the program ended."""
     limit = time.monotonic() + PATIENCE_S
     while not condition():
         if program is not None and program.poll() is not None:
@@ -248,7 +248,7 @@ while True:
 
 
 def test_killed_while_it_writes(path):
-    """Whatever was written is there, and of what was being written all or nothing."""
+    """Each complete write is in the file; the write that the kill interrupted is there as a whole or not at all."""
     chance = random.Random(7)
     told = 0
     for _ in range(12):
@@ -479,7 +479,7 @@ def test_a_newer_journal_is_left_alone(path, step, notes):
         amorsize.execute(step, range(N), checkpoint=path)
 
 
-# ------------------------------------------------------------------------------------------------ who may have it, disk
+# -------------------------------------------------------------------------------------- lock of the file, full disk
 
 
 def test_two_processes_at_once(tmp_path, notes, path, step):

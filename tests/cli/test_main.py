@@ -139,7 +139,7 @@ def history(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch) -> list[object]:
-    """What was asked to be measured; it takes no time."""
+    """The stores of the requested measurements, which take no time here."""
     asked: list[object] = []
 
     def diagnose_all(machine, store=None, budget_s=0.0):

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Notes:
-    """Which items were run, by whatever process, in the order in which they were."""
+    """The items that were run, in any process, in the order of their runs."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "ran"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 state: object = None
-"""What `set_state` has set in this process."""
+"""The value that `set_state` has set in this process."""
 
 
 def square(x: int) -> int:
@@ -112,7 +112,7 @@ class Torn(Unsliceable):
 
 
 class CountedDict(dict[Any, Any]):
-    """Counts how often somebody iterates over it."""
+    """Counts its iterations."""
 
     iterated = 0
 
@@ -122,7 +122,7 @@ class CountedDict(dict[Any, Any]):
 
 
 class CountedSet(set[Any]):
-    """Counts how often somebody iterates over it."""
+    """Counts its iterations."""
 
     iterated = 0
 
@@ -166,7 +166,7 @@ def raise_at(bad: int, kind: type[BaseException], x: int) -> int:
 
 
 def attempts(folder: str, item: object) -> int:
-    """How often `fail_first` was tried with this item."""
+    """Return the number of times that `fail_first` was tried with this item."""
     return len(list(Path(folder).glob(f"{item}-*")))
 
 
@@ -332,7 +332,7 @@ def draw(folder: str, _: int) -> tuple[int, float]:
 
 
 def nested(_: int) -> tuple[int, list[int]]:
-    """Where a map within a worker runs its items."""
+    """Return the worker's process id, and those in which a map within it runs its items."""
     import amorsize
 
     found = amorsize.execute(where, range(8), backend="processes", start_method="fork", max_workers=4)
@@ -423,7 +423,7 @@ def hang_first(folder: str, bad: int, x: int) -> int:
 
 
 def now(_: object) -> float:
-    """When it was called, on a clock that all processes share."""
+    """Return the time of the call, on a clock that all processes share."""
     return time.monotonic()
 
 

@@ -1,4 +1,4 @@
-"""What the tests of `amorsize.Executor` have run in its workers."""
+"""Functions that the tests of `amorsize.Executor` run in its workers."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def appear(path):
 
 
 def wait_for(path):
-    """Wait until somebody else, in whichever process, makes the file."""
+    """Wait until a file is made, in any process."""
     deadline = time.monotonic() + 60
     while not Path(path).exists():
         assert time.monotonic() < deadline

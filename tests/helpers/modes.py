@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Mode:
-    """A backend and start method; ``turns`` is what the opening turns to after two items, instead of weighing."""
+    """A backend and start method; ``turns`` is the backend that the opening chooses after two items."""
 
     backend: Any
     start_method: str | None = None
@@ -34,7 +34,7 @@ class Mode:
 
     @property
     def in_caller(self) -> bool:
-        """Whether func may run in the calling process."""
+        """True if func may run in the calling process."""
         return self.backend != "processes"
 
     @property
@@ -54,7 +54,7 @@ WITH_WORKERS = [*PROCESSES, *TO_PROCESSES]
 
 
 def turning(backend: Backend, after: int = 2) -> type[Decider]:
-    """An opening that goes parallel after so many items, whatever they took: decisions by the clock test nothing."""
+    """Return an opening that goes parallel after so many items, whatever their time: a clock would decide by chance."""
 
     class Turning(Decider):
         def wants_terms(self, backends: Sequence[Backend]) -> bool:

@@ -1,4 +1,4 @@
-"""When rows agree, and what they then say: pure decisions."""
+"""Rows that agree, and the answer that follows: pure decisions."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ class TestCallables:
 
 
 class Liar:
-    """Raises whatever it is asked."""
+    """Raises at every attribute."""
 
     @property
     def __class__(self):

@@ -1,4 +1,4 @@
-"""What the process remembers of functions: of which, over what data, for how long."""
+"""The memory of one process: for which functions, over which data, for how long."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Model:
 
 
 class Lazy(Sequence):
-    """Whose items are made, perhaps for much money, when somebody asks for them."""
+    """A sequence that makes an item when it is indexed, which may be expensive."""
 
     def __init__(self) -> None:
         self.asked = 0

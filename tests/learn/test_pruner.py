@@ -1,4 +1,4 @@
-"""What the pruner says of candidates, when it is silent, and how far a lying history gets."""
+"""The pruner's corrections, its silence, and the effect of a wrong history."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_history_that_lies_prefers_nothing_wild_and_nothing_refused(said_of, f
 
 
 def key(one):
-    """What a correction leaves as it was."""
+    """Return the fields that a correction does not change."""
     return one.backend, one.workers, one.chunksize, str(one.refused)
 
 

@@ -104,7 +104,7 @@ def assert_recorded(cost, engine, method, why):
 
 
 def run_python(*arguments):
-    """What another interpreter prints, which imports from where this one does."""
+    """Return the output of another interpreter, which has the same module search path."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(one for one in sys.path if one)}
     return subprocess.run([sys.executable, *arguments], stdout=-1, text=True, env=environment, check=True).stdout
 

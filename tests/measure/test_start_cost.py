@@ -1,4 +1,4 @@
-"""What engines cost: the arithmetic on made-up laps, and laps of threads. Processes are measured in test_calibrate."""
+"""Costs of engines: the arithmetic on made-up laps, and laps of threads. Processes are measured in test_calibrate."""
 
 import math
 import threading

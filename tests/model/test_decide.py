@@ -182,7 +182,7 @@ def test_the_opening_runs_every_item_at_most_once_and_ends(costs, cores):
 
 
 def known(item_s, *, cpu=1.0, n_sampled=50, base=LIGHT, **shown):
-    """What an earlier map of a function has shown."""
+    """Return the sample of an earlier map of a function."""
     return replace(
         base, n_sampled=n_sampled, item_s=item_s, item_max_s=item_s, item_cpu_s=item_s * cpu, error_s=0.0, **shown
     )

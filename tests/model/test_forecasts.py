@@ -107,9 +107,9 @@ def test_the_search_finds_the_minimum_of_its_ladder(sample, n):
     fitting = fitting_s(in_processes(sample, n, here), sample, here)
     assert (best.refused is None) == bool(fitting)
     if len(worker_counts(sample, here, "processes", n, None)) > COUNTS:
-        # Items that wait, where more numbers of workers are worth a forecast: only those that are best with four
-        # chunks for each worker are tried with all chunk sizes. The search may therefore miss the minimum (the test
-        # below shows a case), but never takes longer than four chunks for each worker.
+        # With many numbers of workers (items that wait), the search tries all chunk sizes only for the numbers that are
+        # best with four chunks for each worker. It may miss the minimum (the test below shows a case), but is never
+        # slower than four chunks for each worker.
         fitting = fitting_s(in_processes(sample, n, here, four_chunks_each=True), sample, here)
     if fitting:
         assert best.total_s <= min(fitting) * 1.0101

@@ -1,4 +1,4 @@
-"""What a candidate must not do, however fast it would be."""
+"""Candidates that are refused for memory or for items that cannot be pickled, however fast they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sizes tell of costs."""
+"""Forecasts of costs from sizes."""
 
 from math import isclose
 

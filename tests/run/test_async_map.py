@@ -32,7 +32,7 @@ CORES = max(1, -int(-amorsize.machine().usable_cores // 1))
 
 @pytest.fixture(autouse=True)
 def _quiet():
-    """No warning of a task or coroutine that nobody has awaited, and no budget left in anybody's hands."""
+    """No warning of a task or coroutine that was not awaited, and no lease is left."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -225,7 +225,7 @@ def test_cancelling_one_that_waits_its_turn(tmp_path):
         options = {"backend": "processes", "start_method": "fork", "max_workers": CORES}
         first = asyncio.create_task(amorsize.execute_async(marks, range(CORES), **options))
         await asyncio.to_thread(until, lambda: marks.begun == CORES)
-        with core_lease._lock:  # nobody is let in while it looks
+        with core_lease._lock:  # no call is admitted meanwhile
             second = asyncio.create_task(amorsize.execute_async(marks, range(10, 14), **options))
             await asyncio.sleep(0)
         await asyncio.to_thread(until, lambda: len(core_lease._leases) == 2)

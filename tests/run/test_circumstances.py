@@ -131,7 +131,7 @@ class TestSurroundings:
     @pytest.mark.parametrize("method", ["fork", "spawn"])
     @pytest.mark.parametrize("backend", ["processes", "auto"])
     def test_descriptors_run_out(self, method, backend):
-        """Whatever the limit: the results, or (where the caller must not help) the news that no worker can be had."""
+        """At any limit: all results, or (if the caller must not run items) the error that no worker can be started."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])}
         done = subprocess.run(
             [sys.executable, "-c", DESCRIPTORS, method, backend], env=environment, capture_output=True, text=True

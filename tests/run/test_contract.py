@@ -1,4 +1,6 @@
-"""One contract for every backend and start method: results as of ``list(map(func, data))``, and who runs what."""
+"""One contract for every backend and start method: the results of ``list(map(func, data))``, and the process that runs
+each item.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The contract for what goes wrong: on every backend the user sees his own exception, or what cannot travel."""
+"""The contract for what goes wrong: on every backend the user sees the own exception of an item, or a
+note of the object that cannot be sent.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,7 @@ class TestErrors:
 
 
 class TestTransfer:
-    """What cannot cross between processes: a clear error where func must not run here, else no trouble at all."""
+    """Objects that cannot be sent to a process: a clear error if func must not run in the caller, else no failure."""
 
     @over(*modes.PROCESSES[1:])
     def test_func(self, run):

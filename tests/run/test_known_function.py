@@ -25,7 +25,7 @@ forks = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers ta
 
 
 def nap_where(x, seconds=10e-3):
-    """What `ef.nap` does, and where it was done."""
+    """Return the result of `ef.nap`, and the process and thread that ran it."""
     return ef.nap(x, seconds), os.getpid(), threading.get_ident()
 
 
@@ -41,7 +41,7 @@ class TestSecondMaps:
     def test_known_waiting_begins_on_threads(self):
         first = amorsize.execute(nap_where, range(100))
         second, plan = amorsize.execute(nap_where, range(100), return_plan=True)
-        assert in_caller(first)  # somebody had to look
+        assert in_caller(first)  # the first map takes a sample
         assert not in_caller(second)
         assert [one[0] for one in first] == [one[0] for one in second] == [x * x for x in range(100)]
         assert plan.backend == "threads"

@@ -1,4 +1,4 @@
-"""What the guard decides, in virtual time."""
+"""The decisions of the memory guard, in virtual time."""
 
 from __future__ import annotations
 

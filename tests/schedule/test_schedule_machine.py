@@ -180,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         self.end_span(number, wall_s, *self.draw_fate(data, number))
 
     def draw_fate(self, data, number: int) -> tuple[int | None, set[int]]:
-        """How many items were run, and which of them raised."""
+        """Draw the number of items that were run (None: all), and those that raised."""
         span = self.flying[number][0]
         if number == CALLER or data.draw(st.booleans()):
             return None, set()

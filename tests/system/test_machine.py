@@ -313,7 +313,7 @@ def test_nothing_can_be_read_and_nobody_helps(monkeypatch, no_helpers):
 
 
 def child(code: str) -> str:
-    """What a fresh interpreter prints."""
+    """Return the output of a fresh interpreter."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

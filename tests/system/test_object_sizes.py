@@ -1,4 +1,4 @@
-"""How large items are."""
+"""Sizes of items."""
 
 import math
 

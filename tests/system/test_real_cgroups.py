@@ -79,7 +79,7 @@ class Group:
 
 
 def parent_for(controller: str) -> tuple[Path, bool]:
-    """Where a group with this controller can be made: below our own in v1; in v2 below one that shares it out."""
+    """Return the parent of a new group with this controller: our own group in v1; in v2 one that delegates it."""
     mine = own_groups()
     for directory in {"cpu": mine.cpu, "memory": mine.memory}.get(controller, ()):
         if Path(directory, "cgroup.procs").exists():
@@ -141,7 +141,7 @@ def test_quota_of_an_ancestor_is_tighter(nested):
 
 
 def test_no_quota_of_our_own(nested):
-    """What is above our own group is true of the child, too, and no more."""
+    """The limits above our own group hold for the child, and no others."""
     here = subprocess.run([sys.executable, "-c", MACHINE], capture_output=True, text=True, check=True)
     assert nested("cpu", 2)[1].run(MACHINE)["quota_cores"] == json.loads(here.stdout)["quota_cores"]
 

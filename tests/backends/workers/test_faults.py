@@ -1,4 +1,4 @@
-"""What must come of workers that die, that cannot be started, and of a caller that is interrupted or killed."""
+"""Workers that die or cannot be started, and callers that are interrupted or killed."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ if __name__ == "__main__":
 
 
 def ends(process: psutil.Process) -> bool:
-    """Whether it comes to its end; who should reap it then, and when, is another matter."""
+    """Return True if the process ends in time, reaped or not."""
     if not (sys.platform == "linux" and process.is_running()):
         return not psutil.wait_procs([process], timeout=PATIENCE_S)[1]
     try:
@@ -241,7 +241,7 @@ def ends(process: psutil.Process) -> bool:
 
 
 class TestCallerThatIsStopped:
-    """No orphan afterwards, whatever the workers are at."""
+    """No orphan is left, at any state of the workers."""
 
     @staticmethod
     def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:

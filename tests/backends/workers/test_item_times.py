@@ -1,4 +1,4 @@
-"""What single items took: the slowest and the hungriest are named afterwards."""
+"""Times and memory of single items: the slowest and the hungriest are named after the run."""
 
 from __future__ import annotations
 

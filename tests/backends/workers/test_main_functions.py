@@ -100,7 +100,7 @@ def test_of_a_prompt(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
 def test_of_a_prompt_at_a_terminal(tmp_path):
-    """What a person types into Python 3.13 and later goes through another prompt than what comes from a pipe."""
+    """From Python 3.13 on, input from a terminal is read by another prompt than input from a pipe."""
     ours, theirs = os.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "PYTHON_HISTORY": os.devnull}
     child = subprocess.Popen(

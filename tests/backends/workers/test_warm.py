@@ -1,4 +1,4 @@
-"""Workers that wait for the next map: who is used again, and who must not be."""
+"""Workers that wait for the next map: those that are used again, and those that must not be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def method(request) -> str:
 
 
 def pids(method: str, **options) -> set[int]:
-    """Who ran a map, those being kept afterwards included."""
+    """Run a map; return the process ids of the workers that are kept warm after it."""
     amorsize.execute(ef.nap, range(8), backend="processes", start_method=method, max_workers=2, **options)
     return {kept.handle.pid for kept in warm._kept}
 

@@ -160,7 +160,7 @@ def test_each_part_of_a_chunks_way_takes_its_time():
 
 
 def test_a_pool_keeps_its_queue_full():
-    """Where each chunk must be asked for, its way counts each time; where a queue is filled ahead, only once."""
+    """If the worker requests each chunk, its latency counts for each; if a queue is filled ahead, only once."""
     over = Overheads(latency_s=1.0)
     asked = simulate([1.0] * 4, 1, overheads=over, policy=SelfScheduling(4, 1, equal(1)))
     assert asked.makespan_s == 1 + 4 * (1 + 1 + 1)
