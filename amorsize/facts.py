@@ -156,7 +156,7 @@ class BackendCost(Frozen):
 
 
 class Scaling(Frozen):
-    """How much computing ``p`` busy processes get done here, relative to one (hyper-threads, turbo, busy neighbours).
+    """Throughput of ``p`` busy processes here, relative to one (hyper-threads, turbo, busy neighbours).
 
     Attributes
     ----------
@@ -279,7 +279,7 @@ class Sample(Frozen):
 
 
 class Breakdown(Frozen):
-    """Where the forecast seconds go; the parts add up to the forecast.
+    """The parts of the forecast seconds, which add up to the forecast.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """Which files of the standard library compress best? Compiled code, on files of very unequal size.
 
-``zlib`` releases the GIL while it works, so threads can serve as well as processes. ``amorsize.execute`` finds out what
-pays, and tells what it decided and why.
+``zlib`` releases the GIL while it compresses, so threads can be as fast as processes. ``amorsize.execute`` finds the
+best backend, and its plan gives the reason.
 """
 
 from __future__ import annotations

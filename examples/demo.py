@@ -1,7 +1,7 @@
 """Tokenise every file of the running interpreter's standard library, with and without amorsize (``make demo``).
 
-Prints the forecast of ``amorsize.optimize``, what the clock then showed for a plain loop, for the plan's pool and for
-``amorsize.execute``, and the diagnostics of this machine. Needs no network; takes about half a minute on two cores.
+Prints the forecast of ``amorsize.optimize``, the times of a plain loop, of the plan's pool and of ``amorsize.execute``,
+and the diagnostics of this machine. Needs no network; takes about half a minute on two cores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def tokens_in(path: str) -> int:
 
 
 def library_files() -> list[str]:
-    """Every Python file of the standard library, not what was installed beside it."""
+    """Return the Python files of the standard library, without installed packages."""
     library = Path(sysconfig.get_path("stdlib"))
     found = (path for path in library.rglob("*.py") if "site-packages" not in path.relative_to(library).parts)
     return sorted(str(path) for path in found)
@@ -44,13 +44,13 @@ def timed(run: Callable[[], list[int]]) -> tuple[list[int], float]:
 
 
 def in_pool(plan: amorsize.Plan) -> list[int]:
-    """The map as the plan says: a ``multiprocessing.Pool``, a ``ThreadPool`` or a loop, from opening to closing."""
+    """Run the map in the plan's pool: a ``multiprocessing.Pool``, a ``ThreadPool`` or a loop; open and close it."""
     with plan.pool() as pool:
         return pool.map(tokens_in, plan.data)
 
 
 def compare(files: list[str]) -> bool:
-    """Run the map in three ways and print what each took; whether they agree."""
+    """Run the map in three ways and print the time of each; return True if the results agree."""
     began = perf_counter()
     plan = amorsize.optimize(tokens_in, files)
     print(f"The forecast of amorsize.optimize(), which took {perf_counter() - began:.2f} s:\n\n{plan.explain()}\n")

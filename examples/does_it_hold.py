@@ -1,7 +1,7 @@
-"""Does amorsize hold what it promises, for hashing the files of the standard library? And can the clock do better?
+"""Is the plan of amorsize right for hashing the files of the standard library, and do real trials find a better one?
 
 ``amorsize.validate`` runs the plan, ``execute``, a plain loop and the usual rivals by turns; ``amorsize.tune`` searches
-among real runs. Takes some ten seconds.
+by real trials. Takes some ten seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import amorsize
 
 
 def digest(path: str) -> str:
-    """The hash of one file."""
+    """Return the hash of one file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 

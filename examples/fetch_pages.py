@@ -1,9 +1,9 @@
 """Fetch pages from a web server that is slow and sometimes fails: waiting overlaps, and no result is lost.
 
 The server is started by this script on the loopback interface. It serves the standard library, answers after 20 ms,
-is "busy" at the first request for every 20th page, and has lost every 25th. ``retries`` overcomes the former, and
-``on_error="collect"`` puts a `Failure` in the place of each page that cannot be had. Since nothing is computed here,
-``backend`` leaves processes out.
+is "busy" at the first request for every 20th page, and lacks every 25th. ``retries`` repeats the former, and
+``on_error="collect"`` puts a `Failure` in the place of each missing page. The function only waits, so ``backend``
+leaves processes out.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Function(NamedTuple):
 
 
 def functions_in(path: str) -> list[Function]:
-    """Every function that a file defines; none when it is not Python (some tests are broken on purpose)."""
+    """Return all functions that a file defines; none if it is not valid Python (some tests are broken on purpose)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old escape sequences

@@ -1,4 +1,4 @@
-"""For every test: nothing on disk unless the test asks for it, and nothing left behind that the test has started."""
+"""For every test: no file is written unless the test requests it, and no process, thread or file is left open."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 os.environ["AMORSIZE_HISTORY"] = "off"  # at import, so that it holds for doctests and child processes too
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 
-PATIENCE_S = 20.0  # how long what is on its way out may take on a machine under load
+PATIENCE_S = 20.0  # for the end of processes on a machine under load
 
 
 def multiprocessing_helpers() -> tuple[set[int], set[int]]:
-    """Process ids and descriptors of multiprocessing's resource tracker and fork server, which outlive a test."""
+    """Return process ids and descriptors of multiprocessing's resource tracker and fork server; both outlive a test."""
     pids, descriptors = set(), set()
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     if tracker is not None:
@@ -38,7 +38,7 @@ def descendants() -> set[psutil.Process]:
 
 
 def open_files() -> dict[int, str]:
-    """Open descriptors and what they stand for; empty where the system does not tell."""
+    """Return open descriptors and their targets; empty if the system does not tell."""
     found = {}
     try:
         numbers = os.listdir("/proc/self/fd")
@@ -84,7 +84,7 @@ def leaked_files(before: dict[int, str]) -> dict[int, str]:
         return {n: what for n, what in open_files().items() if before.get(n) != what and n not in allowed}
 
     if fresh():
-        gc.collect()  # what only a reference cycle holds is no leak
+        gc.collect()  # an object in a reference cycle is no leak
     return fresh()
 
 

@@ -19,7 +19,7 @@ MOST_MODULES = 12
 
 
 def found(name: str) -> object:
-    """The module or the attribute of a module that has this name."""
+    """Return the module, or the attribute of a module, that has this name."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         try:

@@ -1,4 +1,4 @@
-"""The code blocks of README and docs are run, as a reader would run them: one script per page."""
+"""The code blocks of README and docs run, as one script per page."""
 
 import os
 import re

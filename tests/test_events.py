@@ -1,4 +1,4 @@
-"""``on_event=`` and ``progress=``: what is told while a run goes on."""
+"""``on_event=`` and ``progress=``: the events during a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every example runs, on a small part of its input, and prints what it promises."""
+"""Every example runs, on a small part of its input, and prints its result."""
 
 from __future__ import annotations
 

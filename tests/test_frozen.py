@@ -1,4 +1,4 @@
-"""Frozen records: what a frozen dataclass gives, for less."""
+"""Frozen records: the features of a frozen dataclass, at a lower cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from amorsize.schedule import messages
 
 
 class Spot(Frozen):
-    """Two needed, one not."""
+    """Two required fields, and an optional one."""
 
     x: float
     y: float
@@ -30,7 +30,7 @@ class Spot(Frozen):
 
 
 class Place(Frozen, kw_only=False):
-    """By position."""
+    """Arguments by position."""
 
     x: float
     y: float = 0.0
@@ -39,13 +39,13 @@ class Place(Frozen, kw_only=False):
 
 
 class Marked(Spot):
-    """One field more."""
+    """One more field."""
 
     mark: int = 0
 
 
 class Empty(Frozen):
-    """Nothing."""
+    """No field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Importing amorsize is cheap, and so is a short map; its face is small and complete."""
+"""The import of amorsize and a short map are cheap; the public names are few and complete."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STORE = {"amorsize.history.sqlite_file", "amorsize.history.tables", "amorsize.sy
 
 
 def loaded_by(code: str) -> set[str]:
-    """Modules that a fresh interpreter holds after ``code``."""
+    """Return the modules that a fresh interpreter has loaded after ``code``."""
     tell = "import sys\nnames = sorted(sys.modules)\nimport json\nprint(json.dumps(names))"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{tell}"],

@@ -1,4 +1,4 @@
-"""``limits=``: a run that uses more than it may is stopped in order."""
+"""``limits=``: a run that exceeds a limit is stopped cleanly."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_the_error_says_what_and_survives_pickling():
 
 
 class TestLimiter:
-    """With a clock and readings of its own."""
+    """The limiter, with a fake clock and fake readings."""
 
     @staticmethod
     def make(limits, *, memory=(1000, 1000), cores=2.0, used=None):
@@ -145,7 +145,7 @@ class TestLimiter:
         self.make(Limits(max_memory_percent=90), memory=(0, 0)).tick(100)
 
     def cpu(self, rates, *, limit=50.0, looks=80):
-        """Seconds until it is raised, where process ``pid`` uses ``rates(pid, t)`` cores; None: never."""
+        """Return the seconds until it raises, if processes use ``rates(t)`` cores, by pid; None: never."""
         used: dict[int, float] = {1: 40.0}
         one = self.make(Limits(max_cpu_percent=limit), used=used)
         for k in range(looks):

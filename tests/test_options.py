@@ -1,4 +1,4 @@
-"""Bad arguments are refused at the door, by their names, before func has been called."""
+"""Invalid arguments raise before func is called, with their names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Whole:
 
 
 def shown(arguments: dict[str, object]) -> str:
-    """The arguments without addresses, which differ from process to process."""
+    """Return the arguments without addresses, which differ from process to process."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(arguments))
 
 

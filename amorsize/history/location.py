@@ -1,4 +1,4 @@
-"""Where the one file of amorsize lies, as ``AMORSIZE_HISTORY`` says, and how long to wait for it."""
+"""The path of the one file of amorsize, by ``AMORSIZE_HISTORY``, and the time to wait for its lock."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ ALL_BUDGET_S: Final = 2.6
 # guess
 THREADS_S: Final = 0.03
 WEIGHTS: Final = {"fork": 1.0, "forkserver": 2.0, "spawn": 3.0, None: 0.6}
-"""How the helper's jobs share its budget, by the time that a lap takes; None is the scaling curve."""
+"""Shares of the helper's jobs in its budget, by the time of a lap; None is the scaling curve."""
 
 # -- looked up, or measured ------------------------------------------------------------------------------------------
 

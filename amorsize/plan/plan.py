@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(PlanRecord):
-    """How a map should run on this machine, and its forecast time: a `PlanRecord` that can be shown and carried out.
+    """The best way to run a map on this machine, and its forecast: a `PlanRecord` that can be shown and carried out.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from amorsize.frozen import plain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanRecord:
-    """How a map should run on this machine, and its forecast.
+    """The best way to run a map on this machine, and its forecast.
 
     Attributes
     ----------

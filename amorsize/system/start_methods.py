@@ -1,4 +1,4 @@
-"""How this process may start workers, and its share of the machine."""
+"""The start methods that this process may use, and its share of the machine."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_a_finalizer_may_end_a_lease_while_its_own_thread_holds_the_budget():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
 def test_an_interrupt_at_any_line_leaves_no_lease():
-    """A real signal, sent when the k-th line is reached, for each k."""
+    """A real signal is sent at the k-th line, for each k."""
 
     def interrupted_at(k):
         lines = 0

@@ -1,4 +1,4 @@
-"""Memory: what the kernel kills is known and repeated alone, what gets tight is eased, what leaks is replaced."""
+"""Memory: items of killed workers run again alone, tight memory means fewer workers, leaking workers are replaced."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_count_that_cannot_be_read_says_nothing():
 
 
 class FakeTeam:
-    """Handles only."""
+    """A team with handles only."""
 
     start_method = "fork"
 
@@ -190,7 +190,7 @@ def test_a_schedule_that_was_made_smaller_is_not_made_larger_by_its_crew():
 
 
 def test_an_item_whose_worker_was_ended_to_make_room_is_not_to_blame():
-    """It has died once by its own fault, perhaps; ours is none of its deaths."""
+    """A worker that the guard ended does not count as lost by its item."""
     schedule = Schedule([(0, 1)], 1, fixed=1)
     schedule.begin()
     schedule.handle(Ready(0))

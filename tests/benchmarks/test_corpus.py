@@ -1,4 +1,4 @@
-"""The corpus of runs: what is written comes back, and the evaluation's figures are what they say."""
+"""The corpus of runs: a written corpus is read back the same, and the evaluation's figures are right."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_every_result_file_can_still_be_read(path):
 
 @pytest.fixture(scope="module")
 def _fonts_are_open(tmp_path_factory):
-    """Matplotlib opens its fonts once and keeps them, which is no leak of the test that happens to be first."""
+    """Open the fonts first: matplotlib keeps them open, which is no leak of a test."""
     pytest.importorskip("matplotlib")
     plots.draw(judged(FILES[0]), tmp_path_factory.mktemp("fonts"))
 

@@ -20,7 +20,7 @@ def calibrated(monkeypatch):
 
 @pytest.fixture
 def make():
-    """A workload's task; what it has started besides is ended with the test."""
+    """Make a workload's task; its server, if any, ends with the test."""
     with workloads.AT_END:
         yield lambda name: REGISTRY[name].make()
 

@@ -34,7 +34,7 @@ from amorsize.run import go_parallel
 
 N = 40
 SQUARES = [x * x for x in range(N)]
-PATIENCE_S = 60.0  # for programs to come to a point; far above what they take
+PATIENCE_S = 60.0  # for programs to reach a point; far longer than they take
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def step(tmp_path) -> partial:
 
 
 def kept(path: Path) -> set[int]:
-    """Which items are done in a checkpoint, which must be whole."""
+    """Return the items that are done in a checkpoint; the file must be intact."""
     if not path.exists():
         return set()
     with closing(sqlite3.connect(path)) as link:
@@ -153,7 +153,7 @@ def _same(x):
 
 @contextmanager
 def started(folder, func, n=N, kind="range", backend="serial", method=""):
-    """A program that runs a map in ``folder``; what is left of it is killed."""
+    """Start a program that runs a map in ``folder``; kill it at the end, if it still runs."""
     command = [sys.executable, str(ROOT / "tests" / "helpers" / "checkpoint_functions.py"), str(folder), func, str(n)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     program = subprocess.Popen([*command, kind, backend, method], env=env, stderr=subprocess.PIPE, text=True)
@@ -198,14 +198,14 @@ def end_with_workers(program):
     ],
 )
 def test_killed_at_any_instant(tmp_path, notes, path, kind, backend, method):
-    """No item that is in the journal is run again, however often the program is killed, and it gets to the end."""
+    """However often the program is killed, no item in the journal is run again, and the map ends."""
     n, chance = repeats(150, 500), random.Random(f"{kind}{backend}{method}")
     counts = dict.fromkeys(range(n), 0)
     lost = kills = 0
     while True:
         before = kept(path)
         notes.forget()
-        # Now and then it gets as far as to write, else somewhere on the way.
+        # At times it reaches the write, else it is killed before.
         target = chance.randrange(1, n * 4 // 5)
         grows = chance.random() < 0.6
         with started(tmp_path, "slow_step", n, kind, backend, method) as program:
@@ -313,7 +313,7 @@ class Clock:
 
 @pytest.fixture
 def opened(path, monkeypatch):
-    """A checkpoint whose clock stands at zero."""
+    """Return an open checkpoint whose clock is at zero."""
     monkeypatch.setattr(checkpoint_module, "time", Clock)
     monkeypatch.setattr(Clock, "now_s", 0.0)
     checkpoint = checkpoint_module.Checkpoint(str(path), "key", "func", repr)
@@ -530,7 +530,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, step, notes):
 
 @contextmanager
 def no_file_larger_than(size):
-    """Writing beyond ``size`` fails, as on a full disk."""
+    """Make writes beyond ``size`` fail, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -581,7 +581,7 @@ def test_another_file_takes_its_place(path, tmp_path):
     assert path.read_text() == "Dear Ada"
 
 
-# ------------------------------------------------------------------------------------------------- what cannot be kept
+# ------------------------------------------------------------------------------------------- results not pickled
 
 
 @over(modes.SERIAL, modes.THREADS, modes.AUTO)
@@ -603,7 +603,7 @@ def test_lambdas_are_kept_by_value(path):
 
 
 class Passing:
-    """Can be rebuilt while it is allowed to."""
+    """Can be unpickled while that is allowed."""
 
     allowed = True
 

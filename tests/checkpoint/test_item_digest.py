@@ -1,4 +1,4 @@
-"""Items have the same digest in every process, and others have others."""
+"""Equal items have the same digest in every process; other items have other digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagnostics in words: every fact with its source, every cost, and from when on workers pay."""
+"""Diagnostics in words: every fact with its source, every cost, and the least work for which workers pay."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def a_diagnosis(cores=2, **changes) -> Diagnosis:
 
 
 def line(text: str, *words: str) -> str:
-    """The one line that begins with these words."""
+    """Return the one line that begins with these words."""
     (found,) = [each for each in text.splitlines() if each.split()[: len(words)] == list(words)]
     return " ".join(found.split())
 
 
-# ------------------------------------------------------------------------------------------- from when on workers pay
+# ----------------------------------------------------------------------------------------------------- break-even
 
 
 @pytest.mark.parametrize("cores", [1.5, 2, 3, 8, 64])
@@ -102,7 +102,7 @@ def test_execute_is_told_of_first_and_the_cheapest_start_method_leads():
     assert ways == [("team", "fork"), ("pool", "fork"), ("pool", "spawn"), ("threadpool", None)]
 
 
-# --------------------------------------------------------------------------------------------------- what that means
+# --------------------------------------------------------------------------------------------------------- advice
 
 
 def test_what_a_call_must_be_worth():

@@ -1,4 +1,4 @@
-"""``python -m amorsize history``: what it shows, what it does, and one line for what it refuses."""
+"""``python -m amorsize history``: its output, its effects, and one line for each error."""
 
 from __future__ import annotations
 

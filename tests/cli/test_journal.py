@@ -25,7 +25,7 @@ def square(x):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch) -> str:
-    """The name of a module of functions in the current directory."""
+    """Make a module of functions in the current directory; return its name."""
     name = f"journal_functions_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(FUNCTIONS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -36,7 +36,7 @@ def module(tmp_path, monkeypatch) -> str:
 
 @pytest.fixture
 def call(capsys):
-    """The command line: what it printed on both streams; it must end with ``code``."""
+    """Run the command line, which must exit with ``code``; return its output on both streams."""
 
     def call(*arguments, code=0):
         assert cli.main(arguments) == code
@@ -47,7 +47,7 @@ def call(capsys):
 
 @pytest.fixture
 def checkpoint(tmp_path) -> str:
-    """One with twelve failures among forty items."""
+    """Make a checkpoint with twelve failures among forty items."""
     path = str(tmp_path / "checkpoint")
     cf.Notes(tmp_path).fail_at(*range(12))
     amorsize.execute(partial(cf.step, str(tmp_path)), range(40), checkpoint=path, on_error="collect")

@@ -1,4 +1,4 @@
-"""``python -m amorsize``: what is printed where, and the exit code."""
+"""``python -m amorsize``: its output, the stream of it, and the exit code."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ names = count()
 
 @pytest.fixture
 def module(tmp_path, monkeypatch) -> str:
-    """The name of a module of functions in the current directory; the interpreter is put back afterwards."""
+    """Make a module of functions in the current directory; restore the interpreter afterwards."""
     name = f"cli_functions_{next(names)}"
     (tmp_path / f"{name}.py").write_text(FUNCTIONS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -88,7 +88,7 @@ def module(tmp_path, monkeypatch) -> str:
 
 
 def python_m(*arguments: str, history: str = "off", **env: str) -> dict:
-    """Keywords for `subprocess.run` and `subprocess.Popen`."""
+    """Return keywords for `subprocess.run` and `subprocess.Popen`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "AMORSIZE_HISTORY": history, **env}
     return {"args": [sys.executable, "-m", "amorsize", *arguments], "env": environment, "encoding": "utf-8"}
 
@@ -118,7 +118,7 @@ def test_bare_it_tells_what_this_machine_offers():
 
 
 def remember_costs(path: Path, at_s: float) -> None:
-    """Fill the store with costs of this machine, all but new ones."""
+    """Fill the store with costs of this machine, measured at ``at_s``."""
     here, store = amorsize.machine(), Store(path)
     ways = [(engine, method) for engine in ("team", "pool") for method in here.start_methods]
     for way in (*ways, ("threads", None), ("threadpool", None)):
@@ -130,7 +130,7 @@ def remember_costs(path: Path, at_s: float) -> None:
 
 @pytest.fixture
 def history(tmp_path, monkeypatch) -> Path:
-    """An empty store, and nothing in memory."""
+    """An empty store, with no costs in memory."""
     monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "history.sqlite"))
     cost_cache.forget()
     yield tmp_path / "history.sqlite"

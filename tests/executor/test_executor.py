@@ -1,4 +1,4 @@
-"""``amorsize.Executor``: what it gives back, what it survives, and that it leaves nothing behind."""
+"""``amorsize.Executor``: results, faults, and a clean end."""
 
 from __future__ import annotations
 

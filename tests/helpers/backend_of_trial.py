@@ -1,4 +1,4 @@
-"""A whole backend in one file: it runs everything in the caller. Beside it only a row of the table is needed."""
+"""A whole backend in one file, which runs all items in the caller. It needs only a row in the table besides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amorsize.schedule.messages import Done, Ready
 
 
 class Inline:
-    """Passed as ``backend=``; the executor that runs nothing elsewhere."""
+    """Passed as ``backend=``: an executor that runs all items in the caller."""
 
     max_workers = 2
 

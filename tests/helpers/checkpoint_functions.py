@@ -35,7 +35,7 @@ def note(folder: str, x: Any) -> None:
 
 
 def step(folder: str, x: int) -> int:
-    """Square, unless the folder says that this item is bad."""
+    """Return the square, unless the folder names this item as bad."""
     note(folder, x)
     try:
         with open(os.path.join(folder, "bad")) as stream:
@@ -54,7 +54,7 @@ def slow_step(folder: str, x: int) -> int:
 
 
 def wait_at(folder: str, last: int, x: int) -> int:
-    """Square; from item ``last`` on, stand still."""
+    """Return the square; from item ``last`` on, never return."""
     note(folder, x)
     if x >= last:
         threading.Event().wait()
@@ -80,7 +80,7 @@ def lock_at_odd(folder: str, x: int) -> Any:
 
 
 def program(folder: str, func: str, n: str, kind: str, backend: str, method: str) -> None:
-    """A map with a checkpoint in ``folder``."""
+    """Run a map with a checkpoint in ``folder``."""
     from functools import partial
 
     import amorsize

@@ -30,14 +30,14 @@ class Strict(amorsize.Executor):
 
 
 def asked_for(names):
-    """Those test classes of whole modules that are for worker processes."""
+    """Yield the test classes of whole modules that are for worker processes."""
     mixins = tuple(getattr(module("util"), mixin) for mixin in MIXINS)
     for name in names:
         yield from (c for c in vars(module(name)).values() if isinstance(c, type) and issubclass(c, mixins))
 
 
 def usual():
-    """Each part of the contract with each start method."""
+    """Yield each part of the contract with each start method."""
     util = module("util")
     for name, part in PARTS.items():
         for mixin in MIXINS:

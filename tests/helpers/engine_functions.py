@@ -1,4 +1,4 @@
-"""Functions and data that travel to worker processes: children import this module by its name."""
+"""Functions and data that are sent to worker processes: children import this module by its name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def where(_: object) -> tuple[int, int]:
 
 
 class Adder:
-    """Something to take a bound method of, and to call."""
+    """An object that is callable and has a bound method."""
 
     def __init__(self, n: int) -> None:
         self.n = n
@@ -99,7 +99,7 @@ class OldStyle:
 
 
 class Torn(Unsliceable):
-    """A Sequence of which one item cannot be read."""
+    """A Sequence in which one item cannot be read."""
 
     def __init__(self, n: int, torn: int) -> None:
         super().__init__(n)
@@ -143,7 +143,7 @@ class Refused(Exception):
 
 
 class Twisted(Exception):
-    """Cannot be rebuilt from its pickle: ``__init__`` wants more than it hands on."""
+    """Cannot be rebuilt from its pickle: ``__init__`` needs more arguments than the pickle holds."""
 
     def __init__(self, first: object, second: object) -> None:
         super().__init__(f"{first} and {second}")
@@ -171,7 +171,7 @@ def attempts(folder: str, item: object) -> int:
 
 
 def note_attempt(folder: str, item: object) -> int:
-    """Leave a file for this attempt, also from several processes at once; its number, from 1 on."""
+    """Make a file for this attempt, also from several processes at once; return its number, from 1 on."""
     number = 1
     while True:
         try:
@@ -189,7 +189,7 @@ def fail_first(folder: str, times: int, x: int) -> int:
     return x * x
 
 
-# -- what cannot travel ----------------------------------------------------------------------------------------------
+# -- objects that cannot be pickled ----------------------------------------------------------------------------------
 
 
 class Stuck:
@@ -217,7 +217,7 @@ def stuck_at(bad: Sequence[int], x: int) -> Any:
 
 
 def twisted_at(bad: Sequence[int], x: int) -> Any:
-    """Returns, not raises, what pickles but cannot be rebuilt."""
+    """Return, not raise, an object that can be pickled but not rebuilt."""
     return Twisted(x, x) if x in bad else x
 
 
@@ -242,7 +242,7 @@ def note_process(folder: str) -> None:
 
 
 def leave_unless(pid: int) -> None:
-    """As an initializer: workers end before their first item."""
+    """End each worker before its first item; an initializer."""
     if os.getpid() != pid:
         os._exit(7)
 
@@ -283,14 +283,14 @@ def _send_half_a_frame() -> None:
 
 
 def die_at(caller: int, how: str, bad: Sequence[int], x: int) -> int:
-    """Ends its process at bad items; never the caller's."""
+    """End the process at bad items; never the caller's."""
     if x in bad and os.getpid() != caller:
         die(how)
     return x * x
 
 
 def die_once_at(caller: int, how: str, bad: Sequence[int], folder: str, x: int) -> int:
-    """The same, at each bad item's first attempt only."""
+    """Do the same, at each bad item's first attempt only."""
     if x in bad and os.getpid() != caller and note_attempt(folder, x) == 1:
         die(how)
     return x * x
@@ -316,7 +316,7 @@ class Deadly:
 
 
 def meet(folder: str, processes: int) -> None:
-    """Wait until so many processes have come here; gives up after a long time, so that a failed test ends."""
+    """Wait until so many processes are here; give up after a long time, so that a failed test ends."""
     (Path(folder) / str(os.getpid())).touch()
     until = time.monotonic() + 60
     while len(os.listdir(folder)) < processes and time.monotonic() < until:
@@ -324,7 +324,7 @@ def meet(folder: str, processes: int) -> None:
 
 
 def draw(folder: str, _: int) -> tuple[int, float]:
-    """A number from numpy's global generator, once two processes draw."""
+    """Return a number from numpy's global generator, once two processes draw."""
     import numpy as np
 
     meet(folder, 2)
@@ -354,7 +354,7 @@ def blocked_signals(_: object) -> list[int]:
 
 
 def note_call(folder: str, x: Any) -> Any:
-    """Leave a file that names the process."""
+    """Make a file that names the process."""
     note_attempt(folder, os.getpid())
     return x
 
@@ -364,7 +364,7 @@ def spin_stuck(x: int) -> Stuck:
 
 
 class OnlyHere:
-    """A function that pickles, yet can be rebuilt in no process but the one that it names."""
+    """A function that can be pickled, but rebuilt only in the process that it names."""
 
     def __init__(self, pid: int) -> None:
         if os.getpid() != pid:
@@ -379,7 +379,7 @@ class OnlyHere:
 
 
 def raise_beside_an_endless_item(folder: str, x: int) -> int:
-    """Item 0 waits for item 1 to have begun, and raises; item 1 never ends."""
+    """Raise at item 0 once item 1 has begun; item 1 never ends."""
     begun = Path(folder) / "begun"
     if x == 0:
         until = time.monotonic() + 60
@@ -409,14 +409,14 @@ def array_of(n: int) -> Any:
 
 
 def hang_at(bad: Sequence[int], x: int) -> int:
-    """Never ends for bad numbers."""
+    """Never return for bad numbers."""
     while x in bad:
         time.sleep(100)
     return x * x
 
 
 def hang_first(folder: str, bad: int, x: int) -> int:
-    """Never ends for the bad number, at the first attempt."""
+    """Do not return for the bad number, at the first attempt."""
     while x == bad and note_attempt(folder, x) == 1:
         time.sleep(100)
     return x * x
@@ -428,12 +428,12 @@ def now(_: object) -> float:
 
 
 def hang_at_odd(x: int) -> int:
-    """Never ends for odd numbers, in compiled code that heeds no handler."""
+    """Never return for odd numbers: in compiled code, which runs no handler."""
     while x % 2:
         time.sleep(100)
     return x * x
 
 
 def tell_pid_but(caller: int, x: int) -> int:
-    """The item; elsewhere than in the caller, the process."""
+    """Return the item in the caller, and minus the process id in a worker."""
     return x if os.getpid() == caller else -os.getpid()

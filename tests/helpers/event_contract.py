@@ -1,4 +1,4 @@
-"""The contract that the events of every whole run keep: those of ``on_event=``, and those of `amorsize.testing`."""
+"""The contract for the events of a whole run: those of ``on_event=``, and those of `amorsize.testing`."""
 
 from amorsize import events
 
@@ -30,7 +30,7 @@ def fails_at(seen, items, failed):
 
 
 def workers_come_and_go(seen):
-    """Assert that at least two workers came, and that each of them left."""
+    """Assert that at least two workers started, and that each of them ended."""
     started = [event.worker for event in of(seen, events.WorkerStarted)]
     assert len(started) >= 2
     assert sorted(event.worker for event in of(seen, events.WorkerRetired)) == sorted(started)

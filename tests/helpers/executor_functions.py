@@ -29,7 +29,7 @@ def kill_self(path=None):
 
 
 def die_once(path):
-    """Is lost the first time, and well the second."""
+    """End the worker the first time, and return the second time."""
     with open(path, "ab") as file:
         first = file.tell() == 0
         file.write(b".")

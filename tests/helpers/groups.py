@@ -1,4 +1,4 @@
-"""Control groups with a memory limit, made by a test for a program of its own; skipped where that may not be."""
+"""Control groups with a memory limit, for a program of a test; the test is skipped where they cannot be made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 60
 
 @contextmanager
 def limited(limit_bytes: int) -> Iterator[Group]:
-    """A group whose processes may hold so much memory together, and no swap."""
+    """Make a group whose processes together may use so much memory, and no swap."""
     parent, v2 = parent_for("memory")
     try:
         path = Path(tempfile.mkdtemp(prefix="amorsize test:", dir=parent))
@@ -37,7 +37,7 @@ def limited(limit_bytes: int) -> Iterator[Group]:
 
 
 def remove(path: Path) -> None:
-    """Remove a group when the last of its processes (a resource tracker, say) has gone."""
+    """Remove a group once the last of its processes (a resource tracker, for example) has ended."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -49,5 +49,5 @@ def remove(path: Path) -> None:
 
 
 def run(group: Group, program: str, *arguments: str) -> Any:
-    """Run a program in the group; what it prints is JSON."""
+    """Run a program in the group; return its output, which is JSON."""
     return group.run(program, *arguments)

@@ -1,4 +1,4 @@
-"""A clock for loops in this process: it goes on where a test moves its hands, and a little when it is read."""
+"""A clock for loops in this process: it advances when a test moves its hands, and a little with each reading."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def read() -> float:
 
 
 def spin(x: int, seconds: float = 1e-3) -> int:
-    """Takes so many seconds of wall and CPU time."""
+    """Take so many seconds of wall and CPU time."""
     go_on(seconds)
     return x * x
 
 
 @contextmanager
 def virtual_time(monkeypatch: Any) -> Iterator[None]:
-    """Wall and CPU time of all that amorsize has loaded are read off the hands."""
+    """Let all loaded modules of amorsize read wall and CPU time from the hands."""
     monkeypatch.setattr(Hands, "slower", 1.0)
-    # All at once: what is first imported later would read the real clock, or keep the virtual one for good.
+    # All at once: a module imported later would read the real clock, or keep the virtual one for good.
     for package in (plan, run, backends, history, measure):
         for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(found.name)

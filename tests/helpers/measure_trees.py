@@ -1,7 +1,7 @@
-"""Recorded trees: what ``/proc`` and ``/sys`` hold in many kinds of container, and what is true there.
+"""Recorded trees: the files of ``/proc`` and ``/sys`` in many kinds of container, and the true facts there.
 
-A tree maps paths to texts. Groups are written by `v1_cpu`, `v1_memory` and `v2`, with the files beside the ones that
-count which limit nothing and must not confuse.
+A tree maps paths to texts. Groups are written by `v1_cpu`, `v1_memory` and `v2`, with more files that limit nothing and
+must be ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Tree = dict[str, str]
 
 @dataclass(frozen=True)
 class Layout:
-    """One machine or container; ``available`` None: no group bounds it more than the machine itself."""
+    """One machine or container; ``available`` None: no group limits it more than the machine itself."""
 
     name: str
     tree: Tree
@@ -38,7 +38,7 @@ class Layout:
 
 
 def reader(tree: Tree):
-    """Read from the tree as from a file system; an exception in a text's place is raised."""
+    """Return a function that reads the tree like a file system; an exception in place of a text is raised."""
 
     def read(path: str) -> str:
         text = tree.get(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path))
@@ -169,7 +169,7 @@ def merged(*parts: Tree) -> Tree:
 
 
 def open_v2(path: str, top: str = ROOT) -> Tree:
-    """Groups on the way to ``path`` that set no bound."""
+    """Return the groups on the way to ``path`` that set no limit."""
     return merged(*(merged(v2_cpu(group), v2_memory(group)) for group in chain(path, top)))
 
 

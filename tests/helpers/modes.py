@@ -82,7 +82,7 @@ def turning(backend: Backend, after: int = 2) -> type[Decider]:
 
 
 def over(*some: Mode) -> Any:
-    """Only these modes."""
+    """Restrict a test to these modes."""
     return pytest.mark.parametrize("mode", some, ids=lambda mode: mode.name, indirect=True)
 
 
@@ -90,7 +90,7 @@ Run = Callable[..., Any]
 
 
 def runner(mode: Mode, monkeypatch: Any) -> Run:
-    """``execute`` in this mode."""
+    """Return ``execute`` in this mode."""
     import amorsize
     from amorsize.run import execute as engine
 

@@ -36,7 +36,7 @@ def case(one, sample=WORK, n=1000):
 
 
 def fit_of(residuals, *, is_open=True, reach=1e9):
-    """A pruner that says the same of each candidate of an engine; ``reach`` of its ranges."""
+    """Return a pruner with one correction for each engine; ``reach``: the size of its ranges."""
     width = len(NAMES)
     regions = {
         engine: Region(is_open, Trees(residual, ()), (-reach,) * width, (reach,) * width, -0.1, 0.1)
@@ -46,7 +46,7 @@ def fit_of(residuals, *, is_open=True, reach=1e9):
 
 
 def examples(functions=12, each=12, *, truth=lambda one: 0.6 if one.forecast.workers > 2 else -0.4, noise=0.03, seed=0):
-    """Cases of several functions on pools, and residuals that follow a rule."""
+    """Return cases of several functions on pools, with residuals that follow a rule."""
     draw = random.Random(seed)
     found = []
     for number in range(functions):
@@ -61,7 +61,7 @@ def examples(functions=12, each=12, *, truth=lambda one: 0.6 if one.forecast.wor
 
 
 def run_of(example):
-    """The row of history that teaches an example."""
+    """Return the row of history that gives an example."""
     this, residual, function = example
     one = this.forecast
     return Run(

@@ -26,7 +26,7 @@ class Run(VirtualDriver):
         self.run()
         return self
 
-    # -- workers, and what befalls them --------------------------------------------------------------------------
+    # -- workers and their faults --------------------------------------------------------------------------------
 
     def _boot(self, number):
         dies = self.random.random() < self.unready
@@ -80,7 +80,7 @@ class OpenRun(Run):
 
 
 def is_whole(run):
-    """Every item is done or failed, once, if the run came to its end."""
+    """Assert that each item is done or failed, once; or left over if the run gave up."""
     assert run.finished + run.abandoned == 1, "neither finished nor gave up"
     if run.finished:
         assert sorted([*run.done, *run.failed]) == list(range(run.n))

@@ -18,7 +18,7 @@ MILLI = {"n_sampled": 5, "item_s": 1e-3, "item_cpu_s": 1e-3, "result_bytes": 8.0
 
 
 def row(item_s=1e-3, **values):
-    """A run of a plain loop."""
+    """Return a run of a plain loop."""
     told = {**MILLI, "item_s": item_s, "item_cpu_s": item_s}
     base = Run(shape=SHAPE, n_items=100, clock_s=100 * item_s, at_s=NOW - 60, sample=told)
     return replace(base, **values)

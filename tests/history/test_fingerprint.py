@@ -27,7 +27,7 @@ ROOT = Path(module.__file__).parents[2]
 
 
 def make(source: str, name: str = "f", **namespace):
-    """The function that a source defines, as if it stood in a module."""
+    """Return the function that a source defines, as in a module."""
     space = {"__name__": "mod", **namespace}
     exec(compile(source, "somewhere.py", "exec"), space)
     return space[name]
@@ -369,7 +369,7 @@ def test_what_keeps_nothing():
 class TestVersions:
     @pytest.fixture
     def versioned(self, monkeypatch):
-        """A function of a module of a package that has a version."""
+        """Return a function of a package that has a version."""
         package, module = types.ModuleType("weighty"), types.ModuleType("weighty.part")
         monkeypatch.setitem(sys.modules, "weighty", package)
         monkeypatch.setitem(sys.modules, "weighty.part", module)

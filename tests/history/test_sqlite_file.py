@@ -1,4 +1,4 @@
-"""The store: nothing lost by healthy writers, nothing raised by a sick file, nothing touched that is not ours."""
+"""The store: it loses no row, raises at no damaged file, and changes no file of others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def start(code: str, *arguments: object, **env: str) -> subprocess.Popen[str]:
-    """A Python process of its own, which can be told to go on by a line on its stdin."""
+    """Start a Python process that goes on at a line on its stdin."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     pipe = subprocess.PIPE
@@ -331,7 +331,7 @@ class TestAtOnce:
 
 
 def refuses(kept: Store, match: str) -> None:
-    """Every operation says nothing and raises nothing; there is one warning in all."""
+    """Assert that each operation has no effect and does not raise, with one warning in all."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert not kept.add_runs(rows(1))
@@ -430,7 +430,7 @@ class TestSickFiles:
     @needs_fork
     @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
     def test_no_room_for_the_file_to_grow(self, path):
-        """The system refuses to write beyond 64 kB, as a full disk or a quota would."""
+        """The system refuses writes beyond 64 kB, like a full disk or a quota."""
         import resource
         import signal
 

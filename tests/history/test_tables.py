@@ -1,4 +1,4 @@
-"""Which rows go when there are too many: never more than must, and of what there is most of."""
+"""The rows that are deleted when there are too many: no more than needed, from the largest groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fitting: when gates open, what a poisoned history comes to, and that plain numbers say what scikit-learn says."""
+"""Fitting: the gates, the effect of a poisoned history, and plain numbers that predict like scikit-learn."""
 
 from __future__ import annotations
 

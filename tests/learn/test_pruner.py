@@ -131,7 +131,7 @@ def test_a_fit_comes_back_as_it_was(file):
 
 
 def changed(row, **changes):
-    """The row of a fit, with something else in its region of pools."""
+    """Return the JSON of a fit, with changes in its region of pools."""
     names = ("open", "trees", "least", "most", "low", "high")
     region = [changes.get(name, value) for name, value in zip(names, row["regions"]["pool"], strict=True)]
     return json.dumps({**row, "regions": {"pool": region}})

@@ -1,4 +1,4 @@
-"""Costs looked up, measured and kept: for real with each engine, and every way in which measuring can fail."""
+"""Costs read, measured and stored: real measurements of each engine, and every way in which they can fail."""
 
 import gc
 import json
@@ -56,7 +56,7 @@ def nowhere():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The time of day, to be set by hand."""
+    """The time of day, which the test sets."""
     hands = SimpleNamespace(now=1e9)
     monkeypatch.setattr(calibrate, "time", SimpleNamespace(time=lambda: hands.now, perf_counter=lambda: hands.now))
     return hands
@@ -162,7 +162,7 @@ def test_measuring_leaves_nothing_behind(nowhere):
 
 
 def test_a_script_without_a_guard_is_not_run_again(tmp_path):
-    """The children of a Pool import the main script; measuring must not start that off."""
+    """The children of a Pool import the main script; a measurement must not run it."""
     script = tmp_path / "script.py"
     script.write_text(
         "print('running', flush=True)\n"
@@ -307,7 +307,7 @@ JUNK = st.recursive(
 
 
 def places(value, path=()):
-    """Every place in nested dicts and lists."""
+    """Yield each place in nested dicts and lists."""
     yield path
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):

@@ -1,4 +1,4 @@
-"""Which items ``optimize`` looks at: by a clock that only the items move."""
+"""The items that ``optimize`` samples, by a clock that only the items advance."""
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_short_items_are_looked_at_in_groups():
 
 
 class Robbed:
-    """A machine whose cores others want too: each item takes 10 ms by the clock, 4 of them on a core."""
+    """A machine whose cores are shared: each item takes 10 ms by the clock, 4 of them on a core."""
 
     def __init__(self, gives_up):
         self.now, self.counts, self.gives_up = 0.0, (0, 0), gives_up

@@ -24,7 +24,7 @@ anything = st.one_of(st.floats(), st.floats(-1.0, 1.0), st.floats(0.0, 0.1))
 
 
 def usual(engine, method, workers=2):
-    """A quiet timing of what was recorded."""
+    """Return a timing of the recorded cost, without noise."""
     return Timing(recorded(engine, method).start.total_s(workers), 0.01, 5, True)
 
 

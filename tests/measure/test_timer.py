@@ -1,4 +1,4 @@
-"""Measuring in rounds, by a fake clock."""
+"""Measurements in rounds, by a fake clock."""
 
 from itertools import cycle
 
@@ -15,14 +15,14 @@ seconds = st.floats(1e-6, 1e3)
 
 
 class FakeClock:
-    """Stands still unless told to go on."""
+    """A clock that only measurements advance."""
 
     def __init__(self):
         self.now = 0.0
         self.clock = Clock(wall=lambda: self.now, thread_cpu=lambda: self.now, process_cpu=lambda: self.now)
 
     def taking(self, durations):
-        """A measurement that takes these seconds, one after the other, and finds them."""
+        """Return a measurement that takes and returns these seconds, one after the other."""
         rest = iter(durations)
 
         def measure():

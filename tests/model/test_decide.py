@@ -1,4 +1,4 @@
-"""The opening of a run in virtual time: what it asks, and when it goes parallel."""
+"""The opening of a run in virtual time: its steps, and the time at which it goes parallel."""
 
 from dataclasses import replace
 
@@ -178,7 +178,7 @@ def test_the_opening_runs_every_item_at_most_once_and_ends(costs, cores):
     assert play.go is not None or done == len(costs)
 
 
-# -- with what earlier maps have shown -------------------------------------------------------------------------------
+# -- with a prior from earlier maps ----------------------------------------------------------------------------------
 
 
 def known(item_s, *, cpu=1.0, n_sampled=50, base=LIGHT, **shown):
@@ -244,7 +244,7 @@ def test_a_prior_that_is_far_off_is_dropped_as_soon_as_items_speak(off):
 
 @pytest.mark.parametrize("off", [10.0, 0.1])
 def test_after_a_wrong_prior_it_goes_as_without_one(off):
-    """Items of 1 ms, be they taken for items that are not worth it or for items that wait."""
+    """Items of 1 ms, with a prior of items too short for workers, or of items that wait."""
     wrong = recalling(Play(lambda i: 1e-3, 2000), known(1e-3 * off, cpu=0.0), lost=["processes"])
     wrong.opening.saw(wrong.see(2))
     wrong.at = 2

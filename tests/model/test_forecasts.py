@@ -87,7 +87,7 @@ def test_the_choice_beats_the_loop_by_a_margin_or_is_the_loop(sample, n, cores, 
 
 
 def in_processes(sample, n, here, *, four_chunks_each=False):
-    """Forecasts of all that the ladders hold, or of four chunks for each worker only."""
+    """Return forecasts of all candidates of the ladders, or of four chunks for each worker only."""
     return [
         forecast(sample, COSTS, here, "processes", p, c, n_items=n)
         for p in worker_counts(sample, here, "processes", n, None)

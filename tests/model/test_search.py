@@ -1,4 +1,4 @@
-"""The search looks at some numbers of workers only, and finds about what a look at all of them does."""
+"""The search forecasts some numbers of workers only, with nearly the result of a full search."""
 
 from __future__ import annotations
 

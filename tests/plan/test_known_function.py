@@ -1,4 +1,4 @@
-"""``optimize()`` answers from history without calling the function, and finds out when history was wrong."""
+"""``optimize()`` plans from history without calling the function, and detects a wrong history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def path(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hands(monkeypatch):
-    """Items take what they say, however busy the machine is."""
+    """Items take their nominal time, however busy the machine is."""
     with virtual_time(monkeypatch):
         yield
 
@@ -47,13 +47,13 @@ SOME = 6  # runs
 
 
 def noting(x):
-    """Something that takes 0.3 ms, and notes that it was called here."""
+    """Take 0.3 ms, and record the call."""
     CALLS.append(x)
     return spin(x, 3e-4)
 
 
 def calls():
-    """Return the number of calls since the last question."""
+    """Return the number of calls since the last `calls`."""
     number = len(CALLS)
     CALLS.clear()
     return number
@@ -66,7 +66,7 @@ def here():
 
 
 def write(func, data, item_s, *, rows=3, machine=None, **values):
-    """Rows that say that an item takes so long."""
+    """Write rows in which an item takes so long."""
     for at in range(rows):
         seconds = item_s * (1 + at / 100)
         sample = Sample(
@@ -204,7 +204,7 @@ class TestSurprises:
 
 
 class TestLoopsUnderWatch:
-    """A plan that rests on history alone and says "a plain loop" is not bound to it."""
+    """A plan from history alone that chose a plain loop may still go parallel."""
 
     def surprising(self, func, **options):
         write(func, DATA, 1e-6)
@@ -355,7 +355,7 @@ class TestWhatPoolsLeave:
 
 
 def test_many_rows_do_not_slow_it_down_by_reading_them_all(path, monkeypatch):
-    """Only so many rows are read as are needed."""
+    """No more rows are read than needed."""
     write(ef.square, DATA, 1e-3, rows=300)
     History().flush()
     asked = []

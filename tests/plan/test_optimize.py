@@ -1,4 +1,4 @@
-"""``optimize()``: what it runs, what it hands back, and the pool that its plan opens."""
+"""``optimize()``: the items that it runs, its plan, and the pool that the plan opens."""
 
 from __future__ import annotations
 

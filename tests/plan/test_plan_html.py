@@ -1,4 +1,4 @@
-"""A plan as HTML: well formed, complete, and nothing of the user's is taken for markup."""
+"""A plan as HTML: well formed, complete, and all text of the user is escaped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def a_forecast(workers: int, refused: str | None = None) -> Forecast:
 
 
 def rows(plan: Plan) -> list[tuple[str, str]]:
-    """The table's rows; an HTML that is not well formed raises."""
+    """Return the table's rows; raise if the HTML is not well formed."""
     root = ElementTree.fromstring(f"<div>{plan._repr_html_()}</div>")
     return [("".join(row[0].itertext()), "".join(row[1].itertext())) for row in root.iter("tr")]
 

@@ -1,4 +1,4 @@
-"""The picture of a plan: what is drawn, not how it looks."""
+"""The plot of a plan: the objects drawn, not their look."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def a_plan(alternatives=OTHERS, **changes) -> Plan:
 
 @pytest.fixture(autouse=True, scope="module")
 def _fonts_are_open():
-    """Matplotlib opens its fonts once and keeps them, which is no leak of the test that happens to be first."""
+    """Open the fonts first: matplotlib keeps them open, which is no leak of a test."""
     a_plan().plot().draw_without_rendering()
 
 

@@ -1,4 +1,4 @@
-"""Words about plans: units, the one sentence, the lines of explain()."""
+"""Plans as text: units, the sentence of the reason, the lines of explain()."""
 
 from __future__ import annotations
 

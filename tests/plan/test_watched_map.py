@@ -1,4 +1,4 @@
-"""A map under watch, in virtual time: results as of any map, and an early end when items take much longer than told."""
+"""A watched map, in virtual time: the results of a map, and an early end if items take longer than forecast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from amorsize.plan.watched_map import GROWTH, SECOND_S, batches, loop_while, poo
 
 
 class Pool:
-    """Runs batches one after the other, each on all workers, when their results are asked for."""
+    """Runs batches one after the other, each on all workers, when their results are requested."""
 
     def __init__(self, item_s, workers, start_s=0.0):
         self.item_s, self.workers, self.now = item_s, workers, start_s

@@ -1,4 +1,4 @@
-"""Maps beside an event loop, coroutine functions, and many calls at once: really."""
+"""Maps beside an event loop, coroutine functions, and many calls at once, in real time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def until(condition):
 
 
 def run(coroutine):
-    """Like asyncio.run; what the loop complains of fails the test."""
+    """Do the same as asyncio.run; an error that the loop reports fails the test."""
     complaints = []
 
     async def main():
@@ -66,7 +66,7 @@ def run(coroutine):
 
 
 class Marks:
-    """Files that items leave in whichever process or thread they run."""
+    """Files that items make, in any process or thread."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -297,7 +297,7 @@ async def slowly(x, seconds=1e-3):
 
 
 class Server:
-    """Serves so many at a time."""
+    """Serves so many requests at a time."""
 
     def __init__(self, hands: int) -> None:
         self.hands = asyncio.Semaphore(hands)
@@ -599,7 +599,7 @@ class Census:
 
 
 def at_once(calls, call):
-    """Results of ``call(number)`` from so many threads at once."""
+    """Return the results of ``call(number)``, run in so many threads at once."""
     out = {}
 
     def go(number):

@@ -1,4 +1,4 @@
-"""Unusual callers, data and surroundings: still the results of ``map``, or the user's own exception."""
+"""Unusual callers, data and systems: the results are still those of ``map``, or the user's own exception."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class TestSurroundings:
 
     @over(Mode("processes", None), *modes.PROCESSES, Mode("auto", None, "processes"), modes.TO_THREADS, modes.AUTO)
     def test_many_calls_at_once(self, run):
-        """From several threads: each gets its own results, and all come to an end."""
+        """Calls from several threads: each gets its own results, and all end."""
         found: dict[int, list[int]] = {}
 
         def call(number: int) -> None:

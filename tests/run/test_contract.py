@@ -1,6 +1,4 @@
-"""One contract for every backend and start method: the results of ``list(map(func, data))``, and the process that runs
-each item.
-"""
+"""One contract for every backend and start method: the results, and the process that runs each item."""
 
 from __future__ import annotations
 
@@ -183,7 +181,7 @@ class TestInitializer:
 
 
 class TestData:
-    """Data that does not behave."""
+    """Data with unusual behaviour."""
 
     @staticmethod
     def broken(n: int):

@@ -1,6 +1,4 @@
-"""The contract for what goes wrong: on every backend the user sees the own exception of an item, or a
-note of the object that cannot be sent.
-"""
+"""The contract for errors: on every backend the user gets the item's exception, or the object that cannot be sent."""
 
 from __future__ import annotations
 

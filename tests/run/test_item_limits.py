@@ -1,4 +1,4 @@
-"""``timeout``, ``rate`` and ``max_failures``: decided in one place, so that they hold over all workers."""
+"""``timeout``, ``rate`` and ``max_failures``: they hold over all workers together."""
 
 from __future__ import annotations
 

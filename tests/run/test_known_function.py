@@ -1,4 +1,4 @@
-"""The second map of a function begins with what the first has shown, and its results are the same."""
+"""The second map of a function begins with the sample of the first, and its results are the same."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TestSecondMaps:
         pytest.fail(f"{began_here} known maps began in the caller")
 
     def test_its_plan_counts_every_item_for_the_loop(self):
-        """None of them has run in the caller, however many the memory is made of."""
+        """No item ran in the caller, however many items the memory rests on."""
         for _ in range(3):
             _, plan = amorsize.execute(nap_where, range(100), return_plan=True)
         assert plan.backend == "threads"
@@ -164,7 +164,7 @@ class TestOthers:
 
 
 class TestWhatARunShows:
-    """`RunSummary` alone: a go after one item, and what the workers then took."""
+    """`RunSummary` alone: a parallel part after one item, and the times of its workers."""
 
     @staticmethod
     def story(backend="processes", *, rate=None, total_s=1.0, cpu=1.0, first_call_s=0.0, method="fork", **ran):

@@ -1,4 +1,4 @@
-"""``stream()``: results one by one, from data of any length, never further ahead than allowed."""
+"""``stream()``: results one by one, from data of any length, and no further ahead than allowed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def where(request) -> dict:
 
 
 class Counted:
-    """An endless iterator that knows how far it was read."""
+    """An endless iterator that counts the items read."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -66,7 +66,7 @@ class TestResults:
         squares.close()
 
     def test_what_is_ready_is_had_though_the_source_stalls(self, where):
-        """The reader of a result is what lets the source go on."""
+        """The source goes on only after a result was read."""
         may_go_on = threading.Event()
 
         def stalling() -> Iterator[int]:

@@ -79,7 +79,7 @@ def test_who_does_not_want_to_wait_any_longer_can_leave():
 
 
 class Calls(RuleBasedStateMachine):
-    """Calls that come and go in any order."""
+    """Calls that begin and end in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class Calls(RuleBasedStateMachine):
     @precondition(lambda self: self.budget.queue)
     @rule()
     def let_the_first_one_in(self) -> None:
-        """The others do not use their cores: a suspended stream, a team whose workers have ended."""
+        """The other calls do not use their cores: a suspended stream, or a team whose workers have ended."""
         served = self.budget.let_in(next(iter(self.budget.queue)))
         assert list(served.values()) == [1] or self.budget.free >= 0
         self.admitted += len(served)

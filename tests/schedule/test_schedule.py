@@ -1,4 +1,4 @@
-"""The schedule in virtual time: every order of completions, losses and errors, and the books right after each."""
+"""The schedule in virtual time: every order of completions, losses and errors, with its counts checked after each."""
 
 import os
 
@@ -203,7 +203,7 @@ class TestPace:
 
 class TestCrew:
     def grow(self, speed_of, workers=2, most=16, cpu=0.05, alone=1.0, periods=12):
-        """A crew that is judged period by period; ``speed_of`` workers gives items per second."""
+        """Run a `WorkerCount` for some periods; ``speed_of`` a number of workers is in items per second."""
         crew, now, sizes = WorkerCount(cores=2.0, most=most, alone_s=alone, may_lose=True), 0.0, [workers]
         crew.begin(now)
         for _ in range(periods):
@@ -392,7 +392,7 @@ def test_when_no_worker_can_begin_it_gives_up():
 
 
 def test_an_events_cost_does_not_grow_with_what_is_queued():
-    """Counted in steps of the interpreter, not in seconds."""
+    """The cost is counted in steps of the interpreter, not in seconds."""
 
     def steps(queued):
         import sys

@@ -1,4 +1,4 @@
-"""The schedule against a ledger: hypothesis tries every order of every event that a driver may report."""
+"""The schedule against a second account: hypothesis tries orders of all events that a driver may report."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from amorsize.schedule.worker_count import WorkerCount
 
 
 class Machine(RuleBasedStateMachine):
-    """Keeps its own books of the spans in flight, and compares the schedule with them."""
+    """Keeps its own account of the spans in flight, and compares the schedule with it."""
 
     @initialize(
         n=st.integers(0, 60),
@@ -337,7 +337,7 @@ class Machine(RuleBasedStateMachine):
             assert not self.done & self.failed
 
     def teardown(self):
-        """Once nothing goes wrong any more, the run comes to its end."""
+        """Without further faults, the run comes to its end."""
         if not hasattr(self, "schedule"):
             return
         for _ in range(40 * self.n + 200):

@@ -1,4 +1,4 @@
-"""Climbing to the right number of calls in flight, against servers in virtual time."""
+"""The search for the best number of calls in flight, against servers in virtual time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Slots:
 
 
 class Crumbling:
-    """A server that gets less done the more calls beyond ``bears`` it is asked for."""
+    """A server whose throughput falls with each call beyond ``bears``."""
 
     def __init__(self, bears: int) -> None:
         self.bears = bears
@@ -39,7 +39,7 @@ class Crumbling:
 
 
 def drive(climb, server, n_items, *, fixed=None, fails=lambda index: False):
-    """Run so many items: seconds that they took, and the limits on the way."""
+    """Run so many items; return their seconds, and the limits meanwhile."""
     now, begun, flying, limits = 0.0, 0, [], [climb.limit]
     while begun < n_items or flying:
         while begun < n_items and len(flying) < (fixed or climb.limit):

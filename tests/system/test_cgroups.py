@@ -1,4 +1,4 @@
-"""Control groups on recorded trees: quota, limit, what is left and kills, in every layout; garbage never raises."""
+"""Control groups on recorded trees: quota, limit, available memory and kills in every layout; no garbage raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals wait over the lines that must not be torn, and are handed to their handlers afterwards."""
+"""Signals are held over lines that must not be interrupted, and delivered to their handlers afterwards."""
 
 from __future__ import annotations
 

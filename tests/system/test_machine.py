@@ -1,4 +1,4 @@
-"""The machine's facts: on recorded trees, where sources fail one after the other, and here."""
+"""The machine's facts: on recorded trees, with sources that fail one after the other, and on this machine."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def mask(monkeypatch):
 
 @pytest.fixture
 def no_helpers(monkeypatch):
-    """Neither lscpu nor psutil to be had."""
+    """Hide lscpu and psutil."""
 
     def fail(*args, **kwargs):
         raise FileNotFoundError("not here")

@@ -1,4 +1,4 @@
-"""The kernel's own word: control groups made for the test, joined by a child that says what it sees.
+"""Real control groups, made for the test and joined by a child that prints the facts that it finds.
 
 Works on v1 and v2, whichever has the controller here; skipped with the reason where groups cannot be made. A child
 joins by writing its own id and only then becomes Python, so that all its memory belongs to the group.
@@ -63,14 +63,14 @@ class Group:
             (self.path / "cpu.cfs_quota_us").write_text(str(quota))
 
     def set_limit(self, limit: int) -> None:
-        """Without swap, so that the limit is one."""
+        """Set the limit, without swap, which would weaken it."""
         Path(self.limit_file).write_text(str(limit))
         swap = self.path / ("memory.swap.max" if self.v2 else "memory.memsw.limit_in_bytes")
         if swap.exists():
             swap.write_text("0" if self.v2 else str(limit))
 
     def run(self, code: str, *args: str, before: tuple[str, ...] = ()) -> object:
-        """Run Python in the group; what it prints is JSON."""
+        """Run Python in the group; return its output, which is JSON."""
         command = ["sh", "-c", JOIN, str(self.path), *before, sys.executable, "-c", code, *args]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -194,7 +194,7 @@ def test_kill_for_want_of_memory_is_counted(nested):
 
 
 def test_mount_from_outside_the_namespace(nested):
-    """The kernel hides the own group's name then: its mount point is the nearest thing to be seen, and says so."""
+    """The kernel hides the name of the own group: the mount point is the nearest group that can be read."""
     if shutil.which("unshare") is None:
         pytest.skip("no unshare(1) here")
     if subprocess.run(["unshare", "-C", "true"], capture_output=True).returncode:

@@ -26,7 +26,7 @@ from amorsize.facts import Failure
 
 N = 40
 SQUARES = [x * x for x in range(N)]
-PATIENCE_S = 60  # for processes to go; far above what they take
+PATIENCE_S = 60  # for the end of processes; far longer than they take
 
 ENDS = {"SIGKILL": (signal.SIGKILL, None), "exit": (None, 3), "segfault": (signal.SIGSEGV, None)}
 
@@ -64,7 +64,7 @@ class TestWorkersThatDie:
 
     @over(*modes.PROCESSES)
     def test_hundreds_in_one_run(self, mode, run, tmp_path):
-        """And the fixture looks that no process, descriptor or shared memory is left."""
+        """The fixture also checks that no process, descriptor or shared memory is left."""
         deaths = repeats(50, 200) if mode.start_method == "fork" else repeats(5, 20)  # 100 ms a start
         items = 100 * deaths
         bad = range(items // deaths // 2, items, items // deaths)
@@ -179,7 +179,7 @@ class TestWorkersThatNeverCome:
     @over(Mode("auto", "fork", "processes"), Mode("processes", "fork"))
     @pytest.mark.parametrize("forks", [2, 3, 4])
     def test_no_fork_in_the_place_of_one_who_died(self, run, monkeypatch, tmp_path, forks, mode):
-        """However early the replacements fail, what is done is kept, and the caller does the rest if it may."""
+        """However early the replacements fail, results are kept, and the caller runs the other items if it may."""
         self.fork_failing_after(forks, monkeypatch)
         func = partial(ef.die_once_at, os.getpid(), "exit", (5, 11, 17, 30), str(tmp_path))
         if mode.in_caller:
@@ -256,7 +256,7 @@ class TestCallerThatIsStopped:
         )
 
     def busy(self, tmp_path: Path, *arguments: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-        """A caller whose two workers are in the middle of an item, and all its descendants."""
+        """Return a caller whose two workers run an item each, and all its descendants."""
         caller = self.start(tmp_path, *arguments)
         assert caller.stdout is not None
         assert [caller.stdout.readline() for _ in range(2)] == ["busy\n"] * 2
@@ -332,7 +332,7 @@ except BaseException as exc:
 
 
 def test_ctrl_c_does_not_climb_into_the_copy_of_the_callers_stack():
-    """A child that is interrupted right after the fork has the caller's whole stack above it, with its handlers."""
+    """A child interrupted right after the fork has a copy of the caller's stack, with its handlers."""
     done = python("-c", SIGNALLED_AT_ONCE, "SIGINT")
     assert (done.stdout, done.stderr) == (f"{list(range(9))}\n", "")
 

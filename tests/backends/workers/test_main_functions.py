@@ -1,4 +1,4 @@
-"""Functions and classes of ``__main__``, however that came about, with workers of every kind."""
+"""Functions and classes of every kind of ``__main__``, with workers of every kind."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_of_a_module_run_with_m(tmp_path):
 
 
 def test_of_a_package_run_with_m(tmp_path):
-    """Children of multiprocessing do not import a ``__main__.py``: its functions must travel by value."""
+    """Children of multiprocessing do not import a ``__main__.py``: its functions must be pickled by value."""
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__main__.py").write_text(GUARDED)
     assert_well(python("-m", "package", folder=tmp_path))
@@ -87,7 +87,7 @@ def test_of_standard_input():
 
 
 def typed(folder: Path) -> str:
-    """A line that brings the program about at a prompt, which indents and answers in its own ways."""
+    """Return one line that runs the program at a prompt, which indents and prints in its own way."""
     (folder / "program.py").write_text(PROGRAM + CALL)
     return f"exec(open({str(folder / 'program.py')!r}).read())\n"
 

@@ -1,4 +1,4 @@
-"""Pickles that come in: the garbage collector is paused over large ones, and is then as it was."""
+"""Received pickles: the garbage collector is paused while a large one is loaded, and then restored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from amorsize.backends.workers import protocol
 
 
 class Watched:
-    """Becomes, when it is unpickled, whether the collector was at work."""
+    """Unpickled, it becomes True if the collector was enabled meanwhile."""
 
     def __reduce__(self):
         return gc.isenabled, ()

@@ -1,4 +1,4 @@
-"""Worker processes at close quarters: what the caller is told, in moments that are hard to meet from outside."""
+"""A team of worker processes: its messages in states that are rare in a real map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METHODS = ["fork", "forkserver", "spawn"]
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Look again until it holds; gives up after a long time, so that a failed test ends."""
+    """Wait until the condition holds; give up after a long time, so that a failed test ends."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -110,7 +110,7 @@ def test_slots_are_given_back(team):
 
 @pytest.mark.parametrize("team", METHODS[1:], indirect=True)
 def test_sending_more_than_a_socket_holds_does_not_block(team):
-    """To a worker that is at an item, and does not read."""
+    """The worker runs an item, and does not read."""
     handle = start(team, 0)
     send(team, 0, 3)
     until(lambda: handle.slot.words[0] == 3)

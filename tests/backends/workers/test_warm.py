@@ -56,7 +56,7 @@ def test_another_folder_wants_new_ones(method, monkeypatch, tmp_path):
 
 
 def test_a_reloaded_module_wants_new_ones(method, monkeypatch, tmp_path):
-    """Else workers would go on with its old code."""
+    """Else workers would run its old code."""
     module = tmp_path / "changing_module.py"
     module.write_text("def f(x):\n    return 'old'\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -29,7 +29,7 @@ def candidate(backend="processes", workers=2, chunksize=10, total_s=1.0, spread=
 
 
 class Contest:
-    """Candidates whose start and seconds per item are known, of whom the model is wrong by some factor."""
+    """Candidates with known start and seconds per item; the model is wrong about each by a factor."""
 
     def __init__(self, real, wrong, n_items):
         self.real, self.wrong, self.n_items = real, wrong, n_items

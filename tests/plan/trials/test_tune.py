@@ -109,7 +109,7 @@ def test_what_func_raises_reaches_the_user():
 
 
 def refuse_again(seen):
-    """A function that takes every item once."""
+    """Return a function that raises at the second run of an item."""
 
     def func(x):
         if x in seen:

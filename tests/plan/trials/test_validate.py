@@ -145,7 +145,7 @@ class TestWhatFuncRaises:
 
 
 class RefusesLater:
-    """Takes the item once, as the sample does, but not again."""
+    """Returns at an item once, as for the sample, and raises later."""
 
     def __init__(self, bad):
         self.bad, self.seen = bad, 0
@@ -221,7 +221,7 @@ class TestItems:
 
 
 class FakeTime:
-    """A clock that only runs do move on."""
+    """A clock that only runs advance."""
 
     def __init__(self):
         self.now = 0.0

@@ -74,7 +74,7 @@ def test_the_forecast(clock, ok, said):
 
 
 def a_validation_with_clock(clock):
-    """The plan's pool takes so long, and its rivals do not win."""
+    """Return a validation in which the plan's pool takes so long, and no rival is faster."""
     return a_validation(plan=clock, execute=clock, pool=clock, loop=2 * clock)
 
 

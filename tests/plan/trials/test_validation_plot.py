@@ -1,4 +1,4 @@
-"""The picture of a validation: what is drawn, not how it looks."""
+"""The plot of a validation: the objects drawn, not their look."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 
 @pytest.fixture(scope="module", autouse=True)
 def _fonts():
-    """Matplotlib keeps the files of its fonts open, once it has drawn something."""
+    """Open the fonts first: matplotlib keeps them open, which is no leak of a test."""
     a_validation().plot().draw_without_rendering()
 
 

@@ -1,4 +1,4 @@
-"""The simulator: hand-computed runs, and bounds that no run may break."""
+"""The simulator: runs computed by hand, and bounds for all runs."""
 
 from math import ceil
 
@@ -130,7 +130,7 @@ def test_rules_hand_out_everything(n, workers):
 @settings(max_examples=60, deadline=None)
 @given(item_s=items, workers=st.integers(1, 9))
 def test_with_equal_chances_more_cores_do_no_harm(item_s, workers):
-    """True of one chunk per worker; with more, an order that happens to be worse may come of it (Graham 1969)."""
+    """True for one chunk per worker; with more, the order may become worse by chance (Graham 1969)."""
     size = max(1, ceil(len(item_s) / workers))
     times = [simulate(item_s, workers, cores=c, fixed=size).makespan_s for c in (1, 2, 4, None)]
     assert times == pytest.approx(sorted(times, reverse=True))
@@ -229,7 +229,7 @@ def test_who_is_stopped_leaves_the_others_alone():
 
 
 def test_a_retreat_ends_in_the_caller():
-    """Each item takes ten times as long to come back: a crew that may gives up, and the caller runs the rest."""
+    """Each result takes ten times as long to receive: the schedule gives up, and the caller runs the rest."""
     over = Overheads(receive_item_s=1e-2)
     run = simulate(
         [1e-3] * 5000, 2, overheads=over, expected_s=1e-3, evidence=100, crew=WorkerCount(2.0, 2, 1e-3, may_lose=True)
