@@ -24,10 +24,10 @@ from amorsize.facts import BackendCost, ChannelCost, Costs, Forecast, Machine, S
 from amorsize.measure.start_cost import team_size
 from amorsize.model.search import choose
 from amorsize.schedule.schedule import Schedule
+from amorsize.schedule.simulation.chunk_rules import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.simulation.cores import Cores, Program
 from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import Simulation, Simulator, Work, simulate
-from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.worker_count import WorkerCount
 from amorsize.testing import a_machine
 from benchmarks.environment import commit, versions

@@ -99,7 +99,7 @@ class Simulation:
 
 
 class Policy(Protocol):
-    """Decides on the instructions: a `Schedule`, or a textbook's policy (`amorsize.schedule.simulation.textbook`)."""
+    """Decides on the instructions: a `Schedule`, or one of `amorsize.schedule.simulation.chunk_rules`."""
 
     def begin(self, now_s: float = 0.0) -> list[Instruction]:
         """Return the first instructions."""

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Scaling
 from amorsize.schedule.messages import CALLER
+from amorsize.schedule.simulation.chunk_rules import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.simulation.cores import PARK, Cores
 from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import simulate
-from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.worker_count import WorkerCount
 
 items = st.lists(st.floats(0.0, 1.0), max_size=60)
