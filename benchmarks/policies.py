@@ -61,7 +61,7 @@ class Job(NamedTuple):
 
 
 def most_workers(cores: float) -> int:
-    """Processes that a crew may grow to."""
+    """Processes that a worker_count may grow to."""
     return 4 * ceil(cores)
 
 
@@ -284,7 +284,7 @@ class Setting(NamedTuple):
 
 
 def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: bool = True) -> float:
-    """Seconds of a setting: by ``execute``'s engine, whose crew may grow, or by a pool with fixed chunks."""
+    """Seconds of a setting: by ``execute``'s engine, whose worker_count may grow, or by a pool with fixed chunks."""
     if setting.backend == "serial":
         return job.total_s if box.usable >= 1 else job.total_s / box.usable
     over = THREADS if setting.backend == "threads" else PROCESSES[box.start_method]
@@ -292,13 +292,14 @@ def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: 
         mean_s = statistics.fmean(job.item_s)
         alike = statistics.pstdev(job.item_s) < 0.5 * mean_s
         most = most_workers(box.usable) if setting.backend == "processes" else 256
-        crew = (
+        worker_count = (
             WorkerCount(box.usable, max(most, setting.workers), mean_s if alike else 0.0, may_lose=True)
             if crewed
             else None
         )
         evidence = max(1, int(10e-3 / mean_s))
-        return run(job, box, setting.workers, over, expected_s=mean_s, evidence=evidence, crew=crew).makespan_s
+        options = {"expected_s": mean_s, "evidence": evidence, "worker_count": worker_count}
+        return run(job, box, setting.workers, over, **options).makespan_s
     return simulate_pool(
         job.item_s,
         setting.workers,

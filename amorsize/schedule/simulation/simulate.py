@@ -150,7 +150,7 @@ def simulate(
     policy : Policy, optional
         The policy to use, instead of a `Schedule` with ``workers`` and ``options``.
     **options
-        Options of the `Schedule`: ``fixed``, ``crew``, …; its ``item_s`` is called ``expected_s`` here.
+        Options of the `Schedule`: ``fixed``, ``worker_count``, …; its ``item_s`` is called ``expected_s`` here.
 
     Returns
     -------
