@@ -147,7 +147,7 @@ def fresh(code: str, path: Path, *arguments: str, turns: int = 7) -> float:
 def fill(path: Path, rows: int) -> dict[str, float]:
     """Write so many rows, of `FUNCTIONS` functions."""
     import amorsize
-    from amorsize.history.run_record import pack
+    from amorsize.history.run_row import pack
     from amorsize.history.sqlite_file import Store
 
     machine, spent = amorsize.machine(), 0.0

@@ -95,12 +95,12 @@ class Case:
     def execute(self, factor: float | None) -> dict[str, Any]:
         """Run `execute`, whose memory is wrong by ``factor``; None: it has none."""
         import amorsize
-        from amorsize.history.this_process import MEMORY
+        from amorsize.history.this_process import THIS_PROCESS
 
         os.environ["AMORSIZE_HISTORY"] = "off"
-        MEMORY.forget()
+        THIS_PROCESS.forget()
         if factor is not None:
-            MEMORY.keep(self.func, self.data, told(self.plan.sample, factor), n_items=len(self.data))
+            THIS_PROCESS.keep(self.func, self.data, told(self.plan.sample, factor), n_items=len(self.data))
         began = time.perf_counter()
         amorsize.execute(self.func, self.data)
         return {"s": time.perf_counter() - began}

@@ -24,10 +24,10 @@ from amorsize.facts import BackendCost, ChannelCost, Costs, Forecast, Machine, S
 from amorsize.measure.start_cost import team_size
 from amorsize.model.search import choose
 from amorsize.schedule.schedule import Schedule
+from amorsize.schedule.simulation.chunk_rules import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.simulation.cores import Cores, Program
 from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import Simulation, Simulator, Work, simulate
-from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.worker_count import WorkerCount
 from amorsize.testing import a_machine
 from benchmarks.environment import commit, versions
@@ -146,7 +146,7 @@ def run(job: Job, box: Box, workers: int, over: Overheads, **options: Any) -> Si
 
 
 def ours(job: Job, box: Box, workers: int, over: Overheads, *, known: bool = True) -> Simulation:
-    """Simulate the schedule of ``execute``, which knows a mean from its opening, or nothing."""
+    """Simulate the schedule of ``execute``, which knows a mean from its first items, or nothing."""
     mean_s = statistics.fmean(job.item_s)
     options: dict[str, Any] = {"expected_s": mean_s, "evidence": max(1, int(10e-3 / mean_s))} if known else {}
     return run(job, box, workers, over, **options)
@@ -292,13 +292,14 @@ def carry_out(job: Job, box: Box, setting: Setting, shrinking: bool, *, crewed: 
         mean_s = statistics.fmean(job.item_s)
         alike = statistics.pstdev(job.item_s) < 0.5 * mean_s
         most = most_workers(box.usable) if setting.backend == "processes" else 256
-        crew = (
+        worker_count = (
             WorkerCount(box.usable, max(most, setting.workers), mean_s if alike else 0.0, may_lose=True)
             if crewed
             else None
         )
         evidence = max(1, int(10e-3 / mean_s))
-        return run(job, box, setting.workers, over, expected_s=mean_s, evidence=evidence, crew=crew).makespan_s
+        options = {"expected_s": mean_s, "evidence": evidence, "worker_count": worker_count}
+        return run(job, box, setting.workers, over, **options).makespan_s
     return simulate_pool(
         job.item_s,
         setting.workers,

@@ -93,7 +93,7 @@ def _nothing_survives() -> Iterator[None]:
     """After the test no process, thread or descriptor is left that was not there before."""
     processes, threads, files = descendants(), set(threading.enumerate()), open_files()
     if (memory := sys.modules.get("amorsize.history.this_process")) is not None:
-        memory.MEMORY.forget()  # what an earlier test measured must not decide this one
+        memory.THIS_PROCESS.forget()  # what an earlier test measured must not decide this one
     yield
     if (warm := sys.modules.get("amorsize.backends.workers.warm")) is not None:
         warm.dismiss()

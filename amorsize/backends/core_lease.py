@@ -148,7 +148,7 @@ class Lease:
             return ()
         if len(_leases) > 1:
             # The search for a better number of workers would count the load and the cores of other calls as its own.
-            schedule.crew = None
+            schedule.worker_count = None
         if not _takes_long(schedule):
             return ()
         with _locked():

@@ -88,7 +88,7 @@ def open_driver(
             crowded = lease.workers < chosen.workers or CALLS.size > 1
             schedule = schedule_for(replace(chosen, workers=lease.workers))
             if crowded:
-                schedule.crew = None
+                schedule.worker_count = None
             team = _team(work, chosen, lease)
             lease.serve(schedule, team)
             ticks.tickers = [*before, lease, watchers.memory_guard(team, schedule, work.warn)]

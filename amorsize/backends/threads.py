@@ -25,6 +25,7 @@ from amorsize.backends.workers.item_times import Meter, Record, Records
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.clock import busy_s, thread_counts
 from amorsize.system.critical import held_signals
 
 if TYPE_CHECKING:
@@ -203,9 +204,10 @@ class ThreadDriver(Driver):
                 self.initializer()
             while (work := inbox.get()) is not None and not self._stop:
                 start, items = work
-                wall_s, cpu_s = time.perf_counter(), time.thread_time()
+                counts, wall_s, cpu_s = thread_counts(), time.perf_counter(), time.thread_time()
                 results, failed = self._run(meter.over(self.func, start), items, start)
                 wall_s, cpu_s = time.perf_counter() - wall_s, time.thread_time() - cpu_s
+                cpu_s = busy_s(wall_s, cpu_s, counts, thread_counts())
                 _, records = meter.report(start, len(results), wall_s, cpu_s)
                 report = _Report(number, start, results, failed, wall_s, cpu_s, records)
                 if self._mail is not None:

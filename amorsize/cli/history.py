@@ -17,7 +17,7 @@ from amorsize.cli import history_text as report
 from amorsize.cli.map_arguments import number_of, whole
 from amorsize.formatting import count, seconds
 from amorsize.history.history import ALL, History
-from amorsize.history.run_record import SOURCES, Run
+from amorsize.history.run_row import SOURCES, Run
 
 ABOUT: Final = {
     "list": "the newest runs",

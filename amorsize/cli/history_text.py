@@ -12,7 +12,7 @@ from amorsize.formatting import count, seconds, size
 from amorsize.plan.plan_text import KINDS
 
 if TYPE_CHECKING:
-    from amorsize.history.run_record import Run
+    from amorsize.history.run_row import Run
 
 ALL: Final = "all functions"
 
@@ -161,7 +161,7 @@ def quality(name: str, runs: Sequence[Run]) -> Quality:
 
     Examples
     --------
-    >>> from amorsize.history.run_record import Run
+    >>> from amorsize.history.run_row import Run
     >>> rows = [Run(predicted_s=1.0, clock_s=2.0), Run(predicted_s=1.0, clock_s=0.8), Run(clock_s=3.0)]
     >>> found = quality("f", rows)
     >>> found.forecasts, round(found.median, 3), round(found.p90, 3)

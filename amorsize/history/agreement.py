@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from amorsize.facts import WAITS, Sample
 from amorsize.frozen import replace
-from amorsize.history.run_record import Run, sample_of
+from amorsize.history.run_row import Run, sample_of
 from amorsize.history.this_process import ALIKE, Shape
 
 # Newest rows of a function that are read: 0.5 ms, with opening the file.

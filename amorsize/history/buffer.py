@@ -17,8 +17,9 @@ from contextlib import suppress
 from amorsize.frozen import Frozen, as_dict, replace
 from amorsize.history import location as place_of
 from amorsize.history.fingerprint import digest, fingerprint, keeps_nothing, name_of, outline
-from amorsize.history.run_record import Run, pack, unpack
+from amorsize.history.run_row import Run, pack, unpack
 from amorsize.history.this_process import key_of
+from amorsize.system.environment import OFF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ HASTE_S: Final = 0.2
 
 def record(place: str, run: Run | Mapping[str, Any]) -> None:
     """Buffer a run for a place. It never raises."""
-    if place == place_of.OFF:
+    if place == OFF:
         return
     try:
         rows = _buffer(place)

@@ -1,6 +1,6 @@
 """The record of past runs: one row for each ``execute()``, whatever its size, and for each run of a plan.
 
-A `Run` is a row (`amorsize.history.run_record`). It waits in memory (`amorsize.history.buffer`) and is then written to
+A `Run` is a row (`amorsize.history.run_row`). It waits in memory (`amorsize.history.buffer`) and is then written to
 one SQLite file (`amorsize.history.sqlite_file`). Rows move between files as JSON lines (`amorsize.history.jsonlines`).
 """
 
@@ -17,7 +17,8 @@ from amorsize.history import buffer
 from amorsize.history import location as place_of
 from amorsize.history.buffer import flush
 from amorsize.history.fingerprint import fingerprint
-from amorsize.history.run_record import SOURCES, Run
+from amorsize.history.run_row import SOURCES, Run
+from amorsize.system.environment import OFF, history_setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class History:
     @property
     def is_on(self) -> bool:
         """True if runs are recorded now."""
-        return self._here() != place_of.OFF
+        return self._here() != OFF
 
     def runs(
         self,
@@ -220,7 +221,7 @@ class History:
         return Store(place_of.locate(self._here()))
 
     def _here(self) -> str:
-        return place_of.setting() if self._place is None else self._place
+        return history_setting() if self._place is None else self._place
 
 
 _recent: OrderedDict[tuple[object, ...], tuple[tuple[int, ...], list[Run | dict[str, Any]]]] = OrderedDict()
@@ -260,4 +261,4 @@ def _checked_place(path: object) -> str:
     text = os.fsdecode(path)
     if not text or "\0" in text:
         raise ValueError(f"path must name a file (or be 'off'), not {text!r}")
-    return place_of.OFF if text.lower() == place_of.OFF else os.path.abspath(os.path.expanduser(text))
+    return OFF if text.lower() == OFF else os.path.abspath(os.path.expanduser(text))

@@ -1,6 +1,6 @@
 """Rows of history as JSON lines, to move them between machines or to other programs.
 
-Each line is an object with the names of `amorsize.history.run_record.Run`. The source is not trusted: a line that is no
+Each line is an object with the names of `amorsize.history.run_row.Run`. The source is not trusted: a line that is no
 run is skipped and reported, and nothing in it is executed or unpickled.
 """
 
@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any, Final, NamedTuple, TextIO
 
 from amorsize.frozen import replace
-from amorsize.history.run_record import Run
+from amorsize.history.run_row import Run
 from amorsize.history.tables import dumps
 
 BACKENDS: Final = ("serial", "threads", "processes", "executor", "tasks")

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
+from amorsize.system.environment import OFF, history_setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Final
 
-VARIABLE: Final = "AMORSIZE_HISTORY"
-OFF: Final = "off"
 FILE_NAME: Final = "history.sqlite"
 
 # 200 processes that write a row each at once are through in about 2 s on 2 cores.
 PATIENCE_S: Final = 30.0
 
 
-def setting() -> str:
-    """Read ``AMORSIZE_HISTORY`` now: ``""`` (the user's cache folder), ``"off"``, or an absolute path."""
-    value = os.environ.get(VARIABLE, "").strip()
-    if not value:
-        return ""
-    try:
-        return OFF if value.lower() == OFF else os.path.abspath(os.path.expanduser(value))
-    except OSError:
-        # A relative path, and the working directory is gone.
-        return OFF
-
-
 def locate(place: str) -> Path | None:
-    """Return the file of a `setting`; None if history is off, or this user has no cache folder."""
+    """Return the file of a setting; None if history is off, or this user has no cache folder.
+
+    For ``place`` see `amorsize.system.environment.history_setting`.
+    """
     from pathlib import Path
 
     if place == OFF:
@@ -49,4 +38,4 @@ def locate(place: str) -> Path | None:
 
 def default_path() -> Path | None:
     """Return the file that ``AMORSIZE_HISTORY`` names now; None when it says ``off``."""
-    return locate(setting())
+    return locate(history_setting())

@@ -29,8 +29,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from amorsize.history import tables
-from amorsize.history.location import PATIENCE_S, VARIABLE, default_path
+from amorsize.history.location import PATIENCE_S, default_path
 from amorsize.history.tables import MIGRATIONS
+from amorsize.system.environment import HISTORY
 from amorsize.system.mounts import on_network
 
 TYPE_CHECKING = False
@@ -390,7 +391,7 @@ def _passes(error: BaseException) -> bool:
 def _warn(file: str, what: str, *, lost: bool = True) -> None:
     if file not in _warned:
         _warned.add(file)
-        advice = f" ({VARIABLE} may name another file, or say 'off')" if lost else ""
+        advice = f" ({HISTORY} may name another file, or say 'off')" if lost else ""
         warnings.warn(f"amorsize history {file}: {what}{advice}.", RuntimeWarning, stacklevel=4)
 
 

@@ -219,4 +219,4 @@ def shape_of(data: object) -> Shape:
     return Shape(kind, types.pop().__name__, size)
 
 
-MEMORY: Final = Memory()
+THIS_PROCESS: Final = Memory()

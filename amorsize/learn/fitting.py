@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from amorsize.facts import Breakdown, Forecast
 from amorsize.history.history import ALL, History, Run
-from amorsize.history.run_record import sample_of
+from amorsize.history.run_row import sample_of
 from amorsize.learn import pruner
 from amorsize.learn.features import ENGINES, Case, Cores, breakdown_of, engine_of, features
 from amorsize.learn.pruner import MOST, Pruner, Region

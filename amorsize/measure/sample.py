@@ -102,7 +102,7 @@ class Sampler:
         self.outcome = Kept()
         self.source = source if isinstance(source, Indexable) else Indexable(self.head)
         self.loop = Loop(func, self.source, self.outcome)
-        self.opening = Decider(source.length, indexable=self.spread, most_cores=2)
+        self.decider = Decider(source.length, indexable=self.spread, most_cores=2)
         self.at = 0
         self.began_s = self.longest_s = 0.0
         self.where: list[int] = []
@@ -125,8 +125,8 @@ class Sampler:
         before = resident_bytes()
         self._size()
         with self.canary or nullcontext():
-            self.opening.saw(self._next(1))
-            if self.opening.items:
+            self.decider.saw(self._next(1))
+            if self.decider.items:
                 # If weighing takes long, there is less time for more items.
                 self._weigh_first()
                 self._again()
@@ -136,9 +136,9 @@ class Sampler:
                 if self.spread:
                     self._probe()
                 self._watch()
-        self.opening.gil_held = self._gil_held()
-        grown = max(0, resident_bytes() - before) / max(1, self.opening.items)
-        sample = self._straightened(self.opening.sample())
+        self.decider.gil_held = self._gil_held()
+        grown = max(0, resident_bytes() - before) / max(1, self.decider.items)
+        sample = self._straightened(self.decider.sample())
         weighed = self._weigh()
         return replace(
             sample,
@@ -152,7 +152,7 @@ class Sampler:
         n = self.length
         if n is None:
             return BUDGET_S
-        item_s = self.opening.item_s
+        item_s = self.decider.item_s
         if self.sizes:
             by_size_s = self.per_size_s * self.mean_size
             # The time may not depend on size: go up half-way only.
@@ -200,15 +200,15 @@ class Sampler:
 
         After an expensive first call that costs little. Else it costs a short item (`AGAIN_S`), or one of very many.
         """
-        laid_out = self.opening.first_bytes - sum(map(block_bytes, self.outcome.some(1)))
-        is_short = self.opening.first_s < AGAIN_S and laid_out > COLD_BYTES
+        laid_out = self.decider.first_bytes - sum(map(block_bytes, self.outcome.some(1)))
+        is_short = self.decider.first_s < AGAIN_S and laid_out > COLD_BYTES
         is_one_of_many = (self.length or 0) * BUDGET_SHARE >= 1 and laid_out > LOADED_BYTES
         if (is_short or is_one_of_many) and self.length != 1:
-            self.opening.saw(self._next(1))
+            self.decider.saw(self._next(1))
 
     def _warm(self) -> None:
         """Run head items in growing batches, until one is long enough for the clock."""
-        seen_s = self.opening.first_s
+        seen_s = self.decider.first_s
         while seen_s < BATCH_S / 2 or (self.at < 2 and not self.spread):
             # Each batch is faster than the one before, until caches are warm.
             expected = self.seen[-1].wall_s / max(1, self.seen[-1].items)
@@ -218,7 +218,7 @@ class Sampler:
             seen = self._next(size)
             if not seen.items:
                 return
-            self.opening.saw(seen)
+            self.decider.saw(seen)
             seen_s = seen.wall_s
 
     def _held_bytes(self) -> float:
@@ -247,7 +247,7 @@ class Sampler:
         left = self.length - self.at
         if left < 2 * PROBES:
             return
-        each = max(1, min(int(PROBE_EACH_S / max(self.opening.item_s, 1e-9)), left // (2 * PROBES)))
+        each = max(1, min(int(PROBE_EACH_S / max(self.decider.item_s, 1e-9)), left // (2 * PROBES)))
         seen: dict[int, Any] = {}
         most = MOST_PROBES if each == 1 else PROBES
         budget_s = self._budget()
@@ -263,7 +263,7 @@ class Sampler:
                 continue
             if all(abs(start - other) >= each for other in seen):
                 seen[start] = one = self._run(start, start + items)
-                self.opening.probed([one])
+                self.decider.probed([one])
                 budget_s = self._budget()
 
     def _most_dear_s(self) -> float:
@@ -287,7 +287,7 @@ class Sampler:
     def _expected_s(self, size: float | None) -> float:
         """Return the seconds of an item of that size, if its cost depends on it."""
         rate = self.per_size_s if size is not None else 0.0
-        return rate * (size or 0.0) if rate else self.opening.item_s
+        return rate * (size or 0.0) if rate else self.decider.item_s
 
     def _per_size_s(self) -> float:
         """Return the seconds per size of the items that ran."""
@@ -306,7 +306,7 @@ class Sampler:
 
     def _watch(self) -> None:
         """Run more items beside the canary until its answer is certain, if it matters, within the budget."""
-        opening, n, item_s = self.opening, self.length, self.opening.item_s
+        opening, n, item_s = self.decider, self.length, self.decider.item_s
         held, missing_s = self._gil_held(), WATCH_ENOUGH_S - self.watched_s
         is_free = held is not None and held <= LOCK_FREE
         if self.canary is None or is_free or missing_s <= 0 or opening.cpu_s < (1 - WAITS) * opening.wall_s:
@@ -333,7 +333,7 @@ class Sampler:
 
     def _lock_matters(self) -> bool:
         """Return True if threads could beat processes: where starting processes or pickling costs enough."""
-        if not self.processes or (self.length or 10_000) * self.opening.item_s < SHORT_S:
+        if not self.processes or (self.length or 10_000) * self.decider.item_s < SHORT_S:
             return True
         first = self.first_weighed
         return first is None or first.transfer_error is not None or first.arg_bytes + first.result_bytes > LIGHT_BYTES

@@ -180,7 +180,7 @@ class Decider(Evidence):
         super().__init__(n_items)
         self.rate = rate
         self.most_cores = most_cores
-        self.terms: Choices | None = None
+        self.choices: Choices | None = None
         self.may_probe = indexable and spread
         self.look_at_s = 0.0
         self.looked_left_s = self.looked_item_s = 0.0
@@ -233,21 +233,21 @@ class Decider(Evidence):
 
         A single item may have been an expensive first call, so that it counts for less.
         """
-        if self.terms is not None and self.terms.costs.processes is not None and not self._waits():
-            start_s = self.terms.costs.processes.start.total_s(2)
+        if self.choices is not None and self.choices.costs.processes is not None and not self._waits():
+            start_s = self.choices.costs.processes.start.total_s(2)
         if self.items == 1:
             return self.wall_s > ONE_WAIT_S if self._waits() else self.wall_s * SURE_SHARE / 2 > start_s
         return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
 
-    def wants_terms(self, backends: Sequence[Backend]) -> bool:
-        """Return True if `terms` are needed now."""
+    def wants_choices(self, backends: Sequence[Backend]) -> bool:
+        """Return True if `choices` are needed now."""
         return (self.items > 0 and "serial" not in backends) or self.worth_asking()
 
     def withdraw(self, backend: Backend) -> None:
         """Exclude a backend that could not start or was unprofitable."""
-        assert self.terms is not None
-        rest: tuple[Backend, ...] = tuple(b for b in self.terms.backends if b != backend)
-        self.terms = replace(self.terms, backends=rest or ("serial",))
+        assert self.choices is not None
+        rest: tuple[Backend, ...] = tuple(b for b in self.choices.backends if b != backend)
+        self.choices = replace(self.choices, backends=rest or ("serial",))
 
     def batch(self) -> RunMore:
         """Return the next batch of the loop: twice as long each time, up to `BATCH_S` or a tenth of the time spent."""
@@ -261,7 +261,7 @@ class Decider(Evidence):
             return RunMore(max(1, self.left if rest else int(LONG_BATCH_S / rate)))
         if self.items >= EVIDENCE_ITEMS and self._is_hopeless():
             return RunMore(max(1, min(self.left, int(LONG_BATCH_S / rate))))
-        limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.terms is not None else BATCH_S
+        limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.choices is not None else BATCH_S
         return RunMore(max(1, min(2 * self.items, int(limit_s / rate))))
 
     def _is_hopeless(self) -> bool:
@@ -273,20 +273,20 @@ class Decider(Evidence):
         return known and self.left * self.item_s < WORTH_PROCESSES_S
 
     def next(self) -> Step:
-        """Return the next step. Without `terms` (the machine has not been read yet) the loop goes on."""
-        terms = self.terms
-        must_go = terms is not None and "serial" not in terms.backends and self.items > 0
-        if terms is None or not (must_go or self.worth_asking()):
+        """Return the next step. Without `choices` (the machine has not been read yet) the loop goes on."""
+        choices = self.choices
+        must_go = choices is not None and "serial" not in choices.backends and self.items > 0
+        if choices is None or not (must_go or self.worth_asking()):
             return self.batch()
-        if self.transfer is None and "processes" in terms.backends:
+        if self.transfer is None and "processes" in choices.backends:
             return Weigh()
         if self._should_probe():
             each = max(1, round(PROBE_EACH_S / max(self.rate_s, 1e-9)))
-            watch = self._lock_matters(terms, self._choose(terms, self.sample()))
+            watch = self._lock_matters(choices, self._choose(choices, self.sample()))
             budget_s = max(PROBE_S, 0.01 * self.left * self.item_s)
             return Probe(PROBES, min(each, self.left // (2 * PROBES)), budget_s, watch)
-        best = self._choose(terms, self.sample())
-        step = self._doubt(terms, best)
+        best = self._choose(choices, self.sample())
+        step = self._doubt(choices, best)
         if step is not None:
             return step
         if best.backend == "serial":
@@ -311,8 +311,8 @@ class Decider(Evidence):
             and self.slowdown < CROWDED
         )
 
-    def _choose(self, terms: Choices, sample: Sample) -> Forecast:
-        best, _ = self.candidates(terms, sample)
+    def _choose(self, choices: Choices, sample: Sample) -> Forecast:
+        best, _ = self.candidates(choices, sample)
         return best
 
     def would_loop(self, n_items: int) -> bool:
@@ -320,22 +320,24 @@ class Decider(Evidence):
         # An excluded backend might have been best.
         if self.lost:
             return False
-        return self.terms is None or self.candidates(self.terms, self.sample(), n_items)[0].backend == "serial"
+        return self.choices is None or self.candidates(self.choices, self.sample(), n_items)[0].backend == "serial"
 
-    def candidates(self, terms: Choices, sample: Sample, n_items: int | None = None) -> tuple[Forecast, list[Forecast]]:
+    def candidates(
+        self, choices: Choices, sample: Sample, n_items: int | None = None
+    ) -> tuple[Forecast, list[Forecast]]:
         """Return the best candidate for ``n_items`` (by default the items left), and the others."""
-        backends = terms.backends
+        backends = choices.backends
         out = {*self.lost, "threads"} if self._tried_in_vain() else set(self.lost)
         backends = tuple(b for b in backends if b not in out) or backends
         return choose(
             sample,
-            terms.costs,
-            terms.machine,
+            choices.costs,
+            choices.machine,
             n_items=max(1, self.left if n_items is None else n_items),
             backends=backends,
-            max_workers=terms.max_workers,
-            memory_limit_bytes=terms.memory_limit_bytes,
-            caller_rss_bytes=terms.caller_rss_bytes,
+            max_workers=choices.max_workers,
+            memory_limit_bytes=choices.memory_limit_bytes,
+            caller_rss_bytes=choices.caller_rss_bytes,
             shrinking=True,
             loop_slowdown=self.slowdown,
         )
@@ -360,33 +362,33 @@ class Decider(Evidence):
         failed = self.threads_gain is not None and self.threads_gain < self._gain_needed
         return None if failed and self.gil_held is not None and self.gil_held < LOCK_FREE else self.threads_gain
 
-    def _lock_matters(self, terms: Choices, best: Forecast) -> bool:
+    def _lock_matters(self, choices: Choices, best: Forecast) -> bool:
         """Return True if threads could beat ``best`` by far, but only if func releases the lock, which is unknown."""
-        if "threads" not in terms.backends or terms.backends == ("threads",) or terms.costs.threads is None:
+        if "threads" not in choices.backends or choices.backends == ("threads",) or choices.costs.threads is None:
             return False
         known = self.gil_held is not None and (self.gil_held < LOCK_FREE or self.watched_s >= WATCH_LONGEST_S)
         sample = self.sample()
-        if known or sample.waits > WAITS or sample.own_threads > OWN_THREADS or not terms.machine.gil_enabled:
+        if known or sample.waits > WAITS or sample.own_threads > OWN_THREADS or not choices.machine.gil_enabled:
             return False
         # Other calls hold the lock, so that a canary would tell nothing about these items.
         if self.slowdown > CROWDED:
             return False
-        if terms.machine.usable_cores <= 1 and sample.waits < 0.1:
+        if choices.machine.usable_cores <= 1 and sample.waits < 0.1:
             return False
-        free = self._choose(replace(terms, backends=("threads",)), replace(sample, gil_held=0.0))
+        free = self._choose(replace(choices, backends=("threads",)), replace(sample, gil_held=0.0))
         # The watch runs items one by one: an item as long as the possible gain is too long for it.
         return free.total_s < best.total_s - max(WATCH_GAIN_S, sample.item_s)
 
-    def _doubt(self, terms: Choices, best: Forecast) -> Step | None:
+    def _doubt(self, choices: Choices, best: Forecast) -> Step | None:
         """Return a step that tests threads before ``best`` is taken; None if no test is worth it."""
-        if self._lock_matters(terms, best):
+        if self._lock_matters(choices, best):
             return WatchLock(self._share(WATCH_S))
         untried = self.threads_gain is None or self.threads_gain < self._gain_needed
         worth_it = self.left >= TRY_LEFT and self.item_s < TRY_ITEM_S
         if best.backend == "threads" and self.gil_held is not None and untried and worth_it:
             # With an odd number one thread would idle, and threads would seem to help less.
             pairs = max(1, self._share(TRY_S) // 2)
-            return TryThreads(2 * pairs) if len(terms.backends) > 1 else None
+            return TryThreads(2 * pairs) if len(choices.backends) > 1 else None
         return None
 
     def _share(self, seconds: float) -> int:

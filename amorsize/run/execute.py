@@ -20,7 +20,7 @@ from amorsize.backends.loop import STREAM_BATCH
 from amorsize.backends.workers.item_times import MEASURE_S
 from amorsize.frozen import replace
 from amorsize.history.history import History
-from amorsize.history.this_process import MEMORY
+from amorsize.history.this_process import THIS_PROCESS
 from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.run.map_state import MapState
 from amorsize.run.run_summary import RunSummary
@@ -168,10 +168,10 @@ class Execution:
         state, decider = self.state, self.decider
         self._recall()
         while not state.is_done():
-            if decider.terms is None and decider.wants_terms(self.backends):
+            if decider.choices is None and decider.wants_choices(self.backends):
                 from amorsize.run.choices import choices_for
 
-                decider.terms = choices_for(self.request, self.backends, self.summary)
+                decider.choices = choices_for(self.request, self.backends, self.summary)
             step = decider.next()
             if isinstance(step, Go):
                 yield from self._go_parallel(step.forecast)
@@ -193,7 +193,7 @@ class Execution:
 
     def _recall(self) -> None:
         """Begin with the evidence of earlier maps of this function, if there were any."""
-        known = MEMORY.recall(self.request.func, self.request.data)
+        known = THIS_PROCESS.recall(self.request.func, self.request.data)
         if known is None:
             return
         decider = self.decider
@@ -207,7 +207,7 @@ class Execution:
     def _remember(self) -> None:
         """Keep the evidence of this map for the next one."""
         summary, request, decider = self.summary, self.request, self.decider
-        short = decider.terms is None and decider.wall_s < REMEMBER_S
+        short = decider.choices is None and decider.wall_s < REMEMBER_S
         if summary.unsampled or decider.slowdown > CROWDED or short:
             return
         found = summary.found()
@@ -220,7 +220,7 @@ class Execution:
             found = replace(found, gil_held=None)
         n = summary.n_items
         settled = ran is None and request.is_free and (None if self.is_settled else decider.would_loop(n))
-        MEMORY.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
+        THIS_PROCESS.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
 
     # -- steps of the decider ------------------------------------------------------------------------------------
 
@@ -253,9 +253,9 @@ class Execution:
         from amorsize.system.memory import keeping_s
 
         state, decider = self.state, self.decider
-        assert decider.terms is not None
-        assert decider.terms.costs.processes is not None
-        forks = decider.terms.costs.processes.start_method == "fork"
+        assert decider.choices is not None
+        assert decider.choices.costs.processes is not None
+        forks = decider.choices.costs.processes.start_method == "fork"
         results = [r for r in state.outcome.some(4 * 16) if r is not None][:16]
         items = state.next_items()
         if forks and state.source.indexable:
@@ -322,7 +322,7 @@ class Execution:
         from amorsize.run.go_parallel import no_forecast
 
         request, n = self.request, self.state.left()
-        self.decider.terms = choices = choices_for(request, self.backends, self.summary)
+        self.decider.choices = choices = choices_for(request, self.backends, self.summary)
         if n == 0:
             return
         assert choices.costs.processes is not None
@@ -377,9 +377,9 @@ class Execution:
         summary.go = chosen
         if summary.unsampled:
             return
-        assert decider.terms is not None
+        assert decider.choices is not None
         summary.sample = decider.sample()
-        _, summary.alternatives = decider.candidates(decider.terms, summary.sample)
+        _, summary.alternatives = decider.candidates(decider.choices, summary.sample)
         summary.loop_s, summary.loop_items = decider.wall_s, decider.items
         if not self.state.source.indexable and decider.items:
             summary.read_item_s = self.state.loop.read_s / decider.items
@@ -389,21 +389,21 @@ class Execution:
         from amorsize.run.go_parallel import worker_count_for
 
         request, decider, summary = self.request, self.decider, self.summary
-        assert decider.terms is not None
+        assert decider.choices is not None
         sample = decider.sample()
         worker_count = None
         if not (summary.unsampled and request.max_workers):
             worker_count = worker_count_for(
-                request, chosen, decider.terms.machine, sample, summary.read_item_s, may_lose=may_loop
+                request, chosen, decider.choices.machine, sample, summary.read_item_s, may_lose=may_loop
             )
         if summary.unsampled:
-            return {"crew": worker_count}
+            return {"worker_count": worker_count}
         quick = decider.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
         return {
             "item_s": decider.item_s,
             "evidence": max(1, min(sample.n_sampled, int(10e-3 / max(decider.item_s, 1e-9)))),
             "caller_helps": quick and may_loop and chosen.backend != "threads" and not theirs,
-            "crew": worker_count,
+            "worker_count": worker_count,
         }
 
     def _back_to_loop(self, chosen: Forecast) -> None:

@@ -96,7 +96,7 @@ def schedule_for(state: MapState, request: Request, chosen: Forecast, options: O
     """Return the schedule of the items left. ``options``: further arguments of `Schedule`."""
     workers = chosen.workers
     if request.executor_as in (chosen.backend, "executor"):
-        options = {**options, "crew": None, "prefetch": False}
+        options = {**options, "worker_count": None, "prefetch": False}
         # One task waits in the executor's queue for each that runs.
         workers *= 1 if request.max_workers else 2
     if chosen.backend == "threads" and state.source.indexable and state.window is None and state.news is None:

@@ -79,7 +79,7 @@ class MapState:
         self.records = Records()
         self.news: News | None = None
         if request.on_event is not None or request.progress:
-            from amorsize.run.progress import listeners
+            from amorsize.run.progress_bar import listeners
 
             self.news = listeners(request)
             self.outcome.on_failure = self.news.item_failed

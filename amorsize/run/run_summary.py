@@ -86,9 +86,9 @@ class RunSummary:
     def loop_only_s(self) -> float:
         """Seconds that the plain loop was expected to take in all; its time so far if there was no forecast."""
         decider = self.decider
-        if decider.terms is None or not decider.items:
+        if decider.choices is None or not decider.items:
             return decider.wall_s
-        return decider.wall_s + loop_forecast(decider.sample(), decider.terms.machine, decider.left).total_s
+        return decider.wall_s + loop_forecast(decider.sample(), decider.choices.machine, decider.left).total_s
 
     @property
     def serial_s(self) -> float:

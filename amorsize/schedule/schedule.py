@@ -100,7 +100,7 @@ class Schedule:
         Limit on the rate at which items begin.
     window : int, optional
         Largest number of items in flight or waiting for `ResultsTaken`; None: no limit.
-    crew : WorkerCount, optional
+    worker_count : WorkerCount, optional
         Judges whether there are too many workers or too few; without it their number stays.
     prefetch : bool
         True if a worker is sent its next span while it runs a short one; else it gets one at a time.
@@ -123,7 +123,7 @@ class Schedule:
         timeout_s: float | None = None,
         pace: Pace | None = None,
         window: int | None = None,
-        crew: WorkerCount | None = None,
+        worker_count: WorkerCount | None = None,
         prefetch: bool = True,
         is_open: bool = False,
     ) -> None:
@@ -137,7 +137,7 @@ class Schedule:
         self.timeout_s = timeout_s
         self.pace = pace
         self.window = window
-        self.crew = crew
+        self.worker_count = worker_count
         self.prefetch = prefetch
         self.is_open = is_open
         # True if the items come from many calls of all kinds; stays True after `Closed`.
@@ -293,20 +293,20 @@ class Schedule:
         rate = event.wall_s / items
         lot.item_s = rate if lot.item_s <= 0 else lot.item_s + RATE_WEIGHT * (rate - lot.item_s)
         lot.evidence = max(lot.evidence, items)
-        if self.crew is None or event.worker == CALLER:
+        if self.worker_count is None or event.worker == CALLER:
             return
-        self.crew.saw(items, event.wall_s, event.wall_s if event.cpu_s is None else event.cpu_s)
+        self.worker_count.saw(items, event.wall_s, event.wall_s if event.cpu_s is None else event.cpu_s)
         workers = self.workers.n_alive()
         if workers == self.wanted and not self.workers.starting and self.backlog.segments:
-            advice = self.crew.advice(workers, self.now_s)
+            advice = self.worker_count.advice(workers, self.now_s)
             if advice == 0:
                 self.retreats = True
             elif advice is not None:
                 self._want(advice if self.ceiling is None else min(advice, self.ceiling))
 
     def _new_period(self) -> None:
-        if self.crew is not None:
-            self.crew.begin(self.now_s)
+        if self.worker_count is not None:
+            self.worker_count.begin(self.now_s)
 
     def _on_lost(self, event: Lost) -> list[Instruction]:
         worker = self.workers.remove(event.worker)
@@ -494,8 +494,8 @@ class Schedule:
 
     def _starve(self) -> None:
         """Tell the worker count that workers are idle because no item may be sent yet."""
-        if self.crew is not None:
-            self.crew.starved = True
+        if self.worker_count is not None:
+            self.worker_count.starved = True
 
     def _caller_size(self) -> int:
         if not self.backlog.segments:

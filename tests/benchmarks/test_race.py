@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from amorsize.history.this_process import MEMORY, Memory
+from amorsize.history.this_process import THIS_PROCESS, Memory
 from benchmarks import functions, measure, rivals, verify
 from benchmarks.grid import Setting
 from benchmarks.record import fold, in_flight, rounds_run
@@ -129,7 +129,7 @@ def test_an_unknown_function_is_unknown_each_time_and_teaches_nobody(monkeypatch
     row = fold(race(only("loop", "execute, unknown function"), rounds=3, func=naps, data=few), rounds=3)
     assert None not in row["contenders"]["execute, unknown function"]["seconds"]
     assert recalled == [False] * 3
-    assert MEMORY.recall(naps, few) is None
+    assert THIS_PROCESS.recall(naps, few) is None
     recalled.clear()
     race(only("loop", "amorsize.execute", "execute, unknown function"), rounds=3, func=naps, data=few)
     assert recalled == [False, False, False, True, False, True]  # to and fro, then from another start

@@ -11,7 +11,7 @@ import pytest
 from amorsize import History
 from amorsize.cli.main import main
 from amorsize.history import buffer
-from amorsize.history.run_record import Run
+from amorsize.history.run_row import Run
 from amorsize.history.this_process import Shape
 
 SHAPE = Shape("range", "int", 50.0)

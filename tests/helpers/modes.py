@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Mode:
-    """A backend and start method; ``turns`` is the backend that the opening chooses after two items."""
+    """A backend and start method; ``turns`` is the backend that the decider chooses after two items."""
 
     backend: Any
     start_method: str | None = None
@@ -54,21 +54,21 @@ WITH_WORKERS = [*PROCESSES, *TO_PROCESSES]
 
 
 def turning(backend: Backend, after: int = 2) -> type[Decider]:
-    """Return an opening that goes parallel after so many items, whatever their time: a clock would decide by chance."""
+    """Return a decider class that goes parallel after so many items, whatever their time: a clock would decide by chance."""
 
     class Turning(Decider):
-        def wants_terms(self, backends: Sequence[Backend]) -> bool:
+        def wants_choices(self, backends: Sequence[Backend]) -> bool:
             return self.items >= 1
 
         def next(self) -> Step:
-            if self.terms is None or self.items < after or backend not in self.terms.backends:
+            if self.choices is None or self.items < after or backend not in self.choices.backends:
                 return self.batch()
-            costs = self.terms.costs.processes if backend == "processes" else self.terms.costs.threads
+            costs = self.choices.costs.processes if backend == "processes" else self.choices.costs.threads
             assert costs is not None
             return Go(
                 Forecast(
                     backend=backend,
-                    workers=self.terms.max_workers or 2,
+                    workers=self.choices.max_workers or 2,
                     chunksize=1,
                     start_method=costs.start_method,
                     total_s=1.0,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amorsize.history.agreement import AGREE, CLOSE, LEAST, MOST, RECENT_S, known, measured, surprised
-from amorsize.history.run_record import Run
+from amorsize.history.run_row import Run
 from amorsize.history.this_process import Shape
 
 NOW = 1e9

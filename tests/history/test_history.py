@@ -461,7 +461,7 @@ class TestSize:
     def test_a_full_row_is_small(self):
         """100,000 of them, with indices and what SQLite needs for itself, stay below 50 MB."""
         from amorsize.facts import Sample
-        from amorsize.history.run_record import pack
+        from amorsize.history.run_row import pack
         from amorsize.history.tables import dumps
 
         values = {name: 1.23456789012345e-05 for name in Sample.__dataclass_fields__ if name != "transfer_error"}
@@ -473,7 +473,7 @@ class TestSize:
         assert len(dumps(body)) < 420
 
     def test_rows_that_tell_the_same_are_alike(self):
-        from amorsize.history.run_record import pack
+        from amorsize.history.run_row import pack
         from amorsize.history.this_process import Shape
 
         def alike(**values):

@@ -15,8 +15,9 @@ import pytest
 from lanes import repeats
 
 from amorsize.history import sqlite_file
-from amorsize.history.location import default_path, setting
+from amorsize.history.location import default_path
 from amorsize.history.sqlite_file import Store
+from amorsize.system.environment import history_setting
 from amorsize.system.mounts import is_network
 
 ROOT = Path(sqlite_file.__file__).parents[2]
@@ -94,9 +95,9 @@ class TestPlace:
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
         monkeypatch.setenv("AMORSIZE_HISTORY", "h.sqlite")
-        assert setting() == str(tmp_path / "h.sqlite")
+        assert history_setting() == str(tmp_path / "h.sqlite")
         monkeypatch.setenv("AMORSIZE_HISTORY", "~/h.sqlite")
-        assert setting() == str(tmp_path / "home" / "h.sqlite")
+        assert history_setting() == str(tmp_path / "home" / "h.sqlite")
 
 
 class TestRows:

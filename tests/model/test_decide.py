@@ -1,4 +1,4 @@
-"""The opening of a run in virtual time: its steps, and the time at which it goes parallel."""
+"""The decider of a run in virtual time: its steps, and the time at which it goes parallel."""
 
 from dataclasses import replace
 
@@ -30,13 +30,13 @@ HEAVY = Sample(n_sampled=0, item_s=0.0, result_bytes=4e6, result_pickle_s=1e-3, 
 
 
 class Play:
-    """Answers an opening from a cost per index, without running anything."""
+    """Answers an decider from a cost per index, without running anything."""
 
     def __init__(self, cost, n, *, cores=2, cpu=1.0, held=0.95, speedup=1.9, indexable=True, transfer=LIGHT, own=1.0):
         self.cost, self.n, self.cpu, self.held, self.speedup, self.transfer = cost, n, cpu, held, speedup, transfer
         self.own = own
-        self.opening = Decider(n, indexable=indexable, most_cores=cores)
-        self.terms = Choices(
+        self.decider = Decider(n, indexable=indexable, most_cores=cores)
+        self.choices = Choices(
             backends=("serial", "threads", "processes"),
             machine=a_machine(cores),
             costs=Costs(threads=recorded("threads", None), processes=recorded("team", "fork")),
@@ -52,35 +52,35 @@ class Play:
         return Observation(start, items, wall, wall * self.cpu, wall * self.cpu * self.own)
 
     def run(self):
-        opening = self.opening
-        while self.go is None and self.at + sum(p.items for p in opening.probes) < self.n:
-            if opening.terms is None and opening.wants_terms(self.terms.backends):
-                opening.terms = self.terms
-            step = opening.next()
+        decider = self.decider
+        while self.go is None and self.at + sum(p.items for p in decider.probes) < self.n:
+            if decider.choices is None and decider.wants_choices(self.choices.backends):
+                decider.choices = self.choices
+            step = decider.next()
             self.steps.append(type(step))
             self.watches += isinstance(step, WatchLock) or (isinstance(step, Probe) and step.watch)
-            left = self.n - self.at - sum(p.items for p in opening.probes)
+            left = self.n - self.at - sum(p.items for p in decider.probes)
             match step:
                 case RunMore(items):
                     assert items >= 1
                     items = min(items, left)
-                    opening.saw(self.see(items))
+                    decider.saw(self.see(items))
                     self.at += items
                 case Probe(positions, items, _, watch):
                     stride = (self.n - self.at) / positions
                     ends = [round(self.at + k * stride) for k in range(1, positions + 1)]
-                    opening.probed([self.see(items, end - items) for end in ends], self.held if watch else None)
+                    decider.probed([self.see(items, end - items) for end in ends], self.held if watch else None)
                 case Weigh():
-                    opening.weighed(self.transfer)
+                    decider.weighed(self.transfer)
                 case WatchLock(items):
-                    opening.watched(self.held, [self.see(min(items, left))])
+                    decider.watched(self.held, [self.see(min(items, left))])
                     self.at += min(items, left)
                 case TryThreads(items):
                     self.tried.append(items)
                     speedup = self.speedup.pop(0) if isinstance(self.speedup, list) else self.speedup
                     wall = sum(self.cost(i) for i in range(self.at, self.at + items)) / speedup
                     self.at += items
-                    opening.tried(items, wall, wall * speedup)
+                    decider.tried(items, wall, wall * speedup)
                 case Go(chosen):
                     self.go = chosen
         return self
@@ -89,7 +89,7 @@ class Play:
 def test_a_short_map_never_leaves_the_loop_nor_looks_at_the_machine():
     play = Play(lambda i: 5e-8, 100_000).run()
     assert play.go is None
-    assert play.opening.terms is None
+    assert play.decider.choices is None
     assert set(play.steps) == {RunMore}
 
 
@@ -120,14 +120,14 @@ def test_a_dear_first_call_does_not_send_the_rest_to_workers():
 def test_a_dear_first_call_is_not_a_dear_item():
     play = Play(lambda i: 0.5 if i == 0 else 1e-4, 100_000).run()
     if play.go is not None:  # starting in vain is allowed within what was spent; believing it is not
-        assert play.opening.item_s < 1e-3 or play.at < 3
+        assert play.decider.item_s < 1e-3 or play.at < 3
 
 
 def test_costs_that_rise_are_seen_from_spread_positions():
     play = Play(lambda i: i * 1e-6, 2000).run()
     assert Probe in play.steps
     assert play.go.backend == "processes"
-    assert play.opening.item_s == pytest.approx(1e-3, rel=0.3)
+    assert play.decider.item_s == pytest.approx(1e-3, rel=0.3)
 
 
 def test_a_released_lock_and_large_results_go_to_threads():
@@ -163,7 +163,7 @@ def test_what_cannot_be_pickled_stays_in_the_loop():
 
 def test_an_unknown_length_goes_once_as_much_was_spent_as_starting_costs():
     play = Play(lambda i: 1e-3, 10_000, indexable=False)
-    play.opening.n_items = None
+    play.decider.n_items = None
     play.run()
     assert play.go.backend == "processes"
     assert 4e-3 < play.spent < 0.1
@@ -173,7 +173,7 @@ def test_an_unknown_length_goes_once_as_much_was_spent_as_starting_costs():
 @given(st.lists(st.floats(1e-7, 5e-3), min_size=1, max_size=400), st.sampled_from([1, 2, 16]))
 def test_the_opening_runs_every_item_at_most_once_and_ends(costs, cores):
     play = Play(lambda i: costs[i], len(costs), cores=cores).run()
-    done = play.at + sum(p.items for p in play.opening.probes)
+    done = play.at + sum(p.items for p in play.decider.probes)
     assert done <= len(costs)
     assert play.go is not None or done == len(costs)
 
@@ -189,7 +189,7 @@ def known(item_s, *, cpu=1.0, n_sampled=50, base=LIGHT, **shown):
 
 
 def recalling(play, prior, **more):
-    play.opening.recall(prior, **more)
+    play.decider.recall(prior, **more)
     return play
 
 
@@ -225,19 +225,19 @@ def test_short_items_that_are_known_are_looked_at_first():
 def test_a_known_map_that_is_not_worth_it_stays_in_the_loop():
     play = recalling(Play(lambda i: 5e-8, 10_000), known(5e-8)).run()
     assert play.go is None
-    assert play.opening.terms is None
+    assert play.decider.choices is None
 
 
 @pytest.mark.parametrize("off", [10.0, 0.1])
 def test_a_prior_that_is_far_off_is_dropped_as_soon_as_items_speak(off):
     prior = known(1e-3 * off, gil_held=0.05, worker_s=1e-3 * off, touched_bytes=1e6)
-    opening = recalling(Play(lambda i: 1e-3, 2000), prior, threads_gain=1.9, lost=["processes"]).opening
-    opening.saw(Observation(0, 1, 1e-3, 1e-3, 1e-3))
-    opening.saw(Observation(1, 2, 2e-3, 2e-3, 2e-3))
-    assert opening.prior is None
-    assert opening.lost == ()
-    assert (opening.gil_held, opening.threads_gain) == (0.05, 1.9)  # which are the function's own
-    sample = opening.sample()
+    decider = recalling(Play(lambda i: 1e-3, 2000), prior, threads_gain=1.9, lost=["processes"]).decider
+    decider.saw(Observation(0, 1, 1e-3, 1e-3, 1e-3))
+    decider.saw(Observation(1, 2, 2e-3, 2e-3, 2e-3))
+    assert decider.prior is None
+    assert decider.lost == ()
+    assert (decider.gil_held, decider.threads_gain) == (0.05, 1.9)  # which are the function's own
+    sample = decider.sample()
     assert sample.item_s == pytest.approx(1e-3)
     assert (sample.worker_s, sample.touched_bytes) == (None, 0.0)
 
@@ -246,9 +246,9 @@ def test_a_prior_that_is_far_off_is_dropped_as_soon_as_items_speak(off):
 def test_after_a_wrong_prior_it_goes_as_without_one(off):
     """Items of 1 ms, with a prior of items too short for workers, or of items that wait."""
     wrong = recalling(Play(lambda i: 1e-3, 2000), known(1e-3 * off, cpu=0.0), lost=["processes"])
-    wrong.opening.saw(wrong.see(2))
+    wrong.decider.saw(wrong.see(2))
     wrong.at = 2
-    assert wrong.opening.prior is None
+    assert wrong.decider.prior is None
     without = Play(lambda i: 1e-3, 2000).run()
     assert (wrong.run().go.backend, wrong.go.workers) == (without.go.backend, without.go.workers)
     assert Weigh in wrong.steps
@@ -257,52 +257,52 @@ def test_after_a_wrong_prior_it_goes_as_without_one(off):
 @given(st.floats(0.05, 20.0), st.integers(1, 5))
 def test_a_prior_is_kept_while_items_are_within_its_range(factor, items):
     assume(abs(factor - PRIOR_RANGE) > 1e-3 and abs(1 / factor - PRIOR_RANGE) > 1e-3)
-    opening = recalling(Play(lambda i: 1e-4, 2000), known(1e-4, gil_held=0.2)).opening
+    decider = recalling(Play(lambda i: 1e-4, 2000), known(1e-4, gil_held=0.2)).decider
     wall_s = items * factor * 1e-4
-    opening.saw(Observation(0, items, wall_s, wall_s, wall_s))
+    decider.saw(Observation(0, items, wall_s, wall_s, wall_s))
     kept = 1 / PRIOR_RANGE < factor < PRIOR_RANGE
-    assert (opening.prior is not None) == kept
-    assert opening.item_s == pytest.approx(1e-4 if kept else factor * 1e-4)
-    assert opening.gil_held == 0.2
+    assert (decider.prior is not None) == kept
+    assert decider.item_s == pytest.approx(1e-4 if kept else factor * 1e-4)
+    assert decider.gil_held == 0.2
 
 
 def test_a_dear_first_call_does_not_speak_against_a_prior():
-    opening = recalling(Play(lambda i: 1e-3, 2000), known(1e-3)).opening
-    opening.saw(Observation(0, 1, 2.9e-3, 2.9e-3, 2.9e-3))
-    opening.saw(Observation(1, 1, 1e-3, 1e-3, 1e-3))
-    assert opening.prior is not None
+    decider = recalling(Play(lambda i: 1e-3, 2000), known(1e-3)).decider
+    decider.saw(Observation(0, 1, 2.9e-3, 2.9e-3, 2.9e-3))
+    decider.saw(Observation(1, 1, 1e-3, 1e-3, 1e-3))
+    assert decider.prior is not None
 
 
 def test_in_the_end_the_items_speak_for_themselves_and_what_they_weigh_stays_known():
     prior = known(1e-3, gil_held=0.95, worker_s=1e-3, touched_bytes=70.0)
-    opening = recalling(Play(lambda i: 1e-3, 2000), prior).opening
+    decider = recalling(Play(lambda i: 1e-3, 2000), prior).decider
     wall_s = 1.01 * PRIOR_S
-    opening.saw(Observation(0, 21, wall_s, wall_s, wall_s))
-    assert opening.prior is None
-    sample = opening.sample()
+    decider.saw(Observation(0, 21, wall_s, wall_s, wall_s))
+    assert decider.prior is None
+    sample = decider.sample()
     assert (sample.worker_s, sample.touched_bytes, sample.result_bytes) == (None, 70.0, LIGHT.result_bytes)
     assert (sample.gil_held, sample.n_sampled) == (0.95, 21)
 
 
 def test_what_is_settled_is_not_asked_again_unless_the_items_are_others():
     play = recalling(Play(lambda i: 1e-4, 400), known(1e-4))
-    play.opening.settle(1e-4)
+    play.decider.settle(1e-4)
     assert play.run().go is None
-    assert play.opening.terms is None
+    assert play.decider.choices is None
     others = recalling(Play(lambda i: 2e-3, 400), known(1e-4))
-    others.opening.settle(1e-4)
+    others.decider.settle(1e-4)
     assert others.run().go is not None
 
 
 def test_a_failed_trial_is_remembered_only_where_the_lock_is_held():
-    opening = Play(lambda i: 1e-3, 400).opening
-    opening.saw(Observation(0, 4, 4e-3, 4e-3, 4e-3))
-    opening.watched(0.05, [Observation(4, 4, 4e-3, 4e-3, 4e-3)])
-    opening.tried(8, 8e-3, 8e-3)
-    assert opening.threads_gain < TRY_GAIN
-    assert opening.lasting_gain is None
-    opening.gil_held = 0.9
-    assert opening.lasting_gain == opening.threads_gain
+    decider = Play(lambda i: 1e-3, 400).decider
+    decider.saw(Observation(0, 4, 4e-3, 4e-3, 4e-3))
+    decider.watched(0.05, [Observation(4, 4, 4e-3, 4e-3, 4e-3)])
+    decider.tried(8, 8e-3, 8e-3)
+    assert decider.threads_gain < TRY_GAIN
+    assert decider.lasting_gain is None
+    decider.gil_held = 0.9
+    assert decider.lasting_gain == decider.threads_gain
 
 
 def test_a_backend_that_lost_is_kept_out():
@@ -313,7 +313,7 @@ def test_a_backend_that_lost_is_kept_out():
 
 def test_who_may_use_nothing_else_uses_what_lost():
     play = recalling(Play(lambda i: 0.05, 60), known(0.05, gil_held=0.95), lost=["processes"])
-    play.terms = replace(play.terms, backends=("processes",))
+    play.choices = replace(play.choices, backends=("processes",))
     assert play.run().go.backend == "processes"
 
 
@@ -331,23 +331,23 @@ def test_threads_that_brought_nothing_are_not_tried_again():
 def test_of_two_watches_the_one_that_saw_the_lock_free_is_believed():
     """A canary can oversleep, and then a free lock looks held; never the other way round."""
     for first, second in ((0.9, 0.1), (0.1, 0.9)):
-        opening = Decider(1000, indexable=True, most_cores=2)
-        opening.watched(first, [Observation(0, 1, 1e-3, 1e-3, 1e-3)])
-        opening.watched(second, [Observation(1, 1, 1e-3, 1e-3, 1e-3)])
-        assert opening.gil_held == 0.1
-        assert (opening.items, opening.watched_s) == (2, 2e-3)
+        decider = Decider(1000, indexable=True, most_cores=2)
+        decider.watched(first, [Observation(0, 1, 1e-3, 1e-3, 1e-3)])
+        decider.watched(second, [Observation(1, 1, 1e-3, 1e-3, 1e-3)])
+        assert decider.gil_held == 0.1
+        assert (decider.items, decider.watched_s) == (2, 2e-3)
 
 
 def test_the_lock_is_never_held_for_longer_than_the_cpu_is_used():
-    opening = Decider(1000, indexable=True, most_cores=2)
-    opening.watched(0.9, [Observation(0, 2, 1e-3, 2e-4, 2e-4)])
-    assert opening.sample().gil_held == pytest.approx(0.2)
+    decider = Decider(1000, indexable=True, most_cores=2)
+    decider.watched(0.9, [Observation(0, 2, 1e-3, 2e-4, 2e-4)])
+    assert decider.sample().gil_held == pytest.approx(0.2)
 
 
 def test_a_lock_that_looks_held_is_watched_again():
     long_watch = Play(lambda i: 3e-3, 200, held=1.0, transfer=HEAVY).run()
     assert long_watch.watches >= 1
-    assert long_watch.opening.gil_held > LOCK_FREE
+    assert long_watch.decider.gil_held > LOCK_FREE
     free = Play(lambda i: 3e-3, 200, held=0.1, transfer=HEAVY).run()
     assert free.watches == 1
 
@@ -379,25 +379,25 @@ def test_the_better_of_two_trials_is_believed():
 
 
 def test_a_settled_map_of_some_milliseconds_ends_in_one_long_batch():
-    opening = Decider(200_000, indexable=True, most_cores=2)
-    opening.settle(5e-8)
+    decider = Decider(200_000, indexable=True, most_cores=2)
+    decider.settle(5e-8)
     batches = []
-    while opening.left:
-        step = opening.next()
+    while decider.left:
+        step = decider.next()
         assert isinstance(step, RunMore)
         batches.append(step.items)
-        opening.saw(Observation(opening.items, step.items, 5e-8 * step.items, 5e-8 * step.items, 5e-8 * step.items))
+        decider.saw(Observation(decider.items, step.items, 5e-8 * step.items, 5e-8 * step.items, 5e-8 * step.items))
     assert batches[-1] > 180_000
 
 
 def test_a_settled_map_whose_items_take_longer_than_ever_is_looked_at_often():
-    opening = Decider(10_000, indexable=True, most_cores=2)
-    opening.settle(5e-8)
+    decider = Decider(10_000, indexable=True, most_cores=2)
+    decider.settle(5e-8)
     batches = []
     for _ in range(20):
-        step = opening.next()
+        step = decider.next()
         if not isinstance(step, RunMore):
             break
         batches.append(step.items)
-        opening.saw(Observation(opening.items, step.items, 1e-3 * step.items, 1e-3 * step.items, 1e-3 * step.items))
+        decider.saw(Observation(decider.items, step.items, 1e-3 * step.items, 1e-3 * step.items, 1e-3 * step.items))
     assert max(batches) <= 2

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from amorsize.facts import Costs, Sample, Scaling
 from amorsize.model.cost import COPY_TOUCHED_S_PER_BYTE, _longest_tail, forecast
 from amorsize.model.default_costs import recorded
-from amorsize.model.search import COUNTS, MARGIN, choose, chunk_sizes, memory_budget, refusal, worker_counts
+from amorsize.model.memory_limit import memory_budget, refusal
+from amorsize.model.search import COUNTS, MARGIN, choose, chunk_sizes, worker_counts
 from amorsize.testing import a_machine
 
 ALL = ("serial", "threads", "processes")

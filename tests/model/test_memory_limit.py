@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Breakdown, Costs, Forecast, Sample
 from amorsize.model.default_costs import recorded
-from amorsize.model.search import WORKER_BYTES, choose, memory_budget, refusal, worker_bytes
+from amorsize.model.memory_limit import WORKER_BYTES, memory_budget, refusal, worker_bytes
+from amorsize.model.search import choose
 from amorsize.testing import a_machine
 
 GB = 1 << 30

@@ -16,7 +16,7 @@ from amorsize import History
 from amorsize.facts import Sample
 from amorsize.history import buffer, sqlite_file
 from amorsize.history.fingerprint import fingerprint
-from amorsize.history.this_process import MEMORY, shape_of
+from amorsize.history.this_process import THIS_PROCESS, shape_of
 from amorsize.plan.pools import LoopPool
 
 pytestmark = pytest.mark.alone
@@ -176,7 +176,7 @@ class TestKnownFunctions:
     def test_memory_is_left_alone(self, path):
         write(ef.square, DATA, 1e-3)
         amorsize.optimize(ef.square, DATA)
-        assert MEMORY.recall(ef.square, DATA) is None
+        assert THIS_PROCESS.recall(ef.square, DATA) is None
 
 
 class TestSurprises:
@@ -219,7 +219,7 @@ class TestLoopsUnderWatch:
             assert pool.map(func, plan.data) == [x * x for x in DATA]
         (row,) = History().runs(source="optimize")
         assert (row.source, row.n_items, row.extra) == ("optimize", 60, {"known": 3, "surprise": True})
-        assert MEMORY.recall(func, DATA) is not None  # execute() was there
+        assert THIS_PROCESS.recall(func, DATA) is not None  # execute() was there
 
     def test_it_stays_a_loop_if_nothing_else_is_allowed(self, path):
         func = partial(ef.nap, seconds=1e-3)
@@ -232,7 +232,7 @@ class TestLoopsUnderWatch:
         plan = self.surprising(func)
         with plan.pool() as pool:
             assert pool.map(func, DATA[:5]) == [x * x for x in DATA[:5]]
-        assert MEMORY.recall(func, DATA) is None
+        assert THIS_PROCESS.recall(func, DATA) is None
 
     def test_the_items_index_is_that_in_all_the_data(self, path):
         func = partial(ef.nap, seconds=5e-3)

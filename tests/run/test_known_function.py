@@ -13,7 +13,7 @@ import pytest
 
 import amorsize
 from amorsize.facts import Breakdown, Forecast, Observation, Ran, Sample
-from amorsize.history.this_process import MEMORY
+from amorsize.history.this_process import THIS_PROCESS
 from amorsize.model.decide import Decider
 from amorsize.run.execute import Execution
 from amorsize.run.run_summary import RunSummary
@@ -55,9 +55,9 @@ class TestSecondMaps:
     def test_known_computing_begins_in_processes(self):
         began_here = 0
         for _ in range(3):  # other programs may have the cores for a moment, and then the loop is as good
-            MEMORY.forget()
+            THIS_PROCESS.forget()
             first = amorsize.execute(spin_where, range(24), backend=self.NO_THREADS)
-            known = MEMORY.recall(spin_where, range(24))
+            known = THIS_PROCESS.recall(spin_where, range(24))
             assert known is not None
             second, plan = amorsize.execute(spin_where, range(24), backend=self.NO_THREADS, return_plan=True)
             assert [value for value, _ in second] == [x * x for x in range(24)]
@@ -94,24 +94,24 @@ class TestSecondMaps:
 
     def test_short_maps_leave_nothing_behind(self):
         amorsize.execute(ef.square, range(100))
-        assert MEMORY.recall(ef.square, range(100)) is None
+        assert THIS_PROCESS.recall(ef.square, range(100)) is None
 
 
 class TestMishaps:
     def test_an_exception_leaves_what_is_known_as_it_was(self):
         amorsize.execute(nap_where, range(100))
-        known = MEMORY.recall(nap_where, range(100))
+        known = THIS_PROCESS.recall(nap_where, range(100))
 
         with pytest.raises(TypeError):
             amorsize.execute(nap_where, [*range(99), None])
-        assert MEMORY.recall(nap_where, range(100)) == known
+        assert THIS_PROCESS.recall(nap_where, range(100)) == known
         assert [one[0] for one in amorsize.execute(nap_where, range(100))] == [x * x for x in range(100)]
 
     def test_a_function_that_raised_is_not_known(self):
         fails = partial(ef.raise_at, 0, ef.Refused)
         with pytest.raises(ef.Refused):
             amorsize.execute(fails, range(100))
-        assert MEMORY.recall(fails, range(100)) is None
+        assert THIS_PROCESS.recall(fails, range(100)) is None
 
     def test_an_item_that_raises_where_it_was_not_expected(self):
         amorsize.execute(nap_where, range(100))
@@ -146,17 +146,17 @@ class TestOthers:
         assert [one[0] for one in got] == [x * x for x in range(100)]
 
     def test_executor(self):
-        known = MEMORY.recall(nap_where, range(100))
+        known = THIS_PROCESS.recall(nap_where, range(100))
         with amorsize.Executor() as executor:
             assert [one[0] for one in executor.map(nap_where, range(100))] == [x * x for x in range(100)]
-        assert MEMORY.recall(nap_where, range(100)) == known
+        assert THIS_PROCESS.recall(nap_where, range(100)) == known
 
     def test_optimize_neither_asks_nor_tells(self, monkeypatch):
         def refuse(*_):
             raise AssertionError("nobody may ask")
 
-        monkeypatch.setattr(MEMORY, "recall", refuse)
-        monkeypatch.setattr(MEMORY, "keep", refuse)
+        monkeypatch.setattr(THIS_PROCESS, "recall", refuse)
+        monkeypatch.setattr(THIS_PROCESS, "keep", refuse)
         assert amorsize.optimize(nap_where, range(100)).sample.n_sampled > 0
 
     def test_a_request_for_the_loop_stays_there(self):
@@ -237,7 +237,7 @@ class TestWhatARunShows:
 
 def test_a_map_with_a_rate_does_not_keep_threads_out():
     amorsize.execute(partial(nap_where, seconds=15e-3), range(12), rate=50.0)
-    known = MEMORY.recall(partial(nap_where, seconds=15e-3), range(12))
+    known = THIS_PROCESS.recall(partial(nap_where, seconds=15e-3), range(12))
     assert known is None or known.lost == ()
 
 

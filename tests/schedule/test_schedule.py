@@ -204,17 +204,17 @@ class TestPace:
 class TestCrew:
     def grow(self, speed_of, workers=2, most=16, cpu=0.05, alone=1.0, periods=12):
         """Run a `WorkerCount` for some periods; ``speed_of`` a number of workers is in items per second."""
-        crew, now, sizes = WorkerCount(cores=2.0, most=most, alone_s=alone, may_lose=True), 0.0, [workers]
-        crew.begin(now)
+        worker_count, now, sizes = WorkerCount(cores=2.0, most=most, alone_s=alone, may_lose=True), 0.0, [workers]
+        worker_count.begin(now)
         for _ in range(periods):
             wall = workers / speed_of(workers)
             n = 4 * workers
             for _ in range(n):
-                crew.saw(1, wall, min(wall, cpu))
+                worker_count.saw(1, wall, min(wall, cpu))
             now += max(n / speed_of(workers), 3.1 * wall, 0.11)
-            crew.items = max(1, round(speed_of(workers) * (now - crew.began_s)))
-            crew.wall_s = crew.items * wall
-            advice = crew.advice(workers, now)
+            worker_count.items = max(1, round(speed_of(workers) * (now - worker_count.began_s)))
+            worker_count.wall_s = worker_count.items * wall
+            advice = worker_count.advice(workers, now)
             if advice == 0:
                 return 0
             workers = workers if advice is None else advice
@@ -239,28 +239,28 @@ class TestCrew:
     @pytest.mark.parametrize(("read_s", "advice"), [(0.0, 0), (2.0, None)])
     def test_workers_that_wait_for_items_are_worth_it_if_the_caller_must_make_these_too(self, read_s, advice):
         """A second's work for an item that takes two to make: workers do one in two seconds, the caller in three."""
-        crew = WorkerCount(cores=2.0, most=2, alone_s=1.0, may_lose=True, read_s=read_s)
+        worker_count = WorkerCount(cores=2.0, most=2, alone_s=1.0, may_lose=True, read_s=read_s)
         for period in range(2):
-            crew.begin(period * 100.0)
+            worker_count.begin(period * 100.0)
             for _ in range(50):
-                crew.saw(1, 1.0, 1.0)
-            said = crew.advice(2, period * 100.0 + 100.0)
+                worker_count.saw(1, 1.0, 1.0)
+            said = worker_count.advice(2, period * 100.0 + 100.0)
         assert said == advice
 
     def test_starvation_is_no_evidence(self):
-        crew = WorkerCount(cores=2.0, most=8, alone_s=1.0, may_lose=True)
+        worker_count = WorkerCount(cores=2.0, most=8, alone_s=1.0, may_lose=True)
         for period in range(5):
-            crew.begin(period * 100.0)
+            worker_count.begin(period * 100.0)
             for _ in range(10):
-                crew.saw(1, 1.0, 1.0)
-            crew.starved = True
-            assert crew.advice(2, period * 100.0 + 99) is None
+                worker_count.saw(1, 1.0, 1.0)
+            worker_count.starved = True
+            assert worker_count.advice(2, period * 100.0 + 99) is None
 
 
 def test_a_schedule_retreats_when_workers_only_lose_time():
     """Each chunk takes four times as long to come back as it was worked at: the caller alone would be faster."""
-    crew = WorkerCount(cores=2.0, most=2, alone_s=0.0, may_lose=True)
-    schedule = Schedule([(0, 100_000)], 2, item_s=1e-3, evidence=1000, crew=crew)
+    worker_count = WorkerCount(cores=2.0, most=2, alone_s=0.0, may_lose=True)
+    schedule = Schedule([(0, 100_000)], 2, item_s=1e-3, evidence=1000, worker_count=worker_count)
     now, flying, out = 0.0, [], schedule.begin(0.0)
     out += schedule.handle(Ready(0), 0.0) + schedule.handle(Ready(1), 0.0)
     for _ in range(500):

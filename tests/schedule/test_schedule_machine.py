@@ -54,11 +54,11 @@ class Machine(RuleBasedStateMachine):
         fixed=st.sampled_from([None, None, 1, 5]),
         window=st.sampled_from([None, None, 1, 7]),
         rate=st.sampled_from([None, None, None, 10.0]),
-        crew=st.booleans(),
+        worker_count=st.booleans(),
     )
-    def begin(self, n, workers, retries, helps, open_end, holes, item_s, evidence, fixed, window, rate, crew):
+    def begin(self, n, workers, retries, helps, open_end, holes, item_s, evidence, fixed, window, rate, worker_count):
         self.now = 0.0
-        self.most, self.untaken, self.window = 2 * workers if crew else workers, 0, window
+        self.most, self.untaken, self.window = 2 * workers if worker_count else workers, 0, window
         self.handed: set[int] = set()
         self.resized = False
         self.n, self.retries, self.asked = n, retries, workers
@@ -88,7 +88,9 @@ class Machine(RuleBasedStateMachine):
             timeout_s=1.0,
             window=window,
             pace=None if rate is None else Pace(rate),
-            crew=WorkerCount(cores=2.0, most=self.most, alone_s=item_s, may_lose=True) if crew else None,
+            worker_count=WorkerCount(cores=2.0, most=self.most, alone_s=item_s, may_lose=True)
+            if worker_count
+            else None,
         )
         self.obey(self.schedule.begin(self.now))
 

@@ -41,6 +41,7 @@ from amorsize.backends.workers.protocol import (
 )
 from amorsize.errors import TransferError
 from amorsize.system import nested
+from amorsize.system.clock import busy_s, thread_counts
 from amorsize.system.nested import take, trace_of
 
 if sys.platform != "win32":
@@ -228,10 +229,11 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
             slot[0] = IDLE
             send(sock, answer)
             continue
-        wall_s, cpu_s = clock(), cpu()
+        counts, wall_s, cpu_s = thread_counts(), clock(), cpu()
         func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
         results, errors = run_items(meter.over(func, start), items, start, setup.keep_going, slot, setup.timed)
         wall_s, cpu_s = clock() - wall_s, cpu() - cpu_s
+        cpu_s = busy_s(wall_s, cpu_s, counts, thread_counts())
         timing = (wall_s, cpu_s, *meter.report(start, len(results), wall_s, cpu_s))
         del items, parts
         answer = encode(results, errors, start, timing, setup.by_value)

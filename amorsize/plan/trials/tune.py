@@ -18,7 +18,8 @@ from amorsize.history.history import History
 from amorsize.history.this_process import shape_of
 from amorsize.learn.features import Case, engine_of, shares
 from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
-from amorsize.model.search import chunk_sizes, refusal, worker_counts
+from amorsize.model.memory_limit import refusal
+from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
 from amorsize.options import Request
 from amorsize.plan.optimize import fit_for, known_costs

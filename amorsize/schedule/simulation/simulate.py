@@ -99,7 +99,7 @@ class Simulation:
 
 
 class Policy(Protocol):
-    """Decides on the instructions: a `Schedule`, or a textbook's policy (`amorsize.schedule.simulation.textbook`)."""
+    """Decides on the instructions: a `Schedule`, or one of `amorsize.schedule.simulation.chunk_rules`."""
 
     def begin(self, now_s: float = 0.0) -> list[Instruction]:
         """Return the first instructions."""
@@ -150,7 +150,7 @@ def simulate(
     policy : Policy, optional
         The policy to use, instead of a `Schedule` with ``workers`` and ``options``.
     **options
-        Options of the `Schedule`: ``fixed``, ``crew``, …; its ``item_s`` is called ``expected_s`` here.
+        Options of the `Schedule`: ``fixed``, ``worker_count``, …; its ``item_s`` is called ``expected_s`` here.
 
     Returns
     -------

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Scaling
 from amorsize.schedule.messages import CALLER
+from amorsize.schedule.simulation.chunk_rules import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.simulation.cores import PARK, Cores
 from amorsize.schedule.simulation.overheads import Overheads
 from amorsize.schedule.simulation.simulate import simulate
-from amorsize.schedule.simulation.textbook import SelfScheduling, equal, factoring, guided, simulate_pool, trapezoid
 from amorsize.schedule.worker_count import WorkerCount
 
 items = st.lists(st.floats(0.0, 1.0), max_size=60)
@@ -54,10 +54,10 @@ def ran(simulation):
     fixed=st.none() | st.integers(1, 20),
     helps=st.booleans(),
     expected_s=st.sampled_from([0.0, 1e-4, 0.5]),
-    crew=st.booleans(),
+    worker_count=st.booleans(),
 )
 def test_every_item_runs_once_and_no_faster_than_anything_allows(
-    item_s, cpu, workers, cores, quota, lock_share, overheads, fixed, helps, expected_s, crew
+    item_s, cpu, workers, cores, quota, lock_share, overheads, fixed, helps, expected_s, worker_count
 ):
     helps = helps and not overheads.immediate  # threads have the caller's own help nowhere
     item_cpu_s = [cpu * s for s in item_s]
@@ -72,13 +72,13 @@ def test_every_item_runs_once_and_no_faster_than_anything_allows(
         fixed=fixed,
         caller_helps=helps,
         expected_s=expected_s,
-        crew=WorkerCount(cores or 2.0, 9, expected_s, may_lose=True) if crew else None,
+        worker_count=WorkerCount(cores or 2.0, 9, expected_s, may_lose=True) if worker_count else None,
     )
     assert ran(run) == list(range(len(item_s)))
     computing = sum(item_cpu_s)
     least = [0.0, max(item_s, default=0.0), run.dispatcher_s]
     least.append(computing / cores if cores else 0.0)
-    if not crew:
+    if not worker_count:
         least.append(sum(item_s) / (workers + helps))
     if quota:  # a period's allowance may be spent at once
         least.append(0.1 * (computing / quota / 0.1 - 1))
@@ -232,7 +232,12 @@ def test_a_retreat_ends_in_the_caller():
     """Each result takes ten times as long to receive: the schedule gives up, and the caller runs the rest."""
     over = Overheads(receive_item_s=1e-2)
     run = simulate(
-        [1e-3] * 5000, 2, overheads=over, expected_s=1e-3, evidence=100, crew=WorkerCount(2.0, 2, 1e-3, may_lose=True)
+        [1e-3] * 5000,
+        2,
+        overheads=over,
+        expected_s=1e-3,
+        evidence=100,
+        worker_count=WorkerCount(2.0, 2, 1e-3, may_lose=True),
     )
     assert ran(run) == list(range(5000))
     assert run.busy_s[CALLER] > 1.0
