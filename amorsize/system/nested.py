@@ -34,33 +34,33 @@ def trace_of(exc: BaseException) -> str:
 
 
 # -- items that fork -------------------------------------------------------------------------------------------------
-#
-# A copy of a process that an item has forked has all of its stack, down to the caller's. What the item does in the copy
-# is its own business; but when it comes back there, or raises, the map must not go on twice.
+
+# An item may fork this process. The copy has the whole stack, down to the caller's program. When the item returns or
+# raises in the copy, the copy must end there: else the map, and the program behind it, would run twice.
 
 forks = 0
-"""How often this process was forked since the module was loaded: it is not the same process if this has grown."""
+"""Number of forks since this module was loaded. If it grows while an item runs, this process is a copy of that one."""
 
 walks: list[Iterator[Any]] = []
-"""Iterators whose items are run at a speed that allows no look between two of them."""
+"""Iterators over items that ``map`` runs, so that no check is possible between two items. A copy exhausts them."""
 
 
 def leave_copy(forks_before: int, exc: BaseException | None = None) -> None:
-    """End this process as a program of its own would end, if it is a copy that an item has forked.
+    """End this process, with the exit code that ``exc`` would give a program, if an item has forked it.
 
     Parameters
     ----------
     forks_before : int
-        What `forks` was before the item was run.
+        Value of `forks` before the item.
     exc : BaseException, optional
-        What the item has raised.
+        The exception that the item raised.
     """
     if forks != forks_before:
         end_copy(exc)
 
 
 def end_copy(exc: BaseException | None = None) -> None:
-    """End this process, which an item has forked."""
+    """End this process, which is a copy that an item has forked."""
     code = 0
     try:
         if isinstance(exc, SystemExit):
@@ -76,11 +76,12 @@ def end_copy(exc: BaseException | None = None) -> None:
 
 
 def flush_stdio() -> None:
-    """Write out what is buffered, as far as that can be done."""
+    """Flush stdout and stderr, as far as possible."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # noqa: BLE001  (closed or broken: nobody is left to tell)
+        # The stream is closed or broken: there is no place to report it.
+        except Exception:  # noqa: BLE001
             continue
 
 
@@ -90,7 +91,8 @@ def _in_a_copy() -> None:
     for walk in walks:
         try:
             walk.__setstate__(sys.maxsize - 1)  # type: ignore[attr-defined]
-        except Exception:  # noqa: BLE001  (a walk of another kind goes on, and its copy ends with the last item)
+        # It is an iterator of another type: the copy ends after its last item.
+        except Exception:  # noqa: BLE001
             continue
 
 

@@ -114,7 +114,7 @@ class Handle:
         return int(words[0]), int(words[1])
 
     def read(self, block: bytearray) -> tuple[list[protocol.Frame], bool]:
-        """Return all frames that have arrived, and True if none can follow: the other end is closed, or sent no frame."""
+        """Return all frames that have arrived, and True if none can follow: closed, or the bytes are no frame."""
         heard: list[protocol.Frame] = []
         try:
             return heard, self._read(block, heard)
