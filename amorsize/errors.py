@@ -40,6 +40,8 @@ class WorkerLostError(AmorsizeError):
         True if the kernel's out-of-memory killer is known to have been at work.
     call : str or None
         Of an `Executor`: the name of the function that was called; ``index`` is then None unless it was a ``map``.
+    fault : str
+        If its connection was disturbed, so that it had to be ended: by what.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class WorkerLostError(AmorsizeError):
         signal: int | None = None,
         oom: bool = False,
         call: str | None = None,
+        fault: str = "",
     ) -> None:
         self.index, self.exitcode, self.signal, self.oom, self.call = index, exitcode, signal, oom, call
-        super().__init__(index, exitcode, signal, oom, call)
+        self.fault = fault
+        super().__init__(index, exitcode, signal, oom, call, fault)
 
     def __str__(self) -> str:
         at_item = self.index is not None or self.call is not None
@@ -60,6 +64,12 @@ class WorkerLostError(AmorsizeError):
         if self.oom:
             why = "the kernel ended it for want of memory"
             advice = "Use fewer workers (max_workers=), smaller items, or set memory_limit=."
+        elif self.fault:
+            why = self.fault
+            advice = (
+                "Look in func for os.close(), os.closerange(), os.write() or os.fdopen() on descriptors that are not "
+                "its own, and for copies of the process that os.fork() made."
+            )
         elif self.signal is not None:
             why = f"it was ended by {_signal_name(self.signal)}"
             advice = _SIGNAL_ADVICE.get(self.signal, _CRASH_ADVICE)

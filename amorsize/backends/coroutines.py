@@ -14,6 +14,7 @@ from amorsize.errors import ItemTimeoutError
 from amorsize.schedule.failures import after_error
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.task_count import Concurrency
+from amorsize.system import nested
 
 # Marks the end of the data; None may be an item.
 END: Final = object()
@@ -168,6 +169,16 @@ class Tasks:
         task.add_done_callback(lambda done: self._done(done, ticket, index, item))
 
     async def _call(self, index: int, item: Any) -> Any:
+        forks = nested.forks
+        try:
+            result = await self._limited(index, item)
+        except BaseException as exc:
+            nested.leave_copy(forks, exc)
+            raise
+        nested.leave_copy(forks)
+        return result
+
+    async def _limited(self, index: int, item: Any) -> Any:
         if self.timeout_s is None:
             return await self.func(item)
         try:

@@ -8,6 +8,7 @@ from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.facts import Observation
 from amorsize.schedule.failures import after_error
+from amorsize.system import nested
 from amorsize.system.clock import PAGE_BYTES, REAL, Clock, busy_s
 
 TYPE_CHECKING = False
@@ -84,16 +85,22 @@ class Loop:
         """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
         first, self._failed = len(into), 0
         todo = iter(items)  # type: ignore[call-overload]
+        forks = nested.forks
         while True:
+            nested.walks.append(todo)
             try:
                 into.extend(map(self.func, todo))
+                nested.leave_copy(forks)
                 if len(into) - first == len(items):
                     return len(items)
                 # func raised StopIteration, which map() swallows and takes for the end of the items.
                 raised: BaseException = StopIteration()
             except BaseException as exc:  # noqa: BLE001  (the outcome raises it)
                 # When its iterator raises, list.extend keeps the results so far: their number gives the item's index.
+                nested.leave_copy(forks, exc)
                 raised = exc
+            finally:
+                nested.walks.remove(todo)
             at = len(into)
             index = start + at - first
             result = self._again(items, index, start, raised)
@@ -103,13 +110,17 @@ class Loop:
 
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
         """Repeat an item that raised, if allowed. Return its result, or the `Failure` that was noted in the outcome."""
-        tries = 1
+        tries, forks = 1, nested.forks
         while after_error(tries, self.retries, exc):
             try:
-                return self.func(items[index - start])
+                result = self.func(items[index - start])
             except BaseException as again:  # noqa: BLE001
+                nested.leave_copy(forks, again)
                 exc = again
                 tries += 1
+            else:
+                nested.leave_copy(forks)
+                return result
         failure = failure_here(index, exc)
         self._failed += 1
         self.outcome.note(failure)

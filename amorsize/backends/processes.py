@@ -14,7 +14,7 @@ from amorsize.backends.driver import CannotStart, Driver
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome, failure_from
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Ticks
+from amorsize.backends.ticks import Absence, Ticks
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
@@ -50,6 +50,7 @@ LOOKS_PER_TIMEOUT: Final = 20
 LONGEST_LOOK_S: Final = 0.1
 # SIGKILL, by which the kernel ends processes when memory is short.
 KILLED: Final = 9
+CUT_OFF_TEXT: Final = "its connection to the caller was closed, or something else read from it"
 
 
 def look_every_s(timeout_s: float | None) -> float | None:
@@ -60,9 +61,14 @@ def look_every_s(timeout_s: float | None) -> float | None:
 def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
     """Return the end of a worker as an error."""
     code = handle.exitcode if handle is not None else None
+    fault = handle.fault if handle is not None else ""
+    if fault:
+        # The signal that ended it came from here.
+        return WorkerLostError(index, None, None, oom, call, fault)
     killed = code is not None and code < 0
     signal = -code if killed and code is not None else None
-    return WorkerLostError(index, None if killed else code, signal, oom, call=call)
+    cut_off = CUT_OFF_TEXT if code == child.CUT_OFF else ""
+    return WorkerLostError(index, None if killed else code, signal, oom, call, cut_off)
 
 
 @contextmanager
@@ -189,6 +195,7 @@ class ProcessDriver(Driver):
         self._count_oom = count_oom
         self._look_s = look_every_s(schedule.timeout_s)
         self._next_look_s = 0.0
+        self._absence = Absence(2 * (self._look_s or 0.0))
         self._mine: Span | None = None
         self._last_loss: Handle | None = None
         self._last_oom = False
@@ -243,9 +250,15 @@ class ProcessDriver(Driver):
         if self._look_s is None or now_s < self._next_look_s:
             return ()
         self._next_look_s = now_s + self._look_s
-        now_ns = time.monotonic_ns()
-        seen = ((number, handle.item_and_start()) for number, handle in self.team.handles.items())
-        return tuple(Running(n, item, (now_ns - began_ns) * 1e-9) for n, (item, began_ns) in seen if item >= 0)
+        self._absence.look(now := time.monotonic())
+        return tuple(self._running(number, now) for number in self.team.handles)
+
+    def _running(self, number: int, now_s: float) -> Running:
+        at, began_ns = self.team.handles[number].item_and_start()
+        if at in (child.IDLE, child.UNKNOWN):
+            return Running(number, None, 0.0)
+        for_s = self._absence.present_s(began_ns * 1e-9, now_s)
+        return Running(number, at, for_s) if at >= 0 else Running(number, None, for_s, child.unnamed(at))
 
     def announce(self, event: Event) -> None:
         if self.news is None:
@@ -328,6 +341,10 @@ class ProcessDriver(Driver):
                 if self._ready_s is None:
                     self._ready_s = time.perf_counter() - self._began
                 return self._handle(Ready(message.worker))
+            case protocol.DONE | protocol.APART if not self.schedule.awaits(
+                message.worker, message.start, message.stop
+            ):
+                return self._on_stray(message)
             case protocol.DONE:
                 return self._handle(self._on_done(message))
             case protocol.APART:
@@ -340,7 +357,7 @@ class ProcessDriver(Driver):
 
     def _on_done(self, message: Message) -> Event:
         try:
-            first, (wall_s, cpu_s, rss_bytes, records), results, errors = protocol.loads(message.parts)
+            (wall_s, cpu_s, rss_bytes, records), results, errors = protocol.loads(message.parts)
         except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
             return self._on_unreadable(message.worker, exc)
         self.records.take(records)
@@ -353,7 +370,7 @@ class ProcessDriver(Driver):
                 mended.append(error.index)
             else:
                 failures.append(failure)
-        return self._keep(message.worker, first, results, failures, wall_s, cpu_s, rss_bytes, mended)
+        return self._keep(message.worker, message.start, results, failures, wall_s, cpu_s, rss_bytes, mended)
 
     def _on_unreadable(self, number: int, exc: BaseException) -> Event:
         """Find the item whose pickled result cannot be rebuilt here: the items of a span are repeated one by one."""
@@ -380,16 +397,47 @@ class ProcessDriver(Driver):
             failure.exception.add_note("amorsize: raised in a worker process before its first item")
         raise failure.exception
 
+    def _on_stray(self, message: Message) -> list[Instruction]:
+        """An answer to a span that this worker was not asked for, or has answered: nothing more of it is believed."""
+        handle = self.team.end(message.worker)
+        if handle is None:
+            return []
+        handle.ran_on, handle.fault = (
+            True,
+            f"it answered for items {message.start} to {message.stop - 1}, which it was not asked for",
+        )
+        return self._on_lost(Message(message.worker, None, [handle]))
+
     def _on_lost(self, message: Message) -> list[Instruction]:
         handle: Handle = message.parts[0]
+        if message.worker not in self.schedule.workers:
+            return []
         self._lost += 1
         self._last_loss = handle
-        at, code = handle.was_at, handle.exitcode
-        self._last_oom = oom = code in (None, -KILLED) and self.oom is not None and self.oom.struck()
-        item = at if at >= 0 else None
+        item, idle = self._where(message.worker, handle)
+        code = handle.exitcode
+        self._last_oom = oom = (
+            not handle.fault and code in (None, -KILLED) and self.oom is not None and self.oom.struck()
+        )
         if self.news is not None:
             self.news.worker_lost(message.worker, item, code, oom)
-        return self._handle(Lost(message.worker, item, idle=at == child.IDLE, oom=oom))
+        return self._handle(Lost(message.worker, item, idle=idle, oom=oom))
+
+    def _where(self, number: int, handle: Handle) -> tuple[int | None, bool]:
+        """The item that a worker was lost at, and whether it was at none of its spans, so that none is to blame."""
+        at, flying = handle.was_at, self.schedule.workers[number].flying
+        if not flying:
+            return None, True
+        if handle.ran_on or at == child.UNKNOWN:
+            return None, False
+        if at == child.IDLE:
+            return None, True
+        span = flying[0]
+        if at < 0:
+            return None, child.unnamed(at) != span.start
+        # If its answer for this item has been heard, it had nothing more to do with it.
+        is_there = span.start <= at < span.stop
+        return at if is_there else None, not is_there
 
     def failure(self, index: int, why: Why) -> Failure:
         if why == "lost":

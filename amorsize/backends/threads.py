@@ -25,6 +25,7 @@ from amorsize.backends.workers.item_times import Meter, Record, Records
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
+from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts
 from amorsize.system.critical import held_signals
 
@@ -199,9 +200,11 @@ class ThreadDriver(Driver):
     def _work(self, number: int) -> None:
         inbox = self._inboxes[number]
         meter = Meter(alone=False)
+        forks = nested.forks
         try:
             if self.initializer is not None:
                 self.initializer()
+                nested.leave_copy(forks)
             while (work := inbox.get()) is not None and not self._stop:
                 start, items = work
                 counts, wall_s, cpu_s = thread_counts(), time.perf_counter(), time.thread_time()
@@ -219,18 +222,23 @@ class ThreadDriver(Driver):
                     self._take(report)
         # Raised by the source or the initializer; the caller raises it again.
         except BaseException as exc:  # noqa: BLE001
+            nested.leave_copy(forks, exc)
             self._broken = exc
             self.finish()
 
     def _run(self, func: Callable[[Any], Any], items: Any, start: int) -> tuple[list[Any], list[Failure]]:
         results: list[Any] = []
         failed: list[Failure] = []
+        forks = nested.forks
         for index, item in enumerate(items, start):
             if self._stop:
                 break
             try:
                 results.append(func(item))
+                if nested.forks != forks:
+                    nested.end_copy()
             except BaseException as exc:  # noqa: BLE001
+                nested.leave_copy(forks, exc)
                 results.append(None)
                 failed.append(failure_here(index, exc))
                 if not isinstance(exc, Exception) or (self.outcome.most_failures == 0 and not self.schedule.retries):

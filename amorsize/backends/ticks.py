@@ -5,6 +5,7 @@ This happens in the driver's loop, since a separate thread would make forking un
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 
 TYPE_CHECKING = False
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # guess: seconds between two looks; what a look costs is measured in `amorsize.backends.memory_guard`
 TICK_S: Final = 0.25
+# guess: of more absences than these, the first are forgotten, and an item that began before them gets less time
+GAPS: Final = 1024
 
 
 class Later:
@@ -82,6 +85,43 @@ class Ticks:
         self._next_s = now_s + self.every_s
         found = pids()
         return [event for ticker in self.tickers for event in ticker.tick(now_s, found)]
+
+
+class Absence:
+    """Tells for how long something has gone on while the loop was there to see it.
+
+    The caller may be stopped (Ctrl-Z, a debugger, ``docker pause``), or wait for the reader of a stream. Then it cannot
+    take what workers send, and mostly they are stopped as well: that time counts against no item.
+
+    Parameters
+    ----------
+    most_s : float
+        Longest time between two looks that counts.
+
+    Examples
+    --------
+    >>> absence = Absence(1.0)
+    >>> for now_s in (10.0, 11.0, 21.0, 21.5):
+    ...     absence.look(now_s)
+    >>> absence.present_s(10.0, 21.5), absence.present_s(21.0, 21.5)
+    (2.5, 0.5)
+    """
+
+    def __init__(self, most_s: float) -> None:
+        self.most_s = most_s
+        self._last_s: float | None = None
+        # When it was away, most recent last.
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=GAPS)
+
+    def look(self, now_s: float) -> None:
+        """The loop is there now."""
+        if self._last_s is not None and now_s - self._last_s > self.most_s:
+            self._gaps.append((self._last_s + self.most_s, now_s))
+        self._last_s = now_s
+
+    def present_s(self, since_s: float, now_s: float) -> float:
+        """Return the seconds since then, without those in which the loop was away."""
+        return now_s - since_s - sum(stop - max(start, since_s) for start, stop in self._gaps if stop > since_s)
 
 
 class OomCount:

@@ -81,8 +81,9 @@ class Manager(ProcessDriver):
         """Start the workers, as far as they are to be forked, in this thread; then the thread of the manager."""
         # If it breaks already, `post` says why.
         with suppress(_BrokenError):
-            next(self._steps)
+            # Before workers are forked, so that these let go of the bell.
             shutdown.watch(self)
+            next(self._steps)
         try:
             self._thread.start()
         except BaseException:
@@ -267,11 +268,11 @@ class Manager(ProcessDriver):
     def _on_done(self, message: Message) -> Done:
         number = message.worker
         try:
-            first, (wall_s, cpu_s, *_), results, errors = protocol.loads(message.parts)
+            (wall_s, cpu_s, *_), results, errors = protocol.loads(message.parts)
         except BaseException as exc:  # noqa: BLE001  (the user's objects rebuild themselves here)
             return self._on_unreadable(number, exc)
         group = self.schedule.oldest(number).lot
-        self._put(group, first, results, {error.index: self._error(error, group) for error in errors})
+        self._put(group, message.start, results, {error.index: self._error(error, group) for error in errors})
         return Done(number, wall_s, ran=len(results), cpu_s=cpu_s)
 
     def _on_unreadable(self, number: int, exc: BaseException) -> Done:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from contextlib import suppress
 
+from amorsize.backends.workers.protocol import QUIET, mute
+
 
 class Bell:
     """A pair of sockets: `ring` makes ``sock`` readable.
@@ -16,6 +18,7 @@ class Bell:
         self.sock, self._ringer = socket.socketpair()
         self.sock.setblocking(False)
         self._ringer.setblocking(False)
+        mute(self._ringer)
         self._rung = False
 
     def ring(self) -> None:
@@ -24,7 +27,7 @@ class Bell:
             self._rung = True
             # BlockingIOError: it rings already. Any other error: it is closed, and no thread waits.
             with suppress(OSError):
-                self._ringer.send(b"\0")
+                self._ringer.send(b"\0", QUIET)
 
     def hush(self) -> None:
         """Reset the bell. Look for the requests after this, never before."""

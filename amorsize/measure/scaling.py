@@ -191,7 +191,7 @@ def measure_scaling(
                 sent_s.append(clock.wall())
                 team.send_items(number, number, number + 1, [loops])
             return [
-                (got_s - sent_s[message.worker], protocol.loads(message.parts)[1][1])
+                (got_s - sent_s[message.worker], protocol.loads(message.parts)[0][1])
                 for message, got_s in _answers(team, workers, protocol.DONE, clock)
             ]
 

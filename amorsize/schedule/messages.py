@@ -135,11 +135,15 @@ class Recycle(Frozen, kw_only=False):
 
 
 class Running(Frozen, kw_only=False):
-    """A worker has been running this item for ``for_s`` seconds."""
+    """A worker has been at this item for ``for_s`` seconds.
+
+    ``item`` is None if it takes or sends the items from ``start`` on together, so that none can be named.
+    """
 
     worker: int
-    item: int
+    item: int | None
     for_s: float
+    start: int | None = None
 
 
 class Tick(Frozen, kw_only=False):

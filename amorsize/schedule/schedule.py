@@ -368,13 +368,19 @@ class Schedule:
             if self.timeout_s is None or worker is None or not worker.flying or one.for_s <= self.timeout_s:
                 continue
             span = worker.flying[0]
-            if at_fault(span, one.item) is None:
+            item = at_fault(span, one.item)
+            if item is None and one.start != span.start:
                 continue
             self.workers.remove(one.worker)
             worker.flying.popleft()
-            self.backlog.give_back_but(span, one.item)
+            out.append(Kill(one.worker))
+            if item is None:
+                # Each is sent apart from the others, which tells whose fault it is.
+                self.backlog.give_back(span.part(i, i + 1) for i in range(span.start, span.stop))
+            else:
+                self.backlog.give_back_but(span, item)
+                out += self._failed(item, span.lot, "late")
             self.backlog.give_back(worker.flying)
-            out += [Kill(one.worker), *self._failed(one.item, span.lot, "late")]
             if self._may_replace():
                 out.append(self.workers.start())
         return out
@@ -531,6 +537,13 @@ class Schedule:
     def oldest(self, worker: int) -> Span:
         """Return the span that this worker is running."""
         return self.workers[worker].flying[0]
+
+    def awaits(self, worker: int, start: int, stop: int) -> bool:
+        """Return True if the next answer of this worker is to be that to exactly this span."""
+        state = self.workers.get(worker)
+        if state is None or not state.flying:
+            return False
+        return (state.flying[0].start, state.flying[0].stop) == (start, stop)
 
     def left_over(self) -> list[tuple[int, int | None]]:
         """Return the ranges neither done nor in flight, in order; a caller that takes over must run them."""

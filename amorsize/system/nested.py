@@ -1,12 +1,16 @@
-"""Functions for both the caller and a worker: slices of items, tracebacks, and the share of the cores.
+"""Functions for both the caller and a worker: slices of items, tracebacks, items that fork, and the share of the cores.
 
 They are not in `amorsize.backends.workers.child`, since a short map in the caller does not load worker code.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 cores_share: float | None = None
@@ -27,3 +31,70 @@ def trace_of(exc: BaseException) -> str:
     except Exception:  # noqa: BLE001  (an item has left no descriptor to read it with, say: that is what is to be told)
         return f"{type(exc).__name__}\n"
     return "".join(traceback.format_exception(exc))
+
+
+# -- items that fork -------------------------------------------------------------------------------------------------
+
+# An item may fork this process. The copy has the whole stack, down to the caller's program. When the item returns or
+# raises in the copy, the copy must end there: else the map, and the program behind it, would run twice.
+
+forks = 0
+"""Number of forks since this module was loaded. If it grows while an item runs, this process is a copy of that one."""
+
+walks: list[Iterator[Any]] = []
+"""Iterators over items that ``map`` runs, so that no check is possible between two items. A copy exhausts them."""
+
+
+def leave_copy(forks_before: int, exc: BaseException | None = None) -> None:
+    """End this process, with the exit code that ``exc`` would give a program, if an item has forked it.
+
+    Parameters
+    ----------
+    forks_before : int
+        Value of `forks` before the item.
+    exc : BaseException, optional
+        The exception that the item raised.
+    """
+    if forks != forks_before:
+        end_copy(exc)
+
+
+def end_copy(exc: BaseException | None = None) -> None:
+    """End this process, which is a copy that an item has forked."""
+    code = 0
+    try:
+        if isinstance(exc, SystemExit):
+            code = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+            if code and not isinstance(exc.code, int):
+                sys.stderr.write(f"{exc.code}\n")
+        elif exc is not None:
+            code = 1
+            sys.excepthook(type(exc), exc, exc.__traceback__)
+    finally:
+        flush_stdio()
+        os._exit(code & 0xFF)
+
+
+def flush_stdio() -> None:
+    """Flush stdout and stderr, as far as possible."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        # The stream is closed or broken: there is no place to report it.
+        except Exception:  # noqa: BLE001
+            continue
+
+
+def _in_a_copy() -> None:
+    global forks
+    forks += 1
+    for walk in walks:
+        try:
+            walk.__setstate__(sys.maxsize - 1)  # type: ignore[attr-defined]
+        # It is an iterator of another type: the copy ends after its last item.
+        except Exception:  # noqa: BLE001
+            continue
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_copy)

@@ -279,7 +279,9 @@ def _send_half_a_frame() -> None:
     while frame.f_code is not child.serve.__code__:
         assert frame.f_back is not None
         frame = frame.f_back
-    frame.f_locals["sock"].sendall(protocol.HEADER.pack(protocol.DONE, 0, 100 << 20) + bytes(100_000))
+    frame.f_locals["sock"].sendall(
+        protocol.HEADER.pack(protocol.MARK, protocol.DONE, 0, 0, 1, 100 << 20) + bytes(100_000)
+    )
 
 
 def die_at(caller: int, how: str, bad: Sequence[int], x: int) -> int:

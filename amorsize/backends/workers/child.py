@@ -31,7 +31,7 @@ from amorsize.backends.workers.protocol import (
     RUN_MARKED,
     RUN_RANGE,
     SECONDS,
-    SPAN,
+    BadFrame,
     dumps,
     exactly,
     frame,
@@ -42,7 +42,7 @@ from amorsize.backends.workers.protocol import (
 from amorsize.errors import TransferError
 from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts
-from amorsize.system.nested import take, trace_of
+from amorsize.system.nested import flush_stdio, take, trace_of
 
 if sys.platform != "win32":
     # Imported before the caller forks, these cost its forked workers nothing.
@@ -53,11 +53,24 @@ if TYPE_CHECKING:
     import socket
 
 Slot = Any
-"""Two 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of the item that runs, or
-`IDLE` or `BETWEEN`. Second: when the item began (``time.monotonic_ns``), set only if items have a timeout."""
+"""Two 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or an
+`unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout.
 
-# IDLE: waits for a chunk. BETWEEN: has a chunk but runs none of its items (it pickles results, for example).
-IDLE, BETWEEN = -1, -2
+An item is named while it is taken, unpickled and run, and while its result is pickled and sent. If several items are
+taken or sent together, none of them can be named; if that takes too long, they are sent again one by one."""
+
+# Waits for a chunk.
+IDLE = -1
+# The worker has no slot.
+UNKNOWN = -(1 << 63)
+# Exit code (EX_PROTOCOL) of a worker that has lost its connection to the caller.
+CUT_OFF = 76
+
+
+def unnamed(start: int) -> int:
+    """Return the slot's first word at none of the items of the chunk that begins with this one; its own inverse."""
+    return -2 - start
+
 
 # True in a worker that cannot import the caller's ``__main__``.
 _main_by_value = False
@@ -159,6 +172,7 @@ def run_items(
     errors: list[ItemError] = []
     append = results.append
     now_ns = time.monotonic_ns
+    forks = nested.forks
     for index, item in enumerate(items, first):
         if timed:
             # Written before the index: a reader that reads the index first never sees the time of an earlier item.
@@ -166,28 +180,32 @@ def run_items(
         slot[0] = index
         try:
             append(func(item))
+            if nested.forks != forks:
+                nested.end_copy()
         # SystemExit is sent to the caller too.
         except BaseException as exc:  # noqa: BLE001
+            nested.leave_copy(forks, exc)
             append(None)
             errors.append(ItemError(index, exc))
             if not (keep_going and isinstance(exc, Exception)):
                 break
-    slot[0] = BETWEEN
     return results, errors
 
 
-def encode(results: list[Any], errors: list[ItemError], first: int, timing: tuple[Any, ...], by_value: bool) -> Any:
+def encode(
+    results: list[Any], errors: list[ItemError], span: tuple[int, int], timing: Any, by_value: bool
+) -> list[Any]:
     """Return the frame of a finished chunk; a result that cannot be pickled becomes an error of its item."""
     try:
-        return frame(DONE, dumps((first, timing, results, errors), by_value))
+        return frame(DONE, dumps((timing, results, errors), by_value), *span)
     except Exception:  # noqa: BLE001
-        for offset, result in enumerate(results):
+        for index, result in enumerate(results, span[0]):
             try:
                 dumps(result, by_value)
             except Exception as exc:  # noqa: BLE001
-                results[offset] = None
-                errors.append(ItemError(first + offset, TransferError("result", first + offset, describe(result, exc))))
-        return frame(DONE, dumps((first, timing, results, errors), by_value))
+                results[index - span[0]] = None
+                errors.append(ItemError(index, TransferError("result", index, describe(result, exc))))
+        return frame(DONE, dumps((timing, results, errors), by_value), *span)
 
 
 def describe(obj: object, exc: BaseException) -> str:
@@ -200,67 +218,125 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
 
     If the caller parks this worker, returns the number of seconds to wait for another function.
     """
+    line = _Line(sock)
     try:
         if setup.initializer is not None:
             setup.initializer(*setup.initargs)
     # This includes EOFError and ConnectionError, which would otherwise mean that the caller is gone.
     except BaseException:  # noqa: BLE001
-        _report(sock)
+        line.report()
         raise EOFError from None
     limit_native_threads(setup.native_threads)
-    clock, cpu = time.perf_counter, time.thread_time
     meter = Meter(alone=True)
-    send(sock, frame(READY))
+    line.say(frame(READY))
     while True:
-        kind, parts = receive(sock)
+        kind, start, stop, parts = receive(sock)
         if kind == PARK:
             return float(SECONDS.unpack(parts[0])[0])
-        slot[0] = BETWEEN
-        start, stop = SPAN.unpack_from(parts[0])
-        try:
-            items = (
-                take(data, start, stop)
-                if kind == RUN_RANGE
-                else pickle.loads(memoryview(parts[0])[SPAN.size :], buffers=parts[1:])
-            )
-        # User code runs here: items are unpickled, or data looks them up.
-        except Exception as exc:  # noqa: BLE001
-            answer = _cannot_take(kind, start, stop, exc)
-            slot[0] = IDLE
-            send(sock, answer)
-            continue
-        counts, wall_s, cpu_s = thread_counts(), clock(), cpu()
-        func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
-        results, errors = run_items(meter.over(func, start), items, start, setup.keep_going, slot, setup.timed)
-        wall_s, cpu_s = clock() - wall_s, cpu() - cpu_s
-        cpu_s = busy_s(wall_s, cpu_s, counts, thread_counts())
-        timing = (wall_s, cpu_s, *meter.report(start, len(results), wall_s, cpu_s))
-        del items, parts
-        answer = encode(results, errors, start, timing, setup.by_value)
-        # A worker killed while it sends its results is not an item's fault.
+        at = start if stop - start == 1 else unnamed(start)
+        if setup.timed:
+            slot[1] = time.monotonic_ns()
+        slot[0] = at
+        answer = _answer(setup, meter, data, slot, kind, start, stop, parts)
+        del parts
+        line.say(answer)
         slot[0] = IDLE
-        send(sock, answer)
-        del results, errors, answer
+        del answer
 
 
-def _cannot_take(kind: int, start: int, stop: int, exc: Exception) -> list[Any]:
+def _answer(
+    setup: Setup, meter: Meter, data: Any, slot: Slot, kind: int, start: int, stop: int, parts: list[Any]
+) -> list[Any]:
+    """Run a chunk. Return the frame that answers it."""
+    clock, cpu = time.perf_counter, time.thread_time
+    at, timed = slot[0], setup.timed and stop - start > 1
+    try:
+        if kind != RUN_RANGE:
+            items = pickle.loads(parts[0], buffers=parts[1:])
+            parts.clear()
+        elif timed:
+            items = _one_by_one(data, start, stop, slot)
+        else:
+            items = take(data, start, stop)
+    # User code runs here: items are unpickled, or data looks them up.
+    except BaseException as exc:  # noqa: BLE001
+        return _cannot_take(kind, start, stop, exc)
+    counts, wall_s, cpu_s = thread_counts(), clock(), cpu()
+    func = setup.func if kind != RUN_MARKED else partial(run_marked, setup.func)
+    results, errors = run_items(meter.over(func, start), items, start, setup.keep_going, slot, timed)
+    wall_s, cpu_s = clock() - wall_s, cpu() - cpu_s
+    cpu_s = busy_s(wall_s, cpu_s, counts, thread_counts())
+    if timed:
+        slot[1] = time.monotonic_ns()
+    slot[0] = at
+    timing = (wall_s, cpu_s, *meter.report(start, len(results), wall_s, cpu_s))
+    del items
+    return encode(results, errors, (start, stop), timing, setup.by_value)
+
+
+def _cannot_take(kind: int, start: int, stop: int, exc: BaseException) -> list[Any]:
     """Return the answer to a chunk whose items cannot be loaded.
 
     A chunk of several items is sent again one by one (APART), which finds the item at fault.
     """
     if stop - start > 1:
-        return frame(APART)
-    if kind != RUN_RANGE:
+        return frame(APART, (), start, stop)
+    if kind != RUN_RANGE and isinstance(exc, Exception):
         exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})")
-    return frame(DONE, dumps((start, (0.0, 0.0, 0, ()), [None], [ItemError(start, exc)])))
+    return frame(DONE, dumps(((0.0, 0.0, 0, ()), [None], [ItemError(start, exc)])), start, stop)
+
+
+def _one_by_one(data: Any, start: int, stop: int, slot: Slot) -> list[Any]:
+    """Return items of the data, each named in the slot while it is taken, because it has a timeout."""
+    items: list[Any] = []
+    for index in range(start, stop):
+        slot[1] = time.monotonic_ns()
+        slot[0] = index
+        items += take(data, index, index + 1)
+    return items
+
+
+class _Line:
+    """The worker's end of its connection, guarded against items: only the worker itself may send on it.
+
+    Items may fork the worker, close all its descriptors, and open others under the same numbers.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._pid = os.getpid()
+        self._file = self._now()
+
+    def say(self, parts: list[Any]) -> None:
+        """Send a frame. A forked copy of the worker ends instead; so does a worker that has lost its connection."""
+        if os.getpid() != self._pid:
+            nested.end_copy()
+        if self._now() != self._file:
+            flush_stdio()
+            os._exit(CUT_OFF)
+        send(self.sock, parts)
+
+    def report(self) -> None:
+        """Send the current exception, because of which this worker cannot serve. A forked copy ends instead."""
+        if os.getpid() != self._pid:
+            nested.end_copy(sys.exc_info()[1])
+        _report(self.sock)
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            found = os.fstat(self.sock.fileno())
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def serve_forked(
     sock: socket.socket, setup: Setup, data: Any, slot: Slot, lifeline: int, signal_mask: Any = None
 ) -> None:
     """Become a worker in a freshly forked child; never returns. ``signal_mask`` is restored after the set-up."""
-    code = 1
+    code, forks = 1, nested.forks
     try:
+        _lead_group()
         die_with_caller(lifeline)
         _settle(setup.cores)
         _restore(signal_mask)
@@ -271,8 +347,11 @@ def serve_forked(
         serve(sock, setup, data, slot)
     except (EOFError, ConnectionError):
         code = 0
+    except (BadFrame, OSError):
+        code = CUT_OFF
     # No exception may unwind this child's copy of the caller's stack.
-    except BaseException:  # noqa: BLE001
+    except BaseException as exc:  # noqa: BLE001
+        nested.leave_copy(forks, exc)
         _report(sock)
     finally:
         flush_stdio()
@@ -284,12 +363,14 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
 
     ``passed`` are initargs that multiprocessing can only pass to a process at its start: its locks and queues.
     """
+    forks = nested.forks
+    _lead_group()
     _settle()
     _join_family()
     try:
         slot = _receive_slot(sock)
         while True:
-            _, parts = receive(sock)
+            parts = receive(sock).parts
             sock.settimeout(None)
             setup = _load_setup(parts)
             setup.initargs += passed
@@ -299,7 +380,11 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
             del setup
     except (EOFError, ConnectionError, TimeoutError):
         return
-    except BaseException:  # noqa: BLE001
+    except (BadFrame, OSError):
+        flush_stdio()
+        os._exit(CUT_OFF)
+    except BaseException as exc:  # noqa: BLE001
+        nested.leave_copy(forks, exc)
         _report(sock)
     finally:
         sock.close()
@@ -309,8 +394,19 @@ def _join_family() -> None:
     """Tie a child of multiprocessing to its caller's life, and allow it to start workers of its own."""
     process = sys.modules["multiprocessing.process"]
     process.current_process()._config["daemon"] = False
+    if hasattr(signal, "pthread_sigmask"):
+        # The caller may have blocked it while it started this process.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPIPE,))
     if sys.platform != "win32" and (caller := process.parent_process()) is not None:
         die_with_caller(caller.sentinel)
+
+
+def _leave_fork_server() -> None:
+    """Close the descriptor that keeps the caller's fork server alive; written to, it would end the server."""
+    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
+        os.close(alive)
+        server._forkserver_alive_fd = None
 
 
 def _receive_slot(sock: socket.socket) -> Slot:
@@ -358,14 +454,41 @@ def _settle(cores: float = 1.0) -> None:
     global _main_by_value
     _main_by_value = False
 
+    _leave_fork_server()
     nested.cores_share = cores
     # The caller handles Ctrl-C for all workers. Signal handlers of the caller's program are not meant for a worker.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _pass_over)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # Else all forked workers would draw the same numbers. A later import of numpy.random seeds itself.
     if (random := sys.modules.get("numpy.random")) is not None:
         random.seed(int.from_bytes(os.urandom(4), "little"))
+
+
+def _lead_group() -> None:
+    """Move this process to a process group of its own, so that it can be killed with all programs that items start.
+
+    The terminal stays with the caller's group. Ctrl-C reaches the caller alone, which then kills this group. A process
+    of this group that reads the terminal would be stopped without a message; with these two signals ignored (programs
+    inherit that) it gets an error instead, and at the standard input an end of file.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        os.setpgid(0, 0)
+    # It leads a session already, or the sandbox forbids it.
+    except OSError:
+        pass
+    for number in (signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    if os.isatty(0):
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+
+
+def _pass_over(number: int, frame: object) -> None:
+    """Handle a signal by doing nothing. Unlike `signal.SIG_IGN`, programs that items start do not inherit this."""
 
 
 def _restore(signal_mask: Any) -> None:
@@ -374,16 +497,18 @@ def _restore(signal_mask: Any) -> None:
 
 
 def die_with_caller(lifeline: int) -> None:
-    """Have the kernel kill this process when the last writer of the pipe ``lifeline`` is gone.
+    """Have the kernel kill this process and its group when the last writer of the pipe ``lifeline`` is gone.
 
     On Linux the read end asks for SIGKILL when its state changes (``F_SETSIG`` with ``O_ASYNC``). This works in the
-    middle of compiled code, needs no thread, and is tied to the caller's process; ``PR_SET_PDEATHSIG`` is tied to the
-    thread that forked. On other systems the worker notices at its next read.
+    middle of compiled code, needs no thread, reaches the programs that items have started, and is tied to the caller's
+    process; ``PR_SET_PDEATHSIG`` is tied to the thread that forked. On other systems the worker notices at its next
+    read.
     """
     if not sys.platform.startswith("linux"):
         return
     try:
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        leads = os.getpgrp() == os.getpid()
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
         fcntl.fcntl(lifeline, getattr(fcntl, "F_SETSIG", 10), signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     except OSError:
@@ -391,16 +516,6 @@ def die_with_caller(lifeline: int) -> None:
     # The caller died before the signal was requested.
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(1)
-
-
-def flush_stdio() -> None:
-    """Flush stdout and stderr, as far as possible."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        # The stream is closed or broken: there is no place to report it.
-        except Exception:  # noqa: BLE001
-            continue
 
 
 def name_of(kind: type) -> str:

@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,8 +19,11 @@ from amorsize.backends.workers import child, protocol
 
 # guess: bytes of one read from a socket
 BLOCK: Final = 65536
-# An idle worker ends in about 1 ms; one that hangs while it ends is killed after so many seconds (guess).
+# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess).
 LEAVE_S: Final = 1.0
+# guess: seconds between two looks at a process that has no descriptor to wait for
+POLL_S: Final = 1e-3
+KILL: Final = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
 # Two 64-bit integers: see `child.Slot`.
 SLOT_BYTES: Final = 16
 
@@ -45,7 +49,7 @@ class Slot:
         self.fd = None if inherited else _memory_file(SLOT_BYTES)
         self.memory = mmap.mmap(-1 if self.fd is None else self.fd, SLOT_BYTES)
         self.words = memoryview(self.memory).cast("q")
-        self.words[0] = child.IDLE if inherited or self.fd is not None else child.BETWEEN
+        self.words[0] = child.IDLE if inherited or self.fd is not None else child.UNKNOWN
 
     def hand_over(self) -> None:
         """Close the descriptor, after the worker has received it."""
@@ -78,10 +82,13 @@ class Handle:
         self.pidfd: int | None = None
         self.outbox: deque[memoryview] = deque()
         self.pending = bytearray()
-        # A large frame that is being received.
+        # A large frame that is being received, and the sizes of its parts.
         self.target: bytearray | None = None
+        self.sizes: list[int] = []
         self.filled = 0
         self.exitcode: int | None = None
+        # True if it was reaped by polling, or by other code.
+        self.has_ended = False
         self.reaped = False
         # True after its first message.
         self.ready = False
@@ -90,7 +97,11 @@ class Handle:
         # Number of chunks that it has not answered.
         self.owes = 0
         # The first word of its slot when it was reaped.
-        self.was_at = child.BETWEEN
+        self.was_at = child.UNKNOWN
+        # What was wrong with its connection, if it was ended for that.
+        self.fault = ""
+        # True if it ran on after the fault, so that its slot may name a later item.
+        self.ran_on = False
 
     def item_and_start(self) -> tuple[int, int]:
         """Return the index of the item that runs (or `child.IDLE`, `child.BETWEEN`), and its begin.
@@ -102,9 +113,21 @@ class Handle:
         words = self.slot.words
         return int(words[0]), int(words[1])
 
-    def read(self, block: bytearray) -> tuple[list[tuple[int, list[Any]]], bool]:
-        """Return all frames that have arrived, and True if the other end is closed."""
-        heard: list[tuple[int, list[Any]]] = []
+    def read(self, block: bytearray) -> tuple[list[protocol.Frame], bool]:
+        """Return all frames that have arrived, and True if none can follow: closed, or the bytes are no frame."""
+        heard: list[protocol.Frame] = []
+        try:
+            return heard, self._read(block, heard)
+        except ConnectionError:
+            return heard, True
+        except protocol.BadFrame as exc:
+            self.fault = f"something else was written to its connection: {exc}"
+        except (MemoryError, OverflowError):
+            self.fault = "its results do not fit into memory"
+        self.target, self.ran_on = None, True
+        return heard, True
+
+    def _read(self, block: bytearray, heard: list[protocol.Frame]) -> bool:
         view = memoryview(block)
         while True:
             try:
@@ -113,84 +136,113 @@ class Handle:
                 else:
                     n = self.sock.recv_into(block)
             except BlockingIOError:
-                return heard, False
-            except ConnectionError:
-                return heard, True
+                return False
             if not n:
-                return heard, True
+                return True
             if self.target is not None:
                 self.filled += n
                 if self.filled == len(self.target):
-                    heard.append(_split(self.target))
-                    self.target = None
+                    target, self.target = self.target, None
+                    heard.append(protocol.split(target, self.sizes))
                 continue
             self.pending += view[:n]
             self._cut(heard)
             if n < len(block) and self.target is None:
-                return heard, False
+                return False
 
-    def _cut(self, heard: list[tuple[int, list[Any]]]) -> None:
-        while (size := _frame_size(self.pending)) is not None:
+    def _cut(self, heard: list[protocol.Frame]) -> None:
+        while self.pending and (sizes := protocol.sizes_of(self.pending)) is not None:
+            size = protocol.length_of(sizes)
             if len(self.pending) >= size:
-                heard.append(_split(self.pending[:size]))
+                heard.append(protocol.split(self.pending[:size], sizes))
                 del self.pending[:size]
                 continue
             # A large frame is received in place: no growing buffer, no second copy.
             if size > BLOCK:
-                self.target, self.filled = bytearray(size), len(self.pending)
+                self.target, self.sizes, self.filled = bytearray(size), sizes, len(self.pending)
                 self.target[: self.filled] = self.pending
                 self.pending.clear()
             return
 
     def write(self) -> bool:
         """Send the bytes that the socket takes; return True if some are left."""
-        while self.outbox:
-            try:
-                sent = self.sock.sendmsg(list(self.outbox)[:64])
-            except BlockingIOError:
-                return True
-            except ConnectionError:
-                # `read` finds the end of the worker on the same socket.
-                self.outbox.clear()
-                return False
-            while sent:
-                first = self.outbox[0]
-                if sent >= len(first):
-                    sent -= len(first)
-                    self.outbox.popleft()
-                else:
-                    self.outbox[0] = first[sent:]
-                    sent = 0
+        try:
+            while self.outbox:
+                protocol.send_some(self.sock, self.outbox)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            # `read` finds the end of the worker on the same socket.
+            self.outbox.clear()
         return False
 
     def kill(self) -> None:
-        """Kill the worker at once."""
-        if self.exitcode is None:
+        """Kill the worker at once, with the programs that its items have started."""
+        if not (self.has_ended or self.reaped or self._end_group()):
             with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+                os.kill(self.pid, KILL)
 
-    def reap(self, patience_s: float = LEAVE_S) -> None:
-        """Wait for the worker to end, kill it after ``patience_s`` seconds, and store its exit code."""
-        if self.process is not None and self.exitcode is None:
-            self._reap_process(patience_s)
-        elif self.exitcode is None:
-            self.exitcode = _reap_forked(self.pid, self.pidfd, patience_s)
-        if not self.reaped:
-            self.was_at, self.reaped = int(self.slot.words[0]), True
-            self.slot.close()
-        self.abandon()
+    def _end_group(self) -> bool:
+        """Kill all processes of its group. Return False if there is none: not yet, or on this system."""
+        if not hasattr(os, "killpg"):
+            return False
+        try:
+            os.killpg(self.pid, KILL)
+        except ProcessLookupError:
+            return False
+        # A program there runs as another user; on macOS also: all processes of the group have ended.
+        except PermissionError:
+            return self._ends_within(0.0)
+        return True
 
-    def _reap_process(self, patience_s: float) -> None:
-        self.process.join(patience_s)
-        if self.process.exitcode is None:
-            self.process.kill()
+    def reap(self) -> None:
+        """Wait for the worker to end, and store its exit code; see `amorsize.backends.workers.connection.reap`."""
+        reap([self])
+
+    def _ends_within(self, seconds: float) -> bool:
+        """Return True if it has ended, or ends within so many seconds."""
+        if self.has_ended or self.reaped:
+            return True
+        if self.pidfd is not None:
+            return _readable([self.pidfd], seconds)
+        if self.process is not None:
+            self.process.join(seconds)
+            return self.process.exitcode is not None
+        deadline = time.monotonic() + seconds
+        while not self._wait(os.WNOHANG):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def _wait(self, options: int) -> bool:
+        """Reap a forked worker; return False if it has not ended. The exit code is unknown if other code reaped it."""
+        try:
+            pid, status = os.waitpid(self.pid, options)
+        except ChildProcessError:
+            self.has_ended = True
+            return True
+        if pid:
+            self.exitcode, self.has_ended = os.waitstatus_to_exitcode(status), True
+        return self.has_ended
+
+    def _collect(self) -> None:
+        """Store the exit code of a worker that has ended or was killed, and close its descriptors."""
+        if self.reaped:
+            return
+        if self.process is not None:
             self.process.join()
-        self.exitcode = self.process.exitcode
-        # SIGCHLD is ignored: the system has reaped the child, and its exit code is unknown.
-        if self.exitcode is None:
-            self.process._popen.returncode = 0
-        with STARTING:
-            self.process.close()
+            self.exitcode = self.process.exitcode
+            # SIGCHLD is ignored: the system has reaped the child, and its exit code is unknown.
+            if self.exitcode is None:
+                self.process._popen.returncode = 0
+            with STARTING:
+                self.process.close()
+        elif not self.has_ended:
+            self._wait(0)
+        self.was_at, self.reaped = int(self.slot.words[0]), True
+        self.slot.close()
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the socket, the pidfd and the lifeline."""
@@ -201,32 +253,21 @@ class Handle:
         self.pidfd = self.lifeline = None
 
 
-def _frame_size(data: bytearray) -> int | None:
-    """Return the size in bytes of the frame that ``data`` begins with; None while its header is incomplete."""
-    head = protocol.HEADER.size
-    if len(data) < head:
-        return None
-    _, n_buffers, n_pickle = protocol.HEADER.unpack_from(data)
-    sizes_end = head + n_buffers * protocol.SIZE.size
-    if len(data) < sizes_end:
-        return None
-    sizes = (protocol.SIZE.unpack_from(data, at)[0] for at in range(head, sizes_end, protocol.SIZE.size))
-    return int(sizes_end + n_pickle + sum(sizes))
+def reap(handles: Sequence[Handle], patience_s: float = LEAVE_S, *, whole: bool = False) -> None:
+    """Wait for these workers to end and store their exit codes; kill those that are left after ``patience_s`` seconds.
 
-
-def _split(data: bytearray) -> tuple[int, list[Any]]:
-    kind, n_buffers, n_pickle = protocol.HEADER.unpack_from(data)
-    at = protocol.HEADER.size
-    sizes = [n_pickle]
-    for _ in range(n_buffers):
-        sizes.append(protocol.SIZE.unpack_from(data, at)[0])
-        at += protocol.SIZE.size
-    parts = []
-    view = memoryview(data)
-    for size in sizes:
-        parts.append(view[at : at + size])
-        at += size
-    return kind, parts
+    ``whole``: they were lost, so the programs that their items have started are killed too.
+    """
+    deadline = time.monotonic() + patience_s
+    for handle in [one for one in handles if not one._ends_within(max(0.0, deadline - time.monotonic()))]:
+        handle.kill()
+        if whole and not handle.fault:
+            handle.fault = "its connection to the caller was closed while it ran"
+    for handle in handles:
+        # Before it is reaped: until then no other process can have its number.
+        if whole:
+            handle._end_group()
+        handle._collect()
 
 
 def pidfd_of(pid: int) -> int | None:
@@ -237,20 +278,6 @@ def pidfd_of(pid: int) -> int | None:
         return os.pidfd_open(pid)
     # An old kernel, or a sandbox that forbids it: end of file on the socket still shows the end of the worker.
     except OSError:
-        return None
-
-
-def _reap_forked(pid: int, pidfd: int | None, patience_s: float) -> int | None:
-    """Wait for a forked child and return its exit code.
-
-    Minus the signal's number if a signal ended it; None if other code has reaped it.
-    """
-    if pidfd is not None and not _readable([pidfd], patience_s):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    except ChildProcessError:
         return None
 
 

@@ -1,29 +1,44 @@
 """The messages between the caller and a worker: frames on a socket.
 
-A frame is a header (kind, number of buffers, bytes of the pickle), the sizes of the buffers, the pickle, and the
-buffers. Large arrays travel beside their pickle (PEP 574), so neither side copies them into it.
+A frame is a header (a mark, the kind, the number of buffers, the chunk, the bytes of the pickle), the sizes of the
+buffers, the pickle, the buffers, and an end mark. Large arrays travel beside their pickle (PEP 574), so neither side
+copies them into it.
+
+User code runs in a worker and may write to any descriptor. Bytes inserted before a frame or into it shift the rest, so
+a mark is not at its place, and `BadFrame` is raised before a length or a pickle is trusted.
 """
 
 from __future__ import annotations
 
 import gc
 import pickle
+import socket
 import struct
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import socket
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
 # Sent together with the descriptor of a worker's slot.
 HELLO = b"amorsize"
 
-# Kind, number of buffers, bytes of the pickle.
-HEADER = struct.Struct("<BIQ")
+MARK: Final = b"\xa5amz"
+END_MARK: Final = b"zma\xa5"
+# Mark, kind, number of buffers, first item of the span, the one after its last, bytes of the pickle
+HEADER = struct.Struct("<4sBIqqQ")
 SIZE = struct.Struct("<Q")
-SPAN = struct.Struct("<qq")
 SECONDS = struct.Struct("<d")
+# guess: no chunk has more buffers or bytes
+MOST_BUFFERS: Final = 1 << 24
+MOST_BYTES: Final = 1 << 46
+# The end of the other side must not raise SIGPIPE, which ends the process if the program has set it to the default.
+QUIET: Final = getattr(socket, "MSG_NOSIGNAL", 0)
+# Of macOS; the socket module has no name for it.
+_SO_NOSIGPIPE: Final = 0x1022
+# guess: copying a shorter pickle takes less time than sending it as a part of its own
+JOIN_BYTES: Final = 4096
 # guess: a shorter pickle holds too few objects to start the collector
 PAUSE_BYTES = 4096
 
@@ -52,31 +67,119 @@ def _raw(buffers: Iterable[pickle.PickleBuffer]) -> list[memoryview]:
     return [buffer.raw() for buffer in buffers]
 
 
-def frame(kind: int, parts: Sequence[Any] = ()) -> list[Any]:
-    """Return the header and parts of one frame; ``parts`` comes from `dumps`, or is a single raw payload."""
-    head = HEADER.pack(kind, max(0, len(parts) - 1), len(parts[0]) if parts else 0)
-    sizes = b"".join(SIZE.pack(memoryview(part).nbytes) for part in parts[1:])
-    return [head + sizes, *parts]
+class Frame(NamedTuple):
+    """A received frame: its kind, its chunk, and the parts that `dumps` returned at the other end."""
+
+    kind: int
+    start: int
+    stop: int
+    parts: list[Any]
+
+
+class BadFrame(Exception):  # noqa: N818
+    """The bytes received are no frame: other code wrote to the socket."""
+
+
+def frame(kind: int, parts: Sequence[Any] = (), start: int = 0, stop: int = 0) -> list[Any]:
+    """Return the pieces of one frame to send; ``parts`` comes from `dumps`, or is a single raw payload."""
+    payload = parts[0] if parts else b""
+    head = HEADER.pack(MARK, kind, max(0, len(parts) - 1), start, stop, len(payload))
+    if len(parts) < 2 and len(payload) < JOIN_BYTES:
+        return [b"".join((head, payload, END_MARK))]
+    sizes = b"".join([SIZE.pack(memoryview(part).nbytes) for part in parts[1:]])
+    return [head + sizes, *parts, END_MARK]
+
+
+def sizes_of(data: Any) -> list[int] | None:
+    """Return the sizes in bytes of the parts of the frame that ``data`` begins with; None: its header is incomplete.
+
+    Raises
+    ------
+    BadFrame
+        If ``data`` cannot be the begin of a frame.
+    """
+    if len(data) < HEADER.size:
+        if data[: len(MARK)] != MARK[: len(data)]:
+            raise BadFrame("it does not begin with the mark")
+        return None
+    mark, _, n_buffers, _, _, n_pickle = HEADER.unpack_from(data)
+    if mark != MARK:
+        raise BadFrame("it does not begin with the mark")
+    if not n_buffers and n_pickle <= MOST_BYTES:
+        return [n_pickle]
+    if n_buffers > MOST_BUFFERS:
+        raise BadFrame(f"{n_buffers} buffers")
+    end = HEADER.size + n_buffers * SIZE.size
+    if len(data) < end:
+        return None
+    sizes = [n_pickle, *(size for (size,) in SIZE.iter_unpack(memoryview(data)[HEADER.size : end]))]
+    if sum(sizes) > MOST_BYTES:
+        raise BadFrame(f"{sum(sizes)} bytes")
+    return sizes
+
+
+def length_of(sizes: Sequence[int]) -> int:
+    """Return the size in bytes of a whole frame with parts of these sizes."""
+    return HEADER.size + (len(sizes) - 1) * SIZE.size + sum(sizes) + len(END_MARK)
+
+
+def split(data: Any, sizes: Sequence[int]) -> Frame:
+    """Return the frame that ``data`` holds; its parts are views. Raises `BadFrame` if the end mark is missing."""
+    view = memoryview(data)
+    if bytes(view[-len(END_MARK) :]) != END_MARK:
+        raise BadFrame("it does not end with the mark")
+    _, kind, _, start, stop, _ = HEADER.unpack_from(view)
+    at = HEADER.size + (len(sizes) - 1) * SIZE.size
+    parts = []
+    for size in sizes:
+        parts.append(view[at : at + size])
+        at += size
+    return Frame(kind, start, stop, parts)
+
+
+def mute(sock: socket.socket) -> None:
+    """Have a socket raise no SIGPIPE on systems where sending takes no such flag (`QUIET`)."""
+    if not QUIET and sys.platform == "darwin":
+        sock.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
 
 
 def send(sock: socket.socket, parts: Sequence[Any]) -> None:
     """Send a frame on a blocking socket, without joining its parts."""
-    views = [memoryview(part).cast("B") for part in parts if len(part)]
-    while views:
-        sent = sock.sendmsg(views[:64])
-        while sent and views:
-            if sent >= len(views[0]):
-                sent -= len(views.pop(0))
-            else:
-                views[0] = views[0][sent:]
-                sent = 0
+    outbox = deque(views_of(parts))
+    while outbox:
+        send_some(sock, outbox)
 
 
-def receive(sock: socket.socket) -> tuple[int, list[Any]]:
-    """Read one frame from a blocking socket; return its kind and parts. Raises EOFError if the other side is gone."""
-    kind, n_buffers, n_pickle = HEADER.unpack(exactly(sock, HEADER.size))
-    sizes = [SIZE.unpack_from(exactly(sock, SIZE.size))[0] for _ in range(n_buffers)]
-    return kind, [exactly(sock, size) for size in (n_pickle, *sizes)]
+def views_of(parts: Sequence[Any]) -> Iterator[memoryview]:
+    """Return the parts as views of bytes, without the empty ones."""
+    return (memoryview(part).cast("B") for part in parts if len(part))
+
+
+def send_some(sock: socket.socket, outbox: deque[memoryview]) -> None:
+    """Send as much of these as the socket takes at once, and remove it from ``outbox``."""
+    sent = sock.send(outbox[0], QUIET) if len(outbox) == 1 else sock.sendmsg(list(islice(outbox, 64)), (), QUIET)
+    while sent:
+        first = outbox[0]
+        if sent >= len(first):
+            sent -= len(first)
+            outbox.popleft()
+        else:
+            outbox[0] = first[sent:]
+            sent = 0
+
+
+def receive(sock: socket.socket) -> Frame:
+    """Read one frame from a blocking socket. Raises EOFError if the other side is gone, and `BadFrame`."""
+    head = exactly(sock, HEADER.size)
+    sizes = sizes_of(head)
+    _, kind, n_buffers, start, stop, _ = HEADER.unpack(head)
+    if sizes is None:
+        sizes = sizes_of(head + exactly(sock, n_buffers * SIZE.size))
+        assert sizes is not None
+    parts = [exactly(sock, size) for size in sizes]
+    if exactly(sock, len(END_MARK)) != END_MARK:
+        raise BadFrame("it does not end with the mark")
+    return Frame(kind, start, stop, parts)
 
 
 def exactly(sock: socket.socket, size: int) -> bytearray:

@@ -15,6 +15,7 @@ from typing import Any
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
 from amorsize.system.critical import held_signals
+from amorsize.system.nested import flush_stdio
 
 
 def start_worker(
@@ -27,6 +28,7 @@ def start_worker(
     """
     forks = start_method == "fork"
     ours, theirs = socket.socketpair()
+    protocol.mute(ours)
     slot = Slot(inherited=forks)
     try:
         if forks:
@@ -49,7 +51,7 @@ def _fork(
     setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.socket, slot: Slot, held: held_signals
 ) -> Handle:
     # Else each worker would write the buffered output once more.
-    child.flush_stdio()
+    flush_stdio()
     read_end, write_end = os.pipe()
     try:
         with _blocked_for_the_child(held) as mask, _no_word_of_native_threads():
@@ -84,7 +86,7 @@ def _spawn(
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
         target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
     )
-    with STARTING, _main_file_hidden() if setup.by_value else nullcontext():
+    with STARTING, _no_sigpipe(), _main_file_hidden() if setup.by_value else nullcontext():
         process.start()
     handle = Handle(ours, process.pid, None, slot)
     handle.process, handle.start_method = process, start_method
@@ -105,6 +107,25 @@ def _blocked_for_the_child(held: held_signals) -> Iterator[Any]:
     try:
         yield mask
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _no_sigpipe() -> Iterator[None]:
+    """Keep SIGPIPE from ending the caller: multiprocessing writes to processes that may have died.
+
+    Where the signal is ignored, as Python has it, nothing need be done. The worker undoes what it inherits of this.
+    """
+    if not hasattr(signal, "pthread_sigmask") or signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+    was_pending = signal.SIGPIPE in signal.sigpending()
+    try:
+        yield
+    finally:
+        if not was_pending and signal.SIGPIPE in signal.sigpending():
+            signal.sigwait((signal.SIGPIPE,))
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

@@ -18,17 +18,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from amorsize.backends.workers import child, protocol, warm
-from amorsize.backends.workers.connection import BLOCK, Handle
+from amorsize.backends.workers.connection import BLOCK, Handle, reap
 from amorsize.backends.workers.start import start_worker
 from amorsize.system.critical import held_signals
 
 
 class Message(NamedTuple):
-    """A frame from a worker; kind None: the worker was lost."""
+    """A frame from a worker and the chunk that it answers; kind None: the worker was lost."""
 
     worker: int
     kind: int | None
     parts: list[Any]
+    start: int = 0
+    stop: int = 0
 
 
 class Team:
@@ -90,24 +92,22 @@ class Team:
 
     def send_range(self, number: int, start: int, stop: int) -> None:
         """Send a worker an index range of the items that it inherited."""
-        self._post_span(number, protocol.frame(protocol.RUN_RANGE, [protocol.SPAN.pack(start, stop)]))
+        self._post_span(number, protocol.frame(protocol.RUN_RANGE, (), start, stop))
 
     def send_items(self, number: int, start: int, stop: int, items: Any) -> None:
         """Send a worker these items. An item that cannot be pickled is replaced by the reason, and fails."""
         kind, by_value = protocol.RUN_ITEMS, self.setup.by_value
         try:
-            pickled, *buffers = protocol.dumps(items, by_value)
+            dumped = protocol.dumps(items, by_value)
         except Exception:  # noqa: BLE001  (pickle raises anything)
             kind = protocol.RUN_MARKED
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
-            pickled, *buffers = protocol.dumps(marked, by_value)
-        self.send_pickled(number, kind, start, stop, [pickled, *buffers])
+            dumped = protocol.dumps(marked, by_value)
+        self.send_pickled(number, kind, start, stop, dumped)
 
     def send_pickled(self, number: int, kind: int, start: int, stop: int, dumped: Sequence[Any]) -> None:
         """Send a worker items that `protocol.dumps` has pickled already."""
-        pickled, *buffers = dumped
-        payload = protocol.SPAN.pack(start, stop) + pickled
-        self._post_span(number, protocol.frame(kind, [payload, *buffers]))
+        self._post_span(number, protocol.frame(kind, dumped, start, stop))
 
     def _post_span(self, number: int, parts: Sequence[Any]) -> None:
         handle = self.handles.get(number)
@@ -117,7 +117,7 @@ class Team:
             self._post(handle, parts)
 
     def _post(self, handle: Handle, parts: Sequence[Any]) -> None:
-        handle.outbox.extend(memoryview(part).cast("B") for part in parts if len(part))
+        handle.outbox.extend(protocol.views_of(parts))
         if handle.write():
             self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
 
@@ -136,20 +136,26 @@ class Team:
             if mask & selectors.EVENT_WRITE and not handle.write():
                 self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
             heard, closed = handle.read(self._block)
-            messages += [Message(handle.number, kind, parts) for kind, parts in heard]
-            handle.owes -= sum(kind in (protocol.DONE, protocol.APART) for kind, _ in heard)
+            messages += [Message(handle.number, one.kind, one.parts, one.start, one.stop) for one in heard]
+            handle.owes -= sum(one.kind in (protocol.DONE, protocol.APART) for one in heard)
             if heard:
                 handle.ready, handle.untried = True, False
             if closed or key.fd == handle.pidfd:
                 gone[handle.number] = handle
-        for handle in gone.values():
+        if gone:
             with held_signals() as held:
-                self._forget(handle)
-                handle.reap()
-                if handle.untried and self._replace(handle.number, held):
-                    continue
-                messages.append(Message(handle.number, None, [handle]))
+                messages += self._bury([*gone.values()], held)
         return messages
+
+    def _bury(self, gone: list[Handle], held: held_signals) -> list[Message]:
+        """Reap lost workers, and end the programs that their items have started. Return the messages about them."""
+        for handle in gone:
+            self._forget(handle)
+            if handle.fault:
+                handle.kill()
+        reap(gone, whole=True)
+        lost = [handle for handle in gone if not (handle.untried and self._replace(handle.number, held))]
+        return [Message(handle.number, None, [handle]) for handle in lost]
 
     def heed(self, fd: int) -> None:
         """Make `wait` return also when this descriptor is readable."""
@@ -195,22 +201,22 @@ class Team:
             if handle.pidfd is not None:
                 self._selector.register(handle.pidfd, selectors.EVENT_READ, handle)
 
-    def end(self, number: int) -> None:
-        """Kill one worker at once; no message of it follows."""
+    def end(self, number: int) -> Handle | None:
+        """Kill one worker at once and return it; no message of it follows."""
         handle = self.handles.get(number)
         if handle is not None:
             with held_signals():
                 handle.kill()
                 self._forget(handle)
                 handle.reap()
+        return handle
 
     def close(self) -> None:
         """Let all workers end, and reap them."""
         with held_signals():
             for number in list(self.handles):
                 self.retire(number)
-            for handle in self.leaving:
-                handle.reap()
+            reap(self.leaving)
             self.leaving.clear()
             self._selector.close()
             _teams.discard(self)

@@ -18,7 +18,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from amorsize.backends.workers import child, protocol
-from amorsize.backends.workers.connection import BLOCK, Handle
+from amorsize.backends.workers.connection import BLOCK, Handle, reap
 
 # guess: seconds that a warm worker waits
 IDLE_S: Final = 60.0
@@ -46,7 +46,7 @@ def keep(handle: Handle, setup: child.Setup, key: Key) -> bool:
     # A worker that still runs its imports may be kept too.
     if handle.process is None or handle.owes or count(handle.start_method) >= (os.cpu_count() or 1):
         return False
-    handle.outbox.extend(memoryview(part) for part in protocol.frame(protocol.PARK, [protocol.SECONDS.pack(IDLE_S)]))
+    handle.outbox.extend(protocol.views_of(protocol.frame(protocol.PARK, [protocol.SECONDS.pack(IDLE_S)])))
     if handle.write() or not _is_well(handle):
         return False
     kept = _Kept(handle, key, _specs(setup.func), time.monotonic())
@@ -80,7 +80,7 @@ def _is_well(handle: Handle) -> bool:
     """Return True if the worker is alive and has sent no message other than READY."""
     heard, closed = handle.read(bytearray(BLOCK))
     handle.ready = handle.ready or bool(heard)
-    return not closed and all(kind == protocol.READY for kind, _ in heard)
+    return not closed and all(one.kind == protocol.READY for one in heard)
 
 
 def count(start_method: str) -> int:
@@ -96,8 +96,7 @@ def dismiss() -> None:
         _kept.clear()
     for handle in handles:
         handle.sock.close()
-    for handle in handles:
-        handle.reap()
+    reap(handles)
 
 
 def _let_go(handle: Handle) -> None:

@@ -88,7 +88,7 @@ def test_results_sent_before_death_are_heard_first_and_what_is_sent_after_it_is_
     kill(handle)
     done, gone = hear(team, 2)
     assert (done.kind, gone.kind) == (protocol.DONE, None)
-    assert protocol.loads(done.parts)[2] == [16]
+    assert protocol.loads(done.parts)[1] == [16]
     assert gone.parts[0].was_at == child.IDLE
     send(team, 0, 6)  # the caller may send more between the results and the news of the death
     team.retire(0)
