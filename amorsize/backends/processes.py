@@ -123,6 +123,16 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
         raise RuntimeError(UNGUARDED)
     assert chosen.start_method is not None
     forks = chosen.start_method == "fork"
+    by_value = not forks and main_is_interactive()
+    values = None
+    if not forks and not by_value:
+        from amorsize.backends.workers.main_module import values_of
+
+        items = work.source.data if isinstance(work.source, Indexable) else ()
+        first = items[:1] if type(items) in (list, tuple) else ()  # its methods may be the user's, too
+        if values := values_of([work.func, work.initializer, *first]):
+            for warning in values.warnings():
+                work.warn(warning)
     setup = child.Setup(
         work.func,
         keep_going=work.keeps_going,
@@ -130,8 +140,9 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
         initargs=work.initargs,
         cores=max(1.0, lease.cores / lease.workers),
         native_threads=native_threads(work.runs_threads and "numpy" in sys.modules, lease.cores, lease.workers),
-        by_value=not forks and main_is_interactive(),
+        by_value=by_value,
         timed=work.has_timeout,
+        values=values,
     )
     inherited = work.source.data if forks and isinstance(work.source, Indexable) else None
     try:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.item_times import Meter
 from amorsize.backends.workers.native_threads import limit_native_threads
 from amorsize.backends.workers.protocol import (
@@ -51,6 +52,8 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     import socket
 
+    from amorsize.backends.workers.main_module import Values
+
 Slot = Any
 """Two 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of the item that runs, or
 `IDLE` or `BETWEEN`. Second: when the item began (``time.monotonic_ns``), set only if items have a timeout."""
@@ -65,7 +68,17 @@ _main_by_value = False
 class Setup:
     """The function and settings of a map, sent once to a worker that inherits nothing; by cloudpickle if necessary."""
 
-    __slots__ = ("by_value", "cores", "func", "initargs", "initializer", "keep_going", "native_threads", "timed")
+    __slots__ = (
+        "by_value",
+        "cores",
+        "func",
+        "initargs",
+        "initializer",
+        "keep_going",
+        "native_threads",
+        "timed",
+        "values",
+    )
 
     def __init__(
         self,
@@ -78,8 +91,10 @@ class Setup:
         native_threads: int | None = None,
         by_value: bool = False,
         timed: bool = False,
+        values: Values | None = None,
     ) -> None:
         self.timed = timed
+        self.values = values
         self.func = func
         self.keep_going = keep_going
         self.initializer = initializer
@@ -89,10 +104,14 @@ class Setup:
         self.by_value = by_value
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        # The values come out of the pickle first: the function may be one of them.
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if not self.by_value:
+            state |= {"func": sent(self.func), "initializer": sent(self.initializer)}
+        return self.values, state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
+        for name, value in state[1].items():
             setattr(self, name, value)
 
 

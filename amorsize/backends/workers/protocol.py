@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from amorsize.backends.workers.functions import pickled_by_name
+
 if TYPE_CHECKING:
     import socket
 
@@ -36,7 +38,7 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
-        pickled = pickle.dumps(obj, protocol=5, buffer_callback=buffers.append)
+        pickled = pickled_by_name(obj, buffers.append)
         if not (by_value and b"__main__" in pickled):
             return [pickled, *_raw(buffers)]
     # pickle may raise anything: PicklingError, TypeError, AttributeError, …
