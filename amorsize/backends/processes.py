@@ -19,6 +19,7 @@ from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
 from amorsize.backends.workers.native_threads import native_threads
+from amorsize.backends.workers.start import why_not
 from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure
@@ -148,7 +149,8 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
     try:
         return Team(setup, inherited, chosen.start_method)
     except Exception as exc:
-        why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
+        refused = isinstance(exc, OSError)
+        why = WorkerLostError(None, refused=why_not(exc)) if refused else TransferError(*_culprit(setup))
         why.__cause__ = exc
         raise CannotStart(why) from exc
 
@@ -324,6 +326,8 @@ class ProcessDriver(Driver):
 
     def give_up(self, slow: bool) -> None:
         if self.loop is None:
+            if self._refused is not None and self._last_loss is None:
+                raise WorkerLostError(None, refused=str(self._refused)) from self._refused
             raise self._loss_of(None).exception from self._refused
         if not slow:
             self.warnings.append("no worker could be kept alive: the rest ran in the caller")

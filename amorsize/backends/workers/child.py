@@ -281,6 +281,7 @@ def serve_forked(
         die_with_caller(lifeline)
         _settle(setup.cores)
         _restore(signal_mask)
+        _enter_multiprocessing()
         import gc
 
         # The collector must not visit the caller's objects: touching them would copy their pages.
@@ -292,6 +293,7 @@ def serve_forked(
     except BaseException:  # noqa: BLE001
         _report(sock)
     finally:
+        _leave_multiprocessing()
         flush_stdio()
         os._exit(code)
 
@@ -320,6 +322,27 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
         _report(sock)
     finally:
         sock.close()
+
+
+def _enter_multiprocessing() -> None:
+    """What multiprocessing does in a child that it has forked: the caller's children and finalizers are not ours, and
+    proxies, queues and locks start afresh, or we would talk on the caller's own connections.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        sys.modules["multiprocessing.process"]._children = set()  # type: ignore[attr-defined]
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+
+
+def _leave_multiprocessing() -> None:
+    """What multiprocessing does before a child ends: what has been put into queues is written out."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        try:
+            util._exit_function()
+        except BaseException:  # noqa: BLE001  (finalizers run anything, and nobody is left to tell)
+            return
 
 
 def _join_family() -> None:
