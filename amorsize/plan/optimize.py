@@ -250,7 +250,7 @@ def optimize_request(request: Request) -> Plan:
     """Make the plan for one call of ``optimize``; the time of its pool is then recorded in the history."""
     plan = recalled(request) or plan_for(request)
     watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
-    return plan if watch is None else dataclasses.replace(plan, pool_watch=watch)
+    return dataclasses.replace(plan, pool_watch=watch)
 
 
 def finish(request: Request, results: list[Any]) -> list[Any]:

@@ -179,10 +179,12 @@ def open_pool(
     start_method: str | None,
     native_threads: int | None = None,
     watch: Watch | None = None,
+    func: Callable[..., Any] | None = None,
 ) -> PoolLike:
     """Open the pool of a plan.
 
-    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use.
+    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use; ``func``
+    is the plan's function.
     """
     kind: Any
     options: dict[str, Any] = {}
@@ -193,23 +195,91 @@ def open_pool(
 
         kind = multiprocessing.pool.ThreadPool if backend == "threads" else multiprocessing.pool.Pool
         options = {"processes": workers}
-        if backend != "threads":
-            options["context"] = multiprocessing.get_context(start_method)
-            if native_threads is not None:
-                from amorsize.backends.workers.native_threads import limit_native_threads
-
-                options |= {"initializer": limit_native_threads, "initargs": (native_threads,)}
         kind = _planned(kind, chunksize)
-    pool: PoolLike = (kind if watch is None else _watched(kind, watch))(**options)
+        if backend != "threads":
+            options |= process_options(start_method, native_threads, func)
+    kind = kind if watch is None else _watched(kind, watch)
+    pool: PoolLike
+    if backend == "processes":
+        from amorsize.backends.workers.start import free_to_start
+
+        with free_to_start():
+            pool = kind(**options)
+    else:
+        pool = kind(**options)
     if watch is not None:
         watch.opened()
     return pool
 
 
+def process_options(start_method: str | None, native_threads: int | None, func: Any) -> dict[str, Any]:
+    """Return the arguments of a ``multiprocessing.Pool`` whose workers run ``func`` as the caller would.
+
+    Workers that are not forked get what the caller has made of the globals that func names. Those of a daemonic process
+    end with it: else they would stay behind, which is why multiprocessing allows it none.
+    """
+    import multiprocessing
+
+    from amorsize.backends.workers.child import enter_pool
+    from amorsize.system.start_methods import main_is_interactive
+
+    values = None
+    if func is not None and start_method != "fork" and not main_is_interactive():
+        from amorsize.backends.workers.main_module import values_of
+
+        values = values_of([func])
+    options: dict[str, Any] = {"context": multiprocessing.get_context(start_method)}
+    is_daemonic = multiprocessing.current_process().daemon
+    if values is not None or native_threads is not None or is_daemonic:
+        options["initializer"] = enter_pool
+        options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic)
+    return options
+
+
+def _sendable(func: Any, kept: list[Any]) -> Any:
+    """Return ``func``, or what stands for it where a worker would not find it: it would wait for it without end.
+
+    ``kept`` holds the last one asked for, and the answer.
+    """
+    if kept and kept[0] is func:
+        return kept[1]
+    from amorsize.backends.workers import child, protocol
+    from amorsize.backends.workers.functions import Portable
+    from amorsize.errors import TransferError
+    from amorsize.measure.transfer import cannot
+
+    found = func
+    if cannot(func, "func", in_band=True) is not None:
+        try:
+            found = Portable(func, protocol.dumps(func))
+            protocol.loads(found.parts)
+        except Exception as exc:
+            raise TransferError("func", None, child.describe(func, exc)) from exc
+    kept[:] = [func, found]
+    return found
+
+
 def _planned(kind: Any, planned: int) -> Any:
     """Return a subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
+    import multiprocessing.pool
+
+    sends = not issubclass(kind, multiprocessing.pool.ThreadPool)
 
     class Planned(kind):  # type: ignore[misc]
+        kept: list[Any]
+
+        def _map_async(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+            return super()._map_async(self._sendable(func), *args, **kwargs)
+
+        def apply_async(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+            return super().apply_async(self._sendable(func), *args, **kwargs)
+
+        def _sendable(self, func: Any) -> Any:
+            if not sends:
+                return func
+            self.kept = getattr(self, "kept", [])
+            return _sendable(func, self.kept)
+
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
             return super().map(func, iterable, chunksize or planned)
 
@@ -217,10 +287,10 @@ def _planned(kind: Any, planned: int) -> Any:
             return super().starmap(func, iterable, chunksize or planned)
 
         def imap(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().imap(func, iterable, chunksize or planned)
+            return super().imap(self._sendable(func), iterable, chunksize or planned)
 
         def imap_unordered(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().imap_unordered(func, iterable, chunksize or planned)
+            return super().imap_unordered(self._sendable(func), iterable, chunksize or planned)
 
     Planned.__name__ = Planned.__qualname__ = f"Planned{kind.__name__}"
     return Planned

@@ -353,6 +353,23 @@ def _join_family() -> None:
         die_with_caller(caller.sentinel)
 
 
+def enter_pool(values: dict[str, bytes], native: int | None, ends_with_caller: bool) -> None:
+    """Initialize a worker of a ``multiprocessing.Pool``; never raises, or the pool would start it again without end."""
+    try:
+        if ends_with_caller:
+            caller = sys.modules["multiprocessing.process"].parent_process()
+            die_with_caller(caller.sentinel)
+        limit_native_threads(native)
+        if values:
+            from amorsize.backends.workers.main_module import set_values
+
+            set_values(values)
+    except Exception:  # noqa: BLE001
+        import traceback
+
+        traceback.print_exc()
+
+
 def _receive_slot(sock: socket.socket) -> Slot:
     """Return the slot whose descriptor the caller has sent; a private one where descriptors cannot be sent."""
     import mmap

@@ -19,7 +19,7 @@ from types import CellType, FunctionType, MethodType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Final
 
 MAIN: Final = ("__main__", "__mp_main__")  # the second in a child that multiprocessing has started
@@ -74,6 +74,32 @@ def _method(klass: type, name: str, owner: object, parts: Parts | None) -> Metho
     elif func is None:
         raise AttributeError(f"{klass.__qualname__} has no {name} here")
     return MethodType(func, owner)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether a callable has come out of a pickle as it went in, as far as methods are concerned."""
+    if isinstance(one, partial) and isinstance(other, partial):
+        return is_same(one.func, other.func)
+    return type(one) is not MethodType or one.__func__ is getattr(other, "__func__", None)
+
+
+class Portable:
+    """A callable that arrives as itself wherever it is sent, whoever pickles it."""
+
+    def __init__(self, func: Any, parts: Sequence[Any]) -> None:
+        self.func = func
+        self.parts = [bytes(part) for part in parts]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        return self.func(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _portable, (self.parts,)
+
+
+def _portable(parts: list[bytes]) -> Any:
+    return pickle.loads(parts[0], buffers=parts[1:])
 
 
 # -- functions --------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def _spawn(
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
         target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
     )
-    with STARTING, _free_to_start(), _main_file_hidden() if setup.by_value else nullcontext():
+    with STARTING, free_to_start(), _main_file_hidden() if setup.by_value else nullcontext():
         if start_method == "forkserver":
             _shorten_socket_path()
         process.start()
@@ -179,7 +179,7 @@ def _no_word_of_native_threads() -> Iterator[None]:
 
 
 @contextmanager
-def _free_to_start() -> Iterator[None]:
+def free_to_start() -> Iterator[None]:
     """Let a daemonic process (a Pool's worker, a Celery task) have children, which multiprocessing forbids.
 
     It does so since they would stay behind when such a process is ended; ours end with it.

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from amorsize.backends.results import annotate
+from amorsize.backends.workers.start import free_to_start
 from amorsize.facts import Backend, Failure
 from amorsize.frozen import replace
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
-from amorsize.plan.pools import open_pool
+from amorsize.plan.pools import open_pool, process_options
 from amorsize.plan.trials.verdict import plan_words
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.start_methods import resolve_start_method
@@ -176,7 +177,7 @@ class PlanRun:
 
     def __call__(self) -> list[Any]:
         """Run the map."""
-        self.pool = open_pool(*self.how)
+        self.pool = open_pool(*self.how, func=self.func)
         return pooled(self.pool, self.func, self.items)
 
     def settle(self) -> None:
@@ -193,9 +194,11 @@ def executed(request: Request, items: Sequence[Any]) -> list[Any]:
 
 def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> list[Any]:
     """Run the map in a ``multiprocessing.Pool()`` with its default settings, chunks included."""
-    import multiprocessing
+    import multiprocessing.pool
 
-    return pooled(multiprocessing.get_context(method).Pool(workers), func, items)
+    with free_to_start():
+        pool = multiprocessing.pool.Pool(workers, **process_options(method, None, func))
+    return pooled(pool, func, items)
 
 
 def default_threads(func: Any, items: Sequence[Any], workers: int | None) -> list[Any]:
