@@ -20,7 +20,7 @@ from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.main_module import Updates, carried
 from amorsize.backends.workers.team import Message, Team
-from amorsize.errors import ItemTimeoutError, TransferError
+from amorsize.errors import ItemTimeoutError, RemoteError, TransferError
 from amorsize.executor import shutdown
 from amorsize.executor.calls import Call, culprit
 from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
@@ -303,11 +303,15 @@ class Manager(ProcessDriver):
         if refused is not None:
             return refused
         exc = failure_from(error).exception
-        if isinstance(exc, TransferError) and exc.index == error.index:
-            what = "call" if exc.what == "item" else exc.what
-            again = TransferError(what, self._groups[group].place(error.index)[0], exc.detail)
+        if isinstance(exc, RemoteError):
+            again = RemoteError(exc.type_name, exc.text, self._groups[group].place(error.index)[0])
             again.__cause__ = exc.__cause__
             return again
+        if isinstance(exc, TransferError) and exc.index == error.index:
+            what = "call" if exc.what == "item" else exc.what
+            refusal = TransferError(what, self._groups[group].place(error.index)[0], exc.detail)
+            refusal.__cause__ = exc.__cause__
+            return refusal
         return exc
 
     def _on_broken(self, message: Message) -> list[Instruction]:

@@ -30,7 +30,7 @@ from amorsize.plan.plan_text import reason
 from amorsize.plan.pool_watch import PoolWatch, sequence
 from amorsize.system.machine import lately
 from amorsize.system.memory import forked_bytes
-from amorsize.system.start_methods import main_is_interactive, resolve_start_method, share_of
+from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolve_start_method, share_of
 
 if TYPE_CHECKING:
     from amorsize.learn.pruner import Pruner
@@ -66,6 +66,9 @@ def plan_for(request: Request) -> Plan:
         sample = sample_in_child(request, source, method, here, warnings)
     else:
         sample = sampler.take()
+        if sampler.has_no_thread and "serial" in request.backends:
+            warnings.append(f"{NO_THREAD}, and every pool has some: only the loop is left")
+            request, method = replace(request, backends=("serial",)), None
     data = request.data if isinstance(source, Indexable) else chain(sampler.head, source.rest)
     if isinstance(source, Indexable) and source.data is not request.data:
         data = source.data

@@ -5,6 +5,7 @@ They differ from the originals in one thing: without a chunksize, a map uses the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from itertools import starmap
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
+from amorsize.system.start_methods import NO_THREAD, can_start_a_thread
 
 if TYPE_CHECKING:
     from amorsize.facts import Backend
@@ -188,6 +190,10 @@ def open_pool(
     """
     kind: Any
     options: dict[str, Any] = {}
+    # A pool of processes has three threads, too.
+    if backend != "serial" and not can_start_a_thread():
+        warnings.warn(f"{NO_THREAD}: the plan's pool is a plain loop", RuntimeWarning, stacklevel=3)
+        backend = "serial"
     if backend == "serial":
         kind = LoopPool
     else:
@@ -220,7 +226,7 @@ def process_options(start_method: str | None, native_threads: int | None, func: 
     """
     import multiprocessing
 
-    from amorsize.backends.workers.child import enter_pool
+    from amorsize.backends.workers.child import enter_pool, filters_here
     from amorsize.system.start_methods import main_is_interactive
 
     values = None
@@ -230,9 +236,10 @@ def process_options(start_method: str | None, native_threads: int | None, func: 
         values = values_of([func])
     options: dict[str, Any] = {"context": multiprocessing.get_context(start_method)}
     is_daemonic = multiprocessing.current_process().daemon
-    if values is not None or native_threads is not None or is_daemonic:
+    filters = None if start_method == "fork" else filters_here()
+    if filters is not None or native_threads is not None or is_daemonic:
         options["initializer"] = enter_pool
-        options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic)
+        options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic, filters)
     return options
 
 

@@ -71,6 +71,7 @@ class Setup:
     __slots__ = (
         "by_value",
         "cores",
+        "filters",
         "func",
         "initargs",
         "initializer",
@@ -94,6 +95,7 @@ class Setup:
         values: Values | None = None,
     ) -> None:
         self.timed = timed
+        self.filters: list[bytes] = []
         self.values = values
         self.func = func
         self.keep_going = keep_going
@@ -108,6 +110,7 @@ class Setup:
         state = {name: getattr(self, name) for name in self.__slots__}
         if not self.by_value:
             state |= {"func": sent(self.func), "initializer": sent(self.initializer)}
+        state["filters"] = filters_here()
         return self.values, state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -122,7 +125,7 @@ class ItemError:
 
     def __init__(self, index: int, exc: BaseException) -> None:
         self.index = index
-        self.trace = trace_of(exc)
+        self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
         kind = type(exc)
         self.type_name = name_of(kind)
         self.text = _safe_str(exc)
@@ -307,21 +310,74 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
     _join_family()
     try:
         slot = _receive_slot(sock)
+        before = Surroundings()
         while True:
             _, parts = receive(sock)
             sock.settimeout(None)
             setup = _load_setup(parts)
+            set_filters(setup.filters)
             setup.initargs += passed
             del parts
             sock.settimeout(serve(sock, setup, None, slot))
             # While the worker waits, it must not hold the memory of the last map.
             del setup
+            if not before.restore():
+                return
     except (EOFError, ConnectionError, TimeoutError):
         return
     except BaseException:  # noqa: BLE001
         _report(sock)
     finally:
         sock.close()
+
+
+class Surroundings:
+    """What a function can change around it in its process, to be put back for the next map."""
+
+    def __init__(self) -> None:
+        self.here = os.open(".", os.O_RDONLY) if hasattr(os, "fchdir") else None
+        self.path = os.getcwd()
+        self.environ = dict(os.environ)
+        self.mask = os.umask(0)
+        os.umask(self.mask)
+        self.recursion = sys.getrecursionlimit()
+        self.streams = sys.stdin, sys.stdout, sys.stderr
+        self.search = list(sys.path)
+        self.limits = _limits()
+
+    def restore(self) -> bool:
+        """Put it back; False if something cannot be, so that this worker is of no more use."""
+        try:
+            if self.here is not None:
+                os.fchdir(self.here)
+            if os.getcwd() != self.path:
+                os.chdir(self.path)
+            if os.environ != self.environ:
+                os.environ.clear()
+                os.environ.update(self.environ)
+            os.umask(self.mask)
+            sys.setrecursionlimit(self.recursion)
+            flush_stdio()
+            sys.stdin, sys.stdout, sys.stderr = self.streams
+            sys.path[:] = self.search
+            if (now := _limits()) != self.limits:
+                import resource
+
+                for number, limit in self.limits.items():
+                    if now[number] != limit:
+                        resource.setrlimit(number, limit)
+        except Exception:  # noqa: BLE001  (a limit that only root may raise again, a directory that has been deleted)
+            return False
+        return True
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return {}
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {number: resource.getrlimit(number) for number in numbers}
 
 
 def _enter_multiprocessing() -> None:
@@ -353,13 +409,43 @@ def _join_family() -> None:
         die_with_caller(caller.sentinel)
 
 
-def enter_pool(values: dict[str, bytes], native: int | None, ends_with_caller: bool) -> None:
+def filters_here() -> list[bytes]:
+    """The warnings filters of this process, pickled one by one."""
+    pickled = []
+    for one in getattr(sys.modules.get("warnings"), "filters", ()):
+        try:
+            pickled.append(pickle.dumps(one))
+        except Exception:  # noqa: BLE001  (of a category that only the caller has: none of that kind comes up elsewhere)
+            continue
+    return pickled
+
+
+def set_filters(pickled: Iterable[bytes]) -> None:
+    """Have warnings treated as where these filters come from."""
+    import warnings
+
+    filters = []
+    for one in pickled:
+        try:
+            filters.append(pickle.loads(one))
+        except Exception:  # noqa: BLE001
+            continue
+    if filters != warnings.filters:
+        warnings.resetwarnings()  # so that what has been decided by the others is forgotten
+        warnings.filters[:] = filters
+
+
+def enter_pool(
+    values: dict[str, bytes], native: int | None, ends_with_caller: bool, filters: list[bytes] | None
+) -> None:
     """Initialize a worker of a ``multiprocessing.Pool``; never raises, or the pool would start it again without end."""
     try:
         if ends_with_caller:
             caller = sys.modules["multiprocessing.process"].parent_process()
             die_with_caller(caller.sentinel)
         limit_native_threads(native)
+        if filters is not None:
+            set_filters(filters)
         if values:
             from amorsize.backends.workers.main_module import set_values
 
@@ -462,7 +548,7 @@ def flush_stdio() -> None:
 
 def name_of(kind: type) -> str:
     """Return a type's qualified name."""
-    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
 def _safe_str(exc: BaseException) -> str:

@@ -17,7 +17,7 @@ from amorsize.plan.plan import Plan
 from amorsize.plan.pools import open_pool, process_options
 from amorsize.plan.trials.verdict import plan_words
 from amorsize.system.clock import REAL, Clock
-from amorsize.system.start_methods import resolve_start_method
+from amorsize.system.start_methods import NO_THREAD, can_start_a_thread, resolve_start_method
 
 # Beyond so many rounds the interval of a median hardly narrows.
 # guess
@@ -136,13 +136,18 @@ def pooled(opening: AbstractContextManager[Any], func: Callable[[Any], Any], ite
         return results if isinstance(results, list) else list(results)
 
 
+def no_threads() -> str | None:
+    """Return why no pool of any kind can be opened here; None if one can."""
+    return None if can_start_a_thread() else NO_THREAD
+
+
 def no_pool(plan: Plan) -> str | None:
     """Return why a ``multiprocessing.Pool`` could not run the map or would wait for ever; None if it can."""
     if plan.sample is None:
-        return None
+        return no_threads()
     if not plan.sample.n_sampled:
         return "no item could be sampled: a Pool waits for ever when a worker dies"
-    return plan.sample.transfer_error
+    return plan.sample.transfer_error or no_threads()
 
 
 def not_runnable(plan: Plan) -> str | None:
