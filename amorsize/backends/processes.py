@@ -127,11 +127,10 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
     by_value = not forks and main_is_interactive()
     values = None
     if not forks and not by_value:
-        from amorsize.backends.workers.main_module import values_of
+        from amorsize.backends.workers.main_module import used, values_of
 
         items = work.source.data if isinstance(work.source, Indexable) else ()
-        first = items[:1] if type(items) in (list, tuple) else ()  # its methods may be the user's, too
-        if values := values_of([work.func, work.initializer, *first]):
+        if values := values_of([*used(work.func, items), work.initializer]):
             for warning in values.warnings():
                 work.warn(warning)
     setup = child.Setup(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.source import Indexable, Streamed, source_of
 from amorsize.backends.workers import child
+from amorsize.backends.workers.functions import sent
+from amorsize.backends.workers.main_module import Values, used, values_of
 from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import Costs, Machine, Sample
 from amorsize.frozen import replace
@@ -229,7 +231,12 @@ def sample_in_child(
     if isinstance(source, Streamed):
         warnings.append("the items come from an iterator and func may not run here: nothing was sampled")
         return Sample(n_sampled=0, item_s=0.0)
-    setup = child.Setup(partial(_sample_there, request.func, request.spread), by_value=main_is_interactive())
+    by_value = main_is_interactive()
+    setup = child.Setup(
+        partial(_sample_there, request.func if by_value else sent(request.func), request.spread),
+        by_value=by_value,
+        values=_values(request, method),
+    )
     outcome = Outcome("raise")
     try:
         team = Team(setup, None, method)
@@ -242,6 +249,11 @@ def sample_in_child(
     return found
 
 
+def _values(request: Request, method: str | None) -> Values | None:
+    """Return the globals of the main module that workers must be told of, as func names them."""
+    return None if method in (None, "fork") or main_is_interactive() else values_of(used(request.func, request.data))
+
+
 def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
     return Sampler(func, Indexable(data), spread=spread, watch=False).take()
 
@@ -252,6 +264,8 @@ def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
 def optimize_request(request: Request) -> Plan:
     """Make the plan for one call of ``optimize``; the time of its pool is then recorded in the history."""
     plan = recalled(request) or plan_for(request)
+    if plan.backend == "processes" and (values := _values(request, plan.start_method)):
+        plan = dataclasses.replace(plan, warnings=(*plan.warnings, *values.warnings()))
     watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
     return dataclasses.replace(plan, pool_watch=watch)
 

@@ -43,11 +43,14 @@ class Plan(PlanRecord):
         ...     pool.map(abs, plan.data)
         [2, 1]
         """
+        from amorsize.backends.workers.main_module import used
         from amorsize.plan.pools import open_pool
 
         watched = self.pool_watch
-        watch, func = (None, None) if watched is None else (watched.watch(self), watched.func)
-        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch, func)
+        watch, uses = None, []
+        if watched is not None:
+            watch, uses = watched.watch(self), used(watched.func, self.data)
+        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch, uses)
 
     def explain(self) -> str:
         """Return the plan, its forecast, the sample and the rejected candidates, in a few lines."""

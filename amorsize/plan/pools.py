@@ -6,7 +6,7 @@ They differ from the originals in one thing: without a chunksize, a map uses the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import starmap
 from types import TracebackType
@@ -181,12 +181,12 @@ def open_pool(
     start_method: str | None,
     native_threads: int | None = None,
     watch: Watch | None = None,
-    func: Callable[..., Any] | None = None,
+    uses: Sequence[Any] = (),
 ) -> PoolLike:
     """Open the pool of a plan.
 
-    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use; ``func``
-    is the plan's function.
+    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use; ``uses``
+    are the plan's function and its first item.
     """
     kind: Any
     options: dict[str, Any] = {}
@@ -203,7 +203,7 @@ def open_pool(
         options = {"processes": workers}
         kind = _planned(kind, chunksize)
         if backend != "threads":
-            options |= process_options(start_method, native_threads, func)
+            options |= process_options(start_method, native_threads, uses)
     kind = kind if watch is None else _watched(kind, watch)
     pool: PoolLike
     if backend == "processes":
@@ -218,10 +218,10 @@ def open_pool(
     return pool
 
 
-def process_options(start_method: str | None, native_threads: int | None, func: Any) -> dict[str, Any]:
-    """Return the arguments of a ``multiprocessing.Pool`` whose workers run ``func`` as the caller would.
+def process_options(start_method: str | None, native_threads: int | None, uses: Sequence[Any]) -> dict[str, Any]:
+    """Return the arguments of a ``multiprocessing.Pool`` whose workers run a function as the caller would.
 
-    Workers that are not forked get what the caller has made of the globals that func names. Those of a daemonic process
+    Workers that are not forked get what the caller has made of the globals that it names. Those of a daemonic process
     end with it: else they would stay behind, which is why multiprocessing allows it none.
     """
     import multiprocessing
@@ -230,10 +230,10 @@ def process_options(start_method: str | None, native_threads: int | None, func: 
     from amorsize.system.start_methods import main_is_interactive
 
     values = None
-    if func is not None and start_method != "fork" and not main_is_interactive():
+    if uses and start_method != "fork" and not main_is_interactive():
         from amorsize.backends.workers.main_module import values_of
 
-        values = values_of([func])
+        values = values_of(uses)
     options: dict[str, Any] = {"context": multiprocessing.get_context(start_method)}
     is_daemonic = multiprocessing.current_process().daemon
     filters = None if start_method == "fork" else filters_here()
@@ -243,7 +243,7 @@ def process_options(start_method: str | None, native_threads: int | None, func: 
     return options
 
 
-def _sendable(func: Any, kept: list[Any]) -> Any:
+def _sendable(func: Any, forks: bool, kept: list[Any]) -> Any:
     """Return ``func``, or what stands for it where a worker would not find it: it would wait for it without end.
 
     ``kept`` holds the last one asked for, and the answer.
@@ -251,14 +251,16 @@ def _sendable(func: Any, kept: list[Any]) -> Any:
     if kept and kept[0] is func:
         return kept[1]
     from amorsize.backends.workers import child, protocol
-    from amorsize.backends.workers.functions import Portable
+    from amorsize.backends.workers.functions import Portable, sent
     from amorsize.errors import TransferError
     from amorsize.measure.transfer import cannot
+    from amorsize.system.start_methods import main_is_interactive
 
-    found = func
-    if cannot(func, "func", in_band=True) is not None:
+    by_value = not forks and main_is_interactive()
+    found, named = func, func if forks or by_value else sent(func)
+    if named is not func or by_value or cannot(func, "func", in_band=True) is not None:
         try:
-            found = Portable(func, protocol.dumps(func))
+            found = Portable(func, protocol.dumps(named, by_value))
             protocol.loads(found.parts)
         except Exception as exc:
             raise TransferError("func", None, child.describe(func, exc)) from exc
@@ -285,7 +287,7 @@ def _planned(kind: Any, planned: int) -> Any:
             if not sends:
                 return func
             self.kept = getattr(self, "kept", [])
-            return _sendable(func, self.kept)
+            return _sendable(func, self._ctx.get_start_method() == "fork", self.kept)
 
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
             return super().map(func, iterable, chunksize or planned)

@@ -432,7 +432,7 @@ def set_filters(pickled: Iterable[bytes]) -> None:
             continue
     if filters != warnings.filters:
         warnings.resetwarnings()  # so that what has been decided by the others is forgotten
-        warnings.filters[:] = filters
+        warnings.filters[:] = filters  # type: ignore[index]
 
 
 def enter_pool(

@@ -199,7 +199,11 @@ class Parts:
 
     def equals(self, other: Parts) -> bool:
         """Whether both are the same function, as far as code, atoms and pickles tell."""
-        if self.code != other.code or len(self.held) != len(other.held) or self.keywords.keys() != other.keywords.keys():
+        if (
+            self.code != other.code
+            or len(self.held) != len(other.held)
+            or self.keywords.keys() != other.keywords.keys()
+        ):
             return False
         pairs = [*zip(self.held, other.held, strict=True)]
         pairs += [(self.keywords[name], other.keywords[name]) for name in self.keywords]
@@ -267,13 +271,12 @@ def scope_of(module: str) -> dict[str, Any]:
 
     multiprocessing runs the main module in a namespace of which its module then holds a copy.
     """
-    names = vars(_module(module))
-    if module not in MAIN or names.get("__name__") == "__main__":
-        return names
-    for value in list(names.values()):
-        for one in (value, *(vars(value).values() if isinstance(value, type) else ())):
-            if type(one) is FunctionType and one.__globals__.get("__name__") in MAIN:
-                return one.__globals__
+    names: dict[str, Any] = vars(_module(module))
+    if module in MAIN and names.get("__name__") != "__main__":
+        values = list(names.values())
+        values += [one for value in values if isinstance(value, type) for one in vars(value).values()]
+        funcs = (value for value in values if type(value) is FunctionType)
+        names = next((func.__globals__ for func in funcs if func.__globals__.get("__name__") in MAIN), names)
     return names
 
 

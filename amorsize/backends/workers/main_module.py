@@ -1,4 +1,4 @@
-"""The program's main module in a worker that imports it anew: it holds what an import gives, and then what the caller has.
+"""The program's main module in a worker that imports it anew: what an import gives, then what the caller has set.
 
 A worker that is not forked runs the main module again, up to ``if __name__ == "__main__":``. What the program has set
 since (a parameter, a loaded table) is not there. So the values of those globals travel that the user's function names,
@@ -77,6 +77,11 @@ def values_of(funcs: Iterable[Any], but: Iterable[str] = ()) -> Values | None:
         except Exception as exc:  # noqa: BLE001  (pickle raises anything)
             kept[name] = f"a {type(value).__name__} cannot be pickled ({type(exc).__name__})"
     return Values(pickled, kept) if pickled or kept else None
+
+
+def used(func: Any, data: Any) -> list[Any]:
+    """Return a function and the first of its items, whose methods may name globals, too."""
+    return [func, *(data[:1] if type(data) in (list, tuple) else ())]
 
 
 class Updates:

@@ -17,7 +17,7 @@ from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
 from amorsize.system.critical import held_signals
 
-SHORT_DIRECTORY: Final = "/tmp"  # noqa: S108  (multiprocessing makes a directory of its own in it)
+SHORT_DIRECTORY: Final = "/tmp"  # multiprocessing makes a directory of its own in it
 LONGEST_DIRECTORY: Final = 107 - len("/listener-xxxxxxxx")  # a socket's path has 107 bytes
 
 
@@ -43,7 +43,7 @@ def start_worker(
         raise NotStarted(why_not(exc)) from exc
 
 
-class NotStarted(OSError):
+class NotStarted(OSError):  # noqa: N818
     """A worker could not be started; its text says why, and what to do."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from amorsize.backends.results import annotate
+from amorsize.backends.workers.main_module import used
 from amorsize.backends.workers.start import free_to_start
 from amorsize.facts import Backend, Failure
 from amorsize.frozen import replace
@@ -182,7 +183,7 @@ class PlanRun:
 
     def __call__(self) -> list[Any]:
         """Run the map."""
-        self.pool = open_pool(*self.how, func=self.func)
+        self.pool = open_pool(*self.how, uses=used(self.func, self.items))
         return pooled(self.pool, self.func, self.items)
 
     def settle(self) -> None:
@@ -202,7 +203,7 @@ def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> 
     import multiprocessing.pool
 
     with free_to_start():
-        pool = multiprocessing.pool.Pool(workers, **process_options(method, None, func))
+        pool = multiprocessing.pool.Pool(workers, **process_options(method, None, used(func, items)))
     return pooled(pool, func, items)
 
 
