@@ -269,3 +269,26 @@ def test_what_cannot_travel_stays_as_imported_and_is_named(tmp_path):
 def test_globals_are_found_in_the_code_and_not_among_its_attributes():
     code = compile("def f(x):\n return x.data + limit + (lambda: other)()", "", "exec").co_consts[0]
     assert main_module.global_names(code) == {"limit", "other"}
+
+
+REMOTE = """
+import sys
+import amorsize
+class Bad(Exception):
+    def __init__(self, one, two): super().__init__("bad")
+def fail(x):
+    if x == 3: raise Bad(1, 2)
+    return x
+if __name__ == "__main__":
+    for method in ("fork", "spawn", "forkserver"):
+        try: amorsize.execute(fail, range(6), backend="processes", start_method=method, max_workers=2)
+        except amorsize.errors.RemoteError as exc: print(exc.type_name, exc.index, "__mp_main__" in str(exc.__cause__))
+    with amorsize.Executor(1) as executor:
+        executor.submit(abs, 1).result()
+        try: list(executor.map(fail, range(6)))
+        except amorsize.errors.RemoteError as exc: print(exc.type_name, exc.index, "__mp_main__" in str(exc.__cause__))
+"""
+
+
+def test_an_exception_that_cannot_be_rebuilt_names_its_item_and_its_type_as_the_program_does(tmp_path):
+    assert run_program(tmp_path, REMOTE) == "__main__.Bad 3 False\n" * 4
