@@ -76,9 +76,7 @@ def _has_directory() -> bool:
     return True
 
 
-def _started(
-    setup: child.Setup, data: Any, start_method: str, held: held_signals, passed: tuple[Any, ...]
-) -> Handle:
+def _started(setup: child.Setup, data: Any, start_method: str, held: held_signals, passed: tuple[Any, ...]) -> Handle:
     forks = start_method == "fork"
     ours, theirs = socket.socketpair()
     slot = Slot(inherited=forks)
