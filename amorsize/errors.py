@@ -42,6 +42,8 @@ class WorkerLostError(AmorsizeError):
         Of an `Executor`: the name of the function that was called; ``index`` is then None unless it was a ``map``.
     fault : str
         If its connection was disturbed, so that it had to be ended: by what.
+    refused : str or None
+        Why the system did not start it, and what to do.
     """
 
     def __init__(
@@ -52,12 +54,15 @@ class WorkerLostError(AmorsizeError):
         oom: bool = False,
         call: str | None = None,
         fault: str = "",
+        refused: str | None = None,
     ) -> None:
         self.index, self.exitcode, self.signal, self.oom, self.call = index, exitcode, signal, oom, call
-        self.fault = fault
-        super().__init__(index, exitcode, signal, oom, call, fault)
+        self.fault, self.refused = fault, refused
+        super().__init__(index, exitcode, signal, oom, call, fault, refused)
 
     def __str__(self) -> str:
+        if self.refused is not None:
+            return f"a worker process could not be started: {self.refused}. Or use backend='auto'."
         at_item = self.index is not None or self.call is not None
         where = f"at {_place(self.index, self.call)}, also when repeated alone" if at_item else "before its first item"
         keep = " on_error='collect' keeps all other results." if at_item and self.call is None else ""
@@ -190,11 +195,13 @@ class RemoteError(AmorsizeError):
         Qualified name of the exception's type, such as ``"mypkg.errors.ParseError"``.
     text : str
         What ``str()`` gave for it in the worker.
+    index : int or None
+        Position in ``data`` of the item, if an item raised it.
     """
 
-    def __init__(self, type_name: str, text: str) -> None:
-        self.type_name, self.text = type_name, text
-        super().__init__(type_name, text)
+    def __init__(self, type_name: str, text: str, index: int | None = None) -> None:
+        self.type_name, self.text, self.index = type_name, text, index
+        super().__init__(type_name, text, index)
 
     def __str__(self) -> str:
         return (

@@ -18,6 +18,7 @@ from amorsize.backends.results import Outcome, failure_from, failure_here
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers.functions import sent
 from amorsize.errors import TransferError
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Done, Event, Instruction, Ready, Span
@@ -57,11 +58,11 @@ class Portable:
         self.func = func
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (protocol.dumps(self.func)[0],)
+        return _rebuilt, ([bytes(part) for part in protocol.dumps(sent(self.func))],)
 
 
-def _rebuilt(pickled: bytes) -> Portable:
-    return Portable(protocol.loads([pickled]))
+def _rebuilt(pickled: list[bytes]) -> Portable:
+    return Portable(protocol.loads(pickled))
 
 
 def run_span(func: Portable, start: int, items: Any, keep_going: bool) -> tuple[list[Any], list[Any], float, float]:

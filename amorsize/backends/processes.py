@@ -19,6 +19,7 @@ from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
 from amorsize.backends.workers.native_threads import native_threads
+from amorsize.backends.workers.start import why_not
 from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure
@@ -129,6 +130,15 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
         raise RuntimeError(UNGUARDED)
     assert chosen.start_method is not None
     forks = chosen.start_method == "fork"
+    by_value = not forks and main_is_interactive()
+    values = None
+    if not forks and not by_value:
+        from amorsize.backends.workers.main_module import used, values_of
+
+        items = work.source.data if isinstance(work.source, Indexable) else ()
+        if values := values_of([*used(work.func, items), work.initializer]):
+            for warning in values.warnings():
+                work.warn(warning)
     setup = child.Setup(
         work.func,
         keep_going=work.keeps_going,
@@ -136,14 +146,16 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
         initargs=work.initargs,
         cores=max(1.0, lease.cores / lease.workers),
         native_threads=native_threads(work.runs_threads and "numpy" in sys.modules, lease.cores, lease.workers),
-        by_value=not forks and main_is_interactive(),
+        by_value=by_value,
         timed=work.has_timeout,
+        values=values,
     )
     inherited = work.source.data if forks and isinstance(work.source, Indexable) else None
     try:
         return Team(setup, inherited, chosen.start_method)
     except Exception as exc:
-        why = WorkerLostError(None) if isinstance(exc, OSError) else TransferError(*_culprit(setup))
+        refused = isinstance(exc, OSError)
+        why = WorkerLostError(None, refused=why_not(exc)) if refused else TransferError(*_culprit(setup))
         why.__cause__ = exc
         raise CannotStart(why) from exc
 
@@ -326,6 +338,8 @@ class ProcessDriver(Driver):
 
     def give_up(self, slow: bool) -> None:
         if self.loop is None:
+            if self._refused is not None and self._last_loss is None:
+                raise WorkerLostError(None, refused=str(self._refused)) from self._refused
             raise self._loss_of(None).exception from self._refused
         if not slow:
             self.warnings.append("no worker could be kept alive: the rest ran in the caller")

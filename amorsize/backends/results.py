@@ -254,4 +254,4 @@ def failure_from(error: ItemError) -> Failure:
 def _remote(error: ItemError) -> RemoteError:
     from amorsize.errors import RemoteError
 
-    return RemoteError(error.type_name, error.text)
+    return RemoteError(error.type_name, error.text, error.index if error.index >= 0 else None)

@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any, ParamSpec, TypeVar
 
 from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers.main_module import values_of
 from amorsize.backends.workers.native_threads import native_threads
 from amorsize.backends.workers.team import Team
 from amorsize.errors import TransferError
@@ -217,6 +218,7 @@ class Executor(StandardExecutor):
             native_threads=native_threads(runs_threads, self._cores, self._max_workers),
             by_value=by_value,
             timed=request.timeout_s is not None,
+            values=None if method == "fork" or by_value or initializer is None else values_of([initializer]),
         )
         try:
             team = Team(setup, None, method, keep_warm=False)

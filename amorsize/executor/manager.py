@@ -17,8 +17,10 @@ from amorsize.backends.source import Indexable
 from amorsize.backends.ticks import drain
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
+from amorsize.backends.workers.functions import sent
+from amorsize.backends.workers.main_module import Updates, carried
 from amorsize.backends.workers.team import Message, Team
-from amorsize.errors import ItemTimeoutError, TransferError
+from amorsize.errors import ItemTimeoutError, RemoteError, TransferError
 from amorsize.executor import shutdown
 from amorsize.executor.calls import Call, culprit
 from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
@@ -63,6 +65,8 @@ class Manager(ProcessDriver):
         # Workers to be forked are all forked at first, before there is a thread.
         self.eager = team.start_method == "fork"
         self.strict = strict
+        is_sent = team.start_method != "fork" and not team.setup.by_value
+        self._updates = Updates(team.setup.initargs[0]) if is_sent else None
         self.bell = Bell()
         self.broken: str | None = None
         self.lock = threading.RLock()
@@ -235,13 +239,22 @@ class Manager(ProcessDriver):
             # It has been cancelled. A single call is never sent behind another span.
             return self._handle(Done(number, 0.0))
         kind, by_value = protocol.RUN_ITEMS, self.team.setup.by_value
+        values = None if self._updates is None else self._updates.of(number, [calls[0][0], *calls[0][1]])
+        if not by_value:
+            calls = [(sent(function), args, keywords) for function, args, keywords in calls]
         try:
-            dumped = protocol.dumps(calls, by_value)
+            dumped = protocol.dumps(carried(values, calls), by_value)
         except BaseException:  # noqa: BLE001  (the user's __reduce__ may raise anything)
             kind = protocol.RUN_MARKED
-            dumped = protocol.dumps([self._sendable(i, c) for i, c in enumerate(calls, span.start)], by_value)
+            marked = [self._sendable(i, c) for i, c in enumerate(calls, span.start)]
+            dumped = protocol.dumps(carried(values, marked), by_value)
         self.team.send_pickled(number, kind, span.start, span.stop, dumped)
         return []
+
+    def kill(self, number: int) -> None:
+        if self._updates is not None:
+            self._updates.forget(number)
+        super().kill(number)
 
     def _sendable(self, index: int, call: Call) -> Any:
         """Return the call; or, if it cannot be pickled, a mark that makes it fail in its turn."""
@@ -291,11 +304,15 @@ class Manager(ProcessDriver):
         if refused is not None:
             return refused
         exc = failure_from(error).exception
-        if isinstance(exc, TransferError) and exc.index == error.index:
-            what = "call" if exc.what == "item" else exc.what
-            again = TransferError(what, self._groups[group].place(error.index)[0], exc.detail)
+        if isinstance(exc, RemoteError):
+            again = RemoteError(exc.type_name, exc.text, self._groups[group].place(error.index)[0])
             again.__cause__ = exc.__cause__
             return again
+        if isinstance(exc, TransferError) and exc.index == error.index:
+            what = "call" if exc.what == "item" else exc.what
+            refusal = TransferError(what, self._groups[group].place(error.index)[0], exc.detail)
+            refusal.__cause__ = exc.__cause__
+            return refusal
         return exc
 
     def _on_broken(self, message: Message) -> list[Instruction]:
@@ -310,6 +327,8 @@ class Manager(ProcessDriver):
         raise _BrokenError(f"{what} {error.type_name}: {error.text}") from exc
 
     def _on_lost(self, message: Message) -> list[Instruction]:
+        if self._updates is not None:
+            self._updates.forget(message.worker)
         if self.strict and message.worker in self.schedule.workers:
             how = _how(message.parts[0])
             raise _BrokenError(f"a worker process {how}, and strict=True lets nothing go on after that")

@@ -31,6 +31,8 @@ class Canary:
         Number of times it has woken so far.
     gil_held : float
         After the block: share of the time in which the lock was held, 0 to 1.
+    is_blind : bool
+        True if the system does not let this process have one more thread.
 
     Examples
     --------
@@ -41,6 +43,7 @@ class Canary:
     """
 
     gil_held: float = 1.0
+    is_blind = False
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -55,7 +58,12 @@ class Canary:
         self._home.acquire()
         try:
             with held_signals():
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    # No thread can be started here: nothing is seen, as if the lock were held all the time.
+                    self._home.release()
+                    self.is_blind = True
             self._began = time.perf_counter()
             return self
         except BaseException:

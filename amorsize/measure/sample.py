@@ -108,6 +108,8 @@ class Sampler:
         self.where: list[int] = []
         self.seen: list[Observation] = []
         self.canary = Canary() if watch else None
+        # True if this process cannot have one more thread.
+        self.has_no_thread = False
         # Of the canary, while items ran.
         self.rounds, self.watched_s = 0, 0.0
         self.first_weighed: Sample | None = None
@@ -125,6 +127,7 @@ class Sampler:
         before = resident_bytes()
         self._size()
         with self.canary or nullcontext():
+            self.has_no_thread = self.canary is not None and self.canary.is_blind
             self.decider.saw(self._next(1))
             if self.decider.items:
                 # If weighing takes long, there is less time for more items.

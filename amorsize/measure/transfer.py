@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers.functions import is_same
 from amorsize.facts import Sample
 
 # guess: for all objects of one kind, beyond the first
@@ -50,16 +51,16 @@ def weigh(
     """
     error = None
     if func is not None:
-        error = _cannot(func, "the function", in_band)
+        error = cannot(func, "the function", in_band)
     arg_bytes = arg_dump_s = arg_load_s = result_bytes = result_dump_s = result_load_s = 0.0
     try:
         arg_bytes, arg_dump_s, arg_load_s = _weigh(items, in_band)
     except Exception as exc:  # noqa: BLE001  (pickle raises anything)
-        error = error or f"items cannot be pickled: {_first_bad(items, exc)}"
+        error = error or f"items {_first_bad(items, exc)}"
     try:
         result_bytes, result_dump_s, result_load_s = _weigh(results, in_band)
     except Exception as exc:  # noqa: BLE001
-        error = error or f"results cannot be pickled: {_first_bad(results, exc)}"
+        error = error or f"results {_first_bad(results, exc)}"
     return Sample(
         n_sampled=0,
         item_s=0.0,
@@ -113,12 +114,19 @@ def held_bytes(obj: Any, depth: int = 4) -> float:
     return size
 
 
-def _cannot(obj: object, what: str, in_band: bool) -> str | None:
+def cannot(obj: object, what: str, in_band: bool) -> str | None:
+    """Return why an object does not come out of a pickle as it went in; None if it does."""
     try:
-        _dump([obj], in_band)
+        parts = _dump([obj], in_band)
     except Exception as exc:  # noqa: BLE001
         return f"{what} cannot be pickled: {child.describe(obj, exc)}"
-    return None
+    if sum(memoryview(part).nbytes for part in parts) > BIG_BYTES:
+        return None
+    try:
+        (again,) = protocol.loads(parts)
+    except Exception as exc:  # noqa: BLE001
+        return f"{what} cannot be unpickled: {child.describe(obj, exc)}"
+    return None if is_same(obj, again) else f"{what} is unpickled as another one: {child.describe(obj, LookupError())}"
 
 
 def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
@@ -170,7 +178,11 @@ def _dump(objects: list[Any], in_band: bool) -> list[Any]:
 def _first_bad(objects: Sequence[Any], exc: BaseException) -> str:
     for obj in objects:
         try:
-            pickle.dumps(obj)
+            pickled = pickle.dumps(obj)
         except Exception as why:  # noqa: BLE001
-            return child.describe(obj, why)
-    return str(exc)
+            return f"cannot be pickled: {child.describe(obj, why)}"
+        try:
+            pickle.loads(pickled)
+        except Exception as why:  # noqa: BLE001
+            return f"cannot be unpickled: {child.describe(obj, why)}"
+    return f"cannot be pickled: {exc}"

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.source import Indexable, Streamed, source_of
 from amorsize.backends.workers import child
+from amorsize.backends.workers.functions import sent
+from amorsize.backends.workers.main_module import Values, used, values_of
 from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import Costs, Machine, Sample
 from amorsize.frozen import replace
@@ -30,7 +32,7 @@ from amorsize.plan.plan_text import reason
 from amorsize.plan.pool_watch import PoolWatch, sequence
 from amorsize.system.machine import lately
 from amorsize.system.memory import forked_bytes
-from amorsize.system.start_methods import main_is_interactive, resolve_start_method, share_of
+from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolve_start_method, share_of
 
 if TYPE_CHECKING:
     from amorsize.learn.pruner import Pruner
@@ -66,6 +68,9 @@ def plan_for(request: Request) -> Plan:
         sample = sample_in_child(request, source, method, here, warnings)
     else:
         sample = sampler.take()
+        if sampler.has_no_thread and "serial" in request.backends:
+            warnings.append(f"{NO_THREAD}, and every pool has some: only the loop is left")
+            request, method = replace(request, backends=("serial",)), None
     data = request.data if isinstance(source, Indexable) else chain(sampler.head, source.rest)
     if isinstance(source, Indexable) and source.data is not request.data:
         data = source.data
@@ -226,7 +231,12 @@ def sample_in_child(
     if isinstance(source, Streamed):
         warnings.append("the items come from an iterator and func may not run here: nothing was sampled")
         return Sample(n_sampled=0, item_s=0.0)
-    setup = child.Setup(partial(_sample_there, request.func, request.spread), by_value=main_is_interactive())
+    by_value = main_is_interactive()
+    setup = child.Setup(
+        partial(_sample_there, request.func if by_value else sent(request.func), request.spread),
+        by_value=by_value,
+        values=_values(request, method),
+    )
     outcome = Outcome("raise")
     try:
         team = Team(setup, None, method)
@@ -239,6 +249,11 @@ def sample_in_child(
     return found
 
 
+def _values(request: Request, method: str | None) -> Values | None:
+    """Return the globals of the main module that workers must be told of, as func names them."""
+    return None if method in (None, "fork") or main_is_interactive() else values_of(used(request.func, request.data))
+
+
 def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
     return Sampler(func, Indexable(data), spread=spread, watch=False).take()
 
@@ -249,8 +264,10 @@ def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
 def optimize_request(request: Request) -> Plan:
     """Make the plan for one call of ``optimize``; the time of its pool is then recorded in the history."""
     plan = recalled(request) or plan_for(request)
+    if plan.backend == "processes" and (values := _values(request, plan.start_method)):
+        plan = dataclasses.replace(plan, warnings=(*plan.warnings, *values.warnings()))
     watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
-    return plan if watch is None else dataclasses.replace(plan, pool_watch=watch)
+    return dataclasses.replace(plan, pool_watch=watch)
 
 
 def finish(request: Request, results: list[Any]) -> list[Any]:

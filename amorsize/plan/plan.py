@@ -20,7 +20,7 @@ class Plan(PlanRecord):
     Attributes
     ----------
     pool_watch : PoolWatch or None
-        Records a run in the history when ``pool()`` has run exactly one map over ``data``.
+        Knows the function, and records a run in the history when ``pool()`` has run exactly one map over ``data``.
     """
 
     pool_watch: PoolWatch | None = field(default=None, repr=False, compare=False)
@@ -43,10 +43,14 @@ class Plan(PlanRecord):
         ...     pool.map(abs, plan.data)
         [2, 1]
         """
+        from amorsize.backends.workers.main_module import used
         from amorsize.plan.pools import open_pool
 
-        watch = None if self.pool_watch is None else self.pool_watch.watch(self)
-        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch)
+        watched = self.pool_watch
+        watch, uses = None, []
+        if watched is not None:
+            watch, uses = watched.watch(self), used(watched.func, self.data)
+        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch, uses)
 
     def explain(self) -> str:
         """Return the plan, its forecast, the sample and the rejected candidates, in a few lines."""

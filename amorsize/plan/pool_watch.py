@@ -36,26 +36,26 @@ class PoolWatch:
     func : callable
     shape : Shape
         Of the data.
-    history : History
-        Takes the row.
+    history : History or None
+        Takes the row; None where it is off.
     finish : Finish
         Runs the items left after a surprise.
     """
 
     func: Callable[..., Any]
     shape: Shape
-    history: History
+    history: History | None
     finish: Finish
 
     @classmethod
-    def of(cls, func: Callable[..., Any], data: object, history: History | None, finish: Finish) -> PoolWatch | None:
-        """Return the watch; None where the history is off."""
+    def of(cls, func: Callable[..., Any], data: object, history: History | None, finish: Finish) -> PoolWatch:
+        """Return the watch."""
         history = History() if history is None else history
-        return cls(func, shape_of(data), history, finish) if history.is_on else None
+        return cls(func, shape_of(data), history if history.is_on else None, finish)
 
-    def watch(self, plan: PlanRecord) -> Watch:
-        """Watch a pool that is about to be opened."""
-        return Watch(self, plan)
+    def watch(self, plan: PlanRecord) -> Watch | None:
+        """Watch a pool that is about to be opened; None where the history is off."""
+        return None if self.history is None else Watch(self, plan)
 
     def __reduce__(self) -> Any:
         """Pickle as None: the function of a plan sent to another process may not be picklable."""
@@ -140,8 +140,9 @@ class Watch:
     def left(self, well: bool) -> None:
         """Note that the pool is closed; ``well`` is True if nothing was raised. Leave the row."""
         self._stop()
-        if well and not self.is_incomparable and self.maps == 1 and self.n_items:
-            self.pool_watch.history.record(self._row(self.n_items))
+        history = self.pool_watch.history
+        if history is not None and well and not self.is_incomparable and self.maps == 1 and self.n_items:
+            history.record(self._row(self.n_items))
 
     def _stop(self) -> None:
         self.spent_s += perf_counter() - self.began

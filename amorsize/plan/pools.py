@@ -5,13 +5,15 @@ They differ from the originals in one thing: without a chunksize, a map uses the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import starmap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
+from amorsize.system.start_methods import NO_THREAD, can_start_a_thread
 
 if TYPE_CHECKING:
     from amorsize.facts import Backend
@@ -179,13 +181,19 @@ def open_pool(
     start_method: str | None,
     native_threads: int | None = None,
     watch: Watch | None = None,
+    uses: Sequence[Any] = (),
 ) -> PoolLike:
     """Open the pool of a plan.
 
-    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use.
+    ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use; ``uses``
+    are the plan's function and its first item.
     """
     kind: Any
     options: dict[str, Any] = {}
+    # A pool of processes has three threads, too.
+    if backend != "serial" and not can_start_a_thread():
+        warnings.warn(f"{NO_THREAD}: the plan's pool is a plain loop", RuntimeWarning, stacklevel=3)
+        backend = "serial"
     if backend == "serial":
         kind = LoopPool
     else:
@@ -193,23 +201,94 @@ def open_pool(
 
         kind = multiprocessing.pool.ThreadPool if backend == "threads" else multiprocessing.pool.Pool
         options = {"processes": workers}
-        if backend != "threads":
-            options["context"] = multiprocessing.get_context(start_method)
-            if native_threads is not None:
-                from amorsize.backends.workers.native_threads import limit_native_threads
-
-                options |= {"initializer": limit_native_threads, "initargs": (native_threads,)}
         kind = _planned(kind, chunksize)
-    pool: PoolLike = (kind if watch is None else _watched(kind, watch))(**options)
+        if backend != "threads":
+            options |= process_options(start_method, native_threads, uses)
+    kind = kind if watch is None else _watched(kind, watch)
+    pool: PoolLike
+    if backend == "processes":
+        from amorsize.backends.workers.start import free_to_start
+
+        with free_to_start():
+            pool = kind(**options)
+    else:
+        pool = kind(**options)
     if watch is not None:
         watch.opened()
     return pool
 
 
+def process_options(start_method: str | None, native_threads: int | None, uses: Sequence[Any]) -> dict[str, Any]:
+    """Return the arguments of a ``multiprocessing.Pool`` whose workers run a function as the caller would.
+
+    Workers that are not forked get what the caller has made of the globals that it names. Those of a daemonic process
+    end with it: else they would stay behind, which is why multiprocessing allows it none.
+    """
+    import multiprocessing
+
+    from amorsize.backends.workers.child import enter_pool, filters_here
+    from amorsize.system.start_methods import main_is_interactive
+
+    values = None
+    if uses and start_method != "fork" and not main_is_interactive():
+        from amorsize.backends.workers.main_module import values_of
+
+        values = values_of(uses)
+    options: dict[str, Any] = {"context": multiprocessing.get_context(start_method)}
+    is_daemonic = multiprocessing.current_process().daemon
+    filters = None if start_method == "fork" else filters_here()
+    if filters is not None or native_threads is not None or is_daemonic:
+        options["initializer"] = enter_pool
+        options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic, filters)
+    return options
+
+
+def _sendable(func: Any, forks: bool, kept: list[Any]) -> Any:
+    """Return ``func``, or what stands for it where a worker would not find it: it would wait for it without end.
+
+    ``kept`` holds the last one asked for, and the answer.
+    """
+    if kept and kept[0] is func:
+        return kept[1]
+    from amorsize.backends.workers import child, protocol
+    from amorsize.backends.workers.functions import Portable, sent
+    from amorsize.errors import TransferError
+    from amorsize.measure.transfer import cannot
+    from amorsize.system.start_methods import main_is_interactive
+
+    by_value = not forks and main_is_interactive()
+    found, named = func, func if forks or by_value else sent(func)
+    if named is not func or by_value or cannot(func, "func", in_band=True) is not None:
+        try:
+            found = Portable(func, protocol.dumps(named, by_value))
+            protocol.loads(found.parts)
+        except Exception as exc:
+            raise TransferError("func", None, child.describe(func, exc)) from exc
+    kept[:] = [func, found]
+    return found
+
+
 def _planned(kind: Any, planned: int) -> Any:
     """Return a subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
+    import multiprocessing.pool
+
+    sends = not issubclass(kind, multiprocessing.pool.ThreadPool)
 
     class Planned(kind):  # type: ignore[misc]
+        kept: list[Any]
+
+        def _map_async(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+            return super()._map_async(self._sendable(func), *args, **kwargs)
+
+        def apply_async(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+            return super().apply_async(self._sendable(func), *args, **kwargs)
+
+        def _sendable(self, func: Any) -> Any:
+            if not sends:
+                return func
+            self.kept = getattr(self, "kept", [])
+            return _sendable(func, self._ctx.get_start_method() == "fork", self.kept)
+
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
             return super().map(func, iterable, chunksize or planned)
 
@@ -217,10 +296,10 @@ def _planned(kind: Any, planned: int) -> Any:
             return super().starmap(func, iterable, chunksize or planned)
 
         def imap(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().imap(func, iterable, chunksize or planned)
+            return super().imap(self._sendable(func), iterable, chunksize or planned)
 
         def imap_unordered(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
-            return super().imap_unordered(func, iterable, chunksize or planned)
+            return super().imap_unordered(self._sendable(func), iterable, chunksize or planned)
 
     Planned.__name__ = Planned.__qualname__ = f"Planned{kind.__name__}"
     return Planned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import warnings
 from collections.abc import Callable
 from contextvars import copy_context
 from time import perf_counter, time
@@ -21,6 +22,7 @@ from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.task_count import MOST, Concurrency
+from amorsize.system.start_methods import NO_THREAD
 
 
 async def in_this_loop(request: Request, return_plan: bool) -> tuple[list[Any], Execution | None]:
@@ -136,7 +138,11 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
                 pass
 
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # ulimit -u, pids.max: there is no other place left where func could run
+        warnings.warn(f"{NO_THREAD}: func runs on the event loop's own thread", RuntimeWarning, stacklevel=2)
+        run()
     cancelled: BaseException | None = None
     try:
         while not ended.is_set():
@@ -146,7 +152,8 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
                 stop.ask()
                 cancelled = cancelled or exc
         # The thread ends at once: its work is done.
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
         if cancelled is not None:
             raise cancelled
         if errors:

@@ -116,6 +116,22 @@ UNGUARDED: Final = (
 )
 
 
+NO_THREAD: Final = "no thread can be started here (ulimit -u, or pids.max of the container)"
+
+
+def can_start_a_thread() -> bool:
+    """Whether the system lets this process have one more thread; 0.1 ms."""
+    import threading
+
+    try:
+        thread = threading.Thread(target=int, daemon=True)
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join()
+    return True
+
+
 def share_of(machine: Machine) -> Machine:
     """Return the machine as this process may use it: inside a worker, with its share of the tree's core budget."""
     if nested.cores_share is None:

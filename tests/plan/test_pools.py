@@ -1,9 +1,11 @@
 """The pools that a plan opens are interchangeable."""
 
 import multiprocessing.pool
+import time
 
 import pytest
 
+import amorsize
 from amorsize import optimize
 from amorsize.plan.pools import LoopPool, open_pool
 
@@ -75,3 +77,38 @@ def test_a_map_without_a_chunksize_uses_the_plans(monkeypatch):
 def test_a_running_loop_pool_cannot_be_joined():
     with pytest.raises(ValueError, match="still running"):
         LoopPool().join()
+
+
+class Hidden:
+    """Has a method that pickles, yet no process finds."""
+
+    def __work(self, x):
+        time.sleep(1e-3)
+        return -x
+
+    def work(self):
+        return self.__work
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_method_that_does_not_unpickle_rules_processes_out(start_method):
+    """A pool waited for it without end."""
+    func = Hidden().work()
+    options = {"start_method": start_method, "max_workers": 2}
+    plan = amorsize.optimize(func, range(200), backend=("serial", "processes"), **options)
+    assert plan.backend == "serial"
+    assert any("processes are out" in warning and "cannot be unpickled" in warning for warning in plan.warnings)
+    tuned = amorsize.tune(func, range(50), backend=("serial", "processes"), max_seconds=0.5, **options)
+    assert tuned.backend == "serial"
+    validation = amorsize.validate(func, range(50), max_seconds=0.5, **options)
+    assert "cannot be unpickled" in str(validation)
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_a_pool_of_ours_runs_a_method_that_does_not_unpickle(start_method):
+    func = Hidden().work()
+    with open_pool("processes", 1, 3, start_method) as pool:
+        assert pool.map(func, range(4)) == [0, -1, -2, -3]
+        assert list(pool.imap(func, range(4))) == [0, -1, -2, -3]
+        assert sorted(pool.imap_unordered(func, range(4), chunksize=1)) == [-3, -2, -1, 0]
+        assert pool.apply(func, (3,)) == -3

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.item_times import Meter
 from amorsize.backends.workers.native_threads import limit_native_threads
 from amorsize.backends.workers.protocol import (
@@ -52,6 +53,8 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     import socket
 
+    from amorsize.backends.workers.main_module import Values
+
 Slot = Any
 """Two 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or an
 `unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout.
@@ -79,7 +82,18 @@ _main_by_value = False
 class Setup:
     """The function and settings of a map, sent once to a worker that inherits nothing; by cloudpickle if necessary."""
 
-    __slots__ = ("by_value", "cores", "func", "initargs", "initializer", "keep_going", "native_threads", "timed")
+    __slots__ = (
+        "by_value",
+        "cores",
+        "filters",
+        "func",
+        "initargs",
+        "initializer",
+        "keep_going",
+        "native_threads",
+        "timed",
+        "values",
+    )
 
     def __init__(
         self,
@@ -92,8 +106,11 @@ class Setup:
         native_threads: int | None = None,
         by_value: bool = False,
         timed: bool = False,
+        values: Values | None = None,
     ) -> None:
         self.timed = timed
+        self.filters: list[bytes] = []
+        self.values = values
         self.func = func
         self.keep_going = keep_going
         self.initializer = initializer
@@ -103,10 +120,15 @@ class Setup:
         self.by_value = by_value
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        # The values come out of the pickle first: the function may be one of them.
+        state = {name: getattr(self, name) for name in self.__slots__}
+        if not self.by_value:
+            state |= {"func": sent(self.func), "initializer": sent(self.initializer)}
+        state["filters"] = filters_here()
+        return self.values, state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
+        for name, value in state[1].items():
             setattr(self, name, value)
 
 
@@ -117,7 +139,7 @@ class ItemError:
 
     def __init__(self, index: int, exc: BaseException) -> None:
         self.index = index
-        self.trace = trace_of(exc)
+        self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
         kind = type(exc)
         self.type_name = name_of(kind)
         self.text = _safe_str(exc)
@@ -340,6 +362,7 @@ def serve_forked(
         die_with_caller(lifeline)
         _settle(setup.cores)
         _restore(signal_mask)
+        _enter_multiprocessing()
         import gc
 
         # The collector must not visit the caller's objects: touching them would copy their pages.
@@ -354,6 +377,7 @@ def serve_forked(
         nested.leave_copy(forks, exc)
         _report(sock)
     finally:
+        _leave_multiprocessing()
         flush_stdio()
         os._exit(code)
 
@@ -369,15 +393,19 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
     _join_family()
     try:
         slot = _receive_slot(sock)
+        before = Surroundings()
         while True:
             parts = receive(sock).parts
             sock.settimeout(None)
             setup = _load_setup(parts)
+            set_filters(setup.filters)
             setup.initargs += passed
             del parts
             sock.settimeout(serve(sock, setup, None, slot))
             # While the worker waits, it must not hold the memory of the last map.
             del setup
+            if not before.restore():
+                return
     except (EOFError, ConnectionError, TimeoutError):
         return
     except (BadFrame, OSError):
@@ -388,6 +416,76 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
         _report(sock)
     finally:
         sock.close()
+
+
+class Surroundings:
+    """What a function can change around it in its process, to be put back for the next map."""
+
+    def __init__(self) -> None:
+        self.here = os.open(".", os.O_RDONLY) if hasattr(os, "fchdir") else None
+        self.path = os.getcwd()
+        self.environ = dict(os.environ)
+        self.mask = os.umask(0)
+        os.umask(self.mask)
+        self.recursion = sys.getrecursionlimit()
+        self.streams = sys.stdin, sys.stdout, sys.stderr
+        self.search = list(sys.path)
+        self.limits = _limits()
+
+    def restore(self) -> bool:
+        """Put it back; False if something cannot be, so that this worker is of no more use."""
+        try:
+            if self.here is not None:
+                os.fchdir(self.here)
+            if os.getcwd() != self.path:
+                os.chdir(self.path)
+            if os.environ != self.environ:
+                os.environ.clear()
+                os.environ.update(self.environ)
+            os.umask(self.mask)
+            sys.setrecursionlimit(self.recursion)
+            flush_stdio()
+            sys.stdin, sys.stdout, sys.stderr = self.streams
+            sys.path[:] = self.search
+            if (now := _limits()) != self.limits:
+                import resource
+
+                for number, limit in self.limits.items():
+                    if now[number] != limit:
+                        resource.setrlimit(number, limit)
+        except Exception:  # noqa: BLE001  (a limit that only root may raise again, a directory that has been deleted)
+            return False
+        return True
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return {}
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {number: resource.getrlimit(number) for number in numbers}
+
+
+def _enter_multiprocessing() -> None:
+    """What multiprocessing does in a child that it has forked: the caller's children and finalizers are not ours, and
+    proxies, queues and locks start afresh, or we would talk on the caller's own connections.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        sys.modules["multiprocessing.process"]._children = set()  # type: ignore[attr-defined]
+        util._finalizer_registry.clear()
+        util._run_after_forkers()
+
+
+def _leave_multiprocessing() -> None:
+    """What multiprocessing does before a child ends: what has been put into queues is written out."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        try:
+            util._exit_function()
+        except BaseException:  # noqa: BLE001  (finalizers run anything, and nobody is left to tell)
+            return
 
 
 def _join_family() -> None:
@@ -407,6 +505,53 @@ def _leave_fork_server() -> None:
     if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
         os.close(alive)
         server._forkserver_alive_fd = None
+
+
+def filters_here() -> list[bytes]:
+    """The warnings filters of this process, pickled one by one."""
+    pickled = []
+    for one in getattr(sys.modules.get("warnings"), "filters", ()):
+        try:
+            pickled.append(pickle.dumps(one))
+        except Exception:  # noqa: BLE001  (of a category that only the caller has: none of that kind comes up elsewhere)
+            continue
+    return pickled
+
+
+def set_filters(pickled: Iterable[bytes]) -> None:
+    """Have warnings treated as where these filters come from."""
+    import warnings
+
+    filters = []
+    for one in pickled:
+        try:
+            filters.append(pickle.loads(one))
+        except Exception:  # noqa: BLE001
+            continue
+    if filters != warnings.filters:
+        warnings.resetwarnings()  # so that what has been decided by the others is forgotten
+        warnings.filters[:] = filters  # type: ignore[index]
+
+
+def enter_pool(
+    values: dict[str, bytes], native: int | None, ends_with_caller: bool, filters: list[bytes] | None
+) -> None:
+    """Initialize a worker of a ``multiprocessing.Pool``; never raises, or the pool would start it again without end."""
+    try:
+        if ends_with_caller:
+            caller = sys.modules["multiprocessing.process"].parent_process()
+            die_with_caller(caller.sentinel)
+        limit_native_threads(native)
+        if filters is not None:
+            set_filters(filters)
+        if values:
+            from amorsize.backends.workers.main_module import set_values
+
+            set_values(values)
+    except Exception:  # noqa: BLE001
+        import traceback
+
+        traceback.print_exc()
 
 
 def _receive_slot(sock: socket.socket) -> Slot:
@@ -520,7 +665,7 @@ def die_with_caller(lifeline: int) -> None:
 
 def name_of(kind: type) -> str:
     """Return a type's qualified name."""
-    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
 def _safe_str(exc: BaseException) -> str:

@@ -244,6 +244,12 @@ class Handle:
         self.slot.close()
         self.abandon()
 
+    def forget(self) -> None:
+        """In a forked copy of the caller: it is no child of this process, and multiprocessing must not end it."""
+        if self.process is not None:
+            sys.modules["multiprocessing.process"]._children.discard(self.process)
+        self.abandon()
+
     def abandon(self) -> None:
         """Close the socket, the pidfd and the lifeline."""
         self.sock.close()

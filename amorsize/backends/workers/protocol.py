@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from amorsize.backends.workers.functions import pickled_by_name
+
 READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
 # Sent together with the descriptor of a worker's slot.
 HELLO = b"amorsize"
@@ -51,7 +53,7 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
-        pickled = pickle.dumps(obj, protocol=5, buffer_callback=buffers.append)
+        pickled = pickled_by_name(obj, buffers.append)
         if not (by_value and b"__main__" in pickled):
             return [pickled, *_raw(buffers)]
     # pickle may raise anything: PicklingError, TypeError, AttributeError, …

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -10,22 +11,73 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
 from amorsize.system.critical import held_signals
 from amorsize.system.nested import flush_stdio
 
+SHORT_DIRECTORY: Final = "/tmp"  # multiprocessing makes a directory of its own in it
+LONGEST_DIRECTORY: Final = 107 - len("/listener-xxxxxxxx")  # a socket's path has 107 bytes
+
 
 def start_worker(
     setup: child.Setup, data: Any, start_method: str, held: held_signals, passed: tuple[Any, ...] = ()
 ) -> Handle:
-    """Start a worker; a forked one holds function and items already. Raises OSError on failure.
+    """Start a worker; a forked one holds function and items already.
 
     ``held``: the signals that the caller holds until the worker belongs to its team. ``passed``: see
     `amorsize.backends.workers.child.serve_spawned`.
+
+    Raises
+    ------
+    NotStarted
+        If the system does not let it.
     """
+    try:
+        try:
+            return _started(setup, data, start_method, held, passed)
+        except (EOFError, ConnectionError):  # the fork server has died; multiprocessing starts another one
+            return _started(setup, data, start_method, held, passed)
+    except (EOFError, OSError) as exc:
+        raise NotStarted(why_not(exc)) from exc
+
+
+class NotStarted(OSError):  # noqa: N818
+    """A worker could not be started; its text says why, and what to do."""
+
+
+def why_not(exc: BaseException) -> str:
+    """Return why the system does not start a process, and what to do about it."""
+    if isinstance(exc, NotStarted):
+        return str(exc)
+    if isinstance(exc, EOFError | ConnectionError):
+        return "the fork server of multiprocessing has died, and a new one died as well: use start_method='spawn'"
+    if isinstance(exc, FileNotFoundError) and not _has_directory():
+        return "the working directory has been deleted: change to one that exists (os.chdir)"
+    if "path too long" in str(exc):
+        return "the path of the fork server's socket is too long: set TMPDIR to a directory with a shorter path"
+    return _REASONS.get(getattr(exc, "errno", None) or 0, str(exc))
+
+
+_REASONS = {
+    errno.EMFILE: "this process has too many open files: close some, or raise the limit (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files: close some, or raise the limit (fs.file-max)",
+    errno.EAGAIN: "no more processes may be started: raise the limit (ulimit -u, pids.max of the container)",
+    errno.ENOMEM: "there is too little memory for another process: use fewer workers (max_workers=)",
+}
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
+def _started(setup: child.Setup, data: Any, start_method: str, held: held_signals, passed: tuple[Any, ...]) -> Handle:
     forks = start_method == "fork"
     ours, theirs = socket.socketpair()
     protocol.mute(ours)
@@ -86,7 +138,9 @@ def _spawn(
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
         target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
     )
-    with STARTING, _no_sigpipe(), _main_file_hidden() if setup.by_value else nullcontext():
+    with STARTING, _no_sigpipe(), free_to_start(), _main_file_hidden() if setup.by_value else nullcontext():
+        if start_method == "forkserver":
+            _shorten_socket_path()
         process.start()
     handle = Handle(ours, process.pid, None, slot)
     handle.process, handle.start_method = process, start_method
@@ -141,6 +195,37 @@ def _no_word_of_native_threads() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
         yield
+
+
+@contextmanager
+def free_to_start() -> Iterator[None]:
+    """Let a daemonic process (a Pool's worker, a Celery task) have children, which multiprocessing forbids.
+
+    It does so since they would stay behind when such a process is ended; ours end with it.
+    """
+    config = sys.modules["multiprocessing.process"].current_process()._config
+    daemonic = config.get("daemon")
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = daemonic
+
+
+def _shorten_socket_path() -> None:
+    """Have multiprocessing's own directory, where the fork server listens, lie where its path is short enough."""
+    import tempfile
+    from multiprocessing import process, util
+
+    there = process.current_process()._config.get("tempdir") or f"{tempfile.gettempdir()}/pymp-xxxxxxxx"  # type: ignore[attr-defined]
+    if len(os.fsencode(there)) <= LONGEST_DIRECTORY or not os.access(SHORT_DIRECTORY, os.W_OK):
+        return
+    before, tempfile.tempdir = tempfile.tempdir, SHORT_DIRECTORY
+    try:
+        process.current_process()._config["tempdir"] = None  # type: ignore[attr-defined]
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -245,7 +245,7 @@ def _close_inherited() -> None:
     """Close the parent's descriptors in any forked child; else workers would outlive their caller."""
     for team in list(_teams):
         for handle in [*team.handles.values(), *team.leaving]:
-            handle.abandon()
+            handle.forget()
         team.handles.clear()
         team.leaving.clear()
         team._selector.close()

@@ -141,7 +141,7 @@ def _forget_inherited() -> None:
     global _lock
     _lock = _thread.allocate_lock()
     for kept in _kept:
-        kept.handle.abandon()
+        kept.handle.forget()
     _kept.clear()
 
 

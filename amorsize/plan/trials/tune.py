@@ -25,6 +25,7 @@ from amorsize.options import Request
 from amorsize.plan.optimize import fit_for, known_costs
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe
+from amorsize.plan.pool_watch import PoolWatch
 from amorsize.plan.trials import ways
 from amorsize.plan.trials.halving import SHARE, Halving, cut, shortlist
 from amorsize.plan.trials.subset import Subset, planned_anew, read, spread_items
@@ -49,6 +50,11 @@ UNSEEN_NOISE: Final = 0.06
 
 def tune_request(request: Request, *, max_seconds: float, clock: Clock = REAL) -> Plan:
     """Carry out one call of ``tune`` with checked arguments."""
+    plan = _tuned(request, max_seconds, clock)
+    return dataclasses.replace(plan, pool_watch=PoolWatch(request.func, shape_of(plan.data), None, list))
+
+
+def _tuned(request: Request, max_seconds: float, clock: Clock) -> Plan:
     began = clock.wall()
     subset = read(request, partial(_readable, READ_SHARE * max_seconds))
     plan = subset.plan

@@ -190,5 +190,7 @@ def _threads(request: Request, subset: Subset) -> Entry:
         why_not = "backend= rules threads out"
     elif sample is None or sample.item_s < FUTURE_S:
         why_not = "the items are too short to be worth a future each"
+    else:
+        why_not = trial_runs.no_threads()
     one = Contender(name="threads", what=f"ThreadPoolExecutor({request.max_workers or ''})", why_not=why_not)
     return one, partial(trial_runs.default_threads, request.func, subset.items, request.max_workers)

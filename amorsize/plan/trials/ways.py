@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from amorsize.backends.results import annotate
+from amorsize.backends.workers.main_module import used
+from amorsize.backends.workers.start import free_to_start
 from amorsize.facts import Backend, Failure
 from amorsize.frozen import replace
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
-from amorsize.plan.pools import open_pool
+from amorsize.plan.pools import open_pool, process_options
 from amorsize.plan.trials.verdict import plan_words
 from amorsize.system.clock import REAL, Clock
-from amorsize.system.start_methods import resolve_start_method
+from amorsize.system.start_methods import NO_THREAD, can_start_a_thread, resolve_start_method
 
 # Beyond so many rounds the interval of a median hardly narrows.
 # guess
@@ -135,13 +137,18 @@ def pooled(opening: AbstractContextManager[Any], func: Callable[[Any], Any], ite
         return results if isinstance(results, list) else list(results)
 
 
+def no_threads() -> str | None:
+    """Return why no pool of any kind can be opened here; None if one can."""
+    return None if can_start_a_thread() else NO_THREAD
+
+
 def no_pool(plan: Plan) -> str | None:
     """Return why a ``multiprocessing.Pool`` could not run the map or would wait for ever; None if it can."""
     if plan.sample is None:
-        return None
+        return no_threads()
     if not plan.sample.n_sampled:
         return "no item could be sampled: a Pool waits for ever when a worker dies"
-    return plan.sample.transfer_error
+    return plan.sample.transfer_error or no_threads()
 
 
 def not_runnable(plan: Plan) -> str | None:
@@ -176,7 +183,7 @@ class PlanRun:
 
     def __call__(self) -> list[Any]:
         """Run the map."""
-        self.pool = open_pool(*self.how)
+        self.pool = open_pool(*self.how, uses=used(self.func, self.items))
         return pooled(self.pool, self.func, self.items)
 
     def settle(self) -> None:
@@ -193,9 +200,11 @@ def executed(request: Request, items: Sequence[Any]) -> list[Any]:
 
 def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> list[Any]:
     """Run the map in a ``multiprocessing.Pool()`` with its default settings, chunks included."""
-    import multiprocessing
+    import multiprocessing.pool
 
-    return pooled(multiprocessing.get_context(method).Pool(workers), func, items)
+    with free_to_start():
+        pool = multiprocessing.pool.Pool(workers, **process_options(method, None, used(func, items)))
+    return pooled(pool, func, items)
 
 
 def default_threads(func: Any, items: Sequence[Any], workers: int | None) -> list[Any]:

@@ -1,0 +1,286 @@
+"""Functions on their way to a worker: the very function arrives, not another one of the same name.
+
+pickle sends a method as ``getattr(self, __name__)`` and a function as the name of its module and its own. Both may lead
+elsewhere: to the override of ``super().m``, to what a decorator or a patch has put there, to nothing at all for
+``__private`` methods and lambdas in a class. So a method travels as its function and its object, and a function that
+was not compiled under the name that it is found by takes its parts along: where the worker finds another one under
+that name, it is put together again there.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import marshal
+import pickle
+import sys
+from functools import partial
+from types import CellType, FunctionType, MethodType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
+
+MAIN: Final = ("__main__", "__mp_main__")  # the second in a child that multiprocessing has started
+ATOMS: Final = (int, float, complex, bool, str, bytes, type(None))
+
+
+def pickled_by_name(obj: object, on_buffer: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+    """Pickle ``obj`` as pickle does, but for methods; large buffers go to ``on_buffer`` where there is one."""
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, protocol=5, buffer_callback=on_buffer)
+    pickler.dispatch_table = {**copyreg.dispatch_table, MethodType: reduce_method}
+    pickler.dump(obj)
+    return stream.getvalue()
+
+
+# -- methods ----------------------------------------------------------------------------------------------------------
+
+
+def reduce_method(method: MethodType) -> tuple[Any, ...]:
+    """Reduce a method for pickle: its function, found in its class by identity, and its object."""
+    func, owner = method.__func__, method.__self__
+    if type(func) is not FunctionType:
+        return MethodType, (func, owner)
+    for klass in (*_mro(owner), *type(owner).__mro__):
+        for name, value in list(vars(klass).items()):
+            if _unwrapped(value) is func:
+                return _method, (klass, name, owner, None if _is_of_body(func, klass, name) else Parts(func))
+    return MethodType, (sent(func), owner)
+
+
+def _mro(owner: object) -> tuple[type, ...]:
+    """The classes of a class method's class; none for an instance."""
+    return owner.__mro__ if isinstance(owner, type) else ()
+
+
+def _unwrapped(value: Any) -> Any:
+    return value.__func__ if type(value) in (classmethod, staticmethod) else value
+
+
+def _is_of_body(func: FunctionType, klass: type, name: str) -> bool:
+    """Whether this class was compiled with this function under this name: then a worker that imports it has it, too."""
+    written = func.__code__.co_name
+    if written.startswith("__") and not written.endswith("__"):
+        written = f"_{klass.__name__.lstrip('_')}{written}"
+    return name == written and func.__code__.co_qualname == f"{klass.__qualname__}.{func.__code__.co_name}"
+
+
+def _method(klass: type, name: str, owner: object, parts: Parts | None) -> MethodType:
+    func = _unwrapped(vars(klass).get(name))
+    if parts is not None:
+        func = parts.function(func)
+    elif func is None:
+        raise AttributeError(f"{klass.__qualname__} has no {name} here")
+    return MethodType(func, owner)
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether a callable has come out of a pickle as it went in, as far as methods are concerned."""
+    if isinstance(one, partial) and isinstance(other, partial):
+        return is_same(one.func, other.func)
+    return type(one) is not MethodType or one.__func__ is getattr(other, "__func__", None)
+
+
+class Portable:
+    """A callable that arrives as itself wherever it is sent, whoever pickles it."""
+
+    def __init__(self, func: Any, parts: Sequence[Any]) -> None:
+        self.func = func
+        self.parts = [bytes(part) for part in parts]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        return self.func(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _portable, (self.parts,)
+
+
+def _portable(parts: list[bytes]) -> Any:
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+# -- functions --------------------------------------------------------------------------------------------------------
+
+
+def sent(func: Any) -> Any:
+    """What to pickle in the place of a function; itself where its name says all."""
+    if type(func) is partial:
+        inner = sent(func.func)
+        return func if inner is func.func else partial(inner, *func.args, **func.keywords)
+    if type(func) is not FunctionType:
+        return func
+    is_own = func.__code__.co_qualname == func.__qualname__ and func.__module__ not in MAIN
+    if is_own or found(func.__module__, func.__qualname__) is not func:
+        return func
+    return Sent(func)
+
+
+class Sent:
+    """Stands for a function on its way, and comes out of a pickle as that function."""
+
+    __slots__ = ("func",)
+
+    def __init__(self, func: FunctionType) -> None:
+        self.func = func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it: a partial takes nothing that cannot be called."""
+        return self.func(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _function, (Parts(self.func),)
+
+
+def _function(parts: Parts) -> Any:
+    return parts.function()
+
+
+def found(module: str | None, qualname: str) -> Any:
+    """What is found under this name; None if nothing is."""
+    try:
+        value = _module(module or "")
+    except Exception:  # noqa: BLE001  (an import runs anything)
+        return None
+    for name in qualname.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+class Parts:
+    """A function taken apart: its code, the module of its globals, its defaults, and what it closes over.
+
+    ``above``: the functions that this one was found in, as a decorator's function that counts its calls in itself is.
+    """
+
+    __slots__ = ("attributes", "code", "held", "is_named", "keywords", "n_cells", "names")
+
+    def __init__(self, func: FunctionType, above: tuple[FunctionType, ...] = ()) -> None:
+        self.code = func.__code__
+        self.names = (str(func.__globals__.get("__name__")), func.__module__, func.__name__, func.__qualname__)
+        self.is_named = found(func.__module__, func.__qualname__) is func
+        above = (*above, func)
+        cells = func.__closure__ or ()
+        self.n_cells = len(cells)
+        self.held = [_in_cell(cell, above) for cell in cells] + [_held(one, above) for one in func.__defaults__ or ()]
+        self.keywords = {name: _held(value, above) for name, value in (func.__kwdefaults__ or {}).items()}
+        self.attributes = {name: _held(value, above) for name, value in vars(func).items()}
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        code = marshal.dumps(self.code)
+        return code, self.names, self.is_named, self.n_cells, self.held, self.keywords, self.attributes
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        code, self.names, self.is_named, self.n_cells, self.held, self.keywords, self.attributes = state
+        self.code = marshal.loads(code)
+
+    def function(self, there: Any = None, above: tuple[FunctionType, ...] = ()) -> FunctionType:
+        """The function: ``there``, or what its name leads to, if that is the same one; else a new one."""
+        if there is None and self.is_named:
+            there = found(self.names[1], self.names[3])
+        if type(there) is FunctionType and self.equals(Parts(there)):
+            return there
+        scope, module, name, qualname = self.names
+        cells = tuple(CellType() for _ in range(self.n_cells))
+        func = FunctionType(self.code, scope_of(scope), name, None, cells or None)
+        func.__module__, func.__qualname__ = module, qualname
+        above = (*above, func)
+        for cell, one in zip(cells, self.held, strict=False):
+            if one.kind != "empty":
+                cell.cell_contents = one.value(above)
+        func.__defaults__ = tuple(one.value(above) for one in self.held[self.n_cells :]) or None
+        func.__kwdefaults__ = {key: one.value(above) for key, one in self.keywords.items()} or None
+        for key, one in self.attributes.items():
+            if one.kind != "lost":
+                setattr(func, key, one.value(above))
+        return func
+
+    def equals(self, other: Parts) -> bool:
+        """Whether both are the same function, as far as code, atoms and pickles tell."""
+        if (
+            self.code != other.code
+            or len(self.held) != len(other.held)
+            or self.keywords.keys() != other.keywords.keys()
+        ):
+            return False
+        pairs = [*zip(self.held, other.held, strict=True)]
+        pairs += [(self.keywords[name], other.keywords[name]) for name in self.keywords]
+        return all(one.equals(another) for one, another in pairs)
+
+
+class Held:
+    """A value that a function holds.
+
+    Its ``kind`` is ``function`` (in parts), ``atom``, ``up`` (so many functions above this one), ``empty``, ``pickle``
+    (opened only where it is needed) or ``lost`` (why it cannot be pickled).
+    """
+
+    __slots__ = ("kind", "what")
+
+    def __init__(self, kind: str, what: Any = None) -> None:
+        self.kind = kind
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Held, (self.kind, self.what)
+
+    def value(self, above: tuple[FunctionType, ...]) -> Any:
+        """The value; raises TypeError where it could not be pickled."""
+        if self.kind == "function":
+            return self.what.function(above=above)
+        if self.kind == "up":
+            return above[self.what]
+        if self.kind == "pickle":
+            return pickle.loads(self.what)
+        if self.kind == "lost":
+            raise TypeError(self.what)
+        return self.what
+
+    def equals(self, other: Held) -> bool:
+        """Whether both stand for the same; of what cannot be pickled nobody can tell, so its type says it."""
+        if self.kind != other.kind:
+            return False
+        if self.kind == "function":
+            return bool(self.what.equals(other.what))
+        return type(self.what) is type(other.what) and bool(self.what == other.what)
+
+
+def _held(value: Any, above: tuple[FunctionType, ...]) -> Held:
+    if type(value) in ATOMS:
+        return Held("atom", value)
+    if type(value) is FunctionType:
+        places = [place for place, func in enumerate(above) if func is value]
+        return Held("up", places[0]) if places else Held("function", Parts(value, above))
+    try:
+        return Held("pickle", pickled_by_name(value))
+    except Exception as exc:  # noqa: BLE001  (pickle raises anything)
+        return Held("lost", f"it holds a {type(value).__name__}, which cannot be pickled ({type(exc).__name__})")
+
+
+def _in_cell(cell: CellType, above: tuple[FunctionType, ...]) -> Held:
+    try:
+        return _held(cell.cell_contents, above)
+    except ValueError:  # the variable is not assigned yet
+        return Held("empty")
+
+
+def scope_of(module: str) -> dict[str, Any]:
+    """The globals of the functions of a module.
+
+    multiprocessing runs the main module in a namespace of which its module then holds a copy.
+    """
+    names: dict[str, Any] = vars(_module(module))
+    if module in MAIN and names.get("__name__") != "__main__":
+        values = list(names.values())
+        values += [one for value in values if isinstance(value, type) for one in vars(value).values()]
+        funcs = (value for value in values if type(value) is FunctionType)
+        names = next((func.__globals__ for func in funcs if func.__globals__.get("__name__") in MAIN), names)
+    return names
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    return sys.modules.get(name) or import_module(name)

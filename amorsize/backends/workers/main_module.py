@@ -1,0 +1,264 @@
+"""The program's main module in a worker that imports it anew: what an import gives, then what the caller has set.
+
+A worker that is not forked runs the main module again, up to ``if __name__ == "__main__":``. What the program has set
+since (a parameter, a loaded table) is not there. So the values of those globals travel that the user's function names,
+and the functions of the main module that it calls. In the worker only what differs from the import is replaced:
+functions, classes and objects that are the same stay the very same objects.
+"""
+
+from __future__ import annotations
+
+import opcode
+import pickle
+import sys
+from _thread import LockType, allocate_lock
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from importlib import import_module
+from types import CodeType, FunctionType, MethodType, ModuleType
+
+from amorsize.backends.workers.functions import MAIN, Sent, pickled_by_name, scope_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+MOST: Final = 2_000  # guess: objects looked at, to find what a function names
+FEW: Final = 64  # guess: elements of a container that may hold functions
+LARGE_BYTES: Final = 10_000_000  # a value of more is sent to a worker once
+# Instructions that read a global, and by how many bits their argument is shifted.
+LOADS: Final = {opcode.opmap["LOAD_GLOBAL"]: 1, opcode.opmap["LOAD_NAME"]: 0}
+STORE: Final = opcode.opmap["STORE_GLOBAL"]
+
+
+class Values:
+    """Values of globals of the main module, on their way to a worker: to unpickle them is to set them there.
+
+    Parameters
+    ----------
+    pickled : dict of str to bytes
+        Values by name.
+    kept : dict of str to str
+        Why the other globals that are named stay as the worker imports them.
+    """
+
+    __slots__ = ("kept", "pickled")
+
+    def __init__(self, pickled: dict[str, bytes], kept: dict[str, str]) -> None:
+        self.pickled = pickled
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return set_values, (self.pickled,)
+
+    def warnings(self) -> list[str]:
+        """What to say of the globals that cannot travel."""
+        return [
+            f"workers use the global {name!r} as the main module sets it when it is imported: {why}"
+            for name, why in self.kept.items()
+        ]
+
+
+# -- in the caller ----------------------------------------------------------------------------------------------------
+
+
+def values_of(funcs: Iterable[Any], but: Iterable[str] = ()) -> Values | None:
+    """Return the values of the globals of the main module that these functions name; None if they name none."""
+    values = named_by(funcs)
+    for name in but:
+        values.pop(name, None)
+    if not values:
+        return None
+    pickled: dict[str, bytes] = {}
+    kept: dict[str, str] = {}
+    for name, value in values.items():
+        try:
+            pickled[name] = pickled_value(value)
+        except Exception as exc:  # noqa: BLE001  (pickle raises anything)
+            kept[name] = f"a {type(value).__name__} cannot be pickled ({type(exc).__name__})"
+    return Values(pickled, kept) if pickled or kept else None
+
+
+def used(func: Any, data: Any) -> list[Any]:
+    """Return a function and the first of its items, whose methods may name globals, too."""
+    return [func, *(data[:1] if type(data) in (list, tuple) else ())]
+
+
+class Updates:
+    """What workers that stay know of the main module, so that a call brings only what has changed since.
+
+    ``initializer`` may have made something of the globals that it names in each worker: these are left alone.
+    """
+
+    def __init__(self, initializer: Any) -> None:
+        self.but = named_by([initializer], sets=True).keys() if initializer is not None else ()
+        self.known: dict[int, dict[str, bytes]] = {}
+
+    def of(self, worker: int, objects: Iterable[Any]) -> Values | None:
+        """What this worker must be told before it is sent these functions and arguments; None: nothing."""
+        known = self.known.setdefault(worker, {})
+        large = [name for name, pickled in known.items() if len(pickled) > LARGE_BYTES]
+        values = values_of(objects, (*self.but, *large))
+        if values is None:
+            return None
+        fresh = {name: pickled for name, pickled in values.pickled.items() if known.get(name) != pickled}
+        known |= fresh
+        return Values(fresh, {}) if fresh else None
+
+    def forget(self, worker: int) -> None:
+        """It has gone."""
+        self.known.pop(worker, None)
+
+
+class _Carried:
+    """Something with the values that must be set before it is unpickled."""
+
+    def __init__(self, values: Values, what: Any) -> None:
+        self.values = values
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _second, (self.values, self.what)
+
+
+def carried(values: Values | None, what: Any) -> Any:
+    """Return what to pickle so that the values are set before ``what`` is unpickled."""
+    return what if values is None else _Carried(values, what)
+
+
+def _second(_: object, what: Any) -> Any:
+    return what
+
+
+def pickled_value(value: Any) -> bytes:
+    """Pickle a value; with cloudpickle where need be."""
+    value = _portable(value)
+    try:
+        return pickled_by_name(value)
+    except Exception:  # noqa: BLE001
+        import cloudpickle
+
+        pickled: bytes = cloudpickle.dumps(value, protocol=5)
+        return pickled
+
+
+def _portable(value: Any) -> Any:
+    if type(value) is FunctionType and _is_mine(value):
+        return Sent(value)
+    if type(value) is LockType:
+        return _Made(allocate_lock)
+    return _Made(import_module, value.__name__) if type(value) is ModuleType else value
+
+
+class _Made:
+    """Stands for what pickle does not take, and a worker can make for itself: a module, a lock."""
+
+    def __init__(self, make: Any, *args: Any) -> None:
+        self.how = make, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.how
+
+
+def _is_mine(func: FunctionType) -> bool:
+    return func.__globals__.get("__name__") in MAIN
+
+
+def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
+    """Return the globals of the main module that functions read, with all functions and classes of it that they use.
+
+    ``sets``: those that they set, too.
+    Classes of the main module are not among them: a worker has them by its import.
+    """
+    main = scope_of("__main__")
+    values: dict[str, Any] = {}
+    seen: set[int] = set()
+    todo = list(funcs)
+    while todo and len(seen) < MOST:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if type(one) is FunctionType:
+            if one.__globals__ is main:
+                for name in global_names(one.__code__, sets):
+                    if name in main and not (isinstance(main[name], type) and main[name].__module__ in MAIN):
+                        values[name] = main[name]
+                    todo.append(main.get(name))
+            todo += [*_contents(one), *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
+        elif type(one) is MethodType:
+            todo += [one.__func__, one.__self__]
+        elif isinstance(one, partial):
+            todo += [one.func, *one.args, *one.keywords.values()]
+        elif isinstance(one, type):
+            if one.__module__ in MAIN:
+                todo += [*vars(one).values(), *one.__bases__]
+        elif type(one) in (classmethod, staticmethod):
+            todo.append(one.__func__)
+        elif type(one) is property:
+            todo += [one.fget, one.fset]
+        elif type(one) in (list, tuple, dict, set) and len(one) <= FEW:
+            todo += one.values() if type(one) is dict else one
+        elif type(one).__module__ in MAIN:
+            todo += [type(one), *(getattr(one, "__dict__", None) or {}).values()][: FEW + 1]
+        elif type(one).__name__ == "_lru_cache_wrapper":
+            todo.append(one.__wrapped__)
+    return values
+
+
+def _contents(func: FunctionType) -> list[Any]:
+    found = []
+    for cell in func.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # the variable is not assigned yet
+            continue
+    return found
+
+
+@lru_cache(maxsize=1024)
+def global_names(code: CodeType, sets: bool = False) -> frozenset[str]:
+    """Return the names of the globals that code reads, and the code within it."""
+    names: set[str] = set()
+    argument, raw = 0, code.co_code
+    for at in range(0, len(raw), 2):
+        op, argument = raw[at], argument << 8 | raw[at + 1]
+        if op == opcode.EXTENDED_ARG:
+            continue
+        if op in LOADS:
+            names.add(code.co_names[argument >> LOADS[op]])
+        elif sets and op == STORE:
+            names.add(code.co_names[argument])
+        argument = 0
+    for value in code.co_consts:
+        if type(value) is CodeType:
+            names |= global_names(value, sets)
+    return frozenset(names)
+
+
+# -- in a worker ------------------------------------------------------------------------------------------------------
+
+_seen: dict[str, bytes] = {}
+"""What came last. What a function has made of a value since is still there, as in any pool's worker."""
+
+
+def set_values(pickled: dict[str, bytes]) -> None:
+    """Set globals of the main module, where they are not as they should be."""
+    main, module = scope_of("__main__"), vars(sys.modules["__main__"])
+    for name, wanted in pickled.items():
+        if _seen.get(name) == wanted:
+            continue
+        if not (name in main and name not in _seen and _is_as(main[name], wanted)):
+            value = pickle.loads(wanted)
+            if main.get(name, _seen) is not value:
+                main[name] = module[name] = value
+        _seen[name] = wanted
+
+
+def _is_as(value: Any, wanted: bytes) -> bool:
+    if type(value) is FunctionType:
+        return False  # whether it is the same comes out when it is unpickled
+    try:
+        return pickled_by_name(_portable(value)) == wanted
+    except Exception:  # noqa: BLE001
+        return False

@@ -1,0 +1,76 @@
+"""Where the system lets a process have no more threads, the loop serves."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+import amorsize
+from amorsize.measure.gil import Canary
+
+DATA = list(range(40))
+
+
+def nap(x):
+    time.sleep(1e-3)
+    return x
+
+
+def spin(x):
+    until = time.perf_counter() + 1e-3
+    while time.perf_counter() < until:
+        pass
+    return x
+
+
+@pytest.fixture(autouse=True)
+def _no_thread(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("can't start new thread")
+
+    for name in ("_start_new_thread", "_start_joinable_thread"):
+        if hasattr(threading, name):
+            monkeypatch.setattr(threading, name, refuse)
+
+
+def test_a_canary_that_cannot_start_sees_nothing():
+    with Canary() as canary:
+        spin(0)
+    assert canary.is_blind
+    assert canary.gil_held == 1.0
+
+
+@pytest.mark.parametrize("backend", ["auto", "threads", ("serial", "threads")])
+@pytest.mark.parametrize("func", [nap, spin])
+def test_execute_and_stream_run_without_a_thread(func, backend):
+    """It was a RuntimeError: can't start new thread."""
+    assert amorsize.execute(func, DATA, backend=backend) == DATA
+    assert list(amorsize.stream(func, DATA, backend=backend)) == DATA
+
+
+@pytest.mark.parametrize("func", [nap, spin])
+def test_execute_async_runs_on_the_loops_own_thread(func):
+    with pytest.warns(RuntimeWarning, match="no thread can be started here"):
+        assert asyncio.run(amorsize.execute_async(func, DATA)) == DATA
+
+
+@pytest.mark.parametrize("func", [nap, spin])
+def test_optimize_plans_the_loop(func):
+    plan = amorsize.optimize(func, DATA)
+    assert plan.backend == "serial" or plan.machine.usable_cores == 1
+    with plan.pool() as pool:
+        assert pool.map(func, DATA) == DATA
+
+
+def test_a_pool_without_threads_is_a_loop_and_says_so():
+    plan = amorsize.optimize(nap, DATA, backend="threads")
+    with pytest.warns(RuntimeWarning, match="plain loop"), plan.pool() as pool:
+        assert pool.map(nap, DATA) == DATA
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_validate_runs_without_a_thread():
+    assert amorsize.validate(nap, DATA, max_seconds=0.5)

@@ -1,0 +1,237 @@
+"""Workers beside the rest of multiprocessing: its managers and queues, its daemonic processes, its fork server."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from programs import run_program
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
+
+SHARED = """
+import logging.handlers, multiprocessing, os, signal
+import amorsize
+def put(x):
+    queue.put(x)
+    return x
+def share(x):
+    with lock:
+        squares[x] = x * x
+        seen.append(x)
+    return x
+def log(x):
+    logging.getLogger("shared").warning("item %d", x)
+    return x
+if __name__ == "__main__":
+    signal.alarm(240)
+    context = multiprocessing.get_context("fork")
+    options = dict(backend="processes", start_method="fork", max_workers=2)
+    with context.Manager() as manager:
+        squares, seen, lock = manager.dict(), manager.list(), manager.Lock()
+        squares[-1], items = 1, list(range(20))  # the caller has used them
+        seen.append(-1)
+        for _ in range(3):
+            assert amorsize.execute(share, items, **options) == items
+        assert len(squares) == 21 and len(seen) == 61 and squares[19] == 361
+    queue = context.Queue()
+    assert amorsize.execute(put, items, **options) == items
+    assert sorted(queue.get(timeout=60) for _ in items) == items
+    logger = logging.getLogger("shared")
+    logger.propagate = False
+    logger.addHandler(logging.handlers.QueueHandler(queue))
+    amorsize.execute(log, items, **options)
+    messages = {queue.get(timeout=60).getMessage() for _ in items}
+    assert messages == {f"item {x}" for x in items}
+    print("well")
+"""
+
+
+def test_proxies_queues_and_locks_of_multiprocessing_work_in_forked_workers(tmp_path):
+    """They gave EOFError in the caller, hung, or lost what was put."""
+    assert run_program(tmp_path, SHARED) == "well\n"
+
+
+CHILDREN = """
+import os, subprocess, sys
+import multiprocessing
+import amorsize
+def item(x):
+    return len(multiprocessing.active_children())
+if __name__ == "__main__":
+    context = multiprocessing.get_context("fork")
+    mine = context.Process(target=input_end.read if False else __import__("time").sleep, args=(3600,), daemon=True)
+    mine.start()
+    assert amorsize.execute(item, range(4), backend="processes", start_method="fork", max_workers=2) == [0] * 4
+    assert mine.is_alive()
+    mine.kill()
+    mine.join()
+    print("well")
+"""
+
+
+def test_a_forked_worker_does_not_end_the_children_of_the_caller(tmp_path):
+    assert run_program(tmp_path, CHILDREN.replace("input_end.read if False else ", "")) == "well\n"
+
+
+DAEMONIC = """
+import asyncio, multiprocessing, sys, threading, traceback
+import amorsize
+DATA, WANTED = range(-20, 0), list(range(20, 0, -1))
+def in_a_daemon(case):
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        return run(case)
+    except BaseException:
+        return traceback.format_exc()
+    finally:
+        ended.set()
+        thread.join()
+def run(case):
+    options = dict(max_workers=2)
+    if case in ("fork", "spawn", "forkserver"):
+        return amorsize.execute(abs, DATA, backend="processes", start_method=case, **options) == WANTED
+    if case == "execute":
+        return amorsize.execute(abs, DATA, backend="processes", **options) == WANTED
+    if case == "stream":
+        return list(amorsize.stream(abs, DATA, backend="processes", **options)) == WANTED
+    if case == "async":
+        return asyncio.run(amorsize.execute_async(abs, DATA, backend="processes", **options)) == WANTED
+    if case == "Executor":
+        with amorsize.Executor(2) as executor:
+            return list(executor.map(abs, DATA)) == WANTED
+    if case == "pool":
+        with amorsize.optimize(abs, DATA, backend="processes", **options).pool() as pool:
+            return pool.map(abs, DATA) == WANTED
+    if case == "tune":
+        return amorsize.tune(abs, DATA, backend=("serial", "processes"), max_seconds=1.0, **options) is not None
+    return amorsize.validate(abs, DATA, max_seconds=1.0, **options) is not None
+if __name__ == "__main__":
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        for case in sys.argv[1:]:
+            print(case, pool.apply(in_a_daemon, (case,)))
+"""
+CASES = ["fork", "spawn", "forkserver", "execute", "stream", "async", "Executor", "pool", "tune", "validate"]
+
+
+def test_a_daemonic_process_with_a_second_thread_runs_everything(tmp_path):
+    """multiprocessing forbids it children: AssertionError, or BrokenProcessPool out of an Executor."""
+    assert run_program(tmp_path, DAEMONIC, *CASES) == "".join(f"{case} True\n" for case in CASES)
+
+
+COPY = """
+import os, sys
+import amorsize
+from amorsize.backends.workers import warm
+if __name__ == "__main__":
+    for method in ("spawn", "forkserver"):
+        amorsize.execute(abs, range(9), backend="processes", start_method=method, max_workers=2)
+    running = amorsize.stream(abs, range(1000), backend="processes", start_method="spawn", max_workers=2)
+    assert next(running) == 0
+    if os.fork() == 0:
+        sys.exit(0)
+    assert os.wait()[1] == 0
+    assert sum(running) == 499_500
+    assert (warm.count("spawn"), warm.count("forkserver")) == (2, 2)
+    print("well")
+"""
+
+
+def test_a_forked_copy_of_the_caller_forgets_its_workers_and_ends_in_silence(tmp_path):
+    assert run_program(tmp_path, COPY) == "well\n"
+
+
+# -- what keeps a worker from starting --------------------------------------------------------------------------------
+
+REFUSED = """
+import errno, os, resource, shutil, signal, sys, tempfile
+import amorsize
+from amorsize.backends.workers import warm
+if __name__ == "__main__":
+    case, method = sys.argv[1:]
+    options = dict(start_method=method, max_workers=2)
+    amorsize.execute(abs, range(9), backend="processes", **options)
+    warm.dismiss()
+    if case == "files":
+        held = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        try:
+            while True: held.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError: os.close(held.pop())
+    elif case == "directory":
+        os.chdir(tempfile.mkdtemp())
+        os.rmdir(os.getcwd())
+    elif case == "processes":
+        def refuse(): raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        os.fork = refuse
+    try:
+        amorsize.execute(abs, range(-9, 0), backend="processes", **options)
+    except amorsize.errors.WorkerLostError as exc:
+        print(exc)
+    assert amorsize.execute(abs, range(-9, 0), backend=("serial", "processes"), **options) == list(range(9, 0, -1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "method", "said"),
+    [
+        ("files", "fork", "too many open files"),
+        ("files", "spawn", "too many open files"),
+        ("directory", "spawn", "working directory has been deleted"),
+        ("directory", "forkserver", "working directory has been deleted"),
+        ("processes", "fork", "no more processes may be started"),
+    ],
+)
+def test_a_worker_that_cannot_be_started_says_why(case, method, said, tmp_path):
+    assert said in run_program(tmp_path, REFUSED, case, method)
+
+
+SERVER = """
+import os, signal
+from multiprocessing import forkserver
+import amorsize
+from amorsize.backends.workers import warm
+if __name__ == "__main__":
+    options = dict(backend="processes", start_method="forkserver", max_workers=2)
+    for _ in range(3):
+        assert amorsize.execute(abs, range(-9, 0), **options) == list(range(9, 0, -1))
+        warm.dismiss()
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+    print("well")
+"""
+
+
+def test_another_fork_server_takes_the_place_of_a_dead_one(tmp_path):
+    """It was an EOFError out of execute()."""
+    assert run_program(tmp_path, SERVER) == "well\n"
+
+
+def test_a_fork_server_that_is_dead_and_stays_so_is_named(monkeypatch):
+    from multiprocessing.popen_forkserver import Popen
+
+    import amorsize
+
+    def dead(self, process):
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(Popen, "_launch", dead)
+    with pytest.raises(amorsize.errors.WorkerLostError, match="the fork server of multiprocessing has died"):
+        amorsize.execute(abs, range(9), backend="processes", start_method="forkserver", max_workers=2)
+    assert amorsize.execute(abs, range(9), backend=("serial", "processes"), start_method="forkserver") == list(range(9))
+
+
+@pytest.mark.skipif(not os.access("/tmp", os.W_OK), reason="no short directory here")
+def test_a_long_temporary_directory_is_no_hindrance_to_a_fork_server(tmp_path):
+    folder = tmp_path / ("long" * 32)
+    folder.mkdir()
+    program = """
+import amorsize
+if __name__ == "__main__":
+    options = dict(backend="processes", start_method="forkserver", max_workers=2)
+    assert amorsize.execute(abs, range(-9, 0), **options) == list(range(9, 0, -1))
+    print("well")
+"""
+    assert run_program(tmp_path, program, TMPDIR=str(folder)) == "well\n"
