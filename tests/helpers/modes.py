@@ -54,7 +54,7 @@ WITH_WORKERS = [*PROCESSES, *TO_PROCESSES]
 
 
 def turning(backend: Backend, after: int = 2) -> type[Decider]:
-    """Return a decider class that goes parallel after so many items, whatever their time: clocks decide by chance."""
+    """Return a decider that goes parallel after so many items, whatever their time: a clock would decide by chance."""
 
     class Turning(Decider):
         def wants_choices(self, backends: Sequence[Backend]) -> bool:
