@@ -179,12 +179,14 @@ def _leases() -> list[str]:
     core_lease = _loaded("backends.core_lease")
     if core_lease is None:
         return []
-    return [f"lease {ticket} of {lease.workers} workers" for ticket, lease in list(core_lease._leases.items())]
+    # Each time that the budget is locked, leases that have ended are removed.
+    with core_lease._locked():
+        return [f"lease {ticket} of {lease.workers} workers" for ticket, lease in core_lease._leases.items()]
 
 
 def _calls() -> list[str]:
     calls = _loaded("backends.concurrent_calls")
-    return [f"{calls.CROWD.size} calls at work"] if calls and calls.CROWD.size else []
+    return [f"{calls.CALLS.size} calls at work"] if calls and calls.CALLS.size else []
 
 
 def _collector() -> list[str]:

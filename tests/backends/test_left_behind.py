@@ -16,12 +16,13 @@ import pytest
 
 import amorsize
 from amorsize.backends import core_lease
-from amorsize.backends.concurrent_calls import CROWD
+from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.workers import child, warm
 from amorsize.backends.workers.start import start_worker
 from amorsize.backends.workers.team import Team
 from amorsize.system import belongings
+from amorsize.system.critical import held_signals
 from amorsize.testing import left_behind
 
 NOTHING = {
@@ -47,7 +48,7 @@ def test_nothing_after_a_map(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_worker_with_its_descriptors_and_memory(method):
-    handle = start_worker(child.Setup(abs), None, method)
+    handle = start_worker(child.Setup(abs), None, method, held_signals())
     found = left()
     assert [str(handle.pid) in text for text in found["processes"]] == [True]
     assert len(found["descriptors"]) >= 2 - (method != "fork")
@@ -59,7 +60,7 @@ def test_a_worker_with_its_descriptors_and_memory(method):
 
 @pytest.mark.skipif("fork" not in METHODS, reason="no fork here")
 def test_a_worker_that_no_object_knows_and_that_was_not_waited_for():
-    handle = start_worker(child.Setup(abs), None, "fork")
+    handle = start_worker(child.Setup(abs), None, "fork", held_signals())
     pid = handle.pid
     handle.kill()
     handle.slot.close()
@@ -115,8 +116,12 @@ def test_a_thread():
 
 def test_a_lease_and_a_call_at_work_and_a_pause_of_the_collector():
     lease = core_lease.Lease(1, 2.0)
-    with CROWD, RESULTS_ARE_KEPT:
-        assert len(left()["leases"]) == 3
+    lease.__enter__()
+    for one in (CALLS, RESULTS_ARE_KEPT):
+        one.begin(lease)
+    assert len(left()["leases"]) == 3
+    for one in (CALLS, RESULTS_ARE_KEPT):
+        one.end(lease)
     assert len(left()["leases"]) == 1
     lease.close()
     assert left() == NOTHING

@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-WATCHDOG_S = float(os.environ.get("AMORSIZE_WATCHDOG_S", "120"))
 # guess: no trial works for more than some seconds; a busy machine may take ten times that
+WATCHDOG_S = 30.0
 PATIENCE_S = 20.0  # guess: for what is on its way out
 MARK = "AMORSIZE_BREAKING"
 
