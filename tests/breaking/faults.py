@@ -302,9 +302,15 @@ def _resume(case: Case, expect: model.Expected) -> None:
         return
     demand(len(found) == case.n, f"resumed: {len(found)} results of {case.n} items")
     for index, one in enumerate(found):
-        later = [model.fate(case.script.get(index, ["ok"])[k:], index, retries=case.options.get("retries", 0),
-                            travels=case.only_processes)
-                 for k in range(len(case.script.get(index, ["ok"])))]
+        later = [
+            model.fate(
+                case.script.get(index, ["ok"])[k:],
+                index,
+                retries=case.options.get("retries", 0),
+                travels=case.only_processes,
+            )
+            for k in range(len(case.script.get(index, ["ok"])))
+        ]
         fates = [*expect.items[index], *(later if index not in case.odd_items else ())]
         demand(any(model.fits(one, fate) for fate in fates), f"resumed: item {index}: {one!r} instead of {fates}")
 

@@ -30,7 +30,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 # guess: no trial works for more than some seconds; a busy machine may take ten times that
-WATCHDOG_S = 30.0
+WATCHDOG_S = 120.0
 PATIENCE_S = 20.0  # guess: for what is on its way out
 MARK = "AMORSIZE_BREAKING"
 
@@ -158,7 +158,7 @@ def _serve(trial: Trial, seed: int, runs: int) -> None:
         wrong = ""
         try:
             trial(number, folder)
-        except BaseException:  # noqa: BLE001
+        except BaseException:
             wrong = traceback.format_exc()
         left = before.left()
         shutil.rmtree(folder, ignore_errors=True)
