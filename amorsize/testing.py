@@ -547,11 +547,11 @@ def left_behind(patience_s: float = 5.0) -> dict[str, list[str]]:
     dict of str to list of str
         What is left, in words:
 
-        ``"processes"``: workers that live or have not been reaped, and programs of their items that live on
-        although the worker was killed. ``"threads"``: names of threads. ``"descriptors"``: sockets, pipes and files. ``"leases"``: shares
-        of the core budget, calls that count as being at work, and a changed threshold of the garbage collector.
-        ``"blocked_signals"``: signals that are held back, and handlers that were not put back. ``"shared_memory"``:
-        memory shared with workers.
+        ``"processes"``: workers that live or have not been reaped, and programs of their items that live on although
+        the worker was killed. ``"threads"``: names of threads. ``"descriptors"``: sockets, pipes and files.
+        ``"leases"``: shares of the core budget, calls that count as being at work, and a changed threshold of the
+        garbage collector. ``"blocked_signals"``: signals that are held back, and handlers that were not put back.
+        ``"shared_memory"``: memory shared with workers.
 
     Examples
     --------
