@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-long test-cpython lint bench bench-full clean
+.PHONY: help demo test test-all test-all-faults test-long test-cpython lint bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -54,10 +54,26 @@ test-all: lint
 		$$v/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,plot,progress]' || exit 1; \
 		echo "== $$($$v/bin/python -VV)"; ($(call two-passes,$$v/bin/python)) || exit 1; done
 
-test-long: $(VENV)/.dev
+# Hours. Each driver stops at its fifth failure and prints the line that repeats it.
+test-long: $(VENV)/.dev test-all-faults
 	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/schedule/test_schedule.py -k long_runs
 	AMORSIZE_LONG=1 $(BIN)/python -m pytest tests/backends tests/checkpoint tests/history tests/schedule \
 		-k "hundreds_in_one_run or killed_at_any_instant or a_crowd_of_processes or TestCalls or ScheduleMachine"
+
+	$(BIN)/python -m tests.breaking.interrupts --runs 4000
+	$(BIN)/python -m tests.breaking.lines --runs 1000
+	$(BIN)/python -m tests.breaking.kills --runs 500
+	$(BIN)/python -m tests.breaking.hostile --runs 200
+	$(BIN)/python -m tests.breaking.files --runs 500
+	$(BIN)/python -m tests.breaking.streams --runs 1000
+	$(BIN)/python -m tests.breaking.soak --runs 5000
+
+test-all-faults:
+	@for p in $(PYTHONS); do \
+		v=.venvs/$$($$p -c 'import sys; print("%d.%d" % sys.version_info[:2])') || exit 1; \
+		test -x $$v/bin/python || $$p -m venv $$v || exit 1; \
+		$$v/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test,plot,progress]' || exit 1; \
+		echo "== $$($$v/bin/python -VV)"; $$v/bin/python -m tests.breaking.faults --runs 3000 || exit 1; done
 
 test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor/test_executor.py -k cpython

@@ -1,6 +1,7 @@
 """Stand-ins for tests of programs that use amorsize: machine, events, matcher, virtual driver, hostile executor.
 
 Each stand-in passes the tests of the object that it stands for (``tests/test_testing.py`` and the tests that it names).
+`left_behind` tells what has not been cleaned up.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar
 
 from amorsize import events
+from amorsize.backends.left_behind import look_until
 from amorsize.facts import Machine
 from amorsize.schedule.messages import (
     CALLER,
@@ -522,3 +524,43 @@ class HostileExecutor(Executor):
         for future in victims:
             with suppress(InvalidStateError):
                 future.set_exception(BrokenExecutor("a worker was lost"))
+
+
+# --- what is left -----------------------------------------------------------------------------------------------
+
+
+def left_behind(patience_s: float = 5.0) -> dict[str, list[str]]:
+    """Return what amorsize has not cleaned up in this process. To be called while no call of amorsize is at work.
+
+    All lists are empty unless something is left. What is still in use counts, too: an `Executor` that has not been shut
+    down, a stream that has neither ended nor been closed, a call in another thread. These do not count: workers that
+    wait for the next map on purpose, multiprocessing's resource tracker and fork server, and whatever the main program
+    has started, opened or blocked itself.
+
+    Parameters
+    ----------
+    patience_s : float
+        Seconds that what is on its way out may take. If nothing is left, the function returns at once.
+
+    Returns
+    -------
+    dict of str to list of str
+        What is left, in words:
+
+        ``"processes"``: workers that live or have not been reaped, and programs of their items that live on although
+        the worker was killed. ``"threads"``: names of threads. ``"descriptors"``: sockets, pipes and files.
+        ``"leases"``: shares of the core budget, calls that count as being at work, and a changed threshold of the
+        garbage collector. ``"blocked_signals"``: signals that are held back, and handlers that were not put back.
+        ``"shared_memory"``: memory shared with workers.
+
+    Examples
+    --------
+    As a fixture of pytest, for all tests of a program:
+
+    >>> import pytest
+    >>> @pytest.fixture(autouse=True)
+    ... def nothing_is_left():
+    ...     yield
+    ...     assert not any(left_behind().values())
+    """
+    return look_until(patience_s)

@@ -13,6 +13,8 @@ import modes
 import psutil
 import pytest
 
+from amorsize.testing import left_behind
+
 os.environ["AMORSIZE_HISTORY"] = "off"  # at import, so that it holds for doctests and child processes too
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 
@@ -90,13 +92,15 @@ def leaked_files(before: dict[int, str]) -> dict[int, str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_survives() -> Iterator[None]:
-    """After the test no process, thread or descriptor is left that was not there before."""
+    """After the test nothing of amorsize is left, and no process, thread or descriptor that was not there before."""
     processes, threads, files = descendants(), set(threading.enumerate()), open_files()
     if (memory := sys.modules.get("amorsize.history.this_process")) is not None:
         memory.THIS_PROCESS.forget()  # what an earlier test measured must not decide this one
     yield
     if (warm := sys.modules.get("amorsize.backends.workers.warm")) is not None:
         warm.dismiss()
+    left = {what: names for what, names in left_behind(PATIENCE_S).items() if names}
+    assert not left
     assert not leaked_processes(processes)
     assert not leaked_threads(threads)
     assert not leaked_files(files)

@@ -6,6 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from amorsize.system import belongings
+
 
 class Stopped(Exception):  # noqa: N818
     """Raised in a run that was asked to end early."""
@@ -55,6 +57,7 @@ class Stop:
         with self._lock:
             if self._ends is None:
                 self._ends = os.pipe()
+                belongings.opened("pipe of a call that can be stopped", *self._ends)
                 if self._asked.is_set():
                     os.write(self._ends[1], b"x")
             return self._ends[0]

@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 
 from amorsize.backends.workers.protocol import QUIET, mute
+from amorsize.system import belongings
 
 
 class Bell:
@@ -16,6 +17,7 @@ class Bell:
 
     def __init__(self) -> None:
         self.sock, self._ringer = socket.socketpair()
+        belongings.opened("socket of an executor", self.sock.fileno(), self._ringer.fileno())
         self.sock.setblocking(False)
         self._ringer.setblocking(False)
         mute(self._ringer)

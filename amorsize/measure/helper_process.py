@@ -24,6 +24,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from amorsize.system import belongings
+
 # Overhead before the helper's first job and after its last.
 HELPER_S: Final = 0.08
 # guess: with a cold disk each interpreter can take a second
@@ -98,6 +100,7 @@ def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[
         process_group=0 if os.name == "posix" else None,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
+    belongings.started(helper.pid, "helper that measures")
     why = "the helper process ended"
     try:
         output, _ = helper.communicate(timeout=patience_s)
@@ -107,6 +110,8 @@ def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[
         output, _ = helper.communicate()
     finally:
         _end(helper)
+        if helper.poll() is not None:
+            belongings.reaped(helper.pid)
     return [*answers(output), *[{"error": why}] * len(jobs)][: len(jobs)]
 
 

@@ -10,12 +10,14 @@ import signal
 import socket
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
+from amorsize.system import belongings
 
 # guess: bytes of one read from a socket
 BLOCK: Final = 65536
@@ -50,6 +52,7 @@ class Slot:
         self.memory = mmap.mmap(-1 if self.fd is None else self.fd, SLOT_BYTES)
         self.words = memoryview(self.memory).cast("q")
         self.words[0] = child.IDLE if inherited or self.fd is not None else child.UNKNOWN
+        _slots.add(self)
 
     def hand_over(self) -> None:
         """Close the descriptor, after the worker has received it."""
@@ -64,6 +67,15 @@ class Slot:
         with suppress(BufferError):
             self.words.release()
             self.memory.close()
+            _slots.discard(self)
+
+
+_slots: weakref.WeakSet[Slot] = weakref.WeakSet()
+
+
+def open_slots() -> list[Slot]:
+    """Return the slots whose memory has not been given back."""
+    return list(_slots)
 
 
 class Handle:
@@ -178,6 +190,7 @@ class Handle:
 
     def kill(self) -> None:
         """Kill the worker at once, with the programs that its items have started."""
+        belongings.killed(self.pid)
         if not (self.has_ended or self.reaped or self._end_group()):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, KILL)
@@ -240,6 +253,7 @@ class Handle:
                 self.process.close()
         elif not self.has_ended:
             self._wait(0)
+        belongings.reaped(self.pid)
         self.was_at, self.reaped = int(self.slot.words[0]), True
         self.slot.close()
         self.abandon()
@@ -272,6 +286,7 @@ def reap(handles: Sequence[Handle], patience_s: float = LEAVE_S, *, whole: bool 
     for handle in handles:
         # Before it is reaped: until then no other process can have its number.
         if whole:
+            belongings.killed(handle.pid)
             handle._end_group()
         handle._collect()
 

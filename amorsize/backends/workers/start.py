@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
+from amorsize.system import belongings
 from amorsize.system.critical import held_signals
 from amorsize.system.nested import flush_stdio
 
@@ -80,6 +81,7 @@ def _has_directory() -> bool:
 def _started(setup: child.Setup, data: Any, start_method: str, held: held_signals, passed: tuple[Any, ...]) -> Handle:
     forks = start_method == "fork"
     ours, theirs = socket.socketpair()
+    belongings.opened("socket of a worker", ours.fileno(), theirs.fileno())
     protocol.mute(ours)
     slot = Slot(inherited=forks)
     try:
@@ -105,6 +107,7 @@ def _fork(
     # Else each worker would write the buffered output once more.
     flush_stdio()
     read_end, write_end = os.pipe()
+    belongings.opened("lifeline of a worker", read_end, write_end)
     try:
         with _blocked_for_the_child(held) as mask, _no_word_of_native_threads():
             pid = os.fork()
@@ -117,6 +120,7 @@ def _fork(
         os.close(read_end)
         os.close(write_end)
         raise
+    belongings.started(pid)
     os.close(read_end)
     return Handle(ours, pid, write_end, slot)
 
@@ -142,6 +146,7 @@ def _spawn(
         if start_method == "forkserver":
             _shorten_socket_path()
         process.start()
+    belongings.started(process.pid)
     handle = Handle(ours, process.pid, None, slot)
     handle.process, handle.start_method = process, start_method
     return handle
