@@ -66,11 +66,19 @@ class held_signals:  # noqa: N801  (used like a function)
     ) -> None:
         if not self.handlers:
             return
-        handlers = self.handlers
-        self.put_back()
+        handlers, raised = self.handlers, None
+        try:
+            self.put_back()
+        except BaseException as exc:  # noqa: BLE001  (whatever a handler raises that is back already)
+            raised = exc
         came, self._came = self._came, []
         for number, frame in came:
-            handlers[number](number, frame)
+            try:
+                handlers[number](number, frame)
+            except BaseException as exc:  # noqa: BLE001
+                raised = raised or exc
+        if raised is not None:
+            raise raised
 
     def put_back(self) -> None:
         """Put the handlers back, without the signals that came: also in a child that was forked in the block.
