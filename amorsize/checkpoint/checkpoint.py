@@ -18,6 +18,7 @@ from amorsize.checkpoint.item_digest import ItemDigest
 from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal
 from amorsize.errors import CheckpointError, CheckpointMismatchError
 from amorsize.facts import Failure
+from amorsize.formatting import printable
 from amorsize.history.fingerprint import name_of as func_name
 from amorsize.history.tables import text as storable
 from amorsize.schedule.messages import Event
@@ -251,7 +252,7 @@ class Checkpoint:
     def _warn(self, kind: str, what: str) -> None:
         """Warn once for each kind."""
         if kind not in self.warnings:
-            self.warnings[kind] = f"checkpoint {self.journal.file}: {what}"
+            self.warnings[kind] = printable(f"checkpoint {self.journal.file}: {what}")
             warnings.warn(f"{self.warnings[kind]}.", RuntimeWarning, stacklevel=2)
 
 

@@ -309,8 +309,8 @@ def _function(func: FunctionType) -> Read:
         for name in sorted(attributes.keys() - assigned):
             inner += [(None, name), (f"attribute {name!r}", attributes[name])]
     counts = (len(func.__defaults__ or ()), len(func.__kwdefaults__ or {}), len(func.__closure__ or ()))
-    name = (module_name(func.__module__), *package_version(func.__module__), func.__qualname__)
-    return ("function", *name, *counts), inner, True
+    full_name = (module_name(func.__module__), *package_version(func.__module__), func.__qualname__)
+    return ("function", *full_name, *counts), inner, True
 
 
 def _assigned(code: CodeType) -> set[str]:

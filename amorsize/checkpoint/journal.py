@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.checkpoint.file_lock import FileLock
 from amorsize.errors import CheckpointError, CheckpointMismatchError
+from amorsize.formatting import printable
 from amorsize.history.sqlite_file import connected
 from amorsize.history.tables import text as storable
 
@@ -153,8 +154,10 @@ class Journal:
             if found == identity and (has_key or _version(link) == VERSION):
                 return
             if _version(link) < VERSION and not has_key:
-                raise CheckpointMismatchError(self.file, _earlier_format(its_name, found))
-            raise CheckpointMismatchError(self.file, _other_function(its_name, found, name, identity))
+                raise CheckpointMismatchError(self.file, _earlier_format(printable(its_name), found))
+            raise CheckpointMismatchError(
+                self.file, _other_function(printable(its_name), found, printable(name), identity)
+            )
 
     def accept(self, items: int | None) -> None:
         """Record that the data match, and the number of ``items`` if known; this also tests that it can be written."""
@@ -428,7 +431,7 @@ def _clearly(file: str) -> Iterator[None]:
 
 def _broken(file: str, exc: Exception) -> CheckpointMismatchError:
     return CheckpointMismatchError(
-        file, f"it is broken ({exc}), and was left as it is. Restore it, or use another path"
+        file, f"it is broken ({printable(str(exc))}), and was left as it is. Restore it, or use another path"
     )
 
 
