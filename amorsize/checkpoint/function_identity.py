@@ -207,6 +207,9 @@ class _Reading:
         for module, array, read_array in _ARRAYS:
             if issubclass(kind, getattr(sys.modules.get(module), array, ())):
                 return read_array(name, value)
+        for module, owner in _GENERATORS:
+            if value is getattr(sys.modules.get(module), owner, None):
+                return ("global", module, owner), (), True
         if (found := _named(value)) is not None:
             return (name, found), (), True
         for base, of_base in _OF_SUBCLASSES:
@@ -597,6 +600,8 @@ _UNSAID: Final = """
     slotnames abstractmethods parameters orig_bases type_params
 """
 _NO_ATTRIBUTES: Final = frozenset(f"__{name}__" for name in _UNSAID.split())
+# Random generators that are globals of modules, whose functions are their methods: `random.gauss`, `numpy.random.normal`.
+_GENERATORS: Final = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 # Attributes that objects fill while they are used.
 _CACHES: Final = {"numpy.vectorize": ("_ufunc",)}
 # Bases of what has no state of its own, or none that lasts: locks, loggers, handles, caches of weak references.

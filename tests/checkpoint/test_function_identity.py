@@ -350,6 +350,17 @@ def test_globals_do_not_count(tmp_path):
     assert identity(made["func"]) == before
 
 
+def test_functions_of_a_global_random_generator_count_by_name():
+    """They are methods of an object whose state each draw changes."""
+    for func in (random.random, random.gauss, np.random.normal):
+        before = identity(func)
+        random.random()
+        np.random.normal()
+        assert identity(func) == before
+        assert identity(closing_over(func)) == identity(closing_over(func))
+    assert identity(random.gauss) != identity(random.random)
+
+
 def test_a_function_that_ran_often_is_the_same():
     def func(x):
         return sum(y.real for y in range(x)) + len(str(x))
