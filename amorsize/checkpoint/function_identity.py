@@ -600,7 +600,7 @@ _UNSAID: Final = """
     slotnames abstractmethods parameters orig_bases type_params
 """
 _NO_ATTRIBUTES: Final = frozenset(f"__{name}__" for name in _UNSAID.split())
-# Random generators that are globals of modules, whose functions are their methods: `random.gauss`, `numpy.random.normal`.
+# Random generators that are globals of modules, whose functions are methods of them: `random.gauss`, say.
 _GENERATORS: Final = (("random", "_inst"), ("numpy.random.mtrand", "_rand"))
 # Attributes that objects fill while they are used.
 _CACHES: Final = {"numpy.vectorize": ("_ufunc",)}

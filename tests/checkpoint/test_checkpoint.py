@@ -680,7 +680,7 @@ def lock_of(path):
 
 
 def a_link(lock, target):
-    target.write_text("12345")
+    target.write_text("amorsize lock of process 1")
     lock.symlink_to(target)
 
 
