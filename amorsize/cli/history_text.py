@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.formatting import count, date, printable, seconds, size
-from amorsize.history.run_record import is_number
+from amorsize.history.run_row import is_number
 from amorsize.plan.plan_text import KINDS
 
 if TYPE_CHECKING:
