@@ -227,7 +227,8 @@ def execute(
         The next call with the same function and data runs only the items that are missing in it or have failed. It is
         an SQLite file of pickles: use only a file that you trust. Costs some 5 µs per small item.
     checkpoint_key : str, optional
-        Identifies the function in the checkpoint, so that a corrected function can continue with it.
+        Identifies the function in the checkpoint, so that a corrected function can continue with it, or one that holds
+        data that cannot be read.
     limits : Limits, optional
         The run stops when it uses more than this (memory, CPU, seconds).
     progress : bool

@@ -1,4 +1,4 @@
-"""Durations, sizes and counts as text."""
+"""Durations, dates, sizes, counts and foreign texts as text that a terminal can show."""
 
 from __future__ import annotations
 
@@ -47,3 +47,38 @@ def count(number: int, word: str) -> str:
     ('1 process', '2 processes', '1,000 items')
     """
     return f"{number:,} {word}{'' if number == 1 else 'es' if word.endswith('s') else 's'}"
+
+
+def date(at_s: float) -> str:
+    """Format a time since the epoch, to the second, in local time; as a number if no calendar has it.
+
+    Examples
+    --------
+    >>> date(1e18)
+    '1e+18 s'
+    """
+    from time import localtime, strftime
+
+    try:
+        return strftime("%Y-%m-%d %H:%M:%S", localtime(at_s))
+    except (OverflowError, ValueError, OSError):
+        return f"{at_s:g} s"
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Spell out what a terminal would obey: escapes, control characters, marks that turn the writing direction.
+
+    A name or a message may come from another machine's history, a file or an item, and hold anything. ``lines=True``
+    keeps line breaks and tabs.
+
+    Examples
+    --------
+    >>> printable("café \x1b[2J\u202e\n")
+    'café \\x1b[2J\\u202e\\n'
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(
+        each if each.isprintable() or each in kept else each.encode("unicode_escape").decode("ascii") for each in text
+    )

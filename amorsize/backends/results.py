@@ -222,9 +222,11 @@ def shorten(obj: object) -> str:
     """Return a short repr of an item."""
     import reprlib
 
+    from amorsize.formatting import printable
+
     short = reprlib.Repr()
     short.maxstring = short.maxother = REPR_CHARS
-    return short.repr(obj)
+    return printable(short.repr(obj))
 
 
 def failure_here(index: int, exc: BaseException) -> Failure:

@@ -7,15 +7,19 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.results import Outcome, shorten
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.workers.child import name_of
+from amorsize.checkpoint.function_identity import UnreadableError, identity
 from amorsize.checkpoint.item_digest import ItemDigest
 from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal
-from amorsize.errors import CheckpointMismatchError
+from amorsize.errors import CheckpointError, CheckpointMismatchError
 from amorsize.facts import Failure
+from amorsize.formatting import printable
+from amorsize.history.fingerprint import name_of as func_name
 from amorsize.history.tables import text as storable
 from amorsize.schedule.messages import Event
 
@@ -35,28 +39,32 @@ class Checkpoint:
     ----------
     file : str
         The journal's absolute path.
-    identity : str
-        The function's fingerprint, or the user's key.
-    name : str
-        The function's readable name.
-    fingerprint : callable
-        Returns the text that identifies a function among the items.
+    func : callable
+        The function, which is looked at now: its items may change what it holds.
+    key : str, optional
+        Stands in for the function.
 
     Attributes
     ----------
     skipped : int
         Number of items whose results were stored before.
+
+    Raises
+    ------
+    CheckpointError
+        When func holds data that cannot be read, and there is no key.
     """
 
-    def __init__(self, file: str, identity: str, name: str, fingerprint: Callable[[Any], str]) -> None:
+    def __init__(self, file: str, func: Callable[..., object], key: str | None = None) -> None:
         self.journal = Journal(file)
-        self.identity = identity
-        self.name = name
+        self.has_key = key is not None
+        self.identity = _identity(file, func) if key is None else key
+        self.name = func_name(func)
         self.skipped = 0
         self.warnings: dict[str, str] = {}
         # Digests of items that were read and are not finished.
         self.marks: dict[int, bytes] = {}
-        self._digest = ItemDigest(fingerprint)
+        self._digest = ItemDigest(partial(identity, strict=False))
         self._source: MarkedSequence | MarkedStream | None = None
         self._outcome: KeptOutcome | None = None
         # Any thread that finishes an item appends (which is atomic); the calling thread removes.
@@ -100,7 +108,9 @@ class Checkpoint:
         source, outcome = self._source, self._outcome
         assert source is not None
         assert outcome is not None
-        self.journal.begin(self.identity, self.name)
+        doubt = self.journal.begin(self.identity, self.name, self.has_key)
+        if doubt is not None:
+            self._warn("group", doubt)
         self._failed = self.journal.failed()
         todo: deque[tuple[int, int | None]] = deque()
         lost: list[str] = []
@@ -242,8 +252,20 @@ class Checkpoint:
     def _warn(self, kind: str, what: str) -> None:
         """Warn once for each kind."""
         if kind not in self.warnings:
-            self.warnings[kind] = f"checkpoint {self.journal.file}: {what}"
+            self.warnings[kind] = printable(f"checkpoint {self.journal.file}: {what}")
             warnings.warn(f"{self.warnings[kind]}.", RuntimeWarning, stacklevel=2)
+
+
+def _identity(file: str, func: Callable[..., object]) -> str:
+    try:
+        return identity(func)
+    except UnreadableError as exc:
+        raise CheckpointError(
+            file,
+            f"what func holds decides if results may be taken over, and this part of it cannot be read: {exc.part}. "
+            "Nothing was run. Say what stands for func with checkpoint_key= (change it when func changes), or leave "
+            "that part out of func",
+        ) from None
 
 
 class KeptOutcome(Outcome):

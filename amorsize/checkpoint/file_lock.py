@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
+from typing import Final
 
 from amorsize.errors import CheckpointError
 from amorsize.history.sqlite_file import try_lock
@@ -11,17 +14,24 @@ from amorsize.history.sqlite_file import try_lock
 # Descriptors. A forked child closes them: otherwise it would keep its parent's locks until it ends.
 _held: set[int] = set()
 
+# No program's own name: "poetry.lock" is a file of the user's, and so is "poetry".
+SUFFIX: Final = ".amorsize-lock"
+# What a lock file begins with; the number of the process that holds it follows.
+MARK: Final = b"amorsize lock of process "
+# A lock file is shorter.
+MOST_BYTES: Final = 100
+
 
 class FileLock:
     """An exclusive lock on ``file``, held from `acquire` to `release`; the kernel releases it when the process dies.
 
-    The lock is on a file beside it (``file.lock``): by POSIX, a lock on the file itself would end as soon as any code
-    in the process closes the file.
+    The lock is on a file beside it: by POSIX, a lock on the file itself would end as soon as any code in the process
+    closes the file. What stands there and is no lock of amorsize's, a link say, is neither written nor deleted.
     """
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.path = f"{file}.lock"
+        self.path = f"{file}{SUFFIX}"
         self._descriptor: int | None = None
 
     @property
@@ -32,17 +42,17 @@ class FileLock:
     def acquire(self) -> None:
         """Take the lock, or raise `CheckpointError` at once."""
         while self._descriptor is None:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            descriptor = self._open()
             try:
-                self._lock(descriptor)
+                owner = self._owner(descriptor)
+                self._lock(descriptor, owner)
                 # The last owner may have deleted the file since it was opened.
-                if not os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
-                    raise FileNotFoundError
+                if not self._is_at_its_path(descriptor):
+                    os.close(descriptor)
+                    continue
                 os.ftruncate(descriptor, 0)
-                os.write(descriptor, str(os.getpid()).encode())
-            except FileNotFoundError:
-                os.close(descriptor)
-                continue
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, MARK + str(os.getpid()).encode())
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -54,25 +64,55 @@ class FileLock:
         """Release the lock, if it is held."""
         descriptor, self._descriptor = self._descriptor, None
         # In a forked child it is closed already.
-        if descriptor not in _held:
+        if descriptor is None or descriptor not in _held:
             return
         # Before the unlock: a process that has opened the file checks that it still exists.
         with suppress(OSError):
-            os.unlink(self.path)
+            if self._is_at_its_path(descriptor):
+                os.unlink(self.path)
         _held.discard(descriptor)
         os.close(descriptor)
 
-    def _lock(self, descriptor: int) -> None:
+    def _open(self) -> int:
+        # Without O_TRUNC, and without following a link or waiting at a pipe: see what it is first.
+        safely = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | safely, 0o600)
+        except OSError as exc:
+            if exc.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise self._refusal("it is no regular file") from exc
+            raise
+
+    def _owner(self, descriptor: int) -> str:
+        """Return the process that a lock file names, "unknown" if none; refuse any other file."""
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise self._refusal("it is no regular file")
+        # On Windows a lock also bars from reading.
+        with suppress(PermissionError):
+            text = os.read(descriptor, MOST_BYTES)
+            if text and not (text.startswith(MARK) and len(text) < MOST_BYTES):
+                raise self._refusal("it is no lock of amorsize's")
+            return text.removeprefix(MARK).decode("ascii", "replace") or "unknown"
+        return "unknown"
+
+    def _refusal(self, why: str) -> CheckpointError:
+        return CheckpointError(
+            self.file, f"its lock would be {self.path}, but {why}. It was left as it is: move it, or use another path"
+        )
+
+    def _is_at_its_path(self, descriptor: int) -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(descriptor), os.lstat(self.path))
+        return False
+
+    def _lock(self, descriptor: int, owner: str) -> None:
         try:
             try_lock(descriptor)
         except (BlockingIOError, PermissionError) as exc:
-            with suppress(OSError):
-                owner = os.read(descriptor, 20).decode("ascii", "replace")
-                raise CheckpointError(
-                    self.file,
-                    f"process {owner or 'unknown'} is running with it. Wait until that has ended, or use another path",
-                ) from exc
-            raise
+            raise CheckpointError(
+                self.file,
+                f"process {owner} is running with it. Wait until that has ended, or use another path",
+            ) from exc
         except OSError as exc:
             raise CheckpointError(
                 self.file, f"it cannot be locked there ({exc}). Put it on another file system, a local one say"

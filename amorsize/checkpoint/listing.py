@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
-from time import localtime, strftime
 from typing import Any, Final
 
 from amorsize.checkpoint.journal import Contents, Failed, read
 from amorsize.checkpoint.journal import results as read_results
+from amorsize.formatting import date, printable
 
 # Failures in a summary (a guess).
 SHOWN: Final = 10
@@ -80,18 +80,15 @@ def to_text(found: Listing, tracebacks: bool = False) -> str:
         state.append(f"{missing:,} not run yet")
     lines = [
         f"{found.path}: {', '.join(state)}",
-        f"function {contents.name}, begun {_date(contents.begun_at_s)}, key {contents.identity}",
+        f"function {contents.name}, begun {date(contents.begun_at_s)}, key {contents.identity}",
     ]
     lines += [f"item {index}: {text}" for index, text in found.results or ()]
     failed = found.failed if tracebacks else found.failed[:SHOWN]
     for one in failed:
-        lines.append(f"item {one.item} failed at {_date(one.at_s)}: {one.type}: {one.text}")
+        lines.append(f"item {one.item} failed at {date(one.at_s)}: {one.type}: {one.text}")
         if tracebacks:
             lines += [f"    {line}" for line in one.traceback.splitlines()]
     if len(failed) < contents.failed:
         lines.append(f"and {contents.failed - len(failed):,} more failed")
-    return "\n".join(lines)
-
-
-def _date(at_s: float) -> str:
-    return strftime("%Y-%m-%d %H:%M:%S", localtime(at_s))
+    # All of it may come from elsewhere, line breaks in messages among them.
+    return "\n".join(map(printable, lines))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from amorsize.cli import history_text as report
 from amorsize.cli.map_arguments import number_of, whole
-from amorsize.formatting import count, seconds
+from amorsize.formatting import count, printable, seconds
 from amorsize.history.history import ALL, History
 from amorsize.history.run_row import SOURCES, Run
 
@@ -90,7 +90,7 @@ def show(history: History, given: argparse.Namespace) -> str:
     for mark, rows in groups.items():
         shown = _shown(mark, rows, given.limit)
         head = f"{shown['name'] or 'a function'}, fingerprint {mark}: {count(len(rows), 'row')}"
-        parts.append(f"{head}\n{shown['known']}\n\n{report.listing(rows[-given.limit :])}")
+        parts.append(f"{printable(head)}\n{printable(shown['known'])}\n\n{report.listing(rows[-given.limit :])}")
     return "\n\n".join(parts)
 
 
@@ -157,7 +157,7 @@ def import_(history: History, given: argparse.Namespace) -> str:
     """Read rows of JSON lines."""
     found = history.import_(0 if given.file == "-" else given.file)  # type: ignore[arg-type]
     for number, why in found.broken:
-        print(f"amorsize: {given.file}: line {number} is no row, passed over: {why}", file=sys.stderr)  # noqa: T201
+        print(f"amorsize: {given.file}: line {number} is no row, passed over: {printable(why)}", file=sys.stderr)  # noqa: T201
     if given.json:
         return _json(found._asdict())
     text = f"{count(found.added, 'row')} added"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import exp, log
-from time import localtime, strftime
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.formatting import count, seconds, size
+from amorsize.formatting import count, date, printable, seconds, size
+from amorsize.history.run_row import is_number
 from amorsize.plan.plan_text import KINDS
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def listing(runs: Sequence[Run]) -> str:
 
 def named(run: Run) -> str:
     """Return the function's name, and the first digits of its fingerprint."""
-    return f"{run.name or 'a function'} [{str(run.function)[:SHOWN]}]"
+    return f"{printable(run.name) or 'a function'} [{str(run.function)[:SHOWN]}]"
 
 
 # Digits of a fingerprint that are shown (a guess).
@@ -65,11 +64,6 @@ def notes(run: Run) -> list[str]:
     return found
 
 
-def date(at_s: float) -> str:
-    """Format a time, to the second, in local time."""
-    return strftime("%Y-%m-%d %H:%M:%S", localtime(at_s))
-
-
 def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     """Format columns as wide as their widest cell; those in ``right`` are aligned to the right.
 
@@ -79,6 +73,7 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> str:
     a    n
     bc  10
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -101,7 +96,7 @@ class Quality:
     runs, forecasts : int
         Number of rows, and of rows that had a forecast and ended well.
     median, p90 : float or None
-        Error of the forecast as a share: 0.25 is 25 % too high or too low (``exp(|log(clock / forecast)|) - 1``).
+        Error of the forecast as a share: 0.25 is 25 % too high or too low (see `error`).
     coverage : float or None
         Share of clocks within the 80 % interval.
     pruned_median, pruned_p90 : float or None
@@ -186,18 +181,19 @@ def quality(name: str, runs: Sequence[Run]) -> Quality:
 
 
 def error(predicted_s: float | None, clock_s: float) -> float:
-    """Return the share by which forecast and clock differ: ``exp(|log(clock / forecast)|) - 1``.
+    """Return the share by which forecast and clock, both above 0, differ: the larger by the smaller one, less 1.
 
     Examples
     --------
     >>> error(1.0, 1.25), error(1.0, 0.8)
     (0.25, 0.25)
     """
-    return exp(abs(log(clock_s / (predicted_s or clock_s)))) - 1
+    low, high = sorted((clock_s, predicted_s or clock_s))
+    return high / low - 1
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return is_number(value) and bool(value)
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:

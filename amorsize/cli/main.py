@@ -1,8 +1,8 @@
 """The command line: diagnostics of this machine, the plan of a map, and the map itself.
 
 Exit codes: 0; 1 if the user's function failed; 2 for bad usage, with a message of one line; 42 if a limit stopped the
-run; 130 after Ctrl-C. If the reader of the output has closed it (``| head``), nothing is printed, and the code is the
-shell's for that, 141.
+run; 130 after Ctrl-C, 143 after SIGTERM: either ends the workers, completes the checkpoint and says how to go on. If
+the reader of the output has closed it (``| head``), nothing is printed, and the code is the shell's for that, 141.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from time import perf_counter
@@ -31,6 +34,8 @@ from amorsize.cli.map_arguments import (
     whole,
 )
 from amorsize.errors import ResourceLimitError
+from amorsize.events import ChunkDone, Event
+from amorsize.formatting import count, printable
 
 if TYPE_CHECKING:
     from amorsize.cli.diagnostics import Diagnosis
@@ -43,6 +48,7 @@ FAILED: Final = 1
 BAD_USAGE: Final = 2
 LIMITED: Final = 42
 INTERRUPTED: Final = 130
+TERMINATED: Final = 143
 OUTPUT_CLOSED: Final = 141
 
 EPILOG: Final = """\
@@ -56,7 +62,8 @@ examples:
 FUNC is called with one item: a number from A (or 0) up to N-1, or a line of the file without its newline. MODULE is
 looked for in the current directory too. Results go to stdout, all else to stderr.
 
-exit codes: 0, 1 for a failed run, 2 for bad usage, 42 for a run that a limit stopped, 130 after Ctrl-C
+exit codes: 0, 1 for a failed run, 2 for bad usage, 42 for a run that a limit stopped, 130 after Ctrl-C,
+143 after SIGTERM
 """
 
 
@@ -74,22 +81,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        _print_anything()
-        arguments = _parser().parse_args(argv)
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
+        with _terminable():
+            _print_anything()
+            arguments = _parser().parse_args(argv)
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
     except UsageError as exc:
         return _complain(str(exc), BAD_USAGE)
     except RunFailedError:
         return FAILED
     except ResourceLimitError as exc:
         return _complain(str(exc), LIMITED)
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as exc:
+        word, code = _how_ended(exc)
+        return _complain(": ".join((word, *(map(str, exc.args) if isinstance(exc, StoppedError) else ()))), code)
     except BrokenPipeError:
         _forget_stdout()
         return OUTPUT_CLOSED
     return code
+
+
+# ----------------------------------------------------------------------------------------------------------- signals
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM has come: what runs ends as after Ctrl-C."""
+
+
+class StoppedError(KeyboardInterrupt):
+    """A run was interrupted; its text says how far it came, and its cause by what."""
+
+
+def _how_ended(exc: BaseException | None) -> tuple[str, int]:
+    if isinstance(exc, StoppedError):
+        exc = exc.__cause__
+    return ("terminated", TERMINATED) if isinstance(exc, TerminatedError) else ("interrupted", INTERRUPTED)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, unless this program has something else in mind for it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    # `timeout` sends it to the process and then to its group: the second one must not disturb the end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise TerminatedError
 
 
 # --------------------------------------------------------------------------------------------------------- arguments
@@ -197,7 +242,7 @@ def _diagnostics(arguments: argparse.Namespace) -> int:
     from amorsize.cli.diagnostics import to_dict, to_text
 
     found = diagnose(fresh=arguments.fresh)
-    print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found))
+    _show(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found))
     return 0
 
 
@@ -206,7 +251,7 @@ def _optimize(arguments: argparse.Namespace) -> int:
 
     func, data, options = map_of(arguments)
     plan = call_user_code(partial(optimize, func, data, **options))
-    print(plan.to_json(indent=2) if arguments.json else plan.explain())
+    _show(plan.to_json(indent=2) if arguments.json else plan.explain())
     return 0
 
 
@@ -221,8 +266,14 @@ def _execute(arguments: argparse.Namespace) -> int:
         arguments, **{name: getattr(arguments, name) for name in names}, limits=_limits(arguments)
     )
     _check_resume(arguments)
-    began = perf_counter()
-    results, plan = call_user_code(partial(execute, func, data, **options, return_plan=True))
+    began, done = perf_counter(), Done()
+    try:
+        results, plan = call_user_code(partial(execute, func, data, **options, on_event=done, return_plan=True))
+    except KeyboardInterrupt as exc:
+        if arguments.checkpoint is None and not done.items and not isinstance(exc, TerminatedError):
+            # After an early Ctrl-C there is nothing to tell.
+            raise
+        raise StoppedError(done.told(arguments.checkpoint, len(data))) from exc
     took_s = perf_counter() - began
     failed = sum(isinstance(result, Failure) for result in results)
     if arguments.json:
@@ -235,9 +286,40 @@ def _execute(arguments: argparse.Namespace) -> int:
     return FAILED if failed else 0
 
 
+class Done:
+    """A listener that counts what a run has done."""
+
+    def __init__(self) -> None:
+        self.items = 0
+
+    def __call__(self, event: Event) -> None:
+        """Count the items of a chunk."""
+        if isinstance(event, ChunkDone):
+            # An interrupted item counts as failed, and maybe not as run.
+            self.items += max(0, event.items - event.failed)
+
+    def told(self, checkpoint: str | None, items: int) -> str:
+        """Say how much is done after an interrupt, and how to go on."""
+        if checkpoint is None:
+            return (
+                f"{self.items:,} of {count(items, 'item')} done, and not kept; with --checkpoint PATH the same command "
+                "goes on from there"
+            )
+        from amorsize.checkpoint.journal import read
+        from amorsize.errors import CheckpointError
+
+        path = os.path.realpath(checkpoint)
+        try:
+            kept = read(path, 0)[0].done
+        except CheckpointError:
+            # It had not begun.
+            kept = 0
+        return f"{kept:,} of {count(items, 'item')} done and kept in {path}; the same command goes on from there"
+
+
 def _measure(name: str, arguments: argparse.Namespace) -> int:
     func, data, options = map_of(arguments)
-    print(call_user_code(partial(cli_measure.RUN[name], func, data, options, arguments)))
+    _show(call_user_code(partial(cli_measure.RUN[name], func, data, options, arguments)))
     return 0
 
 
@@ -256,7 +338,7 @@ def _journal(arguments: argparse.Namespace) -> int:
         found = look(os.path.realpath(arguments.path), arguments.limit, results=arguments.results)
     except CheckpointError as exc:
         raise UsageError(str(exc)) from exc
-    print(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found, arguments.failures))
+    _show(json.dumps(to_dict(found), indent=2) if arguments.json else to_text(found, arguments.failures))
     return 0
 
 
@@ -268,7 +350,7 @@ def _history(arguments: argparse.Namespace) -> int:
             raise
         raise UsageError(str(exc)) from exc
     if text:
-        print(text)
+        _show(text)
     return 0
 
 
@@ -329,8 +411,13 @@ DIAGNOSE_S: Final = 1.6
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"amorsize: {text}", file=sys.stderr)
+    print(f"amorsize: {printable(text)}", file=sys.stderr)
     return code
+
+
+def _show(text: str) -> None:
+    """Print text that may quote names and messages from elsewhere."""
+    print(printable(text, lines=True))
 
 
 def _print_anything() -> None:

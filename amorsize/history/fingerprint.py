@@ -127,7 +127,7 @@ class _Outline:
         if issubclass(kind, type):
             return ("type", _type_name(value))
         if kind is ModuleType:
-            return ("module", value.__name__, *_version(value.__name__))
+            return ("module", value.__name__, *package_version(value.__name__))
         if id(value) in self.path:
             return ("again", self.path.index(id(value)))
         if depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
@@ -162,7 +162,7 @@ class _Outline:
         return (
             "function",
             _module(func.__module__),
-            *_version(func.__module__),
+            *package_version(func.__module__),
             func.__qualname__,
             _code(func.__code__),
             func.__defaults__ and self.of(func.__defaults__, depth),
@@ -316,7 +316,7 @@ def _type_name(kind: type) -> str:
     return f"{_module(kind.__module__)}.{kind.__qualname__}"
 
 
-def _version(module: object) -> tuple[str, ...]:
+def package_version(module: object) -> tuple[str, ...]:
     """Return a tuple with the ``__version__`` of a module's top-level package; an empty one if there is none."""
     package = sys.modules.get(str(module or "").partition(".")[0])
     version = getattr(package, "__dict__", {}).get("__version__")

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from math import isfinite
 from typing import Any, Final, NamedTuple, TextIO
 
 from amorsize.frozen import replace
-from amorsize.history.run_row import Run
+from amorsize.history.run_row import Run, is_number
 from amorsize.history.tables import dumps
 
 BACKENDS: Final = ("serial", "threads", "processes", "executor", "tasks")
@@ -91,7 +90,7 @@ def parse(line: str) -> Run:
         raise ValueError("function is missing, or no fingerprint")
     for name in ("clock_s", "at_s"):
         value = row.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+        if not is_number(value):
             raise ValueError(f"{name} is missing, or no number of seconds")
     if row.get("backend", "serial") not in BACKENDS:
         raise ValueError(f"backend {row['backend']!r} is none of {BACKENDS}")

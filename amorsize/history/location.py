@@ -13,6 +13,9 @@ FILE_NAME: Final = "history.sqlite"
 
 # 200 processes that write a row each at once are through in about 2 s on 2 cores.
 PATIENCE_S: Final = 30.0
+# A file that nothing has been written to for so long is held by a program that will not let go of it soon: a lock for
+# a row is held for a millisecond. The end of a program must not wait for it (a guess).
+STALLED_S: Final = 1.0
 
 
 def locate(place: str) -> Path | None:

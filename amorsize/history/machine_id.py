@@ -93,4 +93,4 @@ def digest_of(kept: Mapping[str, Any] | None) -> str | None:
 
 def _as_float(value: object) -> object:
     """2 and 2.0 cores are the same."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64 else value

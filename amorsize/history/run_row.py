@@ -25,6 +25,8 @@ SOURCES: Final = ("execute", "optimize", "tune", "import")
 # Significant digits that are stored (guesses).
 DIGITS: Final = 6
 SAMPLE_DIGITS: Final = 4
+# No count and no duration is larger; a row may hold any number, of hundreds of digits even (a guess).
+LARGEST: Final = 1e18
 TIMES: Final = ("clock_s", "predicted_s", "low_s", "high_s", "serial_s", "work_s", "work_cpu_s", "threads_gain")
 """Order of the seconds in the file, with both ends of the interval; only ever appended to."""
 
@@ -231,7 +233,7 @@ def _alike(row: Mapping[str, Any], packed: Mapping[str, Any]) -> int:
 
 
 def _octave(value: object) -> int | None:
-    return int(log2(value)) if isinstance(value, int | float) and 0 < value < float("inf") else None
+    return int(log2(value)) if isinstance(value, int | float) and is_number(value) and value else None
 
 
 def unpack(packed: Mapping[str, Any]) -> Run:
@@ -253,13 +255,14 @@ def sample_of(run: Run) -> Sample | None:
     values: dict[str, Any] = {}
     for name, default in _SAMPLE_DEFAULTS.items():
         value = run.sample.get(name)
-        fits = isinstance(value, str) if name == "transfer_error" else _is_number(value)
+        fits = isinstance(value, str) if name == "transfer_error" else is_number(value)
         values[name] = value if fits else default
     return Sample(**values) if values["item_s"] > 0 else None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
+def is_number(value: object) -> bool:
+    """True for a finite number, 0 or more, that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 _NONSENSE: Final = object()
@@ -270,11 +273,11 @@ def _text(value: object) -> object:
 
 
 def _count(value: object) -> object:
-    return value if isinstance(value, int) and not isinstance(value, bool) else _NONSENSE
+    return value if isinstance(value, int) and is_number(value) else _NONSENSE
 
 
 def _seconds(value: object) -> object:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _NONSENSE
+    return float(value) if isinstance(value, int | float) and is_number(value) else _NONSENSE
 
 
 def _mapping(value: object) -> object:
@@ -298,7 +301,7 @@ def _shape(value: object) -> object:
     if not isinstance(value, list | tuple) or len(value) != 3:
         return _NONSENSE
     kind, items, size = value
-    sound = isinstance(kind, str) and isinstance(items, str) and (size is None or _is_number(size))
+    sound = isinstance(kind, str) and isinstance(items, str) and (size is None or is_number(size))
     return Shape(kind, items, None if size is None else float(size)) if sound else _NONSENSE
 
 

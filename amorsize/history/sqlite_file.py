@@ -7,7 +7,8 @@
   reads as empty.
 * Each operation opens the file and closes it again (about 1 ms to write, 0.2 ms to read, ext4 on a virtual disk), so
   nothing is shared between threads or carried through a fork, and an idle process holds no lock.
-* Writers take turns: ``BEGIN IMMEDIATE``. A writer that finds the file busy tries again for up to `PATIENCE_S`.
+* Writers take turns: ``BEGIN IMMEDIATE``. A writer that finds the file busy tries again while others write, for up to
+  `PATIENCE_S`; where nothing is written for `STALLED_S`, it gives up.
 * The journal is a write-ahead log, except on network file systems: the log's index is shared memory, which hosts do
   not share (https://sqlite.org/wal.html).
 * A lock on the folder is held while the file is made, its tables are migrated, or a broken file is moved aside. A file
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 
 from amorsize.history import tables
-from amorsize.history.location import PATIENCE_S, default_path
+from amorsize.history.location import PATIENCE_S, STALLED_S, default_path
 from amorsize.history.tables import MIGRATIONS
 from amorsize.system.environment import HISTORY
 from amorsize.system.mounts import on_network
@@ -69,7 +70,7 @@ class Store:
     path : str, os.PathLike or None
         The file. None keeps nothing: all reads are empty and all writes are refused.
     patience_s : float
-        Seconds to keep trying while other processes hold the file.
+        Seconds to keep trying while other processes write to the file.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, patience_s: float = PATIENCE_S) -> None:
@@ -145,7 +146,9 @@ class Store:
         if file is None or _state["unusable"]:
             return None
         _hook_forks()
-        deadline_s = time.monotonic() + (0.0 if file in _impatient else self._patience_s)
+        last_s = time.monotonic() + (0.0 if file in _impatient else self._patience_s)
+        deadline_s = min(last_s, time.monotonic() + STALLED_S)
+        stamp = self.stamp()
         mended = 0
         while True:
             try:
@@ -156,6 +159,8 @@ class Store:
             except Exception as exc:  # noqa: BLE001  (an error of the file must not cost the user's results)
                 error = exc
             if _passes(error):
+                if (fresh := self.stamp()) != stamp:
+                    stamp, deadline_s = fresh, min(last_s, time.monotonic() + STALLED_S)
                 if time.monotonic() < deadline_s:
                     time.sleep(_pause_s())
                     continue
@@ -211,7 +216,7 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
 
 
 def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
-    """Open the file, or make it too (mode ``"rwc"``); SQLite itself waits up to 5 s for a lock."""
+    """Open the file, or make it too (mode ``"rwc"``); SQLite itself waits for a lock, up to the deadline."""
     import sqlite3
     from pathlib import Path
 
@@ -392,7 +397,10 @@ def _warn(file: str, what: str, *, lost: bool = True) -> None:
     if file not in _warned:
         _warned.add(file)
         advice = f" ({HISTORY} may name another file, or say 'off')" if lost else ""
-        warnings.warn(f"amorsize history {file}: {what}{advice}.", RuntimeWarning, stacklevel=4)
+        from amorsize.formatting import printable
+
+        text = printable(f"amorsize history {file}: {what}{advice}.")
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
 
 
 @contextmanager

@@ -205,7 +205,10 @@ def text(value: object) -> str:
 
 
 def _time(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
+    try:
+        return float(value) if isinstance(value, int | float) and isfinite(value) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 def dumps(body: Mapping[str, Any] | Sequence[Any]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final, NamedTuple, TypeGuard
 
 # Bounds of what is read from a file: trees, and nodes of a tree (guesses).
@@ -108,4 +107,4 @@ def _tree(row: object, n_features: int) -> Tree | None:
 
 def is_number(value: object) -> TypeGuard[float]:
     """True for a finite number that is no bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

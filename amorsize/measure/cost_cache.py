@@ -12,7 +12,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import pairwise
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from amorsize.facts import BackendCost, ChannelCost, Machine, Scaling, StartCost
@@ -216,7 +215,7 @@ def _record(kind: type[R], value: object) -> R | None:
 
 def _number(value: object) -> float | None:
     """Return a number that is at least 0; None for anything else, booleans included."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e300:
         return None
     return float(value)
 

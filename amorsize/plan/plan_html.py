@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from amorsize.formatting import seconds
+from amorsize.formatting import printable, seconds
 from amorsize.plan.plan_text import PARTS, describe
 from amorsize.plan.record import PlanRecord
 
@@ -37,4 +37,4 @@ def plan_html(plan: PlanRecord) -> str:
         f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
         for name, text in rows
     )
-    return f"<p>amorsize: {escape(plan.reason)}.</p><table>{body}</table>"
+    return printable(f"<p>amorsize: {escape(plan.reason)}.</p><table>{body}</table>")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from amorsize.facts import WAITS, Forecast, ItemRecord, Sample, Trial
-from amorsize.formatting import count, seconds, size
+from amorsize.formatting import count, printable, seconds, size
 from amorsize.model.cost import OWN_THREADS
 from amorsize.plan.record import PlanRecord
 
@@ -108,7 +108,8 @@ def explain(plan: PlanRecord) -> str:
     if plan.hungriest:
         lines.append(f"  hungriest  {_items_line(plan.hungriest, lambda r: f'+{size(r.growth_bytes)}')}")
     lines += [f"  warning    {text}" for text in plan.warnings]
-    return "\n".join(lines)
+    # Reasons and warnings quote names and messages of functions, which may come from another machine.
+    return "\n".join(map(printable, lines))
 
 
 def _trial_line(trial: Trial) -> str:

@@ -12,7 +12,6 @@ from amorsize.backends.results import Outcome
 from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
-from amorsize.history.fingerprint import fingerprint, name_of
 from amorsize.schedule.rate_limit import Pace
 
 TYPE_CHECKING = False
@@ -71,8 +70,7 @@ class MapState:
         if request.checkpoint is not None:
             from amorsize.checkpoint.checkpoint import Checkpoint
 
-            key = request.checkpoint_key or fingerprint(request.func)
-            self.checkpoint = Checkpoint(request.checkpoint, key, name_of(request.func), fingerprint)
+            self.checkpoint = Checkpoint(request.checkpoint, request.func, request.checkpoint_key)
             self.source = self.checkpoint.source(self.source)
             self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures)
             tickers = [*tickers, self.checkpoint]

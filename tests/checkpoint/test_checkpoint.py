@@ -48,7 +48,7 @@ def path(tmp_path) -> Path:
 
 
 @pytest.fixture
-def step(tmp_path) -> partial:
+def step(tmp_path, notes) -> partial:
     return partial(cf.step, str(tmp_path))
 
 
@@ -316,7 +316,7 @@ def opened(path, monkeypatch):
     """Return an open checkpoint whose clock is at zero."""
     monkeypatch.setattr(checkpoint_module, "time", Clock)
     monkeypatch.setattr(Clock, "now_s", 0.0)
-    checkpoint = checkpoint_module.Checkpoint(str(path), "key", "func", repr)
+    checkpoint = checkpoint_module.Checkpoint(str(path), abs, "key")
     checkpoint.source(checkpoint_module.Indexable(range(N)))
     checkpoint.outcome("raise", None)
     assert list(checkpoint.resume()) == [(0, N)]
@@ -477,6 +477,250 @@ def test_a_newer_journal_is_left_alone(path, step, notes):
         link.execute("PRAGMA user_version=99")
     with pytest.raises(CheckpointMismatchError, match="newer"):
         amorsize.execute(step, range(N), checkpoint=path)
+
+
+def of_the_format_before(path, identity="0123456789abcdef"):
+    with closing(sqlite3.connect(path)) as link:
+        link.execute("UPDATE map SET identity = ?", (identity,))
+        link.execute("PRAGMA user_version=1")
+        link.commit()
+
+
+def test_a_journal_of_the_format_before_goes_on_with_a_key_only(path, step, notes):
+    """What it knew the function by is too coarse to take its results over."""
+    amorsize.execute(step, range(N - 5), checkpoint=path)
+    of_the_format_before(path)
+    before = path.read_bytes()
+    notes.forget()
+    with pytest.raises(CheckpointMismatchError, match="an earlier amorsize wrote it") as caught:
+        amorsize.execute(step, range(N), checkpoint=path)
+    with pytest.raises(CheckpointMismatchError, match=r"another function|as that was before"):
+        amorsize.execute(step, range(N), checkpoint=path, checkpoint_key="another")
+    assert path.read_bytes() == before
+    assert notes.ran() == []
+    assert journal.read(str(path))[0].done == N - 5
+    key = str(caught.value).split("checkpoint_key=")[1].strip("'.")
+    assert amorsize.execute(step, range(N), checkpoint=path, checkpoint_key=key) == SQUARES
+    assert sorted(notes.ran()) == list(range(N - 5, N))
+
+
+def test_the_format_before_is_told_though_the_function_would_fit(path, step):
+    amorsize.execute(step, range(3), checkpoint=path)
+    of_the_format_before(path, journal.read(str(path))[0].identity)
+    with pytest.raises(CheckpointMismatchError, match="an earlier amorsize wrote it"):
+        amorsize.execute(step, range(3), checkpoint=path)
+
+
+def test_tables_and_columns_keep_their_names(path, step):
+    amorsize.execute(step, range(3), checkpoint=path)
+    with closing(sqlite3.connect(path)) as link:
+        tables = {
+            name: [column[1] for column in link.execute(f"PRAGMA table_info({name})")]
+            for name in ("map", "done", "failed")
+        }
+        assert link.execute("PRAGMA user_version").fetchone() == (2,)
+    assert tables == {
+        "map": ["identity", "name", "begun_at_s", "resumed_at_s", "items"],
+        "done": ["item", "digest", "result"],
+        "failed": ["item", "digest", "at_s", "type", "text", "traceback", "exception"],
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- broken, strangers
+
+
+BREAK = (
+    "DELETE FROM map",
+    "INSERT INTO map SELECT * FROM map",
+    "UPDATE map SET identity = 3",
+    "UPDATE map SET identity = NULL",
+    "UPDATE map SET items = -1",
+    "UPDATE map SET items = 'many'",
+    "UPDATE map SET begun_at_s = 'then'",
+    "UPDATE map SET name = x'ff'",
+    "UPDATE map SET name = CAST(x'ff' AS TEXT)",
+    "UPDATE done SET result = 3 WHERE item = 2",
+    "UPDATE done SET result = 'text' WHERE item = 2",
+    "UPDATE done SET digest = 7 WHERE item = 2",
+    "UPDATE done SET item = -4 WHERE item = 2",
+    "DROP TABLE map",
+    "DROP TABLE done",
+    "DROP TABLE failed",
+    "ALTER TABLE done RENAME COLUMN result TO other",
+    "PRAGMA user_version=-1",
+    "PRAGMA user_version=0",
+    "INSERT INTO failed VALUES (-3, NULL, 1.0, 'T', 't', 't', NULL)",
+)
+
+
+@pytest.mark.parametrize("statement", BREAK)
+def test_a_broken_journal_is_refused_by_name_and_left_alone(path, step, notes, statement):
+    """Whatever another program has put into its tables."""
+    amorsize.execute(step, range(9), checkpoint=path)
+    with closing(sqlite3.connect(path)) as link:
+        link.execute(statement)
+        link.commit()
+    before = path.read_bytes()
+    notes.forget()
+    with pytest.raises(CheckpointError, match=f"^checkpoint {path}"):
+        amorsize.execute(step, range(9), checkpoint=path)
+    for look in (journal.read, journal.results):
+        try:
+            look(str(path))
+        except CheckpointError:
+            pass
+    assert path.read_bytes() == before
+    assert notes.ran() == []
+
+
+def test_bytes_that_have_changed_cost_a_checkpoint_error_at_most(path, step):
+    amorsize.execute(step, range(300), checkpoint=path)
+    whole, chance = path.read_bytes(), random.Random(5)
+    # Not within the rows of results, whose pickles may then be anything.
+    ends = [at for at in range(len(whole)) if at < 100 or at % 4096 < 60]
+    for _ in range(150):
+        torn = bytearray(whole)
+        for at in chance.sample(ends, chance.randrange(1, 9)):
+            torn[at] = chance.randrange(256)
+        path.write_bytes(bytes(torn[: chance.choice((len(torn), chance.randrange(len(torn))))]))
+        for look in (
+            lambda: amorsize.execute(step, range(300), checkpoint=path, backend="serial"),
+            lambda: journal.read(str(path)),
+        ):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    look()
+                except CheckpointError:
+                    pass
+
+
+def mode_of(path):
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_a_journal_and_its_lock_are_for_its_user_alone(path, umask, tmp_path):
+    found = {}
+
+    def look(x):
+        found.update({one.name: mode_of(one) for one in tmp_path.iterdir()})
+        return x
+
+    before = os.umask(umask)
+    try:
+        amorsize.execute(look, range(3), checkpoint=path, backend="serial")
+    finally:
+        os.umask(before)
+    assert found == {"checkpoint": 0o600, "checkpoint.amorsize-lock": 0o600}
+    assert mode_of(path) == 0o600
+
+
+def test_a_journal_that_every_user_may_write_is_refused(path, step, notes):
+    """Its results would be unpickled, which runs any code."""
+    amorsize.execute(step, range(3), checkpoint=path)
+    notes.forget()
+    path.chmod(0o666)
+    with pytest.raises(CheckpointError, match=r"every user may write it.*chmod go-w"):
+        amorsize.execute(step, range(3), checkpoint=path)
+    with pytest.raises(CheckpointError, match="every user may write it"):
+        journal.results(str(path))
+    assert journal.read(str(path))[0].done == 3
+    assert notes.ran() == []
+    path.chmod(0o644)
+    assert amorsize.execute(step, range(3), checkpoint=path) == [0, 1, 4]
+
+
+def test_a_journal_that_its_group_may_write_costs_a_warning(path, step):
+    amorsize.execute(step, range(3), checkpoint=path)
+    path.chmod(0o660)
+    with pytest.warns(RuntimeWarning, match="its group may write it.*chmod g-w"):
+        _, plan = amorsize.execute(step, range(3), checkpoint=path, return_plan=True)
+    assert any("chmod g-w" in text for text in plan.warnings)
+
+
+@pytest.mark.parametrize("owner", ["another", "root"])
+def test_a_journal_of_another_user_is_refused_but_not_of_root(path, step, notes, owner, monkeypatch):
+    amorsize.execute(step, range(3), checkpoint=path)
+    mine = os.geteuid()
+    if mine == 0 and owner == "another":
+        os.chown(path, 12345, -1)
+    elif mine == 0:
+        # As any other user sees a file of root's.
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    if owner == "root":
+        if mine:
+            pytest.skip("no file of root's here")
+        assert amorsize.execute(step, range(3), checkpoint=path) == [0, 1, 4]
+        return
+    notes.forget()
+    with pytest.raises(CheckpointError, match=r"belongs to another user.*make a copy of it"):
+        amorsize.execute(step, range(4), checkpoint=path)
+    with pytest.raises(CheckpointError, match="belongs to another user"):
+        journal.results(str(path))
+    assert notes.ran() == []
+
+
+# ------------------------------------------------------------------------------------------------------------ its lock
+
+
+def test_a_lock_file_of_another_program_is_left_alone(tmp_path, step):
+    """``checkpoint="poetry"`` beside ``poetry.lock``."""
+    theirs = tmp_path / "poetry.lock"
+    theirs.write_text("[[package]]")
+    assert amorsize.execute(step, range(N), checkpoint=tmp_path / "poetry") == SQUARES
+    assert theirs.read_text() == "[[package]]"
+    assert not list(tmp_path.glob("*amorsize-lock"))
+
+
+def lock_of(path):
+    return path.with_name(f"{path.name}.amorsize-lock")
+
+
+def a_link(lock, target):
+    target.write_text("amorsize lock of process 1")
+    lock.symlink_to(target)
+
+
+PLACES = {
+    "a file": lambda lock, target: lock.write_text("Dear Ada"),
+    "a long file": lambda lock, target: lock.write_text("amorsize lock of process 1" + "0" * 500),
+    "a link": a_link,
+    "a link to nowhere": lambda lock, target: lock.symlink_to(target),
+    "a folder": lambda lock, target: lock.mkdir(),
+    "a pipe": lambda lock, target: os.mkfifo(lock),
+}
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_what_stands_where_the_lock_would_be_is_left_alone(path, tmp_path, step, notes, what):
+    lock, target = lock_of(path), tmp_path / "target"
+    PLACES[what](lock, target)
+    before = (lock.lstat(), target.read_text() if target.exists() else None)
+    with pytest.raises(CheckpointError, match=r"its lock would be .*amorsize-lock, but it is no .*left as it is"):
+        amorsize.execute(step, range(N), checkpoint=path)
+    after = (lock.lstat(), target.read_text() if target.exists() else None)
+    assert (after[0].st_ino, after[0].st_size, after[1]) == (before[0].st_ino, before[0].st_size, before[1])
+    assert notes.ran() == []
+
+
+def test_a_lock_that_a_killed_run_has_left_is_taken_over(path, step):
+    lock_of(path).write_text("amorsize lock of process 99999999")
+    assert amorsize.execute(step, range(N), checkpoint=path) == SQUARES
+    assert not lock_of(path).exists()
+
+
+def test_what_took_the_place_of_the_lock_meanwhile_is_left_alone(path):
+    def replace(x):
+        if x == 1:
+            lock_of(path).unlink()
+            lock_of(path).write_text("Dear Ada")
+        return x
+
+    assert amorsize.execute(replace, range(3), checkpoint=path, backend="serial") == [0, 1, 2]
+    assert lock_of(path).read_text() == "Dear Ada"
 
 
 # -------------------------------------------------------------------------------------- lock of the file, full disk

@@ -54,6 +54,107 @@ def shown(capsys, *arguments):
     return out
 
 
+EVIL = "\x1b]0;owned\x07\x1b[2J\u202egnp\u2066\r\n\x9b31m\u2028"
+
+
+def is_tame(text):
+    return text.replace("\n", "").isprintable()
+
+
+def evil_rows(tmp_path):
+    """A file of rows in which every text is hostile."""
+    row = {"function": F, "name": EVIL, "shape": [EVIL, EVIL, 3.0], "n_items": 100, "clock_s": 1.0, "at_s": 1e9}
+    row |= {"backend": "processes", "start_method": EVIL, "outcome": EVIL, "extra": {"known": 1, EVIL: EVIL}}
+    row |= {"machine": {"system": EVIL, "processor": EVIL}, "predicted_s": 2.0}
+    file = tmp_path / "evil.jsonl"
+    broken = {**row, "backend": EVIL}
+    file.write_text("".join(json.dumps(one) + "\n" for one in (row, {**row, "at_s": 2e9}, broken)) + EVIL + "\n")
+    return file
+
+
+def test_what_a_terminal_would_obey_is_spelled_out_in_every_command(capsys, tmp_path):
+    """Escapes and marks of direction in an imported history."""
+    code, out, err = ask(capsys, "import", str(evil_rows(tmp_path)))
+    assert code == 0
+    assert "2 rows added" in out
+    assert is_tame(out + err)
+    for command in (["list"], ["show", F], ["stats"], ["list", "--json"], ["show", F, "--json"], ["stats", "--json"]):
+        told = shown(capsys, *command)
+        assert is_tame(told), command
+    listed = shown(capsys, "list").splitlines()
+    assert len(listed) == 3
+    assert r"\x1b]0;owned\x07\x1b[2J\u202egnp\u2066\r\n\x9b31m\u2028 [f0f0f0f0]" in listed[1]
+    code, out, err = ask(capsys, "list", "--function", EVIL + "x")
+    assert code == 2
+    assert is_tame(out + err)
+    code, out, err = ask(capsys, "list", "--path", str(tmp_path / f"no{EVIL}such" / "folder"))
+    assert is_tame(out + err)
+
+
+def test_a_plans_text_is_tame():
+    from dataclasses import replace
+
+    from amorsize import Plan
+    from amorsize.facts import Breakdown, Forecast
+
+    plan = Plan(backend="serial", n_jobs=1, chunksize=1, reason=EVIL, warnings=(EVIL, f"x{EVIL}"))
+    how = {"backend": "processes", "workers": 2, "chunksize": 1, "start_method": EVIL, "refused": EVIL}
+    other = Forecast(**how, total_s=1.0, low_s=1.0, high_s=1.0, breakdown=Breakdown())
+    plan = replace(plan, alternatives=(other,))
+    assert is_tame(plan.explain())
+    assert plan.explain().count("\n") <= 6
+    assert is_tame(plan._repr_html_())
+
+
+def test_a_note_on_an_exception_is_tame():
+    import amorsize
+
+    class Item:
+        def __repr__(self):
+            return EVIL
+
+    def fail(item):
+        raise LookupError
+
+    with pytest.raises(LookupError) as caught:
+        amorsize.execute(fail, [Item()])
+    assert is_tame(caught.value.__notes__[0])
+
+
+HUGE = 10**400
+NUMBERS = [HUGE, -HUGE, 1e308, -1, float("nan"), float("inf"), True, 1e400, "1", None, [], {}, [HUGE], {"a": HUGE}]
+
+
+def test_rows_with_any_numbers_cost_nothing(capsys, tmp_path):
+    """Integers of 400 digits, and whatever else a file of rows may hold."""
+    good = {"function": F, "name": "good", "n_items": 100, "clock_s": 1.0, "at_s": 1e9, "predicted_s": 2.0}
+    fields = ("clock_s", "at_s", "n_items", "n_jobs", "chunksize", "predicted_s", "predicted_interval_s", "serial_s",
+              "work_s", "work_cpu_s", "work_items", "threads_gain", "sample", "machine", "shape", "extra", "times",
+              "pruned_s", "known", "surprise", "name", "outcome", "start_method", "alike", "parts")  # fmt: skip
+    lines = [json.dumps(good)]
+    for name in fields:
+        for value in NUMBERS:
+            lines.append(json.dumps({**good, "at_s": 1e9 + len(lines), name: value}))
+            lines.append(json.dumps({**good, "at_s": 1e9 + len(lines), name: [value, value, value]}))
+            lines.append(json.dumps({**good, "at_s": 1e9 + len(lines), "sample": {"item_s": 1.0, "n_sampled": value}}))
+            lines.append(json.dumps({**good, "at_s": 1e9 + len(lines), "machine": {"usable_cores": value}}))
+            lines.append(json.dumps({**good, "at_s": 1e9 + len(lines), "shape": ["list", "int", value]}))
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(lines))
+    code, out, _ = ask(capsys, "import", str(file))
+    assert code == 0
+    assert f"{len(History().runs(source='all')):,} rows added" in out
+    assert len(History().runs(source="all")) > len(lines) / 2
+    for command in (["list", "--limit", "100000"], ["show", F], ["stats"], ["show", F, "--json"]):
+        shown(capsys, *command)
+    History().export(tmp_path / "again.jsonl")
+
+
+def test_a_time_that_no_calendar_has_is_shown(capsys):
+    History().record(Run(function=F, name="late", clock_s=1.0, at_s=1e17))
+    assert "late" in shown(capsys, "list")
+
+
 class TestShowing:
     def test_list(self, capsys, rows):
         lines = shown(capsys, "list").splitlines()

@@ -54,6 +54,26 @@ def checkpoint(tmp_path) -> str:
     return path
 
 
+def test_texts_of_a_journal_are_tame(call, tmp_path):
+    """Escapes in the messages of failures, in keys, and in what results show."""
+    evil = "\x1b[2J\u202egnp\r\n\x9b31m"
+
+    class Shown(Exception):
+        pass
+
+    def fail(x):
+        if x:
+            raise Shown(evil)
+        return [evil]
+
+    path = str(tmp_path / "checkpoint")
+    amorsize.execute(fail, range(3), checkpoint=path, checkpoint_key=f"key {evil}", on_error="collect")
+    for options in ((), ("--failures",), ("--results",), ("--json",)):
+        told = call("journal", path, *options).out
+        assert told.replace("\n", "").isprintable(), options
+    assert r"\x1b[2J\u202egnp\r\n\x9b31m" in call("journal", path).out
+
+
 def test_a_summary(call, checkpoint):
     lines = call("journal", checkpoint).out.splitlines()
     assert lines[0] == f"{checkpoint}: 28 of 40 items done, 12 failed, 0 not run yet"

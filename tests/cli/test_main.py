@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import amorsize
+from amorsize.checkpoint.journal import read
 from amorsize.cli import main as cli
 from amorsize.cli.diagnostics import WIDTH
 from amorsize.cli.map_arguments import lines_of
@@ -58,6 +59,16 @@ def odd(x):
 
 def where(x):
     return os.getpid()
+
+def noted(x):
+    with open("ran", "a") as file:
+        file.write(f"{x}\\n")
+    return x * x
+
+def stands_still_at_30(x):
+    if x == 30:
+        stands_still(x)
+    return noted(x)
 
 def stands_still(x):
     os.write(2, b"here\\n")  # at once: several workers write
@@ -401,6 +412,73 @@ def test_ctrl_c_ends_quietly_in_130(module, backend):
     assert process.returncode == 130
     assert out == ""
     assert err.replace("here\n", "") == "amorsize: interrupted\n"
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(module, backend, times, tmp_path):
+    """As Ctrl-C: the checkpoint is whole, no worker lives on, exit code 143."""
+    path = tmp_path / "checkpoint"
+    command = ("execute", f"{module}:stands_still_at_30", "--range", "40", "--checkpoint", str(path))
+    options = ("--backend", backend, "--max-workers", "2")
+    program = python_m(*command, *options)
+    with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stderr.readline() == "here\n"
+        workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        assert (len(workers) > 0) == (backend == "processes")
+        for _ in range(times):
+            process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 143, err
+    assert out == ""
+    found = re.fullmatch(
+        rf"amorsize: terminated: (\d+) of 40 items done and kept in {path}; the same command goes on from there\n", err
+    )
+    assert found, err
+    for pid in workers:
+        limit = time.monotonic() + PATIENCE_S
+        while not is_gone(pid):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+    kept = read(str(path))[0].done
+    assert kept == int(found[1])
+    if backend == "serial":
+        assert kept == 30
+    Path("ran").write_text("")
+    (tmp_path / f"{module}.py").write_text(FUNCTIONS.replace("x == 30", "x == 99"), encoding="utf-8")
+    key = read(str(path))[0].identity
+    assert run(*command, "--checkpoint-key", key).stdout.split() == [str(x * x) for x in range(40)]
+    assert len(Path("ran").read_text().split()) == 40 - kept
+    assert not list(tmp_path.glob("*lock"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signals")
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
+def test_without_a_checkpoint_the_last_line_says_that_nothing_is_kept(module, number, word):
+    program = python_m("execute", f"{module}:stands_still_at_30", "--range", "40", "--backend", "serial")
+    with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr.readline() == "here\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + number
+    assert re.fullmatch(rf"amorsize: {word}: \d+ of 40 items done, and not kept; with --checkpoint PATH .*\n", err)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signals")
+def test_what_the_caller_does_with_sigterm_is_put_back(module, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["execute", f"{module}:square", "--range", "3"]) == 0
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no broken pipes")

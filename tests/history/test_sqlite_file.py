@@ -463,6 +463,53 @@ class TestSickFiles:
         finally:
             subprocess.run(["umount", disk], check=True)
 
+    def test_a_file_that_another_program_keeps_locked_is_given_up(self, path, monkeypatch):
+        """Nothing is written for `STALLED_S`: one warning, long before `PATIENCE_S` is over."""
+        Store(path).add_runs(rows(1))
+        clock = iter(range(10**9))
+        monkeypatch.setattr(sqlite_file.time, "monotonic", lambda: next(clock) * 0.2)
+        holder = sqlite3.connect(path, isolation_level=None)
+        try:
+            holder.execute("BEGIN IMMEDIATE")
+            with pytest.warns(RuntimeWarning, match="locked"):
+                assert not Store(path).add_runs(rows(1))
+        finally:
+            holder.close()
+        assert next(clock) * 0.2 < 4 * sqlite_file.STALLED_S < sqlite_file.PATIENCE_S
+
+    def test_a_writer_waits_on_while_others_write(self, path, monkeypatch):
+        Store(path).add_runs(rows(1))
+        stamps = iter(range(10**9))
+        monkeypatch.setattr(Store, "stamp", lambda self: (next(stamps),))
+        monkeypatch.setattr(sqlite_file, "STALLED_S", 0.01)
+        holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        holder.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.5, lambda: (holder.execute("ROLLBACK"), holder.close()))
+        release.start()
+        try:
+            assert Store(path).add_runs(rows(1))
+        finally:
+            release.join()
+
+    def test_the_end_of_a_program_does_not_wait_for_a_locked_file(self, path):
+        """Its row is lost with a warning; how long a program waits is pinned in virtual time above."""
+        Store(path).add_runs(rows(1))
+        holder = sqlite3.connect(path, isolation_level=None)
+        try:
+            holder.execute("BEGIN EXCLUSIVE")
+            done = subprocess.run(
+                [sys.executable, "-c", "import amorsize; print(amorsize.execute(abs, [-1]))"],
+                env={**os.environ, "AMORSIZE_HISTORY": str(path), "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=120,
+            )
+        finally:
+            holder.close()
+        assert done.stdout == "[1]\n"
+        assert done.stderr.count("locked") == 1
+
     def test_locked_file(self, path):
         Store(path).add_runs(rows(1))
         holder = sqlite3.connect(path, isolation_level=None)

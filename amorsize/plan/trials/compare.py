@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from amorsize.executor.calls import name_of
 from amorsize.facts import Backend
+from amorsize.formatting import printable
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways
@@ -49,7 +50,7 @@ class Comparison(Timings):
         lines += table(self.contenders) if self.n_used else ["  there are no items"]
         if self.too_busy:
             lines += ["", f"  other programs had {self.busy:.0%} of the machine meanwhile: try again when it is quiet"]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers and strings."""

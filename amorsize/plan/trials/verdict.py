@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amorsize.formatting import count, seconds
+from amorsize.formatting import count, printable, seconds
 from amorsize.model.statistics import FEW, NOTICEABLE_S
 from amorsize.plan.plan_text import KINDS
 from amorsize.plan.record import PlanRecord
@@ -146,7 +146,7 @@ def explain(v: Race) -> str:
     if v.contenders:
         lines += ["", *table(v.contenders)]
     lines += ["", *(f"  warning    {text}" for text in v.warnings)] if v.warnings else []
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def items_line(v: Timings) -> str:
