@@ -6,6 +6,7 @@ looked up, so the first call does not pay for these imports. All other parts are
 
 from __future__ import annotations
 
+from amorsize.hints import hinted
 from amorsize.options import check, whole
 from amorsize.run.execute import Execution
 
@@ -63,6 +64,7 @@ def machine() -> Machine:
     return read()
 
 
+@hinted
 def optimize(
     func: Callable[[Any], Any],
     data: Iterable[Any],
@@ -167,6 +169,7 @@ if TYPE_CHECKING:
     ) -> tuple[list[Any], Plan]: ...
 
 
+@hinted
 def execute(
     func: Callable[[Any], Any],
     data: Iterable[Any],
@@ -312,6 +315,7 @@ def execute(
     return results, plan_of(execution)
 
 
+@hinted
 async def execute_async(
     func: Callable[[Any], Any],
     data: Iterable[Any] | AsyncIterable[Any],
@@ -402,6 +406,7 @@ async def execute_async(
     return results, plan_of(execution)
 
 
+@hinted
 def stream(
     func: Callable[[Any], Any],
     data: Iterable[Any],
@@ -493,6 +498,7 @@ def stream(
     )
 
 
+@hinted
 def validate(
     func: Callable[[Any], Any],
     data: Iterable[Any],
@@ -569,6 +575,7 @@ def validate(
     )
 
 
+@hinted
 def tune(
     func: Callable[[Any], Any],
     data: Iterable[Any],

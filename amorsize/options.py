@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
+from amorsize.hints import of_backend
+from amorsize.system.looks import code_flags, defined, dimensions, is_table
 from amorsize.system.start_methods import available_start_methods
 
 TYPE_CHECKING = False
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 BACKENDS: tuple[Backend, ...] = ("serial", *(row.name for row in ROWS if not row.serves))
 CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
 START_METHODS = ("fork", "forkserver", "spawn")
+# Of inspect, which would take 5 ms to load.
+CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 NO_BAR = "progress: the bar is drawn by tqdm, which is not installed. Run: pip install 'amorsize[progress]'"
 
 
@@ -106,28 +110,39 @@ def check(
     if not callable(func):
         raise TypeError(f"func: must be callable, not {_kind(func)}")
     is_coroutine = is_coroutine_function(func)
+    if code_flags(func) & (CO_GENERATOR | CO_ASYNC_GENERATOR):
+        raise TypeError(
+            "func: is a generator function: to call it only makes a generator and runs nothing of it, so there is "
+            "nothing to run in parallel. Return a list, or map lambda item: list(func(item))"
+        )
     if is_coroutine:
         _check_tasks(coroutines, backend, start_method, memory_limit)
-    if hasattr(type(data), "__aiter__"):
+    if defined(type(data), "__aiter__") is not None:
         if not is_coroutine:
             raise TypeError("data: is an async iterable, which only a coroutine function can be run over")
-    elif not isinstance(data, Iterable) and not hasattr(type(data), "__getitem__"):
+    elif defined(type(data), "__iter__") is None and defined(type(data), "__getitem__") is None:
         raise TypeError(f"data: must be iterable, not {_kind(data)}")
-    if getattr(data, "ndim", None) == 0:
+    if dimensions(data) == 0:
         raise TypeError("data: a zero-dimensional array has no items to iterate over")
     if initializer is not None and not callable(initializer):
         raise TypeError(f"initializer: must be callable or None, not {_kind(initializer)}")
     if not isinstance(initargs, Sequence) or isinstance(initargs, str | bytes):
         raise TypeError(f"initargs: must be a tuple, not {_kind(initargs)}")
+    if len(initargs) and initializer is None:
+        raise ValueError("initargs: are the arguments of an initializer, and there is none; pass initializer=, too")
     if on_error not in ("raise", "collect"):
         raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
     if sample not in ("spread", "head"):
         raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
     names, executor, place = _without_executor(backend)
     timeout_s = _positive("timeout", timeout, "seconds")
+    _check_start_method(start_method, names, executor, place)
     failures = whole("max_failures", max_failures, least=0, optional=True)
     if failures is not None and on_error != "collect":
         raise ValueError("max_failures: counts failures that are collected; use it with on_error='collect'")
+    rows = is_table(data)
+    if rows is not None:
+        _warn_of_columns(rows)
     return Request(
         func=func,
         data=data,
@@ -257,11 +272,7 @@ def _kind(obj: object) -> str:
 
 def is_coroutine_function(func: Any) -> bool:
     """Return True if calling func only makes a coroutine. Handles methods, partials and callable objects."""
-    while hasattr(func, "func") and hasattr(func, "keywords"):  # functools.partial
-        func = func.func
-    code = getattr(func, "__code__", None) or getattr(type(func).__call__, "__code__", None)
-    # 0x80 is inspect.CO_COROUTINE, without importing inspect.
-    return bool(code is not None and code.co_flags & 0x80)
+    return bool(code_flags(func) & CO_COROUTINE)
 
 
 def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
@@ -303,12 +314,37 @@ def _check_tasks(allowed: bool, backend: Any, start_method: Any, memory_limit: A
             raise ValueError(f"{name}: is for worker processes; a coroutine function has none")
 
 
+def _check_start_method(value: Any, names: Any, executor: Any, place: Backend | None) -> None:
+    """Raise if a start method is given, and no candidate starts worker processes."""
+    if value is None:
+        return
+    starts = place != "executor" and (names == "auto" or "processes" in _backends(names)) and place != "processes"
+    if not starts:
+        what = "an executor starts its workers by itself" if executor is not None else f"backend={names!r} has none"
+        raise ValueError(f"start_method: says how worker processes start, and {what}; leave it out")
+
+
+def _warn_of_columns(rows: str) -> None:
+    """Warn at the user's line: to iterate over a data frame gives its columns."""
+    import warnings
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "amorsize":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        "data: is a DataFrame, and func gets its columns, as map() has it. For its rows pass "
+        f"df.{rows}(), or list(df.{rows}())",
+        UserWarning,
+        stacklevel=level,
+    )
+
+
 def _backends(backend: Any) -> tuple[Backend, ...]:
     if isinstance(backend, str):
         if backend == "auto":
             return BACKENDS
         if backend not in BACKENDS:
-            raise ValueError(f"backend: must be {CHOICES}, not {backend!r}")
+            raise ValueError(f"backend: must be {CHOICES}, not {backend!r}{of_backend(backend, BACKENDS)}")
         return (backend,)
     if isinstance(backend, tuple | list):
         if not backend:
@@ -317,7 +353,7 @@ def _backends(backend: Any) -> tuple[Backend, ...]:
             if not isinstance(one, str):
                 raise TypeError(f"backend: must hold names of {BACKENDS} and one executor at most, not {_kind(one)}")
             if one not in BACKENDS:
-                raise ValueError(f"backend: must hold names out of {BACKENDS}, not {one!r}")
+                raise ValueError(f"backend: must hold names out of {BACKENDS}, not {one!r}{of_backend(one, BACKENDS)}")
         return tuple(name for name in BACKENDS if name in backend)
     raise TypeError(f"backend: must be {CHOICES}, not {_kind(backend)}")
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import re
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -126,3 +132,172 @@ def test_an_unknown_argument_is_refused(call):
 )
 def test_what_is_as_good(good):
     assert amorsize.execute(abs, [-1, 2], **good) == [1, 2]
+
+
+CALLS = [amorsize.execute, amorsize.stream, amorsize.optimize, amorsize.tune, amorsize.validate]
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"n_jobs": 2}, "max_workers="), ({"processes": 2}, "max_workers="), ({"chunksize": 3}, "leave it out"),
+        ({"mp_context": "fork"}, "start_method="), ({"max_workerz": 2}, "max_workers="),
+    ],
+)  # fmt: skip
+def test_the_name_that_another_library_has_is_answered_with_ours(call, wrong, hint):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(wrong))}'.*{hint}"):
+        call(abs, [1], **wrong)
+
+
+def test_an_async_call_is_answered_so_too():
+    with pytest.raises(TypeError, match="max_workers="):
+        asyncio.run(amorsize.execute_async(abs, [1], n_jobs=2))
+
+
+def test_signatures_are_as_they_are_written():
+    for call in (*CALLS, amorsize.execute_async):
+        kinds = {one.kind for one in inspect.signature(call).parameters.values()}
+        assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    assert inspect.iscoroutinefunction(amorsize.execute_async)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("backend", "hint"),
+    [
+        ("process", "'processes'"), ("multiprocessing", "'processes'"), ("thread", "'threads'"),
+        ("spawn", "start_method"),
+        ("loky", "get_reusable_executor"), ("dask", "Client"), ("seriel", "'serial'"),
+        (("serial", "thread"), "'threads'"),
+    ],
+)  # fmt: skip
+def test_the_backend_of_another_library_is_answered_with_ours(call, backend, hint):
+    with pytest.raises(ValueError, match=f"^backend: .*Did you mean .*{hint}"):
+        call(abs, [1], backend=backend)
+
+
+@pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
+def test_initargs_without_an_initializer_are_refused(call):
+    with pytest.raises(ValueError, match=r"^initargs: "):
+        call(abs, [1], initargs=(1,))
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("backend", ["threads", "serial", ("serial", "threads")])
+def test_a_start_method_where_no_process_starts_is_refused(call, backend):
+    with pytest.raises(ValueError, match=r"^start_method: "):
+        call(abs, [1], backend=backend, start_method="spawn")
+
+
+def generates(item):
+    yield item
+
+
+async def generates_later(item):
+    yield item
+
+
+class Generates:
+    def __call__(self, item):
+        yield item
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("func", [generates, generates_later, Generates(), partial(generates)])
+def test_a_generator_function_is_refused_since_a_call_runs_nothing(call, func):
+    with pytest.raises(TypeError, match=r"^func: is a generator function"):
+        call(func, [1])
+
+
+def columns(monkeypatch, package):
+    """A data frame of a library that is not installed here: its iterator gives the names of its columns."""
+
+    class DataFrame:
+        def __len__(self):
+            return 5
+
+        def __iter__(self):
+            return iter(["a", "b"])
+
+    monkeypatch.setitem(sys.modules, package, SimpleNamespace(DataFrame=DataFrame))
+    return DataFrame()
+
+
+@pytest.mark.parametrize(("package", "rows"), [("pandas", "itertuples"), ("polars", "iter_rows")])
+def test_a_data_frame_is_mapped_over_its_columns_with_one_warning(monkeypatch, package, rows):
+    frame = columns(monkeypatch, package)
+    with pytest.warns(UserWarning, match=rf"df\.{rows}\(\)") as told:
+        assert amorsize.execute(str.upper, frame) == ["A", "B"]
+    assert [Path(one.filename) for one in told] == [Path(__file__)]
+    with pytest.warns(UserWarning, match=rows) as told:
+        assert list(amorsize.stream(str.upper, frame)) == ["A", "B"]
+    assert len(told) == 1
+
+
+def throws(*args):
+    raise LookupError("why")
+
+
+def breaks():
+    yield 1
+    yield 2
+    raise LookupError("why")
+
+
+class Breaks:
+    def __iter__(self):
+        raise LookupError("why")
+
+
+BACKENDS = ["auto", "serial", "threads", "processes"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_initializer_that_raises_is_named(backend):
+    for run in (amorsize.execute, lambda *a, **k: list(amorsize.stream(*a, **k))):
+        with pytest.raises(LookupError) as caught:
+            run(abs, range(4), backend=backend, initializer=throws, initargs=(1,), max_workers=2)
+        assert any("initializer=" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_iterator_that_raises_is_named(backend):
+    for run in (amorsize.execute, lambda *a, **k: list(amorsize.stream(*a, **k))):
+        with pytest.raises(LookupError) as caught:
+            run(abs, breaks(), backend=backend, max_workers=2)
+        assert caught.value.__notes__ == ["amorsize: raised by the iterator of data, after 2 items"]
+        with pytest.raises(LookupError) as caught:
+            run(abs, Breaks(), backend=backend, max_workers=2)
+        assert caught.value.__notes__ == ["amorsize: raised by the iterator of data, after 0 items"]
+
+
+@pytest.mark.parametrize("call", [amorsize.optimize, amorsize.tune, amorsize.validate])
+def test_an_iterator_that_raises_is_named_while_planning(call):
+    with pytest.raises(LookupError) as caught:
+        call(abs, breaks())
+    assert "iterator of data" in caught.value.__notes__[0]
+
+
+def test_an_async_initializer_or_iterator_that_raises_is_named():
+    async def task(item):
+        return item
+
+    async def later():
+        yield 1
+        raise LookupError("why")
+
+    with pytest.raises(LookupError) as caught:
+        asyncio.run(amorsize.execute_async(task, later()))
+    assert caught.value.__notes__ == ["amorsize: raised by the iterator of data, after 1 item"]
+    with pytest.raises(LookupError) as caught:
+        asyncio.run(amorsize.execute_async(task, [1], initializer=throws))
+    assert "initializer=" in caught.value.__notes__[0]
+
+
+def test_without_stderr_there_is_no_bar(monkeypatch):
+    """As in pythonw and in services; the run was lost."""
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys, "stderr", None)
+    assert amorsize.execute(abs, [-1, 2], progress=True) == [1, 2]
+    assert list(amorsize.stream(abs, [-1, 2], progress=True)) == [1, 2]

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from time import perf_counter
 from typing import Any, Final
 
-from amorsize.backends.results import Outcome, failure_here
+from amorsize.backends.results import Outcome, blame_initializer, failure_here
+from amorsize.backends.source import blame_iterator
 from amorsize.errors import ItemTimeoutError
 from amorsize.schedule.failures import after_error
 from amorsize.schedule.rate_limit import Pace
@@ -159,6 +160,7 @@ class Tasks:
             self.length += 1
 
     def _break(self, exc: Exception) -> None:
+        blame_iterator(exc, self.length)
         self._broken, self._is_over = exc, True
 
     def _begin(self, index: int, item: Any) -> None:
@@ -211,6 +213,10 @@ class Tasks:
 
 async def call(func: Callable[..., object], args: tuple[Any, ...]) -> None:
     """Call an initializer; await it if it is a coroutine function."""
-    made = func(*args)
-    if inspect.isawaitable(made):
-        await made
+    try:
+        made = func(*args)
+        if inspect.isawaitable(made):
+            await made
+    except BaseException as exc:
+        blame_initializer(exc, "in the caller")
+        raise

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.backends.results import Outcome
-from amorsize.backends.source import Indexable, Streamed
+from amorsize.backends.source import PATIENCE_S, Indexable, Streamed
 from amorsize.backends.ticks import Ticks, drain
 from amorsize.backends.workers.item_times import Record, Records
 from amorsize.errors import AmorsizeError
@@ -37,10 +38,15 @@ from amorsize.schedule.messages import (
     Why,
 )
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.nested import CHANGED
 
 if TYPE_CHECKING:
     from amorsize.backends.loop import Loop
     from amorsize.backends.notify import News
+
+
+# guess: of the time of a slow read, what may be spent on waiting for results before the next read
+READ_SHARE: Final = 0.1
 
 
 class Work(NamedTuple):
@@ -68,6 +74,33 @@ class Work(NamedTuple):
     runs_threads: bool
     """True if func may run threads of its own (BLAS), so that workers must share the cores among these."""
     warn: Callable[[str], object]
+
+
+class Opened:
+    """A context manager from a generator that yields a driver once, and cleans up whether or not the run raises.
+
+    The generator does not see what is raised. `contextlib.contextmanager` hands it in and then sets the exception's
+    ``__traceback__``, which one of the user's may refuse (a frozen dataclass): another exception would be raised.
+    """
+
+    def __init__(self, steps: Generator[Any, None, None]) -> None:
+        self._steps = steps
+
+    def __enter__(self) -> Any:
+        return next(self._steps)
+
+    def __exit__(self, *exc: object) -> None:
+        self._steps.close()
+
+
+def opening(function: Callable[..., Generator[Any, None, None]]) -> Callable[..., Opened]:
+    """Decorate a generator function, for use in a with statement."""
+
+    @wraps(function)
+    def opened(*args: Any) -> Opened:
+        return Opened(function(*args))
+
+    return opened
 
 
 class CannotStart(Exception):  # noqa: N818
@@ -133,6 +166,10 @@ class Driver:
         self._ready_s: float | None = None
         self._work_s = self._work_cpu_s = 0.0
         self._items = self._chunks = self._lost = 0
+        self._read_s = 0.0  # in this turn
+        self._is_slow = False  # the iterator, at its last read
+        self._spare_s = self._until_s = 0.0
+        self._may_read = True
 
     # -- defined by a backend ------------------------------------------------------------------------------------
 
@@ -260,15 +297,22 @@ class Driver:
         """Wait for reports and act on them; then make the periodic checks that are due."""
         with self._lock:
             wait_s = self.wait_s(time.perf_counter())
+            if self.schedule.dry:
+                wait_s = self._patience_s()
+            self._read_s = 0.0
+        before, self._may_read = self._items, False
         self.receive(wait_s)
-        if self.is_over():
+        # Results that have come, or are soon there, are handed on before the next read of a slow iterator.
+        if self.is_over() or (self._is_slow and (self._items > before or self._patience_s() > 0.0)):
             return
+        self._may_read = True
         now = time.perf_counter()
         events = self.ticks.look(now, self.pids)
         running = self.running(now)
         if running or self.schedule.wait_s(now) is not None:
             events.append(Tick(running))
         self.tell(events)
+        self._may_read = False
 
     def tell(self, events: Iterable[Event]) -> None:
         """Report events from outside to the schedule."""
@@ -307,17 +351,36 @@ class Driver:
                     return
 
     def send(self, number: int, span: Span) -> list[Instruction]:
-        """Send a worker a span, or as much of it as the source has; return the instructions that follow at once."""
-        # One slow read is enough for one turn: the other workers wait meanwhile.
-        items = () if self.schedule.dry else self.source.items(span.start, span.stop)
+        """Give a worker a span, or as much of it as the source has; the instructions that follow at once."""
+        items = self.source.items(span.start, span.stop) if self.source.indexable else self._read(span)
         out = [] if len(items) == len(span) else self._handle(self._short(number, span, len(items)))
         if len(items):
             self.submit(number, span.start, items)
         return out
 
+    def _read(self, span: Span) -> Any:
+        """Read items of an iterator; none if that has taken long enough in this turn: results wait meanwhile."""
+        if self.schedule.dry or self._read_s > PATIENCE_S or (self._is_slow and not self._may_read):
+            return ()
+        began = time.perf_counter()
+        items = self.source.items(span.start, span.stop)
+        now = time.perf_counter()
+        self._read_s += now - began
+        self._is_slow = self._read_s > PATIENCE_S
+        self._spare_s = READ_SHARE * self._read_s
+        self._until_s = now + self._spare_s
+        return items
+
+    def _patience_s(self) -> float:
+        """Return how long to wait for results that are soon there, before the next read of a slow iterator."""
+        is_soon = self.schedule.workers.in_flight and self._work_s <= self._spare_s * self._items
+        return max(0.0, self._until_s - time.perf_counter()) if self._is_slow and (is_soon or not self._items) else 0.0
+
     def _short(self, number: int, span: Span, items: int) -> Event:
         """Return the event of a source that had only ``items`` items of a span."""
         length = self.source.length
+        if self.source.indexable:
+            raise RuntimeError(CHANGED)
         return ShortSend(number, span.start, span.start + items) if length is None else SourceEnded(length)
 
     def _keep(

@@ -8,12 +8,11 @@ like a worker of amorsize.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.backends.driver import Driver
+from amorsize.backends.driver import Driver, opening
 from amorsize.backends.results import Outcome, failure_from, failure_here
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks
@@ -23,6 +22,7 @@ from amorsize.errors import TransferError
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Done, Event, Instruction, Ready, Span
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.looks import is_interrupt, kind_of, note, text_of
 
 if TYPE_CHECKING:
     from amorsize.backends.driver import Work
@@ -36,17 +36,21 @@ def places_of(executor: Any) -> int:
     """Return the number of tasks that an executor runs at a time; `UNKNOWN_PLACES` if it does not tell."""
     for name in ("_max_workers", "max_workers", "_processes", "n_workers"):
         number = getattr(executor, name, None)
-        if isinstance(number, int) and number > 0:
+        if type(number) is int and number > 0:
             return number
-    # A client of dask returns its cores by worker.
-    cores = getattr(executor, "ncores", None)
-    if callable(cores):
-        return max(1, int(sum(cores().values())))
-    return UNKNOWN_PLACES
+    cores = getattr(executor, "ncores", None)  # a client of dask: cores by worker
+    try:
+        return max(1, int(sum(cores().values()))) if callable(cores) else UNKNOWN_PLACES
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
+        return UNKNOWN_PLACES
 
 
-@contextmanager
-def open_driver(work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]) -> Iterator[ExecutorDriver]:
+@opening
+def open_driver(
+    work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
+) -> Generator[ExecutorDriver, None, None]:
     """Return the driver of a map on the user's executor; see `amorsize.backends.table`."""
     yield ExecutorDriver(schedule_for(chosen), work.executor, work.source, work.outcome, work.func, work.ticks)
 
@@ -130,30 +134,32 @@ class ExecutorDriver(Driver):
         number, span = self._futures.pop(future)
         try:
             results, errors, wall_s, cpu_s = future.result()
-        # Each executor has its own error for an object that cannot be pickled.
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:  # whatever the executor makes of what cannot be pickled
+            if is_interrupt(exc):
+                raise
             return self._handle(self._on_lost_task(number, span, exc))
         failures = [failure_from(error) for error in errors]
         return self._handle(self._keep(number, span.start, results, failures, wall_s, cpu_s))
 
-    def _on_lost_task(self, number: int, span: Span, exc: Exception) -> Event:
-        """Return the event of a failed task: an item or result cannot be pickled. Raises if the executor is broken."""
+    def _on_lost_task(self, number: int, span: Span, exc: BaseException) -> Event:
+        """The task itself came to grief: an item or result that cannot be pickled, or an executor that is broken."""
         if is_broken(exc):
-            exc.add_note(
-                f"amorsize: while items {span.start} to {span.stop - 1} were under way; the executor is yours to mend"
+            note(
+                exc,
+                f"amorsize: while items {span.start} to {span.stop - 1} were under way; the executor is yours to mend",
             )
             raise exc
         if len(span) > 1:
             return Done(number, 0.0, apart=True)
-        detail = f"{type(exc).__name__}: {exc}"
+        detail = f"{kind_of(exc)}: {text_of(exc)}"
         error = TransferError("item or result", span.start, detail)
         error.__cause__ = exc
         failure: Failure = failure_here(span.start, error)
         return Done(number, 0.0, self.outcome.take_errors([failure]), 1)
 
 
-def is_broken(exc: Exception) -> bool:
-    """Return True if this error means that the executor runs no more tasks."""
+def is_broken(exc: BaseException) -> bool:
+    """Whether an executor says with this that it will run nothing any more."""
     from concurrent.futures import BrokenExecutor, CancelledError
 
     return isinstance(exc, BrokenExecutor | CancelledError)

@@ -91,8 +91,9 @@ class Loop:
             try:
                 into.extend(map(self.func, todo))
                 nested.leave_copy(forks)
-                if len(into) - first == len(items):
-                    return len(items)
+                done = len(into) - first
+                if done == len(items) or (hasattr(items, "ends_at") and items.ends_at(done)):
+                    return done
                 # func raised StopIteration, which map() swallows and takes for the end of the items.
                 raised: BaseException = StopIteration()
             except BaseException as exc:  # noqa: BLE001  (the outcome raises it)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.core_lease import Lease
-from amorsize.backends.driver import CannotStart, Driver
+from amorsize.backends.driver import CannotStart, Driver, opening
 from amorsize.backends.loop import Loop
-from amorsize.backends.results import Outcome, failure_from
+from amorsize.backends.results import Outcome, blame_initializer, failure_from
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Absence, Ticks
 from amorsize.backends.workers import child, protocol
@@ -37,6 +36,7 @@ from amorsize.schedule.messages import (
     Why,
 )
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.looks import is_interrupt, kind_of, text_of
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ def loss(handle: Handle | None, index: int | None, call: str | None = None, *, o
     return WorkerLostError(index, None if killed else code, signal, oom, call, cut_off)
 
 
-@contextmanager
+@opening
 def open_driver(
     work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
-) -> Iterator[ProcessDriver | None]:
+) -> Generator[ProcessDriver | None, None, None]:
     """Wait until this call may have workers, and return the driver of a map on them; see `amorsize.backends.table`.
 
     Other calls of this process may have all cores now (`amorsize.backends.core_lease`): then there are fewer workers,
@@ -153,7 +153,9 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
     inherited = work.source.data if forks and isinstance(work.source, Indexable) else None
     try:
         return Team(setup, inherited, chosen.start_method)
-    except Exception as exc:
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         refused = isinstance(exc, OSError)
         why = WorkerLostError(None, refused=why_not(exc)) if refused else TransferError(*_culprit(setup))
         why.__cause__ = exc
@@ -166,7 +168,9 @@ def _culprit(setup: child.Setup) -> tuple[str, None, str]:
     for what, part in parts:
         try:
             protocol.dumps(part, setup.by_value)
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:
+            if is_interrupt(exc):
+                raise
             return what, None, child.describe(part, exc)
     return "func", None, "nobody knows why"
 
@@ -372,7 +376,9 @@ class ProcessDriver(Driver):
     def _on_done(self, message: Message) -> Event:
         try:
             (wall_s, cpu_s, rss_bytes, records), results, errors = protocol.loads(message.parts)
-        except Exception as exc:  # noqa: BLE001  (unpickling raises anything)
+        except BaseException as exc:  # unpickling raises anything
+            if is_interrupt(exc):
+                raise
             return self._on_unreadable(message.worker, exc)
         self.records.take(records)
         failures, mended = [], []
@@ -394,7 +400,7 @@ class ProcessDriver(Driver):
         if self.loop is not None:
             seen = self.loop.run(span.start, span.stop)
             return Done(number, seen.wall_s)
-        detail = f"it cannot be rebuilt in the caller ({type(exc).__name__}: {exc})"
+        detail = f"it cannot be rebuilt in the caller ({kind_of(exc)}: {text_of(exc)})"
         failure = Failure(span.start, TransferError("result", span.start, detail), detail)
         return Done(number, 0.0, self.outcome.take_errors([failure]))
 
@@ -408,7 +414,7 @@ class ProcessDriver(Driver):
             # The end of its connection follows, which reports the loss.
             return []
         if not no_func:
-            failure.exception.add_note("amorsize: raised in a worker process before its first item")
+            blame_initializer(failure.exception, "in a worker process")
         raise failure.exception
 
     def _on_stray(self, message: Message) -> list[Instruction]:

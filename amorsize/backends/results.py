@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amorsize.facts import Failure
-from amorsize.system.nested import trace_of
+from amorsize.system.looks import is_interrupt, note, set_cause, shorten, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     OnError = Literal["raise", "collect"]
 
-# guess: characters of an item's repr in the note on its exception
-REPR_CHARS = 60
 # guess: results that are kept to measure their size
 SAMPLE = 16
 
@@ -124,7 +122,7 @@ class Outcome:
     def _exception(self, failure: Failure, item_at: Any) -> BaseException:
         exc = annotate(failure, item_at)
         if self.fatal is None and self.most_failures:
-            exc.add_note(f"amorsize: more than max_failures={self.most_failures} items have failed; this is the first")
+            note(exc, f"amorsize: more than max_failures={self.most_failures} items have failed; this is the first")
         return exc
 
 
@@ -205,28 +203,31 @@ class Flow(Outcome):
 
 def annotate(failure: Failure, item_at: Any = None) -> BaseException:
     """Return the exception of a failure, with a note that names the item."""
-    exc = failure.exception
-    note = f"amorsize: raised at item {failure.index}"
+    text = f"amorsize: raised at item {failure.index}"
     if item_at is not None:
         try:
-            note += f": {shorten(item_at(failure.index))}"
-        # A repr that raises must not hide the failure.
-        except Exception:  # noqa: BLE001
-            note += " (its repr cannot be shown)"
-    if note not in getattr(exc, "__notes__", ()):
-        exc.add_note(note)
-    return exc
+            text += f": {shorten(item_at(failure.index))}"
+        except BaseException as exc:
+            if is_interrupt(exc):
+                raise
+            # The sequence cannot make it again.
+            text += " (its repr cannot be shown)"
+    note(failure.exception, text)
+    return failure.exception
 
 
-def shorten(obj: object) -> str:
-    """Return a short repr of an item."""
-    import reprlib
+def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...], where: str = "in the caller") -> None:
+    """Call an initializer; what it raises gets a note that says so."""
+    try:
+        initializer(*initargs)
+    except BaseException as exc:
+        blame_initializer(exc, where)
+        raise
 
-    from amorsize.formatting import printable
 
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = REPR_CHARS
-    return printable(short.repr(obj))
+def blame_initializer(exc: BaseException, where: str) -> None:
+    """Note on an exception that the initializer raised it, not func."""
+    note(exc, f"amorsize: raised by initializer=, {where}, before the first item there")
 
 
 def failure_here(index: int, exc: BaseException) -> Failure:
@@ -246,10 +247,11 @@ def failure_from(error: ItemError) -> Failure:
     exc: BaseException
     try:
         exc = pickle.loads(error.pickled) if error.pickled is not None else _remote(error)
-    # The exception's class may not be importable here.
-    except Exception:  # noqa: BLE001
+    except BaseException as why:  # its class may not be importable here, or it may raise while it is rebuilt
+        if is_interrupt(why):
+            raise
         exc = _remote(error)
-    exc.__cause__ = RemoteTraceback(error.trace)
+    set_cause(exc, RemoteTraceback(error.trace))
     return Failure(error.index, exc, error.trace)
 
 

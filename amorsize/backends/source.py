@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from time import perf_counter
 
-from amorsize.system.nested import take
+from amorsize.formatting import count
+from amorsize.system.looks import goes_by_index, has_length, is_growing, is_sliced, length, note
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
         length: int | None
         indexable: bool
+        shrinks: bool
 
         def items(self, start: int, stop: int) -> Any:
             """Return items ``start`` to ``stop``; fewer if the source ends earlier or has no more at the moment."""
@@ -33,6 +35,15 @@ if TYPE_CHECKING:
         def finish(self) -> None:
             """Raise the exception of the source, if it raised one. Called when all items have run."""
 
+        def has_changed(self, *, asks: bool = False) -> bool:
+            """Whether the data have another length now than when the map began; ``asks``: user code may say so."""
+
+        def ends_at(self, index: int) -> None:
+            """The data have become shorter: there is no item of this index any more."""
+
+        def grown(self) -> tuple[int, int] | None:
+            """The span of items that have been added since the map began, if any."""
+
 
 # guess: results that are ready wait at most this long for slow items
 PATIENCE_S: Final = 10e-3
@@ -41,26 +52,65 @@ GULP_S: Final = 0.5e-3
 
 
 class View:
-    """A range of a list or tuple, without a copy. Slices took 1 ms of the 10 ms for 200,000 squares.
+    """Neighbours in a list, tuple or array, without a copy: of 10 ms for 200,000 squares, slices took 1.
 
-    The iterator of a list or tuple can start at any position (its pickling relies on this).
+    Their iterators can be set to any position (what pickling one relies on). They end where the list ends now.
     """
 
-    __slots__ = ("data", "start", "stop")
+    __slots__ = ("data", "length", "start", "stop")
 
-    def __init__(self, data: list[Any] | tuple[Any, ...], start: int, stop: int) -> None:
+    def __init__(self, data: Any, start: int, stop: int) -> None:
         self.data, self.start, self.stop = data, start, stop
+        self.length = max(0, min(stop, len(data)) - start)
 
     def __len__(self) -> int:
-        return max(0, min(self.stop, len(self.data)) - self.start)
+        return self.length
 
     def __getitem__(self, at: int) -> Any:
         return self.data[self.start + at]
 
     def __iter__(self) -> Iterator[Any]:
         walk = iter(self.data)
-        walk.__setstate__(self.start)  # type: ignore[attr-defined]
+        walk.__setstate__(self.start)
         return walk if self.stop >= len(self.data) else islice(walk, self.stop - self.start)
+
+    def ends_at(self, done: int) -> bool:
+        """Return True if there is no item after ``done`` of them: the list has become shorter meanwhile."""
+        return len(self.data) <= self.start + done
+
+
+class Walk(View):
+    """Neighbours in a sequence of the user's, each asked for in its turn: to make an item may take long, or raise."""
+
+    __slots__ = ("at", "over")
+
+    def __init__(self, data: Any, start: int, stop: int) -> None:
+        self.data, self.start, self.stop = data, start, stop
+        self.length, self.at, self.over = stop - start, start, False
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __setstate__(self, at: int) -> None:
+        """Move on, as the iterator of a list does: in a copy of this process that an item has forked, to the end."""
+        self.at = at
+
+    def __next__(self) -> Any:
+        at = self.at
+        if self.over or at >= self.stop:
+            raise StopIteration
+        # First, so that the next call goes on behind an item that raises.
+        self.at = at + 1
+        try:
+            return self.data[at]
+        except IndexError:
+            # So a sequence's own iterator takes it.
+            self.over = True
+            raise StopIteration from None
+
+    def ends_at(self, done: int) -> bool:
+        """Return True if the sequence said so."""
+        return self.over and self.at == self.start + done + 1
 
 
 class Indexable:
@@ -71,16 +121,28 @@ class Indexable:
     def __init__(self, data: Sequence[Any]) -> None:
         self.data = data
         self.length: int | None = len(data)
+        self.shrinks = False  # items that it should have were not there
 
     def items(self, start: int, stop: int) -> Any:
-        """Return items ``start`` to ``stop``."""
-        return take(self.data, start, stop)
+        """Return items ``start`` to ``stop``; fewer if the sequence has become shorter."""
+        if is_sliced(self.data):
+            return self.data[start:stop]
+        found: list[Any] = []
+        try:
+            for index in range(start, stop):
+                found.append(self.data[index])  # noqa: PERF401  (so that it is known which one raised)
+        except BaseException as exc:
+            note(exc, f"amorsize: raised by data[{start + len(found)}]")
+            raise
+        return found
 
     def view(self, start: int, stop: int) -> Any:
-        """Return the same items, for one pass over them."""
-        if type(self.data) in (list, tuple) and type(self).items is Indexable.items:
-            return View(self.data, start, stop)  # type: ignore[arg-type]
-        return self.items(start, stop)
+        """Return the same, for one walk over them."""
+        if type(self).items is not Indexable.items:
+            return self.items(start, stop)
+        if type(self.data) is tuple or is_growing(self.data):
+            return View(self.data, start, stop)
+        return self.items(start, stop) if is_sliced(self.data) else Walk(self.data, start, stop)
 
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
         """Do nothing: the data stays with the caller."""
@@ -91,6 +153,25 @@ class Indexable:
 
     def finish(self) -> None:
         """Do nothing: a sequence raises at the item itself."""
+
+    def has_changed(self, *, asks: bool = False) -> bool:
+        """Return True if func, or another thread, has added items or taken some away since the map began.
+
+        ``asks``: a sequence of the user's is asked for its length, too.
+        """
+        return self.shrinks or ((asks or is_growing(self.data)) and length(self.data) != self.length)
+
+    def ends_at(self, index: int) -> None:
+        """Note that the sequence has become shorter."""
+        self.length = index
+
+    def grown(self) -> tuple[int, int] | None:
+        """Return the span of the items that have been added since the map began; it is then among the items."""
+        before = self.length
+        if before is None or not is_growing(self.data) or len(self.data) <= before:
+            return None
+        self.length = len(self.data)
+        return before, self.length
 
 
 class Streamed:
@@ -111,6 +192,7 @@ class Streamed:
     def __init__(self, data: Iterator[Any], *, one_by_one: bool = False) -> None:
         self.rest = data
         self.length: int | None = None
+        self.shrinks = False
         self.read = 0
         # Items kept as they were read, by the index of the first.
         self.chunks: dict[int, list[Any]] = {}
@@ -147,6 +229,7 @@ class Streamed:
         except Exception as exc:  # noqa: BLE001
             self.broken = exc
             self.length = self.read + len(fresh)
+            blame_iterator(exc, self.length)
         if fresh:
             self.chunks[self.read] = fresh
         self.read += len(fresh)
@@ -203,18 +286,47 @@ class Streamed:
         if self.broken is not None:
             raise self.broken
 
+    def has_changed(self, *, asks: bool = False) -> bool:
+        """Return False: what an iterator does is its own business."""
+        return False
 
-def is_indexable(data: object) -> bool:
-    """Return True if ``data`` has a length and allows any index: a Sequence, a range or an ndarray."""
-    return isinstance(data, Sequence) or (
-        type(data).__module__ == "numpy" and hasattr(data, "ndim") and data.ndim > 0 and hasattr(data, "__getitem__")
-    )
+    def ends_at(self, index: int) -> None:
+        """An iterator ends where it says so."""
+
+    def grown(self) -> tuple[int, int] | None:
+        """Return None: an iterator that has ended is not asked again."""
+        return None
+
+
+def blame_iterator(exc: BaseException, items: int) -> None:
+    """Note on an exception that the data raised it, not func."""
+    note(exc, f"amorsize: raised by the iterator of data, after {count(items, 'item')}")
+
+
+def read_on(into: list[Any], data: Iterable[Any], items: int | None = None) -> None:
+    """Append so many items of ``data``, or all; what its iterator raises gets a note that says so."""
+    try:
+        # Not list(data), which asks for a length that may raise or lie.
+        into.extend(islice(data, items))
+    except Exception as exc:
+        blame_iterator(exc, len(into))
+        raise
 
 
 def source_of(data: Iterable[Any], *, one_by_one: bool = False) -> Indexable | Streamed:
-    """Return the source for ``data``. Sized data without index order (dict, set, Series) is read into a list."""
-    if is_indexable(data):
+    """Return the source for ``data``.
+
+    What has a length but goes by no index (dict, set, Series, deque, a linked list) is read into a list, once.
+    """
+    if goes_by_index(data) and length(data) is not None:
         return Indexable(data)  # type: ignore[arg-type]
-    if isinstance(data, Sized):
-        return Indexable(list(data))
-    return Streamed(iter(data), one_by_one=one_by_one)
+    if has_length(data):
+        held: list[Any] = []
+        read_on(held, data)
+        return Indexable(held)
+    try:
+        rest = iter(data)
+    except Exception as exc:
+        blame_iterator(exc, 0)
+        raise
+    return Streamed(rest, one_by_one=one_by_one)

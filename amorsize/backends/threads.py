@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from amorsize.backends.driver import Driver
-from amorsize.backends.results import Outcome, failure_here
+from amorsize.backends.driver import Driver, opening
+from amorsize.backends.results import Outcome, failure_here, initialize
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Meter, Record, Records
@@ -35,15 +34,17 @@ if TYPE_CHECKING:
     from amorsize.facts import Forecast
 
 
-@contextmanager
-def open_driver(work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]) -> Iterator[ThreadDriver]:
+@opening
+def open_driver(
+    work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
+) -> Generator[ThreadDriver, None, None]:
     """Return the driver of a map on threads; see `amorsize.backends.table`."""
     yield ThreadDriver(
         schedule_for(chosen),
         work.source,
         work.outcome,
         work.func,
-        None if work.initializer is None else partial(work.initializer, *work.initargs),
+        None if work.initializer is None else partial(initialize, work.initializer, work.initargs, "in a thread"),
         work.ticks,
         by_mail=work.is_streamed,
         records=work.records,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.backends.results import Outcome, shorten
+from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.workers.child import name_of
 from amorsize.checkpoint.function_identity import UnreadableError, identity
@@ -22,6 +22,7 @@ from amorsize.formatting import printable
 from amorsize.history.fingerprint import name_of as func_name
 from amorsize.history.tables import text as storable
 from amorsize.schedule.messages import Event
+from amorsize.system.looks import is_interrupt, kind_of, shorten, text_of
 
 if TYPE_CHECKING:
     from amorsize.backends.results import OnError
@@ -121,8 +122,10 @@ class Checkpoint:
             self._check(source, index, digest)
             try:
                 value = pickle.loads(pickled)
-            except Exception as exc:  # noqa: BLE001  (the class is missing, or user code raises)
-                lost.append(f"item {index}: {type(exc).__name__}: {exc}")
+            except BaseException as exc:  # the class is missing, or user code raises
+                if is_interrupt(exc):
+                    raise
+                lost.append(f"item {index}: {kind_of(exc)}: {text_of(exc)}")
                 source.release(index, index + 1, but=(index,))
                 continue
             outcome.restore(index, value)
@@ -147,7 +150,7 @@ class Checkpoint:
         if found is None:
             what = f"it holds a result of item {index}, and the data end after {source.length} items"
         else:
-            what = f"it holds results of other data: item {index} ({_shown(source.item(index))}) is not what it was"
+            what = f"it holds results of other data: item {index} ({shorten(source.item(index))}) is not what it was"
             advice += (
                 ". If the data are the same: a set comes in another order in each process (sort it), an item that func "
                 "has changed is another one, and so is an object whose pickle differs from process to process"
@@ -232,7 +235,9 @@ class Checkpoint:
         if mark is None and isinstance(self._source, MarkedSequence):
             try:
                 return self._digest(self._source.data[index])
-            except Exception:  # noqa: BLE001  (indexing the sequence raised, so the item has failed)
+            except BaseException as exc:  # indexing the sequence raised, so the item has failed
+                if is_interrupt(exc):
+                    raise
                 return None
         return mark
 
@@ -242,9 +247,11 @@ class Checkpoint:
                 continue
             try:
                 pickled = _dumps(value)
-            except Exception as exc:  # noqa: BLE001  (pickling raises anything)
+            except BaseException as exc:  # pickling raises anything
+                if is_interrupt(exc):
+                    raise
                 self._unkept.add(index)
-                what = f"the result of item {index} cannot be kept ({exc}); such items run again next time"
+                what = f"the result of item {index} cannot be kept ({text_of(exc)}); such items run again next time"
                 self._warn("unkept", what)
                 continue
             yield index, digest, pickled
@@ -349,16 +356,12 @@ class MarkedStream(Streamed):
 
 def _row_of(failure: Failure, digest: bytes | None) -> Failed:
     exc = failure.exception
-    try:
-        text = str(exc)
-    except Exception:  # noqa: BLE001  (user code may raise anything)
-        text = "<its text cannot be shown>"
     return Failed(
         failure.index,
         digest,
         time.time(),
         name_of(type(exc)),
-        storable(text),
+        storable(text_of(exc)),
         storable(failure.traceback),
         _dumped_exception(exc),
     )
@@ -369,7 +372,9 @@ def _dumped_exception(exc: BaseException) -> bytes | None:
     try:
         pickled = pickle.dumps(exc, 5)
         again = pickle.loads(pickled)
-    except Exception:  # noqa: BLE001  (user code: it raises anything)
+    except BaseException as why:  # user code: it raises anything
+        if is_interrupt(why):
+            raise
         return None
     return pickled if type(again) is type(exc) and len(pickled) <= LARGEST_BYTES else None
 
@@ -377,17 +382,12 @@ def _dumped_exception(exc: BaseException) -> bytes | None:
 def _dumps(value: Any) -> bytes:
     try:
         pickled = pickle.dumps(value, 5)
-    except Exception:  # noqa: BLE001  (pickling raises anything)
+    except BaseException as exc:  # pickling raises anything
+        if is_interrupt(exc):
+            raise
         import cloudpickle
 
         pickled = cloudpickle.dumps(value, 5)
     if len(pickled) > LARGEST_BYTES:
         raise ValueError(f"its pickle has {len(pickled):,} bytes, and {LARGEST_BYTES:,} is the most")
     return pickled
-
-
-def _shown(item: Any) -> str:
-    try:
-        return shorten(item)
-    except Exception:  # noqa: BLE001  (a repr that raises must not hide the mismatch)
-        return f"a {type(item).__name__}"

@@ -17,6 +17,8 @@ from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
+from amorsize.system.looks import is_interrupt
+
 DIGEST_BYTES: Final = 16
 # Writes of some 64 KiB each (a guess): an item that is longer by value is assumed to share its parts many times.
 MOST_WRITES: Final = 32
@@ -57,8 +59,9 @@ class ItemDigest:
         for fast in (True, False):
             try:
                 return self._compound(item, fast)
-            except Exception:  # noqa: BLE001  (it contains itself, or shares its parts: use a memo)
-                continue
+            except BaseException as exc:  # it contains itself, or shares its parts: use a memo
+                if is_interrupt(exc):
+                    raise
         return self(f"{_name(kind)} that cannot be pickled")
 
     def _compound(self, item: Any, fast: bool) -> bytes:
@@ -97,7 +100,9 @@ class _ByValue(pickle.Pickler):
         try:
             reduce = copyreg.dispatch_table.get(kind)
             found = obj.__reduce_ex__(5) if reduce is None else reduce(obj)
-        except Exception:  # noqa: BLE001  (locks, files, generators, or user code raises)
+        except BaseException as exc:  # locks, files, generators, or user code raises
+            if is_interrupt(exc):
+                raise
             found = ("opaque", _name(kind))
         else:
             # A string is the name of a global object.

@@ -27,6 +27,7 @@ from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
 from amorsize.executor.wakeup import Bell
 from amorsize.schedule.messages import Closed, Done, Instruction, ItemsAdded, ItemsDropped, Span, Why
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.looks import kind_of, text_of
 
 if TYPE_CHECKING:
     from concurrent.futures.process import BrokenProcessPool
@@ -292,7 +293,7 @@ class Manager(ProcessDriver):
         span = self.schedule.oldest(number)
         if len(span) > 1:
             return Done(number, 0.0, apart=True)
-        detail = f"it cannot be rebuilt in the caller ({type(exc).__name__}: {exc})"
+        detail = f"it cannot be rebuilt in the caller ({kind_of(exc)}: {text_of(exc)})"
         error = TransferError("result", self._groups[span.lot].place(span.start)[0], detail)
         error.__cause__ = exc
         self._put(span.lot, span.start, [None], {span.start: error})
@@ -343,7 +344,7 @@ class Manager(ProcessDriver):
 
     def abort(self, exc: BaseException) -> None:
         """Fail all pending calls, and all that are submitted from now on."""
-        why = f"this executor's own thread failed ({type(exc).__name__}: {exc})"
+        why = f"this executor's own thread failed ({kind_of(exc)}: {text_of(exc)})"
         cause: BaseException | None = exc
         if isinstance(exc, _BrokenError):
             why, cause = str(exc), exc.__cause__

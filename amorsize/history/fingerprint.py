@@ -34,6 +34,8 @@ from types import (
     WrapperDescriptorType,
 )
 
+from amorsize.system.looks import is_interrupt
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
@@ -76,23 +78,27 @@ def outline(func: Callable[..., object]) -> str:
     """Describe a function as text that differs from every other function's; it never raises."""
     try:
         return repr(_Outline().of(func, 0))
-    except Exception:  # noqa: BLE001  (a proxy or a broken __class__: use its type)
+    except BaseException as exc:  # a proxy or a broken __class__: use its type
+        if is_interrupt(exc):
+            raise
         return repr(("unknown", _type_name(type(func))))
 
 
 def name_of(func: Callable[..., object]) -> str:
     """Return a function's readable name: ``"pkg.mod.parse"``, ``"partial(pkg.mod.parse)"``, ``"pkg.mod.Model()"``."""
     try:
-        if isinstance(func, partial):
-            return f"partial({name_of(func.func)})"
-        if isinstance(func, MethodType):
+        if issubclass(type(func), partial):
+            return f"partial({name_of(func.func)})"  # type: ignore[attr-defined]
+        if type(func) is MethodType:
             return f"{_type_name(type(func.__self__))}.{func.__name__}"
         qualname = getattr(func, "__qualname__", None) or getattr(func, "__name__", None)
         if not isinstance(qualname, str):
             return f"{_type_name(type(func))}()"
         module = _module(getattr(func, "__module__", None))
         return qualname if module in ("", "builtins") else f"{module}.{qualname}"
-    except Exception:  # noqa: BLE001  (a name is not worth an error)
+    except BaseException as exc:  # a name is not worth an error
+        if is_interrupt(exc):
+            raise
         return _type_name(type(func))
 
 
@@ -103,7 +109,7 @@ def keeps_nothing(func: object) -> bool:
         and func.__closure__ is None
         and func.__defaults__ is None
         and func.__kwdefaults__ is None
-    ) or (isinstance(func, BuiltinFunctionType) and isinstance(func.__self__, ModuleType))
+    ) or (type(func) is BuiltinFunctionType and type(func.__self__) is ModuleType)
 
 
 class _Outline:
@@ -135,7 +141,9 @@ class _Outline:
         self.path.append(id(value))
         try:
             return self._compound(value, kind, depth + 1)
-        except Exception:  # noqa: BLE001  (an object with broken attributes: use its type)
+        except BaseException as exc:  # an object with broken attributes: use its type
+            if is_interrupt(exc):
+                raise
             return ("opaque", _type_name(kind))
         finally:
             self.path.pop()
@@ -296,7 +304,9 @@ def _own(value: object, attribute: str) -> object:
     """Return an attribute or None, without calling ``__getattr__``, which may have side effects."""
     try:
         return object.__getattribute__(value, attribute)
-    except Exception:  # noqa: BLE001  (a property of the user's, say)
+    except BaseException as exc:  # a property of the user's, say
+        if is_interrupt(exc):
+            raise
         return None
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from amorsize.facts import Backend, Sample
 from amorsize.frozen import Frozen, replace
 from amorsize.history.fingerprint import fingerprint, keeps_nothing
-from amorsize.system.object_sizes import size_of
+from amorsize.system.looks import kind_of, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -205,18 +205,18 @@ def shape_of(data: object) -> Shape:
     >>> shape_of(iter([1, 2]))
     Shape(kind='list_iterator', items='', size=None)
     """
-    kind = type(data).__name__
+    kind = kind_of(data)
     if type(data) not in (list, tuple, range) or not data:
         return Shape(kind, "", None)
     assert isinstance(data, list | tuple | range)
     stride = max(1, len(data) // PEEKED)
     items = data[stride // 2 :: stride]
-    types = {type(item) for item in items}
-    if len(types) > 1:
+    first = type(items[0])
+    if any(type(item) is not first for item in items):
         return Shape(kind, "several", None)
     sizes = [size_of(item) for item in items]
     size = None if None in sizes else sum(one for one in sizes if one is not None) / len(sizes)
-    return Shape(kind, types.pop().__name__, size)
+    return Shape(kind, kind_of(items[0]), size)
 
 
 THIS_PROCESS: Final = Memory()

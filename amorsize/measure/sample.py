@@ -16,15 +16,16 @@ from typing import Any, Final
 
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
-from amorsize.backends.source import Indexable, Streamed
+from amorsize.backends.source import Indexable, Streamed, read_on
 from amorsize.facts import WAITS, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
-from amorsize.measure.transfer import block_bytes, held_bytes, weigh
+from amorsize.measure.transfer import weigh
 from amorsize.model.decide import LOCK_FREE, PROBES, Decider
 from amorsize.model.evidence import COLD_BYTES
 from amorsize.model.size_regression import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
+from amorsize.system.looks import block_bytes, held_bytes, is_interrupt
 from amorsize.system.memory import keeping_s, resident_bytes
 from amorsize.system.object_sizes import how_to_size, sizes_at
 
@@ -171,7 +172,7 @@ class Sampler:
     def _run(self, start: int, stop: int) -> Any:
         """Run these items; those beyond the head of an iterator are read first."""
         if self.rest is not None and stop > len(self.head):
-            self.head.extend(islice(self.rest, stop - len(self.head)))
+            read_on(self.head, self.rest, stop - len(self.head))
             stop = min(stop, len(self.head))
         rounds = self.canary.rounds if self.canary is not None else 0
         seen = self.loop.run(start, stop)
@@ -236,8 +237,9 @@ class Sampler:
     def _size(self) -> None:
         """Read the sizes of items, where that is fast: items of other sequences may be expensive to get."""
         data = self.source.data
-        if self.rest is not None or not isinstance(data, list | tuple | range):
-            return
+        if self.rest is not None or type(data) not in (list, tuple, range):
+            return  # to look at items of other sequences may be dear
+        assert isinstance(data, list | tuple | range)
         self.size = how_to_size(data[:3])
         sizes = sizes_at(data, self.size)
         if sizes is not None and vary([size for _, size in sizes]):
@@ -265,7 +267,10 @@ class Sampler:
                 # A smaller item may still fit.
                 continue
             if all(abs(start - other) >= each for other in seen):
-                seen[start] = one = self._run(start, start + items)
+                one = self._run(start, start + items)
+                if not one.items:
+                    return  # func takes items off the data
+                seen[start] = one
                 self.decider.probed([one])
                 budget_s = self._budget()
 
@@ -305,7 +310,7 @@ class Sampler:
             return 0.0
         stop = seen.start + seen.items
         looked = self.source.data[seen.start : stop : -(-seen.items // NEIGHBOURS)]
-        return sum(size or 0.0 for size in map(self.size, looked)) / len(looked)
+        return sum(size or 0.0 for size in map(self.size, looked)) / max(1, len(looked))
 
     def _watch(self) -> None:
         """Run more items beside the canary until its answer is certain, if it matters, within the budget."""
@@ -349,7 +354,7 @@ class Sampler:
         seen = [one for one in (self.seen[1:] if len(self.seen) > 2 or sample.first_call_s else self.seen) if one.items]
         means = self.seen_sizes[-len(seen) :]
         everything = Sizes.of([size for _, size in self.sizes], max(means, default=0.0))
-        is_number = isinstance(self.source.item(0), int | float)
+        is_number = all(issubclass(type(item), int | float) for item in self.source.data[:1])
         if means and not vary(means, SAMPLED_DIFFER) and (len(means) > 1 or not is_number):
             return guessed(sample, sum(means) / len(means), everything)
         return straightened(sample, means, [one.wall_s / one.items for one in seen], everything)
@@ -359,14 +364,22 @@ class Sampler:
         where = self.where[:WEIGHED]
         first = self.first_weighed
         if first is not None and sum(getattr(first, name) for name in TRANSFER_S) > WEIGH_S:
-            # A single one takes more than the time for all.
-            return first
-        items = [self.source.item(i) for i in where]
+            return first  # one alone takes longer than there is time for
+        items = self._items_at(where)
         results = [self.outcome.by_index[i] for i in where if i in self.outcome.by_index]
         return weigh(items, results, in_band=True, func=self.func)
 
+    def _items_at(self, where: list[int]) -> list[Any]:
+        """Return some of the items, to be weighed; none that is gone, or that cannot be had a second time."""
+        try:
+            return [self.source.item(i) for i in where]
+        except BaseException as exc:
+            if is_interrupt(exc):
+                raise
+            return []
+
     def _weigh_first(self) -> None:
-        self.first_weighed = weigh([self.source.item(0)], self.outcome.some(1), in_band=True, func=self.func)
+        self.first_weighed = weigh(self._items_at([0]), self.outcome.some(1), in_band=True, func=self.func)
 
 
 TRANSFER_S: Final = ("arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s")

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.functions import is_same
 from amorsize.facts import Sample
+from amorsize.system.looks import block_bytes, held_bytes, is_interrupt, plain_bytes, text_of
 
 # guess: for all objects of one kind, beyond the first
 BUDGET_S: Final = 0.3e-3
 # guess: objects to pickle
 MOST: Final = 16
-# guess: elements of a container whose memory is measured
-LOOKED_AT: Final = 8
 # guess: a block of more bytes is not pickled to learn its cost
 BIG_BYTES: Final = 1 << 20
+# guess: bytes of an object of many parts; pickling it takes 0.1 s and more
+HUGE_BYTES: Final = 16 << 20
+# guess: seconds after which the pickle of a huge one has told enough
+LONG_S: Final = 20e-3
 # Pickling that takes longer, per object and per byte (nested dicts 10-20 ns), is timed a second time: one pause of the
 # machine once made 16 small numbers seem so expensive that a map of 150,000 items stayed in the loop.
 SLOW_S: Final = 30e-6
@@ -55,11 +56,15 @@ def weigh(
     arg_bytes = arg_dump_s = arg_load_s = result_bytes = result_dump_s = result_load_s = 0.0
     try:
         arg_bytes, arg_dump_s, arg_load_s = _weigh(items, in_band)
-    except Exception as exc:  # noqa: BLE001  (pickle raises anything)
+    except BaseException as exc:  # pickle raises anything
+        if is_interrupt(exc):
+            raise
         error = error or f"items {_first_bad(items, exc)}"
     try:
         result_bytes, result_dump_s, result_load_s = _weigh(results, in_band)
-    except Exception as exc:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         error = error or f"results {_first_bad(results, exc)}"
     return Sample(
         n_sampled=0,
@@ -81,50 +86,52 @@ def touched_bytes(item: Any) -> float:
     """
     if block_bytes(item):
         return 0.0
+    sink = Sink()
     try:
-        return float(len(pickle.dumps(item, protocol=5, buffer_callback=lambda buffer: None)))
-    except Exception:  # noqa: BLE001  (it need not travel)
+        pickle.Pickler(sink, 5, buffer_callback=lambda buffer: None).dump(item)
+    except Enough:
+        return max(float(sink.bytes), held_bytes(item))
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
+        # It need not travel.
         return 0.0
+    return float(sink.bytes)
 
 
-def block_bytes(obj: Any) -> int:
-    """Return the bytes of an object that is a single block of memory, like text and arrays; 0 for others."""
-    return sys.getsizeof(obj) if isinstance(obj, str | int | float | complex | None) else _plain_bytes(obj)
+class Enough(Exception):  # noqa: N818
+    """A pickler has written for long enough."""
 
 
-def held_bytes(obj: Any, depth: int = 4) -> float:
-    """Return the memory of an object, with the parts that belong to it alone; takes about 30 µs.
+class Sink:
+    """Takes what a pickler writes, keeps none of it, and stops the pickler after a while."""
 
-    A container's size is estimated from a few elements at even distances. An element with other references (an item
-    passed on, a small number) counts as 0.
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._until_s = time.perf_counter() + LONG_S
 
-    Examples
-    --------
-    >>> held_bytes([1, 2, 3]) < 200 < 150_000 < held_bytes([{"x": float(i)} for i in range(1_000)]) < 400_000
-    True
-    """
-    size = float(_plain_bytes(obj) or sys.getsizeof(obj, 0))
-    if not depth or not isinstance(obj, dict | list | tuple | set | frozenset) or not obj:
-        return size
-    stride = -(-len(obj) // LOOKED_AT)
-    for part in (obj.keys(), obj.values()) if isinstance(obj, dict) else (obj,):
-        looked = list(islice(part, 0, None, stride))
-        # The container, the list, the variable and the call hold one reference each; any more is another owner's.
-        size += len(obj) * sum(held_bytes(one, depth - 1) for one in looked if sys.getrefcount(one) <= 4) / len(looked)
-    return size
+    def write(self, data: Any) -> None:
+        """Count some bytes."""
+        self.bytes += len(data)
+        if time.perf_counter() > self._until_s:
+            raise Enough
 
 
 def cannot(obj: object, what: str, in_band: bool) -> str | None:
     """Return why an object does not come out of a pickle as it went in; None if it does."""
     try:
         parts = _dump([obj], in_band)
-    except Exception as exc:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         return f"{what} cannot be pickled: {child.describe(obj, exc)}"
     if sum(memoryview(part).nbytes for part in parts) > BIG_BYTES:
         return None
     try:
         (again,) = protocol.loads(parts)
-    except Exception as exc:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         return f"{what} cannot be unpickled: {child.describe(obj, exc)}"
     return None if is_same(obj, again) else f"{what} is unpickled as another one: {child.describe(obj, LookupError())}"
 
@@ -133,8 +140,10 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
     """Return bytes, seconds to pickle and to unpickle, each per object; pickled in one list, like a chunk."""
     if not len(objects):
         return 0.0, 0.0, 0.0
-    if (size := _plain_bytes(objects[0])) > BIG_BYTES:
+    if (size := plain_bytes(objects[0])) > BIG_BYTES:
         return float(size), size * (COPY_S_PER_BYTE if in_band else 0.0), size * (COPY_S_PER_BYTE if in_band else 0.0)
+    if (held := held_bytes(objects[0])) > HUGE_BYTES and (found := _guessed(objects[0], held)) is not None:
+        return found
     count = 1
     while True:
         some = list(objects[:count])
@@ -149,6 +158,18 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
     return size / count, dump_s / count, load_s / count
 
 
+def _guessed(obj: Any, held: float) -> tuple[float, float, float] | None:
+    """Return the same of a huge object, from the first part of its pickle; None if all of it is there soon."""
+    sink, began = Sink(), time.perf_counter()
+    try:
+        pickle.Pickler(sink, 5, buffer_callback=lambda buffer: None).dump(obj)
+    except Enough:
+        size = max(held, float(sink.bytes))
+        took_s = (time.perf_counter() - began) * size / max(1, sink.bytes)
+        return size, took_s, took_s
+    return None
+
+
 def _timed(objects: list[Any], in_band: bool) -> tuple[int, float, float]:
     """Return the bytes of all together, seconds to pickle and to unpickle them."""
     began = time.perf_counter()
@@ -157,14 +178,6 @@ def _timed(objects: list[Any], in_band: bool) -> tuple[int, float, float]:
     protocol.loads(parts)
     loaded = time.perf_counter()
     return sum(memoryview(part).nbytes for part in parts), dumped - began, loaded - dumped
-
-
-def _plain_bytes(obj: object) -> int:
-    """Return the bytes of an object that is one block of memory, whose cost is known without pickling; else 0."""
-    if isinstance(obj, bytes | bytearray):
-        return len(obj)
-    kind = getattr(getattr(obj, "dtype", None), "kind", "O")
-    return int(obj.nbytes) if kind != "O" and hasattr(obj, "nbytes") else 0
 
 
 def _dump(objects: list[Any], in_band: bool) -> list[Any]:
@@ -179,10 +192,14 @@ def _first_bad(objects: Sequence[Any], exc: BaseException) -> str:
     for obj in objects:
         try:
             pickled = pickle.dumps(obj)
-        except Exception as why:  # noqa: BLE001
+        except BaseException as why:
+            if is_interrupt(why):
+                raise
             return f"cannot be pickled: {child.describe(obj, why)}"
         try:
             pickle.loads(pickled)
-        except Exception as why:  # noqa: BLE001
+        except BaseException as why:
+            if is_interrupt(why):
+                raise
             return f"cannot be unpickled: {child.describe(obj, why)}"
-    return f"cannot be pickled: {exc}"
+    return f"cannot be pickled: {text_of(exc)}"

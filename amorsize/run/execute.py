@@ -17,6 +17,7 @@ from time import perf_counter
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import STREAM_BATCH
+from amorsize.backends.results import initialize
 from amorsize.backends.workers.item_times import MEASURE_S
 from amorsize.frozen import replace
 from amorsize.history.history import History
@@ -148,6 +149,8 @@ class Execution:
         self.state.begin()
         self.decider.begin(self.state.left(), pieces=len(self.state.todo))
         yield from self._in_parallel_at_once() if self._is_barred() else self._in_the_caller()
+        while self.state.extend():
+            yield from self._in_parallel_at_once() if self._is_barred() else self._plain_loop()
         self.state.finish()
 
     def _is_barred(self) -> bool:
@@ -157,7 +160,7 @@ class Execution:
     def _in_the_caller(self) -> Steps:
         request = self.request
         if request.initializer is not None:
-            request.initializer(*request.initargs)
+            initialize(request.initializer, request.initargs)
         self._announce("serial")
         yield from self._plain_loop() if request.backends == ("serial",) else self._loop()
 
@@ -168,11 +171,18 @@ class Execution:
         state, decider = self.state, self.decider
         self._recall()
         while not state.is_done():
+            if state.source.has_changed():
+                # No worker would see what func does to the data.
+                yield from self._plain_loop()
+                return
             if decider.choices is None and decider.wants_choices(self.backends):
                 from amorsize.run.choices import choices_for
 
                 decider.choices = choices_for(self.request, self.backends, self.summary)
             step = decider.next()
+            if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
+                yield from self._plain_loop()
+                return
             if isinstance(step, Go):
                 yield from self._go_parallel(step.forecast)
             else:
@@ -249,7 +259,8 @@ class Execution:
         self.decider.probed(seen, canary.gil_held)
 
     def _weigh(self) -> Sample:
-        from amorsize.measure.transfer import held_bytes, touched_bytes, weigh
+        from amorsize.measure.transfer import touched_bytes, weigh
+        from amorsize.system.looks import held_bytes
         from amorsize.system.memory import keeping_s
 
         state, decider = self.state, self.decider

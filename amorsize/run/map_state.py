@@ -13,6 +13,8 @@ from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
 from amorsize.schedule.rate_limit import Pace
+from amorsize.system.looks import is_interrupt, is_sliced
+from amorsize.system.nested import CHANGED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +143,8 @@ class MapState:
         start, stop = self.todo[0]
         end = start + items if stop is None else min(start + items, stop)
         seen = self.run(start, end)
+        if start + seen.items < end and not self.outcome.doomed and self.source.indexable:
+            self._end_at(start + seen.items)
         end = start + seen.items
         over = self.source.length is not None and end >= self.source.length
         if end == stop or over:
@@ -149,6 +153,21 @@ class MapState:
             self.todo[0] = (end, stop)
         self.ticks.look(perf_counter())
         return seen
+
+    def _end_at(self, index: int) -> None:
+        """End the map here, as ``map`` does: the data have become shorter."""
+        self.source.ends_at(index)
+        self.todo = deque([(index, index)])
+        # Items that have run ahead of the others are there no more.
+        if len(self.outcome.results) > index:
+            raise RuntimeError(CHANGED)
+
+    def extend(self) -> bool:
+        """Go on with items that were added to the data while it was mapped, as ``map`` does; return True if any."""
+        more = None if self.outcome.doomed else self.source.grown()
+        if more is not None:
+            self.todo.append(more)
+        return more is not None
 
     def take(self, items: int) -> list[tuple[int, int]]:
         """Take the next items off the ranges still to run: the caller of this method runs them."""
@@ -190,9 +209,14 @@ class MapState:
         rest: list[tuple[int, int]] = []
         for k in range(1, step.positions + 1):
             end = round(start + k * stride)
-            seen.append(one := self.run(end - step.items, end))
+            one = self.run(end - step.items, end)
+            if one.items:
+                seen.append(one)
+            elif not self.outcome.doomed:
+                self.source.shrinks = True
             rest.append((begin, end - step.items))
-            begin, spent = end, spent + one.wall_s
+            # Fewer items ran if func takes some off the data.
+            begin, spent = end - step.items + one.items, spent + one.wall_s
             self.ticks.look(perf_counter())
             if spent > step.budget_s or self.outcome.doomed:
                 break
@@ -201,6 +225,13 @@ class MapState:
         return seen
 
     def next_items(self) -> Any:
-        """Return at most four of the items that come next, not run yet."""
+        """Return at most four of the items that come next, not run yet; none if they cannot be had a second time."""
         start, stop = self.todo[0]
-        return self.source.items(start, start + 4 if stop is None else min(stop, start + 4))
+        # An item of the user's own sequence may take long to make.
+        most = 4 if not self.source.indexable or is_sliced(self.source.data) else 1  # type: ignore[union-attr]
+        try:
+            return self.source.items(start, start + most if stop is None else min(stop, start + most))
+        except BaseException as exc:
+            if is_interrupt(exc):
+                raise
+            return []

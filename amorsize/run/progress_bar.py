@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def listeners(request: Request) -> News:
     """Return the notifier of a run, with the listeners that the request names."""
     theirs = [] if request.on_event is None else [request.on_event]
-    if not request.progress:
+    # Without a terminal or file to draw on (pythonw, a service) there is no bar.
+    if not request.progress or sys.stderr is None:
         return News(theirs)
     bar = Bar()
     return News([bar, *theirs], bar.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,7 @@ from amorsize.backends.results import Flow
 from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.messages import ResultsTaken
+from amorsize.system.looks import held_bytes
 
 if TYPE_CHECKING:
     from amorsize.backends.ticks import Ticker
@@ -91,7 +91,7 @@ class _Window:
     def weigh(self, values: list[Any]) -> int:
         """Update the mean size of a result from a sample of these; return the number of items that may be ahead."""
         some = values[:: max(1, len(values) // 4)][:4]
-        size = sum(map(size_of, some)) / len(some)
+        size = sum(map(held_bytes, some)) / len(some)
         self.item_bytes += (size - self.item_bytes) * (0.3 if self.item_bytes else 1.0)
         return self.items
 
@@ -101,26 +101,3 @@ class _Window:
         if not self.item_bytes:
             return self.most
         return max(1, min(self.most, int(self.most_bytes / self.item_bytes)))
-
-
-def size_of(value: Any) -> int:
-    """Return the size of a result in bytes: an array's ``nbytes``, else its own size and that of its elements.
-
-    Only the elements of a built-in container count, one level deep, estimated from the first 16.
-    """
-    size = getattr(value, "nbytes", None)
-    if isinstance(size, int):
-        return size
-    total = sys.getsizeof(value, 64)
-    if isinstance(value, list | tuple | set | frozenset) and value:
-        some = list(value)[:16] if not isinstance(value, list | tuple) else value[:16]
-        total += int(len(value) * sum(map(_shallow, some)) / len(some))
-    elif isinstance(value, dict) and value:
-        pairs = list(zip(range(16), value.items(), strict=False))
-        total += int(len(value) * sum(_shallow(k) + _shallow(v) for _, (k, v) in pairs) / len(pairs))
-    return total
-
-
-def _shallow(value: Any) -> int:
-    size = getattr(value, "nbytes", None)
-    return size if isinstance(size, int) else sys.getsizeof(value, 64)

@@ -79,6 +79,24 @@ class Backlog:
         for span in spans:
             (self.quiet if span.quiet else self.again).append(span)
 
+    def give_back_unread(self, span: Span) -> int:
+        """Queue a span that the source has no items for yet, in its place; return the items that count as fresh again.
+
+        The items are read in order, so the first must be the next to be sent.
+        """
+        self.again = deque(sorted([*self.again, span], key=lambda one: one.start))
+        fresh = 0
+        while self.again and self.segments:
+            last, (start, stop, lot) = self.again[-1], self.segments[0]
+            if last.alone or last.quiet or (last.stop, last.lot) != (start, lot):
+                break
+            self.segments[0] = (self.again.pop().start, stop, lot)
+            fresh += len(last)
+            if stop is not None:
+                self.lots[lot].fresh += len(last)
+                self.fresh += len(last)
+        return fresh
+
     def give_back_but(self, span: Span, item: int) -> None:
         """Queue all items of a span but one to be sent again."""
         for start, stop in ((span.start, item), (item + 1, span.stop)):

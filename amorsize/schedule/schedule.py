@@ -393,7 +393,12 @@ class Schedule:
 
     def _on_short_send(self, event: ShortSend) -> None:
         """Take back the part of a span that could not be sent; it goes out after the next `Tick`."""
-        self.backlog.give_back([self.workers.cut_span(event.worker, event.start, event.stop)])
+        unread = self.workers.cut_span(event.worker, event.start, event.stop)
+        if unread.alone or unread.quiet:
+            self.backlog.give_back([unread])
+        else:
+            fresh = self.backlog.give_back_unread(unread)
+            self.ahead -= fresh if self.window is not None else 0
         self.dry = True
         self._starve()
 

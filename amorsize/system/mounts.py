@@ -72,7 +72,16 @@ def is_network(path: str, mountinfo_text: str) -> bool:
         folder = point.rstrip("/") + "/"
         if (path + "/").startswith(folder) and len(folder) >= longest:
             longest, kind = len(folder), type_
+    return _is_network_type(kind)
+
+
+def _is_network_type(kind: str) -> bool:
     return kind in _NETWORK_TYPES or (kind.startswith("fuse.") and "overlay" not in kind)
+
+
+def is_local(kind: str) -> bool:
+    """Return True if a file system of this type answers at once: neither a network nor an automounter behind it."""
+    return kind not in ("autofs", "fuse") and not _is_network_type(kind)
 
 
 def on_network(folder: str) -> bool:

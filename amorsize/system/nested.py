@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
+from amorsize.system.looks import is_sliced
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,20 +19,30 @@ cores_share: float | None = None
 """In a worker: number of cores that a nested call may use. None: this is not a worker."""
 
 
+CHANGED = (
+    "data: has another length now than when the map began: func, or another thread, adds items to it or takes some "
+    "away. Map a copy, list(data)"
+)
+
+
 def take(data: Any, start: int, stop: int) -> Any:
-    """Return items ``start`` to ``stop`` of indexable data; a slice for types whose slices are known to be that."""
-    if type(data) in (list, tuple, range, str, bytes) or type(data).__module__ == "numpy":
+    """Return items ``start`` to ``stop`` of indexable data; a slice where slicing is known to mean that."""
+    if is_sliced(data):
         return data[start:stop]
     return [data[index] for index in range(start, stop)]
 
 
-def trace_of(exc: BaseException) -> str:
-    """Return the traceback as text. ``traceback`` is loaded only now; if that fails, the text is short."""
-    try:
-        import traceback
-    except Exception:  # noqa: BLE001  (an item has left no descriptor to read it with, say: that is what is to be told)
-        return f"{type(exc).__name__}\n"
-    return "".join(traceback.format_exception(exc))
+def take_of(data: Any, length: int | None, start: int, stop: int) -> Any:
+    """Return the same of data that had this length when the map began (None: not known).
+
+    Raises
+    ------
+    RuntimeError
+        If it has another one now, so that an index may mean another item.
+    """
+    if length is not None and len(data) != length:
+        raise RuntimeError(CHANGED)
+    return take(data, start, stop)
 
 
 # -- items that fork -------------------------------------------------------------------------------------------------

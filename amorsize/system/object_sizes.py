@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+
+from amorsize.system.local_files import LocalFiles
+from amorsize.system.looks import MOST_SIZE, is_interrupt, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,43 +17,33 @@ MOST: Final = 1024
 MOST_OTHERS: Final = 512
 # The same, of files: 0.4 ms.
 MOST_FILES: Final = 256
-# Larger numbers count as unknown: sums of them could overflow.
-MOST_SIZE: Final = 1e300
 NUMBERS: Final = frozenset({int, float})
 CONTAINERS: Final = frozenset({str, bytes, bytearray, list, tuple, dict, set, frozenset})
 
 
-def size_of(item: Any) -> float | None:
-    """Return a number's value, a container's length or an array's bytes; None if unknown."""
-    if isinstance(item, int | float):
-        return abs(float(item)) if -MOST_SIZE < item < MOST_SIZE else None
-    if isinstance(item, str | bytes | bytearray | list | tuple | dict | set | frozenset):
-        return float(len(item))
-    try:
-        size = getattr(item, "nbytes", None)
-    except Exception:  # noqa: BLE001  (a property of the user's, say)
-        return None
-    return float(size) if isinstance(size, int) else None
-
-
-def file_size_of(item: Any) -> float | None:
-    """Return the bytes of the file that an item names; None if it names none."""
-    try:
-        return float(os.stat(item).st_size) if isinstance(item, str | os.PathLike) else None
-    except (OSError, ValueError):
-        return None
-
-
 def how_to_size(items: Sequence[Any]) -> Callable[[Any], float | None]:
-    """Return `file_size_of` if all of these items name files, else `size_of`."""
-    return file_size_of if items and all(file_size_of(item) is not None for item in items) else size_of
+    """Return what fits these items: the sizes of the files that they name, or their own."""
+    if not items or not all(type(one) is str or type(one).__module__.startswith("pathlib") for one in items):
+        return size_of
+    files = LocalFiles()
+    return files if files.names(items) else size_of
 
 
 def sizes_at(data: Sequence[Any], size: Callable[[Any], float | None]) -> list[tuple[int, float]] | None:
-    """Return positions at even distances and the sizes there; None if the size of one is unknown."""
+    """Return positions at even distances and the sizes there; None if there is an item whose size cannot be told."""
+    try:
+        return _sizes_at(data, size)
+    except BaseException as exc:
+        # A metaclass whose types cannot be told apart, say.
+        if is_interrupt(exc):
+            raise
+        return None
+
+
+def _sizes_at(data: Sequence[Any], size: Callable[[Any], float | None]) -> list[tuple[int, float]] | None:
     kinds = set(map(type, data[:: _stride(data, MOST)]))
     fast = kinds <= NUMBERS or kinds <= CONTAINERS
-    stride = _stride(data, MOST_FILES if size is file_size_of else MOST if fast else MOST_OTHERS)
+    stride = _stride(data, MOST_FILES if type(size) is LocalFiles else MOST if fast else MOST_OTHERS)
     items = data[::stride]
     sizes: list[float | None]
     if size is not size_of or not fast:

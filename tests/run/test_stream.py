@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -177,3 +178,24 @@ def test_memory_stays_bounded_over_many_items():
     before = process.memory_info().rss
     assert sum(1 for _ in stream) == 999_999
     assert process.memory_info().rss - before < 30e6
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize(("backend", "method"), [("threads", None), ("processes", "fork"), ("processes", "forkserver")])
+def test_a_finished_result_is_handed_on_before_a_slow_source_is_read_on(backend, method, ordered):
+    """One read may be under way meanwhile; it was one for each place that a worker had for an item."""
+    reads = []
+
+    def slow():
+        for number in range(8):
+            time.sleep(0.1)
+            reads.append(number)
+            yield number
+
+    results = amorsize.stream(
+        abs, slow(), backend=backend, start_method=method, max_workers=4, ordered=ordered, max_ahead=64
+    )
+    ahead = [len(reads) - 1 - result for result in results]
+    assert len(ahead) == 8
+    # A busy machine may let a worker take longer than a read: then its result is behind by one more.
+    assert sorted(ahead)[len(ahead) // 2] <= 1, ahead

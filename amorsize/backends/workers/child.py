@@ -43,7 +43,8 @@ from amorsize.backends.workers.protocol import (
 from amorsize.errors import TransferError
 from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts
-from amorsize.system.nested import flush_stdio, take, trace_of
+from amorsize.system.looks import is_interrupt, is_sliced, kind_of, text_of, trace_of
+from amorsize.system.nested import flush_stdio, take_of
 
 if sys.platform != "win32":
     # Imported before the caller forks, these cost its forked workers nothing.
@@ -142,7 +143,7 @@ class ItemError:
         self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
         kind = type(exc)
         self.type_name = name_of(kind)
-        self.text = _safe_str(exc)
+        self.text = text_of(exc)
         self.pickled = _round_trip(exc)
 
     def __getstate__(self) -> tuple[Any, ...]:
@@ -167,7 +168,9 @@ def sendable(index: int, item: object, by_value: bool) -> object:
     """Return the item, or an `Unsendable` in its place."""
     try:
         dumps(item, by_value)
-    except Exception as exc:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         return Unsendable(index, describe(item, exc))
     return item
 
@@ -220,19 +223,23 @@ def encode(
     """Return the frame of a finished chunk; a result that cannot be pickled becomes an error of its item."""
     try:
         return frame(DONE, dumps((timing, results, errors), by_value), *span)
-    except Exception:  # noqa: BLE001
+    except BaseException as why:
+        if is_interrupt(why):
+            raise
         for index, result in enumerate(results, span[0]):
             try:
                 dumps(result, by_value)
-            except Exception as exc:  # noqa: BLE001
+            except BaseException as exc:
+                if is_interrupt(exc):
+                    raise
                 results[index - span[0]] = None
                 errors.append(ItemError(index, TransferError("result", index, describe(result, exc))))
         return frame(DONE, dumps((timing, results, errors), by_value), *span)
 
 
 def describe(obj: object, exc: BaseException) -> str:
-    """Describe an object that cannot be pickled, in a few words."""
-    return f"a {type(obj).__name__} ({_safe_str(exc) or type(exc).__name__})"
+    """What cannot be pickled, in a few words."""
+    return f"a {kind_of(obj)} ({text_of(exc) or kind_of(exc)})"
 
 
 def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
@@ -249,6 +256,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
         line.report()
         raise EOFError from None
     limit_native_threads(setup.native_threads)
+    length = len(data) if is_sliced(data) else None
     meter = Meter(alone=True)
     line.say(frame(READY))
     while True:
@@ -259,7 +267,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
         if setup.timed:
             slot[1] = time.monotonic_ns()
         slot[0] = at
-        answer = _answer(setup, meter, data, slot, kind, start, stop, parts)
+        answer = _answer(setup, meter, data, length, slot, kind, start, stop, parts)
         del parts
         line.say(answer)
         slot[0] = IDLE
@@ -267,7 +275,15 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
 
 
 def _answer(
-    setup: Setup, meter: Meter, data: Any, slot: Slot, kind: int, start: int, stop: int, parts: list[Any]
+    setup: Setup,
+    meter: Meter,
+    data: Any,
+    length: int | None,
+    slot: Slot,
+    kind: int,
+    start: int,
+    stop: int,
+    parts: list[Any],
 ) -> list[Any]:
     """Run a chunk. Return the frame that answers it."""
     clock, cpu = time.perf_counter, time.thread_time
@@ -277,9 +293,9 @@ def _answer(
             items = pickle.loads(parts[0], buffers=parts[1:])
             parts.clear()
         elif timed:
-            items = _one_by_one(data, start, stop, slot)
+            items = _one_by_one(data, length, start, stop, slot)
         else:
-            items = take(data, start, stop)
+            items = take_of(data, length, start, stop)
     # User code runs here: items are unpickled, or data looks them up.
     except BaseException as exc:  # noqa: BLE001
         return _cannot_take(kind, start, stop, exc)
@@ -303,18 +319,18 @@ def _cannot_take(kind: int, start: int, stop: int, exc: BaseException) -> list[A
     """
     if stop - start > 1:
         return frame(APART, (), start, stop)
-    if kind != RUN_RANGE and isinstance(exc, Exception):
-        exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})")
+    if kind != RUN_RANGE and not is_interrupt(exc):
+        exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {text_of(exc)})")
     return frame(DONE, dumps(((0.0, 0.0, 0, ()), [None], [ItemError(start, exc)])), start, stop)
 
 
-def _one_by_one(data: Any, start: int, stop: int, slot: Slot) -> list[Any]:
+def _one_by_one(data: Any, length: int | None, start: int, stop: int, slot: Slot) -> list[Any]:
     """Return items of the data, each named in the slot while it is taken, because it has a timeout."""
     items: list[Any] = []
     for index in range(start, stop):
         slot[1] = time.monotonic_ns()
         slot[0] = index
-        items += take(data, index, index + 1)
+        items += take_of(data, length, index, index + 1)
     return items
 
 
@@ -578,7 +594,7 @@ def _load_setup(parts: Sequence[Any]) -> Setup:
         global _main_by_value
         _main_by_value, nested.cores_share = setup.by_value, setup.cores
     except Exception as exc:
-        detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {_safe_str(exc)})"
+        detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {text_of(exc)})"
         raise TransferError("func", None, detail) from exc
     return setup
 
@@ -668,18 +684,13 @@ def name_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
-def _safe_str(exc: BaseException) -> str:
-    try:
-        return str(exc)
-    except Exception:  # noqa: BLE001
-        return "<its text cannot be shown>"
-
-
 def _round_trip(exc: BaseException) -> bytes | None:
     try:
         pickled = _dump_exception(exc)
         again = pickle.loads(pickled)
-    except Exception:  # noqa: BLE001
+    except BaseException as why:
+        if is_interrupt(why):
+            raise
         return None
     return pickled if type(again) is type(exc) else None
 

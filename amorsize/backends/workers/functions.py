@@ -78,7 +78,7 @@ def _method(klass: type, name: str, owner: object, parts: Parts | None) -> Metho
 
 def is_same(one: Any, other: Any) -> bool:
     """Whether a callable has come out of a pickle as it went in, as far as methods are concerned."""
-    if isinstance(one, partial) and isinstance(other, partial):
+    if issubclass(type(one), partial) and issubclass(type(other), partial):
         return is_same(one.func, other.func)
     return type(one) is not MethodType or one.__func__ is getattr(other, "__func__", None)
 

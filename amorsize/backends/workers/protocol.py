@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from amorsize.backends.workers.functions import pickled_by_name
+from amorsize.system.looks import is_interrupt
 
 READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
 # Sent together with the descriptor of a worker's slot.
@@ -43,6 +44,8 @@ _SO_NOSIGPIPE: Final = 0x1022
 JOIN_BYTES: Final = 4096
 # guess: a shorter pickle holds too few objects to start the collector
 PAUSE_BYTES = 4096
+# guess: a smaller buffer costs more as a part of a frame than as a copy in the pickle
+BESIDE_BYTES = 4096
 
 
 def dumps(obj: object, by_value: bool = False) -> list[Any]:
@@ -52,17 +55,24 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     classes of a prompt pickle by name, but no other process can find them). If both fail, raises cloudpickle's error.
     """
     buffers: list[pickle.PickleBuffer] = []
+
+    def beside(buffer: pickle.PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < BESIDE_BYTES:
+            return True
+        buffers.append(buffer)
+        return False
+
     try:
-        pickled = pickled_by_name(obj, buffers.append)
+        pickled = pickled_by_name(obj, beside)
         if not (by_value and b"__main__" in pickled):
             return [pickled, *_raw(buffers)]
-    # pickle may raise anything: PicklingError, TypeError, AttributeError, …
-    except Exception:  # noqa: BLE001
-        pass
+    except BaseException as exc:  # pickle raises anything: PicklingError, TypeError, SystemExit of a __reduce__, …
+        if is_interrupt(exc):
+            raise
     buffers.clear()
     import cloudpickle
 
-    return [cloudpickle.dumps(obj, protocol=5, buffer_callback=buffers.append), *_raw(buffers)]
+    return [cloudpickle.dumps(obj, protocol=5, buffer_callback=beside), *_raw(buffers)]
 
 
 def _raw(buffers: Iterable[pickle.PickleBuffer]) -> list[memoryview]:

@@ -21,6 +21,7 @@ from amorsize.backends.workers import child, protocol, warm
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
 from amorsize.backends.workers.start import start_worker
 from amorsize.system.critical import held_signals
+from amorsize.system.looks import is_interrupt
 
 
 class Message(NamedTuple):
@@ -99,7 +100,9 @@ class Team:
         kind, by_value = protocol.RUN_ITEMS, self.setup.by_value
         try:
             dumped = protocol.dumps(items, by_value)
-        except Exception:  # noqa: BLE001  (pickle raises anything)
+        except BaseException as exc:  # pickle raises anything
+            if is_interrupt(exc):
+                raise
             kind = protocol.RUN_MARKED
             marked = [child.sendable(index, item, by_value) for index, item in enumerate(items, start)]
             dumped = protocol.dumps(marked, by_value)

@@ -7,6 +7,8 @@ from cmath import isclose
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from amorsize.system.looks import is_interrupt
+
 # Relative tolerance: sums depend on the number of threads of a BLAS.
 # guess
 LAST_BITS: Final = 1e-9
@@ -25,8 +27,9 @@ def same_results(ours: Sequence[Any], theirs: Sequence[Any]) -> bool | None:
     try:
         if bool(ours == theirs):
             return True
-    except Exception:  # noqa: BLE001  (arrays have no truth value, and a user's __eq__ may raise anything)
-        pass
+    except BaseException as exc:  # arrays have no truth value, and a user's __eq__ may raise anything
+        if is_interrupt(exc):
+            raise
     return _each(ours, theirs)
 
 
@@ -45,16 +48,25 @@ def _all(answers: Iterable[bool | None]) -> bool | None:
 
 
 def _same(a: Any, b: Any) -> bool | None:
+    try:
+        return _compared(a, b)
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
+        return None
+
+
+def _compared(a: Any, b: Any) -> bool | None:
     if a is b:
         return True
     if type(a) is not type(b):
         return False
-    if isinstance(a, float | complex):
+    if issubclass(type(a), float | complex):
         # bool(): comparisons of numpy's floats return numpy's bools.
         return bool((a != a and b != b) or isclose(a, b, rel_tol=LAST_BITS))
-    if isinstance(a, list | tuple):
+    if issubclass(type(a), list | tuple):
         return _each(a, b)
-    if isinstance(a, Mapping):
+    if issubclass(type(a), Mapping):
         return len(a) == len(b) and _all(key in b and _same(a[key], b[key]) for key in a)
     if type(a).__module__ == "numpy" and hasattr(a, "dtype"):
         return _same_array(a, b)
@@ -62,7 +74,9 @@ def _same(a: Any, b: Any) -> bool | None:
         if bool(a == b):
             return True
         compares = getattr(type(a), "__eq__", None) is not object.__eq__
-    except Exception:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         compares = False
     return False if compares else _same_pickle(a, b)
 
@@ -83,5 +97,7 @@ def _same_pickle(a: Any, b: Any) -> bool | None:
     """Compare objects that are equal only to themselves: True if their pickles are equal, else None."""
     try:
         return True if pickle.dumps(a) == pickle.dumps(b) else None
-    except Exception:  # noqa: BLE001
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
         return None

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Final
 
-from amorsize.backends.source import is_indexable
+from amorsize.backends.source import read_on
 from amorsize.frozen import Frozen, replace
 from amorsize.options import Request
 from amorsize.plan.optimize import plan_for
 from amorsize.plan.plan import Plan
+from amorsize.system.looks import goes_by_index
 
 # Items read of an iterator when nothing was sampled.
 # guess
@@ -68,7 +69,7 @@ def subset_of(request: Request, afford: Afford) -> Subset:
 def read(request: Request, afford: Afford) -> Subset:
     """Return all items of data that can be indexed or counted; of an iterator, ``afford(plan)`` items."""
     plan = plan_for(request)
-    if is_indexable(plan.data):
+    if goes_by_index(plan.data):
         items: Any = plan.data
         return Subset(plan=plan, items=items, n_items=len(items))
     items, rest = _read(plan, afford)
@@ -89,7 +90,8 @@ def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
         room = MEMORY_SHARE * plan.machine.memory_available_bytes
         most = min(most, int(room / max(OBJECT_BYTES, plan.sample.arg_bytes)))
     source = iter(plan.data)
-    items = list(islice(source, max(1, most)))
+    items: list[Any] = []
+    read_on(items, source, max(1, most))
     beyond = list(islice(source, 1))
     return items, chain(beyond, source) if beyond else None
 

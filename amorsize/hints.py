@@ -1,0 +1,155 @@
+"""Names that other libraries have for what amorsize calls otherwise: for the error that one of them meets."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Final, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+_CHUNKS: Final = "the size of chunks is chosen from what items take, so leave it out"
+_ADVICE: Final = {
+    **dict.fromkeys(
+        [
+            "n_jobs",
+            "njobs",
+            "jobs",
+            "processes",
+            "n_processes",
+            "nprocs",
+            "num_processes",
+            "num_proc",
+            "max_procs",
+            "workers",
+            "n_workers",
+            "num_workers",
+            "nworkers",
+            "threads",
+            "n_threads",
+            "num_threads",
+            "num_cpus",
+            "ncpus",
+            "cores",
+            "concurrency",
+        ],
+        "max_workers=, the most workers; leave it out, and the best number is chosen",
+    ),
+    **dict.fromkeys(("chunksize", "chunk_size", "chunk", "batch_size", "batchsize"), _CHUNKS),
+    **dict.fromkeys(("context", "mp_context", "ctx", "method"), "start_method="),
+    **dict.fromkeys(("prefer", "require", "executor", "pool", "scheduler", "engine", "kind"), "backend="),
+    **dict.fromkeys(("verbose", "tqdm", "desc", "show_progress", "progress_bar"), "progress=True"),
+    **dict.fromkeys(("callback", "error_callback", "listener", "on_progress"), "on_event="),
+    **dict.fromkeys(("max_retries", "num_retries", "n_retries", "tries", "attempts"), "retries="),
+    **dict.fromkeys(("time_limit", "max_time", "timeout_s", "timelimit"), "timeout="),
+    **dict.fromkeys(("init", "init_func", "worker_init", "setup"), "initializer="),
+    **dict.fromkeys(("init_args", "initializer_args"), "initargs="),
+    **dict.fromkeys(("return_exceptions", "raise_errors", "errors", "catch"), "on_error='collect'"),
+    **dict.fromkeys(("resume", "cache", "save_to"), "checkpoint=PATH"),
+    **dict.fromkeys(("iterable", "items", "args", "iterables"), "data, the second argument"),
+    **dict.fromkeys(("function", "fn", "f"), "func, the first argument"),
+}
+_BACKENDS: Final = {
+    **dict.fromkeys(
+        [
+            "process",
+            "proc",
+            "procs",
+            "multiprocessing",
+            "multiprocess",
+            "mp",
+            "pool",
+            "processpool",
+            "processpoolexecutor",
+            "parallel",
+        ],
+        "'processes'",
+    ),
+    **dict.fromkeys(("thread", "threading", "threadpool", "multithreading", "threadpoolexecutor", "th"), "'threads'"),
+    **dict.fromkeys(("sequential", "loop", "single", "sync", "synchronous", "none", "debug", "dummy"), "'serial'"),
+    **dict.fromkeys(("fork", "forkserver", "spawn"), "backend='processes' with start_method="),
+    **dict.fromkeys(("async", "asyncio", "coroutine"), "'auto': a coroutine function runs on an event loop by itself"),
+    "loky": "the executor itself: backend=loky.get_reusable_executor(). amorsize's own workers are 'processes'",
+    "dask": "the client itself: backend=dask.distributed.Client()",
+    "distributed": "the client itself: backend=dask.distributed.Client()",
+    "ray": "an executor of it, with submit(). amorsize's own workers are 'processes'",
+    "mpi": "an executor of it: backend=mpi4py.futures.MPIPoolExecutor()",
+    "joblib": "'processes' or 'threads'",
+    "executor": "the executor itself, such as a concurrent.futures.ThreadPoolExecutor",
+}
+
+
+def of_argument(name: str, known: Iterable[str]) -> str:
+    """Return what a wrong argument's name may stand for, as the end of a sentence; empty if nothing comes near.
+
+    Examples
+    --------
+    >>> of_argument("retrys", ["retries", "rate"])
+    '. Did you mean retries=?'
+    """
+    known = list(known)
+    advice = _ADVICE.get(name.lower())
+    if advice is not None and (advice is _CHUNKS or not advice.partition("=")[1] or advice.partition("=")[0] in known):
+        return f". {advice[0].upper()}{advice[1:]}" if advice is _CHUNKS else f". Did you mean {advice}?"
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1)
+    return f". Did you mean {near[0]}=?" if near else f". There are: {', '.join(known)}"
+
+
+def of_backend(name: str, known: Iterable[str]) -> str:
+    """Return what the wrong name of a backend may stand for, as the end of a sentence; empty if nothing comes near.
+
+    Examples
+    --------
+    >>> of_backend("process", ["processes"])
+    ". Did you mean 'processes'?"
+    """
+    advice = _BACKENDS.get(name.lower())
+    if advice == "backend='processes' with start_method=":
+        advice += repr(name.lower())
+    if advice is None:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name.lower(), list(known), 1)
+        advice = repr(near[0]) if near else None
+    return "" if advice is None else f". Did you mean {advice}?"
+
+
+def hinted(function: F) -> F:
+    """Decorate a public function: an argument that it does not have is refused with a hint at the right one.
+
+    What a type checker sees of the function stays as it is.
+    """
+    code = function.__code__
+    first = code.co_argcount
+    names = frozenset(code.co_varnames[: first + code.co_kwonlyargcount])
+
+    def refuse(keywords: dict[str, Any]) -> None:
+        wrong = next(name for name in keywords if name not in names)
+        known = code.co_varnames[first : first + code.co_kwonlyargcount]
+        raise TypeError(
+            f"{function.__name__}() got an unexpected keyword argument {wrong!r}{of_argument(wrong, known)}"
+        )
+
+    if code.co_flags & 0x80:  # inspect.CO_COROUTINE
+
+        async def later(*args: Any, **keywords: Any) -> Any:
+            if not names.issuperset(keywords):
+                refuse(keywords)
+            return await function(*args, **keywords)
+
+        called: Any = later
+    else:
+
+        def call(*args: Any, **keywords: Any) -> Any:
+            if not names.issuperset(keywords):
+                refuse(keywords)
+            return function(*args, **keywords)
+
+        called = call
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        setattr(called, name, getattr(function, name))
+    called.__wrapped__ = function
+    return called  # type: ignore[no-any-return]

@@ -1,0 +1,199 @@
+"""Objects that dislike being looked at, and exceptions that take no attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+
+def burn(value, seconds=1e-3):
+    """Compute for so long, so that a map of some hundred items looks at what it gets."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+    return value
+
+
+class Leave(BaseException):
+    """As SystemExit, which the repr of an object in a traceback of pytest's must not raise."""
+
+
+def _never(name):
+    def raises(self, *args):
+        raise Leave(f"{name} was called")
+
+    return raises
+
+
+class Hostile:
+    """Each special method, property and attribute raises what is no Exception."""
+
+    def __init__(self, number=0):
+        object.__setattr__(self, "number", number)
+
+    __class__ = property(_never("__class__"))
+    nbytes = property(_never("nbytes"))
+    shape = property(_never("shape"))
+    dtype = property(_never("dtype"))
+    ndim = property(_never("ndim"))
+    for _name in [
+        "len",
+        "sizeof",
+        "eq",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "hash",
+        "bool",
+        "repr",
+        "str",
+        "reduce",
+        "reduce_ex",
+        "getattr",
+        "iter",
+        "getitem",
+        "contains",
+        "index",
+        "int",
+        "float",
+        "fspath",
+        "length_hint",
+        "call_",
+        "await",
+        "format",
+    ]:
+        locals()[f"__{_name}__"] = _never(_name)
+    del _name
+
+
+def hostile(number):
+    return burn(Hostile(number))
+
+
+def number_of(item):
+    return burn(object.__getattribute__(item, "number"))
+
+
+class Caller(Hostile):
+    """A function that is as hostile."""
+
+    def __call__(self, item):
+        return -item
+
+
+class Liar:
+    """Whatever it is asked, the answer makes no sense."""
+
+    nbytes = -(10**30)
+    dtype = "no dtype"
+
+    def __len__(self):
+        return 1 << 60
+
+    def __sizeof__(self):
+        return 1 << 60
+
+
+def liar(number):
+    return burn(Liar())
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    number: int
+
+
+class RefusesError(Exception):
+    def __setattr__(self, name, value):
+        raise Leave("no attributes")
+
+
+class OddNotesError(Exception):
+    __notes__ = 5
+
+
+class NotesRaiseError(Exception):
+    @property
+    def __notes__(self):
+        raise Leave("no notes")
+
+
+class TextRaisesError(Exception):
+    def __str__(self):
+        raise Leave("no text")
+
+    __repr__ = __str__
+
+
+class PickleRaisesError(Exception):
+    def __reduce__(self):
+        raise Leave("no pickle")
+
+
+class AttributesRaiseError(Exception):
+    def __getattr__(self, name):
+        raise Leave("no attributes")
+
+
+class LoadRaisesError(Exception):
+    def __reduce__(self):
+        return _exit, ()
+
+
+def _exit():
+    raise Leave("not rebuilt")
+
+
+ERRORS = (
+    FrozenError,
+    RefusesError,
+    OddNotesError,
+    NotesRaiseError,
+    TextRaisesError,
+    PickleRaisesError,
+    AttributesRaiseError,
+    LoadRaisesError,
+)
+
+
+def fails_at_three(item):
+    kind, number = item
+    if number == 3:
+        raise kind(number)
+    return number
+
+
+class Lazy(Sequence):
+    """A sequence that makes its items when they are asked for."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+class Chain(Sequence):
+    """A linked list: each index is a walk from the head."""
+
+    def __init__(self, length):
+        self.length, self.walked = length, 0
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        for number in range(self.length):
+            self.walked += 1
+            yield number
+
+    def __getitem__(self, index):
+        for at, item in enumerate(self):
+            if at == index:
+                return item
+        raise IndexError(index)

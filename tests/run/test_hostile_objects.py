@@ -1,0 +1,169 @@
+"""Objects that dislike being looked at cost no result: a map of them gives what ``map`` gives."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from unittest.mock import MagicMock, Mock
+
+import hostile
+import pytest
+from hostile import ERRORS, Caller, Hostile, burn, fails_at_three, liar, number_of
+from modes import ROOT
+
+import amorsize
+
+MODES = [("auto", None), ("serial", None), ("threads", None), ("processes", "fork"), ("processes", "forkserver")]
+HERE = ["auto", "serial", "threads"]
+
+
+def numbers(results):
+    return [object.__getattribute__(one, "number") for one in results]
+
+
+@pytest.mark.parametrize("backend", HERE)
+class TestResultsAndItems:
+    def test_results_that_raise_when_looked_at_are_handed_over(self, backend):
+        assert numbers(amorsize.execute(hostile.hostile, range(100), backend=backend)) == list(range(100))
+
+    def test_results_that_raise_when_looked_at_are_streamed(self, backend):
+        assert numbers(amorsize.stream(hostile.hostile, range(100), backend=backend)) == list(range(100))
+
+    def test_results_that_lie_about_their_size_are_streamed(self, backend):
+        assert len(list(amorsize.stream(liar, range(100), backend=backend))) == 100
+
+    def test_items_that_raise_when_looked_at_are_run(self, backend):
+        items = [Hostile(number) for number in range(100)]
+        assert amorsize.execute(number_of, items, backend=backend) == list(range(100))
+        assert amorsize.execute(number_of, iter(items), backend=backend) == list(range(100))
+
+    @pytest.mark.parametrize("make", [Mock, MagicMock, lambda: Mock(spec=list), lambda: Mock(nbytes="many")])
+    def test_mocks_are_items_and_results_like_any_other(self, backend, make):
+        items = [make() for _ in range(60)]
+        results = amorsize.execute(burn, items, backend=backend)
+        assert len(results) == 60
+
+
+@pytest.mark.parametrize("ask", [amorsize.optimize, amorsize.tune, amorsize.validate])
+def test_planning_with_hostile_results_and_items_raises_nothing(ask):
+    options = {} if ask is amorsize.optimize else {"max_seconds": 0.2}
+    ask(hostile.hostile, range(40), **options)
+    ask(number_of, [Hostile(number) for number in range(40)], **options)
+
+
+def test_hostile_results_of_an_async_map_are_handed_over():
+    async def main():
+        # asyncio.run() itself takes the repr of what it returns.
+        return numbers(await amorsize.execute_async(hostile.hostile, range(40)))
+
+    assert asyncio.run(main()) == list(range(40))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_hostile_results_in_processes_are_failures_one_by_one(method):
+    results = amorsize.execute(
+        hostile.hostile, range(4), backend="processes", start_method=method, max_workers=2, on_error="collect"
+    )
+    assert [type(one.exception).__name__ for one in results] == ["TransferError"] * 4
+
+
+@pytest.mark.parametrize(("backend", "method"), MODES)
+@pytest.mark.parametrize("func", [Mock, MagicMock])
+def test_a_mock_as_the_function_does_not_hang(backend, method, func):
+    if method == "forkserver":
+        pytest.skip("a mock cannot be sent")
+    results = amorsize.execute(func(return_value=3), range(5), backend=backend, start_method=method)
+    assert results == [3] * 5
+
+
+@pytest.mark.parametrize("backend", [*HERE, "processes"])
+def test_a_function_that_raises_when_looked_at_is_called(backend):
+    assert amorsize.execute(Caller(), range(5), backend=backend) == [0, -1, -2, -3, -4]
+
+
+def test_the_history_takes_a_function_that_raises_when_looked_at(tmp_path):
+    history = amorsize.History(tmp_path / "history.sqlite")
+    amorsize.execute(Caller(), range(5), history=history)
+    assert [run.n_items for run in history.runs()] == [5]
+
+
+@pytest.mark.parametrize(("backend", "method"), MODES)
+@pytest.mark.parametrize("kind", ERRORS)
+class TestExceptions:
+    def test_the_users_exception_keeps_its_type(self, kind, backend, method):
+        items = [(kind, number) for number in range(6)]
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            amorsize.execute(fails_at_three, items, backend=backend, start_method=method, max_workers=2)
+        assert name_of(caught.value) == kind.__name__
+
+    def test_the_others_are_collected(self, kind, backend, method):
+        items = [(kind, number) for number in range(6)]
+        results = amorsize.execute(
+            fails_at_three, items, backend=backend, start_method=method, max_workers=2, on_error="collect"
+        )
+        assert [*results[:3], *results[4:]] == [0, 1, 2, 4, 5]
+        assert results[3].index == 3
+
+    def test_one_that_the_initializer_raises_is_told(self, kind, backend, method):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            amorsize.execute(
+                abs, range(3), backend=backend, start_method=method, initializer=throw, initargs=(kind,), max_workers=2
+            )
+        assert name_of(caught.value) == kind.__name__
+
+
+def name_of(exc):
+    """The type of an exception, or of the one that it stands for."""
+    return exc.type_name.rpartition(".")[2] if type(exc) is amorsize.errors.RemoteError else type(exc).__name__
+
+
+def throw(kind):
+    raise kind(1)
+
+
+def test_a_note_takes_no_attribute_where_it_would_be_refused_and_is_there_all_the_same():
+    with pytest.raises(hostile.FrozenError) as caught:
+        amorsize.execute(fails_at_three, [(hostile.FrozenError, 3)])
+    assert "raised at item 0" in caught.value.__notes__[0]
+
+
+HUGE = """
+import resource, sys, amorsize
+from dataclasses import dataclass
+@dataclass
+class Page:
+    body: bytes
+def fail(item):
+    raise {error}
+item = {item}
+amorsize.execute(abs, range(3), backend={backend!r})
+try:
+    amorsize.execute(lambda x: 1 / 0, [0], backend={backend!r})
+except ZeroDivisionError:
+    pass
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    amorsize.execute(fail, [item], backend={backend!r})
+except Exception as exc:
+    assert len(exc.__notes__[0]) < 500
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is told in other units")
+@pytest.mark.parametrize("backend", ["serial", "processes"])
+@pytest.mark.parametrize("error", ["ValueError('no')", "KeyError(item)"])
+@pytest.mark.parametrize("item", ["b'x' * 100_000_000", "Page(b'x' * 100_000_000)", "['x' * 100_000_000]"])
+def test_the_note_of_a_huge_item_costs_no_memory(backend, error, item):
+    if backend == "processes" and error.startswith("Key"):
+        pytest.skip("the exception itself holds the item, and must travel")
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE.format(error=error, item=item, backend=backend)],
+        env={"PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": "off"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert int(done.stdout) < 40_000  # KiB; a repr of the item would take 390 MB
