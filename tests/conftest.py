@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import lanes
 import modes
 import psutil
 import pytest
@@ -116,3 +117,24 @@ def mode(request: pytest.FixtureRequest) -> modes.Mode:
 def run(mode: modes.Mode, monkeypatch: pytest.MonkeyPatch) -> modes.Run:
     """``execute()`` in this mode."""
     return modes.runner(mode, monkeypatch)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In `make test`, leave out by forkserver what is tested by spawn: only the start differs. `make test-long` has both.
+
+    Tests of the start itself (backends/workers) always run by all start methods, and so does a test that is named.
+    """
+    if lanes.is_long() or any("::" in argument for argument in config.args):
+        return
+    names = {item.nodeid for item in items}
+    twins = [
+        item
+        for item in items
+        if "forkserver" in item.nodeid
+        and "backends/workers/" not in item.nodeid
+        and item.nodeid.replace("forkserver", "spawn") in names
+    ]
+    if twins:
+        config.hook.pytest_deselected(items=twins)
+        left_out = {item.nodeid for item in twins}
+        items[:] = [item for item in items if item.nodeid not in left_out]

@@ -22,6 +22,7 @@ from . import harness
 from .faults import turned
 from .harness import demand
 
+# Not KeyboardInterrupt: it is Ctrl-C wherever it is raised, and ends the map.
 ERRORS: Mapping[str, type[BaseException]] = {
     "ValueError": ValueError,
     "AttributeError": AttributeError,
@@ -29,7 +30,6 @@ ERRORS: Mapping[str, type[BaseException]] = {
     "RecursionError": RecursionError,
     "MemoryError": MemoryError,
     "SystemExit": SystemExit,
-    "KeyboardInterrupt": KeyboardInterrupt,
     "GeneratorExit": GeneratorExit,
     "Own": fn.Own,
 }
