@@ -39,7 +39,7 @@ lint: $(VENV)/.dev
 
 # Side by side, more at once than there are cores, because many tests wait for processes; then, in one process, those
 # that want the machine alone. Fails if one of the two does.
-SIDE_BY_SIDE ?= 3
+SIDE_BY_SIDE ?= 5
 two-passes = $(1) -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup -m "not alone"; side=$$?; \
 	$(1) -m pytest -m alone && exit $$side
 

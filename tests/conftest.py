@@ -120,7 +120,7 @@ def run(mode: modes.Mode, monkeypatch: pytest.MonkeyPatch) -> modes.Run:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In `make test`, leave out by forkserver what is tested by spawn: only the start differs. `make test-long` has both.
+    """In `make test`, leave out by forkserver what it tests by spawn: only the start of workers differs.
 
     Tests of the start itself (backends/workers) always run by all start methods, and so does a test that is named.
     """
