@@ -27,7 +27,7 @@ def spin(x):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not count context switches of a thread here")
-@pytest.mark.parametrize("backend", ["processes", "auto"])
+@pytest.mark.parametrize("backend", ["processes"])
 def test_computing_items_get_no_more_workers_than_cores(burners, backend):
     started = []
 
