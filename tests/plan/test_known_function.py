@@ -339,7 +339,7 @@ class TestWhatPoolsLeave:
 
     def test_none_without_history(self, path, monkeypatch):
         plan = amorsize.optimize(ef.square, DATA, history=History("off"))
-        assert plan.pool_watch is None
+        assert plan.pool_watch.history is None
         with plan.pool() as pool:
             pool.map(ef.square, plan.data)
         assert not path.exists() or History().runs(source="all") == []
