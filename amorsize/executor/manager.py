@@ -242,7 +242,10 @@ class Manager(ProcessDriver):
         kind, by_value = protocol.RUN_ITEMS, self.team.setup.by_value
         values = None if self._updates is None else self._updates.of(number, [calls[0][0], *calls[0][1]])
         if not by_value:
-            calls = [(sent(function), args, keywords) for function, args, keywords in calls]
+            # One object for each function, so that a chunk holds each function once: else 20,000 calls took 374 ms, not 35.
+            as_sent = {id(call[0]): call[0] for call in calls}
+            as_sent = {key: sent(function) for key, function in as_sent.items()}
+            calls = [(as_sent[id(function)], args, keywords) for function, args, keywords in calls]
         try:
             dumped = protocol.dumps(carried(values, calls), by_value)
         except BaseException:  # noqa: BLE001  (the user's __reduce__ may raise anything)
