@@ -242,7 +242,8 @@ class Manager(ProcessDriver):
         kind, by_value = protocol.RUN_ITEMS, self.team.setup.by_value
         values = None if self._updates is None else self._updates.of(number, [calls[0][0], *calls[0][1]])
         if not by_value:
-            # One object for each function, so that a chunk holds each function once: else 20,000 calls took 374 ms, not 35.
+            # One object for each function, so that a chunk holds each function once: else 20,000 calls took 374 ms,
+            # not 35.
             as_sent = {id(call[0]): call[0] for call in calls}
             as_sent = {key: sent(function) for key, function in as_sent.items()}
             calls = [(as_sent[id(function)], args, keywords) for function, args, keywords in calls]
