@@ -55,11 +55,12 @@ class Singles:
         """Add a call under this index."""
         self._by_index[index] = submitted
 
-    def take(self, start: int, stop: int) -> list[Call]:
+    def take(self, start: int, stop: int, as_sent: Callable[[Any], Any]) -> list[Call]:
         """Return the calls of this span; none if it has been cancelled. (A span of single calls is one call.)"""
         submitted = self._by_index[start]
         if submitted.go():
-            return [submitted.call]
+            function, args, keywords = submitted.call
+            return [(as_sent(function), args, keywords)]
         del self._by_index[start]
         return []
 
@@ -119,9 +120,9 @@ class Batch:
 
     # -- the manager's side --------------------------------------------------------------------------------------
 
-    def take(self, start: int, stop: int) -> list[Call]:
-        """Return the calls of this span."""
-        function, first = self.function, self.first
+    def take(self, start: int, stop: int, as_sent: Callable[[Any], Any]) -> list[Call]:
+        """Return the calls of this span. They share one object ``as_sent(function)``, which pickle sends once."""
+        function, first = as_sent(self.function), self.first
         return [(function, args, NO_KEYWORDS) for args in self.arguments[start - first : stop - first]]
 
     def put(self, start: int, results: list[Any], errors: Mapping[int, BaseException]) -> None:

@@ -29,6 +29,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from amorsize.system import mounts as mounted
@@ -177,6 +178,8 @@ def parse_cgroup(text: str) -> dict[str, str]:
     return groups
 
 
+# Each map reads the file, which hardly ever changes; to parse it again would cost 0.1 ms.
+@lru_cache(maxsize=1)
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     r"""Return the mounted cgroup hierarchies; of several at one point only the last, which hides the others.
 

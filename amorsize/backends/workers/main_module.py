@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 
-from amorsize.backends.workers.functions import MAIN, Sent, pickled_by_name, scope_of
+from amorsize.backends.workers.functions import ATOMS, MAIN, Sent, pickled_by_name, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
     todo = list(funcs)
     while todo and len(seen) < MOST:
         one = todo.pop()
-        if id(one) in seen:
+        if type(one) in ATOMS or id(one) in seen:
             continue
         seen.add(id(one))
         if type(one) is FunctionType:
@@ -190,6 +190,8 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
             todo += [one.__func__, one.__self__]
         elif isinstance(one, partial):
             todo += [one.func, *one.args, *one.keywords.values()]
+        elif type(one) is Sent:
+            todo.append(one.func)
         elif isinstance(one, type):
             if one.__module__ in MAIN:
                 todo += [*vars(one).values(), *one.__bases__]

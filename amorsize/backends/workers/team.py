@@ -15,6 +15,7 @@ import os
 import selectors
 import weakref
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from amorsize.backends.workers import child, protocol, warm
@@ -39,7 +40,7 @@ class Team:
 
     Parameters
     ----------
-    setup : worker.Setup
+    setup : child.Setup
         Function and settings.
     data : object
         The items that forked workers inherit, to run index ranges of them; None: items are sent.
@@ -185,6 +186,10 @@ class Team:
 
     # -- ending --------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _specs(self) -> dict[str, Any]:
+        return warm.specs_of(self.setup.func)
+
     def retire(self, number: int) -> None:
         """Let a worker end, without waiting for it."""
         handle = self.handles.get(number)
@@ -192,7 +197,7 @@ class Team:
             return
         with held_signals():
             self._forget(handle)
-            if self._key is not None and warm.keep(handle, self.setup, self._key):
+            if self._key is not None and warm.keep(handle, self._key, self._specs):
                 if self.on_left is not None:
                     self.on_left()
                 return

