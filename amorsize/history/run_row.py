@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from amorsize.facts import Forecast
+
 SOURCES: Final = ("execute", "optimize", "tune", "import")
 # Significant digits that are stored (guesses).
 DIGITS: Final = 6
@@ -110,6 +112,57 @@ class Run(Frozen):
     machine: Mapping[str, Any] | None = field(default=None, hash=False)
     outcome: str = "ok"
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of_call(
+        cls,
+        func: Callable[..., object],
+        shape: Shape | None,
+        n_items: int | None,
+        clock_s: float,
+        *,
+        forecast: Forecast | None = None,
+        loop_s: float = 0.0,
+        sample: Any = None,
+        machine: Any = HERE,
+        extra: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Run:
+        """Return the run of a call that has ended, to be recorded.
+
+        Parameters
+        ----------
+        func, shape, n_items, clock_s
+            The map, and its time.
+        forecast : Forecast, optional
+            What was carried out, after ``loop_s`` seconds of a plain loop.
+        sample, machine
+            A record, a mapping, or None; not converted until the row is written.
+        extra : Mapping, optional
+            Values that are None are left out.
+        **fields
+            Other fields; they count more than the forecast's.
+        """
+        if forecast is not None:
+            fields = {
+                "backend": forecast.backend,
+                "n_jobs": forecast.workers,
+                "chunksize": forecast.chunksize,
+                "start_method": forecast.start_method,
+                "predicted_s": loop_s + forecast.total_s,
+                "predicted_interval_s": (loop_s + forecast.low_s, loop_s + forecast.high_s),
+                **fields,
+            }
+        return cls(
+            function=func,
+            shape=shape,
+            n_items=n_items,
+            clock_s=clock_s,
+            sample=sample,
+            machine=machine,
+            extra={name: value for name, value in (extra or {}).items() if value is not None},
+            **fields,
+        )
 
     @property
     def machine_digest(self) -> str | None:

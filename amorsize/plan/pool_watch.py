@@ -18,6 +18,7 @@ from typing import Any
 
 from amorsize.history.agreement import surprised
 from amorsize.history.history import History
+from amorsize.history.run_row import Run
 from amorsize.history.this_process import Shape, shape_of
 from amorsize.learn.features import shares
 from amorsize.plan.record import PlanRecord
@@ -147,36 +148,36 @@ class Watch:
     def _stop(self) -> None:
         self.spent_s += perf_counter() - self.began
 
-    def _row(self, n_items: int) -> dict[str, Any]:
+    def _row(self, n_items: int) -> Run:
         plan, clock_s = self.plan, self.spent_s
-        row: dict[str, Any] = {
-            "function": self.pool_watch.func,
-            "source": "optimize",
-            "shape": self.pool_watch.shape,
-            "n_items": n_items,
-            "backend": plan.backend,
-            "n_jobs": plan.n_jobs,
-            "chunksize": plan.chunksize,
-            "start_method": plan.start_method,
-            "predicted_s": plan.predicted_s,
-            "predicted_interval_s": plan.predicted_interval_s,
-            "parts": shares(plan.breakdown),
-            "serial_s": plan.serial_s,
-            "clock_s": clock_s,
-            "sample": plan.sample,
-            "machine": plan.machine,
-        }
+        extra: dict[str, Any] = {"parts": shares(plan.breakdown)}
         # After trials the forecast is measured, not the model's.
         if plan.trials:
-            row["tuned"] = True
+            extra["tuned"] = True
         if plan.model_s is not None:
-            row |= {"predicted_s": plan.model_s, "predicted_interval_s": None, "pruned_s": plan.predicted_s}
+            extra["pruned_s"] = plan.predicted_s
         if plan.known_runs:
-            row["known"] = plan.known_runs
+            extra["known"] = plan.known_runs
             off = plan.predicted_s is not None and surprised(plan.predicted_s, clock_s, plan.predicted_interval_s)
             if off or self.surprised:
-                row["surprise"] = True
-        return row
+                extra["surprise"] = True
+        return Run.of_call(
+            self.pool_watch.func,
+            self.pool_watch.shape,
+            n_items,
+            clock_s,
+            source="optimize",
+            backend=plan.backend,
+            n_jobs=plan.n_jobs,
+            chunksize=plan.chunksize,
+            start_method=plan.start_method,
+            predicted_s=plan.predicted_s if plan.model_s is None else plan.model_s,
+            predicted_interval_s=plan.predicted_interval_s if plan.model_s is None else None,
+            serial_s=plan.serial_s,
+            sample=plan.sample,
+            machine=plan.machine,
+            extra=extra,
+        )
 
 
 def sequence(data: Iterable[Any]) -> bool:

@@ -16,7 +16,7 @@ from amorsize.backends.coroutines import Tasks, call
 from amorsize.backends.results import Outcome
 from amorsize.backends.stop import Stop
 from amorsize.history.history import History
-from amorsize.history.machine_id import HERE
+from amorsize.history.run_row import Run
 from amorsize.history.this_process import shape_of
 from amorsize.options import Request
 from amorsize.run.execute import Execution
@@ -89,17 +89,16 @@ async def _run_tasks(request: Request) -> list[Any]:
         CALLS.end(tasks)
         history = History() if request.history is None else request.history
         history.record(
-            {
-                "at_s": time(),
-                "function": request.func,
-                "shape": shape_of(request.data),
-                "machine": HERE,
-                "n_items": tasks.length,
-                "backend": "tasks",
-                "n_jobs": max(1, tasks.most),
-                "clock_s": perf_counter() - began,
-                "outcome": outcome,
-            }
+            Run.of_call(
+                request.func,
+                shape_of(request.data),
+                tasks.length,
+                perf_counter() - began,
+                at_s=time(),
+                backend="tasks",
+                n_jobs=max(1, tasks.most),
+                outcome=outcome,
+            )
         )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.facts import Forecast, Machine, Ran, Sample
+    from amorsize.history.run_row import Run
     from amorsize.model.decide import Decider
     from amorsize.options import Request
     from amorsize.run.map_state import MapState
@@ -139,38 +140,41 @@ class RunSummary:
             return self.withdrew
         return self.withdrew or self.ran.wall_s > UNPROFITABLE * self.ran.items * item_s
 
-    def row(self, request: Request, outcome: str) -> dict[str, Any]:
+    def row(self, request: Request, outcome: str) -> Run:
         """Return the run as history keeps it."""
+        from amorsize.history.run_row import Run
+
         go, ran = self.go, self.ran
         if self.sample is None and self.wall_s > RECORD_SAMPLE_S and not self.unsampled:
             self.sample = self.decider.sample()
-        row: dict[str, Any] = {
-            "at_s": time(),
-            "function": request.func,
-            "shape": shape_of(request.data),
-            "n_items": self.n_items,
-            "backend": "serial" if go is None else go.backend,
-            "n_jobs": 1 if go is None else go.workers,
-            "chunksize": max(1, self.n_items) if go is None else go.chunksize,
-            "start_method": None if go is None else go.start_method,
-            "clock_s": self.wall_s,
-            "sample": self.sample,
-            "machine": self.machine or HERE,
-            "outcome": outcome,
-        }
-        if go is not None and go.total_s > 0:
-            row["predicted_s"] = self.loop_s + go.total_s
-            row["predicted_interval_s"] = (self.loop_s + go.low_s, self.loop_s + go.high_s)
+        fields: dict[str, Any] = {}
+        extra: dict[str, Any] = {"skipped": self.skipped or None}
+        if go is None:
+            fields["chunksize"] = max(1, self.n_items)
+        elif go.total_s > 0:
             from amorsize.learn.features import shares
 
-            row["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
+            extra["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
+        else:
+            # It was asked for, not forecast.
+            fields |= {"predicted_s": None, "predicted_interval_s": None}
         if not self.unsampled and self.decider.items:
-            row["serial_s"] = self.serial_s
-            row["threads_gain"] = self.decider.threads_gain
+            fields |= {"serial_s": self.serial_s, "threads_gain": self.decider.threads_gain}
         if ran is not None and ran.items:
-            row |= {"work_s": ran.work_s, "work_cpu_s": ran.work_cpu_s, "work_items": ran.items}
+            fields |= {"work_s": ran.work_s, "work_cpu_s": ran.work_cpu_s, "work_items": ran.items}
         if self.recalled is not None and self.sample is self.recalled:
-            row["recalled"] = True
-        if self.skipped:
-            row["skipped"] = self.skipped
-        return row
+            extra["recalled"] = True
+        return Run.of_call(
+            request.func,
+            shape_of(request.data),
+            self.n_items,
+            self.wall_s,
+            forecast=go,
+            loop_s=self.loop_s,
+            sample=self.sample,
+            machine=self.machine or HERE,
+            at_s=time(),
+            outcome=outcome,
+            extra=extra,
+            **fields,
+        )

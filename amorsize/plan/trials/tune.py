@@ -15,6 +15,7 @@ from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.formatting import count, seconds
 from amorsize.frozen import replace
 from amorsize.history.history import History
+from amorsize.history.run_row import Run
 from amorsize.history.this_process import shape_of
 from amorsize.learn.features import Case, engine_of, shares
 from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
@@ -231,24 +232,18 @@ class Contest:
             return
         field, pruned = self.field, self.field.corrected(one, len(items))
         self.history.record(
-            {
-                "function": self.request.func,
-                "source": "tune",
-                "shape": shape_of(items),
-                "n_items": len(items),
-                "backend": one.backend,
-                "n_jobs": one.workers,
-                "chunksize": one.chunksize,
-                "start_method": one.start_method,
-                "predicted_s": one.total_s,
-                "predicted_interval_s": (one.low_s, one.high_s),
-                "pruned_s": None if pruned is one else pruned.total_s,
-                "parts": shares(one.breakdown),
-                "serial_s": field.sample.item_s * len(items),
-                "clock_s": took_s,
-                "sample": field.sample,
-                "machine": field.machine,
-            }
+            Run.of_call(
+                self.request.func,
+                shape_of(items),
+                len(items),
+                took_s,
+                forecast=one,
+                source="tune",
+                serial_s=field.sample.item_s * len(items),
+                sample=field.sample,
+                machine=field.machine,
+                extra={"pruned_s": None if pruned is one else pruned.total_s, "parts": shares(one.breakdown)},
+            )
         )
 
     # -- the plan ------------------------------------------------------------------------------------------------
