@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 
 import engine_functions as ef
@@ -27,6 +28,11 @@ def spin(x):
     return ef.spin(x, 1e-3)
 
 
+def nap(x):
+    time.sleep(1e-3)
+    return x
+
+
 class TestEvents:
     @pytest.mark.parametrize("kind", [list, iter], ids=["list", "generator"])
     def test_a_whole_run(self, run, kind):
@@ -42,7 +48,8 @@ class TestEvents:
     @over(*modes.PROCESSES, modes.THREADS, modes.TO_THREADS, *modes.TO_PROCESSES)
     def test_workers_come_and_go(self, run, mode):
         seen = []
-        run(spin, range(N), on_event=seen.append)
+        # Items that wait get both workers also where other programs use the cores.
+        run(nap, range(N), on_event=seen.append)
         workers_come_and_go(seen)
         backend = mode.turns or mode.backend
         assert backend in [chosen.backend for chosen in of(seen, events.BackendChosen)]

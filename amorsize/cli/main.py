@@ -124,14 +124,21 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, partial(_terminate, os.getpid()))
     try:
         yield
     finally:
+        # One that has come may come again (see `_terminate`), and this program is at its end.
+        if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(owner: int, number: int, frame: object) -> None:
+    if os.getpid() != owner:
+        # A worker that a pool has forked, which SIGTERM is to end: raised in its first hooks, an exception would be lost.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(number: int, frame: object) -> NoReturn:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return
     # `timeout` sends it to the process and then to its group: the second one must not disturb the end.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise TerminatedError

@@ -481,6 +481,21 @@ def test_what_the_caller_does_with_sigterm_is_put_back(module, capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_sigterm_ends_a_forked_worker_at_its_first_step():
+    """An exception in the hooks of a fork is lost, and a pool would wait for its worker for ever."""
+    script = """
+import os, signal
+from amorsize.cli.main import _terminable
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+with _terminable():
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("-15\n", "")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no broken pipes")
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_reader_that_has_gone_is_no_reason_to_complain(module, form):
