@@ -135,7 +135,7 @@ def _terminable() -> Iterator[None]:
 
 def _terminate(owner: int, number: int, frame: object) -> None:
     if os.getpid() != owner:
-        # A worker that a pool has forked, which SIGTERM is to end: raised in its first hooks, an exception would be lost.
+        # A worker that a pool has forked, and ends by SIGTERM. In its first hooks an exception would be lost.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         return
