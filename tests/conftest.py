@@ -119,22 +119,32 @@ def run(mode: modes.Mode, monkeypatch: pytest.MonkeyPatch) -> modes.Run:
     return modes.runner(mode, monkeypatch)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In `make test`, leave out by forkserver what it tests by spawn: only the start of workers differs.
+# What `make test` leaves out where it tests the twin: a word in the name, the word in the twin's name, and a word that
+# must stand beside it.
+TWINS = (
+    # Only the start of workers differs; tests of the start itself (backends/workers) run by all start methods.
+    ("forkserver", "spawn", ""),
+    # When the decider turns does not depend on the start method.
+    ("to-processes-spawn", "to-processes-fork", ""),
+    # Spawned workers are sent their items, whatever these are taken from.
+    ("generator", "list", "spawn"),
+)
 
-    Tests of the start itself (backends/workers) always run by all start methods, and so does a test that is named.
-    """
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In `make test`, leave out tests that differ from a twin in nothing that matters; not one that is named."""
     if lanes.is_long() or any("::" in argument for argument in config.args):
         return
     names = {item.nodeid for item in items}
-    twins = [
-        item
-        for item in items
-        if "forkserver" in item.nodeid
-        and "backends/workers/" not in item.nodeid
-        and item.nodeid.replace("forkserver", "spawn") in names
-    ]
-    if twins:
-        config.hook.pytest_deselected(items=twins)
-        left_out = {item.nodeid for item in twins}
-        items[:] = [item for item in items if item.nodeid not in left_out]
+
+    def has_twin(name: str) -> bool:
+        return any(
+            one in name and beside in name and name.replace(one, other) in names
+            for one, other, beside in TWINS
+            if one != "forkserver" or "backends/workers/" not in name
+        )
+
+    twins = [item for item in items if has_twin(item.nodeid)]
+    config.hook.pytest_deselected(items=twins)
+    left_out = {item.nodeid for item in twins}
+    items[:] = [item for item in items if item.nodeid not in left_out]

@@ -21,7 +21,7 @@ import amorsize
 from amorsize import events
 from amorsize.errors import WorkerLostError
 
-N = 200
+N = 60
 
 
 def spin(x):
@@ -59,9 +59,9 @@ class TestEvents:
 
     def test_items_that_fail(self, run):
         seen = []
-        found = run(partial(ef.refuse, (3, 150)), range(N), on_error="collect", on_event=seen.append)
+        found = run(partial(ef.refuse, (3, 50)), range(N), on_error="collect", on_event=seen.append)
         failed = of(seen, events.ItemFailed)
-        fails_at(seen, N, [3, 150])
+        fails_at(seen, N, [3, 50])
         assert all(event.exception is found[event.index].exception for event in failed)
 
     def test_repeats_are_counted_once(self, run, tmp_path):
@@ -73,9 +73,9 @@ class TestEvents:
     def test_a_run_that_raises_does_not_finish(self, run):
         seen = []
         with pytest.raises(ef.Refused):
-            run(partial(ef.refuse, (100,)), range(N), on_event=seen.append)
+            run(partial(ef.refuse, (40,)), range(N), on_event=seen.append)
         assert not of(seen, events.RunFinished)
-        assert [event.index for event in of(seen, events.ItemFailed)] == [100]
+        assert [event.index for event in of(seen, events.ItemFailed)] == [40]
 
     @over(*modes.PROCESSES)
     def test_workers_that_die(self, run):
@@ -158,7 +158,7 @@ class TestProgress:
 
     def test_of_an_iterator_and_with_failures(self, run, capsys):
         pytest.importorskip("tqdm")
-        run(partial(ef.refuse, (3, 150)), iter(range(N)), on_error="collect", progress=True)
+        run(partial(ef.refuse, (3, 50)), iter(range(N)), on_error="collect", progress=True)
         said = capsys.readouterr().err
         assert f"{N}item" in said
         assert "failed=2" in said
