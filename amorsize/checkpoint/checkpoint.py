@@ -115,8 +115,12 @@ class Checkpoint:
         self._failed = self.journal.failed()
         todo: deque[tuple[int, int | None]] = deque()
         lost: list[str] = []
+        damaged: list[int] = []
         at = 0
         for index, digest, pickled in self.journal.done():
+            if pickled is None:
+                damaged.append(index)
+                continue
             if not source.reach(index):
                 break
             self._check(source, index, digest)
@@ -136,7 +140,13 @@ class Checkpoint:
             at = index + 1
         if source.length is None or at < source.length:
             todo.append((at, source.length))
-        self.journal.accept(source.length)
+        self.journal.accept(source.length, damaged)
+        if damaged:
+            self._warn(
+                "damaged",
+                f"{len(damaged)} results are not as they were written (item {damaged[0]} is the first), and are made "
+                "again: look after the disk",
+            )
         if lost:
             self._warn("lost", f"{len(lost)} results cannot be rebuilt, and are made again ({lost[0]})")
         self._due_s = time.perf_counter() + FLUSH_S

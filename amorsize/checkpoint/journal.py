@@ -12,7 +12,9 @@ import errno
 import os
 import shlex
 import stat
+import struct
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,6 +40,10 @@ BLOCK_BYTES: Final = 32 << 20
 BLOCK_ROWS: Final = 1000
 # SQLite's limit for a row is 1e9 bytes (https://sqlite.org/limits.html).
 LARGEST_BYTES: Final = 999_000_000
+# What follows a pickled result in its row: a mark, and the checksum of the row. Rows without it are of a version that
+# wrote none; pickle does not read beyond its own end, so that version still reads these.
+SEAL: Final = struct.Struct("<4sI")
+SEAL_MARK: Final = b"crc:"
 
 NO_JOURNAL: Final = "it is no checkpoint, and was left as it is. Use another path"
 
@@ -52,11 +58,11 @@ SCHEMA: Final = (
 
 
 class Done(NamedTuple):
-    """The pickled result of an item."""
+    """The pickled result of an item; None if the bytes of its row have changed since they were written."""
 
     item: int
     digest: bytes
-    result: bytes
+    result: bytes | None
 
 
 class Failed(NamedTuple):
@@ -159,9 +165,13 @@ class Journal:
                 self.file, _other_function(printable(its_name), found, printable(name), identity)
             )
 
-    def accept(self, items: int | None) -> None:
-        """Record that the data match, and the number of ``items`` if known; this also tests that it can be written."""
+    def accept(self, items: int | None, damaged: Iterable[int] = ()) -> None:
+        """Record that the data match, and the number of ``items`` if known; this also tests that it can be written.
+
+        Rows that are ``damaged`` are deleted: the number of the item may be what has changed in them.
+        """
         with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
+            link.executemany("DELETE FROM done WHERE item = ?", ((item,) for item in damaged))
             link.execute("UPDATE map SET resumed_at_s = ?, items = coalesce(?, items)", (time.time(), items))
             link.execute(f"PRAGMA user_version={VERSION}")
 
@@ -184,7 +194,7 @@ class Journal:
         with _clearly(self.file), connected(self.file, "rw", PATIENCE_S) as link:
             for row in link.execute(query, (after, BLOCK_ROWS)):
                 block.append(_done(row))
-                size += len(block[-1].result)
+                size += len(row[2])
                 if size > BLOCK_BYTES:
                     break
         return block
@@ -204,7 +214,7 @@ class Journal:
             link.execute("BEGIN IMMEDIATE")
             if _is_empty(link, self.file):
                 raise CheckpointMismatchError(self.file, "another file has taken its place")
-            link.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", done)
+            link.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (sealed(*row) for row in done))
             link.executemany("DELETE FROM failed WHERE item = ?", ((index,) for index in mended))
             link.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?, ?)", failed)
             if items is not None:
@@ -235,8 +245,8 @@ def read(file: str, limit: int | None = None) -> tuple[Contents, list[Failed]]:
     return contents, failed
 
 
-def results(file: str, limit: int | None = None) -> list[tuple[int, bytes]]:
-    """Return the index and the pickle of a journal's first ``limit`` results.
+def results(file: str, limit: int | None = None) -> list[tuple[int, bytes | None]]:
+    """Return the index and the pickle of a journal's first ``limit`` results; see `Done`.
 
     Raises
     ------
@@ -309,9 +319,23 @@ def _map(link: sqlite3.Connection) -> tuple[str, str, float, float, int | None]:
     )
 
 
+def sealed(item: int, digest: bytes, result: bytes) -> tuple[int, bytes, bytes]:
+    """Return the row of a result, with its checksum."""
+    return item, digest, result + SEAL.pack(SEAL_MARK, _checksum(item, digest, result))
+
+
+def _checksum(item: int, digest: bytes, result: bytes | memoryview) -> int:
+    return zlib.crc32(result, zlib.crc32(b"%d:%b" % (item, digest)))
+
+
 def _done(row: tuple[Any, ...]) -> Done:
-    item, digest, result = row
-    return Done(_whole(item), _of(digest, bytes), _of(result, bytes))
+    item, digest, result = _whole(row[0]), _of(row[1], bytes), _of(row[2], bytes)
+    if result[-SEAL.size : -SEAL.size + len(SEAL_MARK)] != SEAL_MARK:
+        return Done(item, digest, result)
+    _, checksum = SEAL.unpack_from(result, len(result) - SEAL.size)
+    is_whole = checksum == _checksum(item, digest, memoryview(result)[: -SEAL.size])
+    # The seal stays: pickle ends before it, and a large result is not copied.
+    return Done(item, digest, result if is_whole else None)
 
 
 def _failed(row: tuple[Any, ...]) -> Failed:

@@ -37,7 +37,9 @@ def look(path: str, limit: int | None = None, *, results: bool = False) -> Listi
     return Listing(path, contents, failed, shown)
 
 
-def _shown(pickled: bytes) -> str:
+def _shown(pickled: bytes | None) -> str:
+    if pickled is None:
+        return "<its bytes have changed since they were written>"
     try:
         return repr(pickle.loads(pickled))
     except Exception as exc:  # noqa: BLE001  (its class may be missing here)
