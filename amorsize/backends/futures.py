@@ -3,6 +3,10 @@
 The executor starts its own workers and does not report them, so each task that it can run at a time counts as a worker.
 A chunk is one task: it sends the function (by cloudpickle if necessary) and the items, and returns results and errors
 like a worker of amorsize.
+
+What crosses to another process is pickled and rebuilt here, not by the executor: methods and functions arrive as
+themselves, values of the main module's globals come along, and what cannot be rebuilt is an error of its item. Rebuilt
+by a ``ProcessPoolExecutor``, it would end the worker, and the executor with it. Threads get the objects themselves.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.functions import sent
+from amorsize.backends.workers.main_module import FEW, carried, used, values_of
 from amorsize.errors import TransferError
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Done, Event, Instruction, Ready, Span
@@ -55,25 +60,76 @@ def open_driver(
     yield ExecutorDriver(schedule_for(chosen), work.executor, work.source, work.outcome, work.func, work.ticks)
 
 
-class Portable:
-    """A function that can be pickled for the executor's workers, by cloudpickle if necessary."""
+class Parcel:
+    """Something that is pickled as amorsize's own workers get it, if the executor pickles its tasks."""
 
-    def __init__(self, func: Callable[[Any], Any]) -> None:
-        self.func = func
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def open(self) -> Any:
+        """Return what is held."""
+        return self.held
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, ([bytes(part) for part in protocol.dumps(sent(self.func))],)
+        return Sealed, (_bytes_of(self.held),)
 
 
-def _rebuilt(pickled: list[bytes]) -> Portable:
-    return Portable(protocol.loads(pickled))
+class Sealed:
+    """A `Parcel` that has been sent. It is unpickled only when it is opened, so that errors come out of its task."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    def open(self) -> Any:
+        """Unpickle what is held."""
+        return protocol.loads(self.parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sealed, (self.parts,)
 
 
-def run_span(func: Portable, start: int, items: Any, keep_going: bool) -> tuple[list[Any], list[Any], float, float]:
+def _bytes_of(obj: Any) -> list[bytes]:
+    return [bytes(part) for part in protocol.dumps(obj)]
+
+
+class FuncParcel(Parcel):
+    """The function of a map, with the values of the main module's globals that it names. Pickled once for all tasks.
+
+    Parameters
+    ----------
+    func : callable
+    warn : callable
+        Called with what cannot travel.
+    """
+
+    def __init__(self, func: Callable[[Any], Any], warn: Callable[[str], object]) -> None:
+        super().__init__(func)
+        self.uses: list[Any] = [func]
+        self._warn = warn
+        self._parts: list[bytes] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._parts is None:
+            values = values_of(self.uses)
+            for warning in values.warnings() if values is not None else ():
+                self._warn(warning)
+            self._parts = _bytes_of(carried(values, sent(self.held)))
+        return Sealed, (self._parts,)
+
+
+def run_span(
+    func: Parcel | Sealed, start: int, items: Parcel | Sealed, keep_going: bool
+) -> tuple[Parcel | Sealed, list[Any], float, float]:
     """Run one task; return results (None where an item raised), errors, and the wall and CPU seconds it took."""
+    try:
+        call = func.open()
+    except Exception as exc:
+        detail = f"it cannot be rebuilt in a worker of the executor ({kind_of(exc)}: {text_of(exc)})"
+        raise TransferError("func", None, detail) from exc
+    taken = items.open()
     wall_s, cpu_s = time.perf_counter(), time.thread_time()
-    results, errors = child.run_items(func.func, items, start, keep_going, [0, 0])
-    return results, errors, time.perf_counter() - wall_s, time.thread_time() - cpu_s
+    results, errors = child.run_items(call, taken, start, keep_going, [0, 0])
+    return Parcel(results), errors, time.perf_counter() - wall_s, time.thread_time() - cpu_s
 
 
 class ExecutorDriver(Driver):
@@ -101,8 +157,9 @@ class ExecutorDriver(Driver):
     ) -> None:
         super().__init__(schedule, source, outcome, ticks)
         self.executor = executor
-        self._func = Portable(func)
+        self._func = FuncParcel(func, self.warnings.append)
         self._keep_going = outcome.most_failures != 0 or schedule.retries > 0
+        self._submitted = False
         self._futures: dict[Any, tuple[int, Span]] = {}
         self._mail: SimpleQueue[Any] = SimpleQueue()
 
@@ -110,7 +167,14 @@ class ExecutorDriver(Driver):
         return self._handle(Ready(number))
 
     def submit(self, number: int, start: int, items: Any) -> None:
-        future = self.executor.submit(run_span, self._func, start, items, self._keep_going)
+        if not self._submitted:
+            self._submitted, self._func.uses = True, used(self._func.held, list(items[:FEW]))
+        try:
+            future = self.executor.submit(run_span, self._func, start, Parcel(items), self._keep_going)
+        except BaseException as exc:
+            if not is_interrupt(exc):
+                blame(exc, start, start + len(items))
+            raise
         self._futures[future] = (number, Span(start, start + len(items)))
         future.add_done_callback(self._mail.put)
 
@@ -133,7 +197,8 @@ class ExecutorDriver(Driver):
     def _on_done(self, future: Any) -> list[Instruction]:
         number, span = self._futures.pop(future)
         try:
-            results, errors, wall_s, cpu_s = future.result()
+            parcel, errors, wall_s, cpu_s = future.result()
+            results = parcel.open()
         except BaseException as exc:  # whatever the executor makes of what cannot be pickled
             if is_interrupt(exc):
                 raise
@@ -144,10 +209,8 @@ class ExecutorDriver(Driver):
     def _on_lost_task(self, number: int, span: Span, exc: BaseException) -> Event:
         """The task itself came to grief: an item or result that cannot be pickled, or an executor that is broken."""
         if is_broken(exc):
-            note(
-                exc,
-                f"amorsize: while items {span.start} to {span.stop - 1} were under way; the executor is yours to mend",
-            )
+            blame(exc, span.start, span.stop)
+        if is_broken(exc) or (isinstance(exc, TransferError) and exc.what == "func"):
             raise exc
         if len(span) > 1:
             return Done(number, 0.0, apart=True)
@@ -156,6 +219,11 @@ class ExecutorDriver(Driver):
         error.__cause__ = exc
         failure: Failure = failure_here(span.start, error)
         return Done(number, 0.0, self.outcome.take_errors([failure]), 1)
+
+
+def blame(exc: BaseException, start: int, stop: int) -> None:
+    """Note on an exception that the user's executor raised it."""
+    note(exc, f"amorsize: while items {start} to {stop - 1} were under way; the executor is yours to mend")
 
 
 def is_broken(exc: BaseException) -> bool:

@@ -92,6 +92,19 @@ def test_one_that_breaks_says_so():
         assert "under way" in caught.value.__notes__[0]
 
 
+def test_one_that_is_broken_or_shut_when_it_is_asked_says_so():
+    """``submit()`` itself raises then, and the exception had no note."""
+    with HostileExecutor(loses=1.0) as executor:
+        with pytest.raises(BrokenExecutor):
+            executor.submit(abs, -1).result()
+        with pytest.raises(BrokenExecutor) as caught:
+            amorsize.execute(ef.square, range(5), backend=executor)
+        assert "the executor is yours to mend" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError) as caught:
+        amorsize.execute(ef.square, range(5), backend=executor)
+    assert "items 0 to" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [

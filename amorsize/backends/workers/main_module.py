@@ -3,13 +3,15 @@
 A worker that is not forked runs the main module again, up to ``if __name__ == "__main__":``. What the program has set
 since (a parameter, a loaded table) is not there. So the values of those globals travel that the user's function names,
 and the functions of the main module that it calls. In the worker only what differs from the import is replaced:
-functions, classes and objects that are the same stay the very same objects.
+functions, classes and objects that are the same stay the very same objects. Classes that the program has made since
+travel, too, by cloudpickle, and are set where the worker has none of that name.
 """
 
 from __future__ import annotations
 
 import opcode
 import pickle
+import re
 import sys
 from _thread import LockType, allocate_lock
 from collections.abc import Iterable
@@ -17,7 +19,7 @@ from functools import lru_cache, partial
 from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 
-from amorsize.backends.workers.functions import ATOMS, MAIN, Sent, pickled_by_name, scope_of
+from amorsize.backends.workers.functions import ATOMS, MAIN, Sent, found, pickled_by_name, scope_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ LARGE_BYTES: Final = 10_000_000  # a value of more is sent to a worker once
 # Instructions that read a global, and by how many bits their argument is shifted.
 LOADS: Final = {opcode.opmap["LOAD_GLOBAL"]: 1, opcode.opmap["LOAD_NAME"]: 0}
 STORE: Final = opcode.opmap["STORE_GLOBAL"]
+CLASS: Final = "class "  # before the name of a class, among names of values
 
 
 class Values:
@@ -54,7 +57,7 @@ class Values:
     def warnings(self) -> list[str]:
         """What to say of the globals that cannot travel."""
         return [
-            f"workers use the global {name!r} as the main module sets it when it is imported: {why}"
+            f"workers use the global {name.removeprefix(CLASS)!r} as the main module sets it when it is imported: {why}"
             for name, why in self.kept.items()
         ]
 
@@ -73,15 +76,16 @@ def values_of(funcs: Iterable[Any], but: Iterable[str] = ()) -> Values | None:
     kept: dict[str, str] = {}
     for name, value in values.items():
         try:
-            pickled[name] = pickled_value(value)
+            pickled[name] = pickled_class(value) if name.startswith(CLASS) else pickled_value(value)
         except Exception as exc:  # noqa: BLE001  (pickle raises anything)
             kept[name] = f"a {type(value).__name__} cannot be pickled ({type(exc).__name__})"
     return Values(pickled, kept) if pickled or kept else None
 
 
 def used(func: Any, data: Any) -> list[Any]:
-    """Return a function and the first of its items, whose methods may name globals, too."""
-    return [func, *(data[:1] if type(data) in (list, tuple) else ())]
+    """Return a function and an item of each type among the first ones: their methods may name globals, too."""
+    first = data[:FEW] if type(data) in (list, tuple) else ()
+    return [func, *{type(one): one for one in reversed(first)}.values()]
 
 
 class Updates:
@@ -142,6 +146,54 @@ def pickled_value(value: Any) -> bytes:
         return pickled
 
 
+def pickled_class(kind: type) -> bytes:
+    """Pickle a class of the main module that an import does not make, by its value."""
+    import io
+
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Whatever else of the main module the class holds goes by name, and its methods get the worker's globals."""
+
+        def reducer_override(self, obj: Any) -> Any:
+            if type(obj) is FunctionType and _is_mine(obj):
+                if "." not in obj.__qualname__ and found("__main__", obj.__qualname__) is obj:
+                    return Sent(obj).__reduce__()
+                make, made_of, state, *rest = super().reducer_override(obj)
+                state[1]["__globals__"] = {}
+                return make, (made_of[0], _Made(scope_of, "__main__"), *made_of[2:]), state, *rest
+            if isinstance(obj, type) and obj.__module__ in MAIN and not is_late(obj):
+                return obj.__qualname__
+            return super().reducer_override(obj)
+
+    stream = io.BytesIO()
+    Pickler(stream, 5).dump(kind)
+    return stream.getvalue()
+
+
+def is_late(kind: type) -> bool:
+    """Return True for a class of the main module that may not be there after an import: one not written at its margin.
+
+    It is written under ``if __name__ == "__main__":``, made by a call, or typed at a prompt.
+    """
+    name = kind.__qualname__.partition(".")[0]
+    return "<" in kind.__qualname__ or not re.search(rf"^(class\s+)?{re.escape(name)}\b", _source(), re.MULTILINE)
+
+
+def _source() -> str:
+    path = getattr(sys.modules["__main__"], "__file__", None)
+    return _text(path) if type(path) is str else ""
+
+
+@lru_cache(maxsize=1)
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
 def _portable(value: Any) -> Any:
     if type(value) is FunctionType and _is_mine(value):
         return Sent(value)
@@ -168,7 +220,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
     """Return the globals of the main module that functions read, with all functions and classes of it that they use.
 
     ``sets``: those that they set, too.
-    Classes of the main module are not among them: a worker has them by its import.
+    Classes of the main module are among them, as ``class NAME``, only if a worker may not have them by its import.
     """
     main = scope_of("__main__")
     values: dict[str, Any] = {}
@@ -194,6 +246,8 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
             todo.append(one.func)
         elif isinstance(one, type):
             if one.__module__ in MAIN:
+                if main.get(one.__qualname__) is one and is_late(one):
+                    values[CLASS + one.__qualname__] = one
                 todo += [*vars(one).values(), *one.__bases__]
         elif type(one) in (classmethod, staticmethod):
             todo.append(one.__func__)
@@ -247,8 +301,17 @@ _seen: dict[str, bytes] = {}
 def set_values(pickled: dict[str, bytes]) -> None:
     """Set globals of the main module, where they are not as they should be."""
     main, module = scope_of("__main__"), vars(sys.modules["__main__"])
-    for name, wanted in pickled.items():
+    # Classes first: values may be instances of them.
+    for name, wanted in sorted(pickled.items(), key=lambda one: not one[0].startswith(CLASS)):
         if _seen.get(name) == wanted:
+            continue
+        if name.startswith(CLASS):
+            kind = name.removeprefix(CLASS)
+            if kind not in main:
+                main[kind] = pickle.loads(wanted)
+            if kind not in module:
+                setattr(sys.modules["__main__"], kind, main[kind])
+            _seen[name] = wanted
             continue
         if not (name in main and name not in _seen and _is_as(main[name], wanted)):
             value = pickle.loads(wanted)

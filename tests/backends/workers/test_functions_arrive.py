@@ -238,6 +238,124 @@ def test_globals_that_the_main_module_set_at_run_time_hold_in_workers(way, tmp_p
     assert run_program(tmp_path, VALUES, way) == "well\n"
 
 
+LATE = (
+    MAIN
+    + """
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+import enum, multiprocessing
+class Base:
+    def name(self): return "base"
+def make(x): return Late(x).value()
+def is_base(x): return isinstance(Late(x), Base), Late(x).name()
+def of(late): return late.value()
+def more(x): return Late(x + 1)
+def fails(x):
+    if x == 4: raise Odd(x)
+    return x
+def makes_rest(x): return Point(x, Color.RED).x, Point(1, Color.RED).color.name, Late.Inner.k
+if __name__ == "__main__":
+    T = 10
+    class Late(Base):
+        class Inner: k = 3
+        def __init__(self, x): self.x = x
+        def value(self): return self.x * T
+        def name(self): return "late " + super().name()
+        def __eq__(self, other): return type(other) is Late and other.x == self.x
+        def __hash__(self): return self.x
+    class Odd(Exception): pass
+    class Color(enum.Enum):
+        RED = 1
+    @dataclass
+    class Point:
+        x: int
+        color: Color
+    way = sys.argv[1]
+    def run(func, data):
+        options = dict(backend="processes", max_workers=2)
+        if way == "async": return asyncio.run(amorsize.execute_async(func, data, **options))
+        if way == "pool":
+            with amorsize.optimize(func, data, start_method="spawn", **options).pool() as pool:
+                return pool.map(func, data)
+        if way == "Executor":
+            with amorsize.Executor(1) as executor: return list(executor.map(func, data))
+        if way.startswith("theirs"):
+            context = multiprocessing.get_context(way.partition(" ")[2])
+            with ProcessPoolExecutor(2, mp_context=context) as executor:
+                return amorsize.execute(func, data, backend=executor)
+        return amorsize.execute(func, data, start_method=way, **options)
+    for func in (make, is_base, more, makes_rest):
+        assert run(func, range(6)) == list(map(func, range(6))), func
+    assert run(of, [Late(2)] * 3) == [20] * 3
+    assert run(of, [Base, Late(2)][1:] * 3) == [20] * 3
+    try: run(fails, range(6))
+    except Odd as exc: print("well")
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "way", ["spawn", "forkserver", "async", "Executor", "pool", "theirs spawn", "theirs forkserver", "theirs fork"]
+)
+def test_classes_that_the_main_module_made_at_run_time_are_there_in_workers(way, tmp_path):
+    """Of a class under ``if __name__ == "__main__":`` an import of the main module knows nothing: NameError."""
+    assert run_program(tmp_path, LATE, way) == "well\n"
+
+
+THEIRS = (
+    MAIN
+    + """
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+class M:
+    def __init__(self, k): self.k = k
+    def __secret(self): return self.k * 3
+    def secret(self): return self.__secret
+    def value(self): return self.k
+class N(M):
+    def value(self): return -1
+    def above(self): return super().value
+def call(method): return method()
+def back(x): return N(x).above()
+def bad(): raise ValueError("no such thing")
+class Broken:
+    def __reduce__(self): return bad, ()
+def breaks(x): return Broken() if x == 2 else x
+if __name__ == "__main__":
+    T, NEW = 10, 5
+    way = sys.argv[1]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(way)) as executor:
+        def run(func, data, **kw): return amorsize.execute(func, data, backend=executor, **kw)
+        assert run(call, [M(3).secret(), N(4).above(), N(4).value]) == [9, 4, -1]
+        assert [method() for method in run(back, [1, 2])] == [1, 2]
+        assert run(nested, range(6)) == [10 * x for x in range(6)]
+        assert run(names_new, range(6)) == [5 + x for x in range(6)]
+        assert list(amorsize.stream(nested, iter(range(6)), backend=executor)) == [10 * x for x in range(6)]
+        T = 12
+        assert run(nested, range(6)) == [12 * x for x in range(6)]
+        # What cannot be rebuilt costs its item, and not the executor.
+        found = run(str, [1, Broken(), 3], on_error="collect")
+        assert (found[0], found[2]) == ("1", "3") and "no such thing" in str(found[1].exception), found
+        found = run(breaks, range(4), on_error="collect")
+        assert (found[:2], found[3]) == ([0, 1], 3) and "no such thing" in str(found[2].exception), found
+        stream = (x for x in ())
+        _, plan = run(reads_stream, range(4), return_plan=True)
+        assert any("'stream'" in warning for warning in plan.warnings), plan.warnings
+        try: run(functools.partial(max, Broken()), range(3))
+        except amorsize.errors.TransferError as exc: assert "func" in str(exc) and "no such thing" in str(exc), exc
+        assert run(abs, [-3]) == [3]
+    print("well")
+"""
+)
+
+
+@pytest.mark.parametrize("way", ["spawn", "forkserver", "fork"])
+def test_the_users_own_process_pool_gets_the_same_functions_methods_and_globals(way, tmp_path):
+    """It saw what an import gives, ran other methods, and broke on what could not be rebuilt."""
+    assert run_program(tmp_path, THEIRS, way) == "well\n"
+
+
+
 KEPT = (
     MAIN
     + """
