@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -182,6 +184,39 @@ def answer_apart(x: int) -> int:
     if x == BAD:
         _forge(2, 5, [], apart=True)
     return x * x
+
+
+def read_all(x: int) -> int:
+    """Reads the next chunk off the worker's connection, if one comes."""
+    if x == BAD:
+        connection = _connection()
+        if select.select([connection], [], [], 5.0)[0]:
+            connection.recv(1 << 20)
+    return x * x
+
+
+def read_half(x: int) -> int:
+    if x == BAD:
+        connection = _connection()
+        if select.select([connection], [], [], 5.0)[0]:
+            connection.recv(10)
+    return x * x
+
+
+def read_beside(x: int) -> int:
+    """A thread that the item leaves behind reads what comes once the worker waits."""
+    if x == BAD:
+        threading.Thread(target=_take_for, args=(_connection(), 2.0), daemon=True).start()
+    return x * x
+
+
+def _take_for(connection: socket.socket, seconds: float) -> None:
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        try:
+            connection.recv(1 << 20, socket.MSG_DONTWAIT)
+        except OSError:
+            continue
 
 
 # -- late ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.item_times import Meter
@@ -33,6 +33,7 @@ from amorsize.backends.workers.protocol import (
     RUN_RANGE,
     SECONDS,
     BadFrame,
+    Inbox,
     dumps,
     exactly,
     frame,
@@ -57,12 +58,14 @@ if TYPE_CHECKING:
     from amorsize.backends.workers.main_module import Values
 
 Slot = Any
-"""Two 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or an
-`unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout.
+"""Three 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or an
+`unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout. Third: how many
+bytes the caller has sent (see `protocol.Inbox`); the caller alone writes it, once they are sent.
 
 An item is named while it is taken, unpickled and run, and while its result is pickled and sent. If several items are
 taken or sent together, none of them can be named; if that takes too long, they are sent again one by one."""
 
+SLOT_BYTES: Final = 24
 # Waits for a chunk.
 IDLE = -1
 # The worker has no slot.
@@ -242,7 +245,7 @@ def describe(obj: object, exc: BaseException) -> str:
     return f"a {kind_of(obj)} ({text_of(exc) or kind_of(exc)})"
 
 
-def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
+def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot, inbox: Inbox) -> float:
     """Answer chunks until the caller closes its end of the socket, which raises EOFError or ConnectionError.
 
     If the caller parks this worker, returns the number of seconds to wait for another function.
@@ -260,7 +263,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot) -> float:
     meter = Meter(alone=True)
     line.say(frame(READY))
     while True:
-        kind, start, stop, parts = receive(sock)
+        kind, start, stop, parts = receive(inbox)
         if kind == PARK:
             return float(SECONDS.unpack(parts[0])[0])
         at = start if stop - start == 1 else unnamed(start)
@@ -383,7 +386,7 @@ def serve_forked(
 
         # The collector must not visit the caller's objects: touching them would copy their pages.
         gc.freeze()
-        serve(sock, setup, data, slot)
+        serve(sock, setup, data, slot, Inbox(sock, lambda: slot[2]))
     except (EOFError, ConnectionError):
         code = 0
     except (BadFrame, OSError):
@@ -409,15 +412,16 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
     _join_family()
     try:
         slot = _receive_slot(sock)
+        inbox = Inbox(sock, lambda: slot[2])
         before = Surroundings()
         while True:
-            parts = receive(sock).parts
+            parts = receive(inbox).parts
             sock.settimeout(None)
             setup = _load_setup(parts)
             set_filters(setup.filters)
             setup.initargs += passed
             del parts
-            sock.settimeout(serve(sock, setup, None, slot))
+            sock.settimeout(serve(sock, setup, None, slot, inbox))
             # While the worker waits, it must not hold the memory of the last map.
             del setup
             if not before.restore():
@@ -577,13 +581,13 @@ def _receive_slot(sock: socket.socket) -> Slot:
 
     if not hasattr(sockets, "recv_fds"):
         exactly(sock, len(HELLO))
-        return memoryview(bytearray(16)).cast("q")
+        return memoryview(bytearray(SLOT_BYTES)).cast("q")
     message, files, _, _ = sockets.recv_fds(sock, len(HELLO), 1)
     if len(message) < len(HELLO):
         raise EOFError
     if not files:
-        return memoryview(bytearray(16)).cast("q")
-    shared = memoryview(mmap.mmap(files[0], 16)).cast("q")
+        return memoryview(bytearray(SLOT_BYTES)).cast("q")
+    shared = memoryview(mmap.mmap(files[0], SLOT_BYTES)).cast("q")
     os.close(files[0])
     return shared
 

@@ -26,8 +26,6 @@ LEAVE_S: Final = 1.0
 # guess: seconds between two looks at a process that has no descriptor to wait for
 POLL_S: Final = 1e-3
 KILL: Final = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
-# Two 64-bit integers: see `child.Slot`.
-SLOT_BYTES: Final = 16
 
 STARTING = _thread.RLock()
 """Held while multiprocessing starts or closes a child: each start polls all its children, and would use a descriptor
@@ -38,7 +36,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Slot:
-    """Two numbers that a worker shares with the caller: the item that runs, and when it began.
+    """Numbers that a worker shares with the caller: the item that runs, when it began, and the bytes sent to it.
 
     Parameters
     ----------
@@ -48,8 +46,8 @@ class Slot:
     """
 
     def __init__(self, *, inherited: bool) -> None:
-        self.fd = None if inherited else _memory_file(SLOT_BYTES)
-        self.memory = mmap.mmap(-1 if self.fd is None else self.fd, SLOT_BYTES)
+        self.fd = None if inherited else _memory_file(child.SLOT_BYTES)
+        self.memory = mmap.mmap(-1 if self.fd is None else self.fd, child.SLOT_BYTES)
         self.words = memoryview(self.memory).cast("q")
         self.words[0] = child.IDLE if inherited or self.fd is not None else child.UNKNOWN
         _slots.add(self)
@@ -180,7 +178,7 @@ class Handle:
         """Send the bytes that the socket takes; return True if some are left."""
         try:
             while self.outbox:
-                protocol.send_some(self.sock, self.outbox)
+                self.slot.words[2] += protocol.send_some(self.sock, self.outbox)
         except BlockingIOError:
             return True
         except ConnectionError:

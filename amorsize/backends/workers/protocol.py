@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +40,8 @@ MOST_BYTES: Final = 1 << 46
 QUIET: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 # Of macOS; the socket module has no name for it.
 _SO_NOSIGPIPE: Final = 0x1022
+# guess: seconds that a worker waits for a chunk before it looks if one has gone elsewhere
+LOOK_S: Final = 1
 # guess: copying a shorter pickle takes less time than sending it as a part of its own
 JOIN_BYTES: Final = 4096
 # guess: a shorter pickle holds too few objects to start the collector
@@ -167,9 +169,9 @@ def views_of(parts: Sequence[Any]) -> Iterator[memoryview]:
     return (memoryview(part).cast("B") for part in parts if len(part))
 
 
-def send_some(sock: socket.socket, outbox: deque[memoryview]) -> None:
-    """Send as much of these as the socket takes at once, and remove it from ``outbox``."""
-    sent = sock.send(outbox[0], QUIET) if len(outbox) == 1 else sock.sendmsg(list(islice(outbox, 64)), (), QUIET)
+def send_some(sock: socket.socket, outbox: deque[memoryview]) -> int:
+    """Send as much of these as the socket takes at once, and remove it from ``outbox``; return how many bytes."""
+    taken = sent = sock.send(outbox[0], QUIET) if len(outbox) == 1 else sock.sendmsg(list(islice(outbox, 64)), (), QUIET)
     while sent:
         first = outbox[0]
         if sent >= len(first):
@@ -178,9 +180,50 @@ def send_some(sock: socket.socket, outbox: deque[memoryview]) -> None:
         else:
             outbox[0] = first[sent:]
             sent = 0
+    return taken
 
 
-def receive(sock: socket.socket) -> Frame:
+class Inbox:
+    """What a worker receives. It notices when something else has read bytes of it, for which it would wait for ever.
+
+    Parameters
+    ----------
+    sock : socket
+        A blocking one.
+    sent : callable
+        Returns how many bytes the caller has sent, or a number that is too low.
+    """
+
+    def __init__(self, sock: socket.socket, sent: Callable[[], int]) -> None:
+        self.sock = sock
+        self._sent = sent
+        self._taken = 0
+        if sys.platform != "win32":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", LOOK_S, 0))
+
+    def recv_into(self, view: memoryview) -> int:
+        """Receive some bytes. Raises `BadFrame` if others have gone elsewhere."""
+        while True:
+            try:
+                got = self.sock.recv_into(view)
+            except BlockingIOError:  # nothing has come for `LOOK_S`
+                if self._is_robbed():
+                    raise BadFrame("something else has read from it") from None
+                continue
+            self._taken += got
+            return got
+
+    def _is_robbed(self) -> bool:
+        if self._sent() <= self._taken:
+            return False
+        try:
+            self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def receive(sock: socket.socket | Inbox) -> Frame:
     """Read one frame from a blocking socket. Raises EOFError if the other side is gone, and `BadFrame`."""
     head = exactly(sock, HEADER.size)
     sizes = sizes_of(head)
@@ -194,7 +237,7 @@ def receive(sock: socket.socket) -> Frame:
     return Frame(kind, start, stop, parts)
 
 
-def exactly(sock: socket.socket, size: int) -> bytearray:
+def exactly(sock: socket.socket | Inbox, size: int) -> bytearray:
     """Read exactly ``size`` bytes. Raises EOFError if the other side is gone."""
     data = bytearray(size)
     view, got = memoryview(data), 0

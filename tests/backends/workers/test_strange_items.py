@@ -224,6 +224,19 @@ class TestAnswersToOtherSpans:
             assert isinstance(found[17].exception, WorkerLostError)
 
 
+class TestItemsThatReadTheConnection:
+    """Chunks that an item has read off the worker's connection were waited for without end."""
+
+    @over(*modes.PROCESSES)
+    @pytest.mark.parametrize("func", [sf.read_all, sf.read_half, sf.read_beside])
+    def test_all_results_or_that_item_is_named(self, run, func):
+        found = run(func, range(N), on_error="collect")
+        wrong = [x for x in range(N) if found[x] != x * x]
+        assert wrong in ([], [17])
+        if wrong:
+            assert isinstance(found[17].exception, WorkerLostError)
+
+
 def late(found: list[Any]) -> list[tuple[int, type]]:
     return [(i, type(one.exception)) for i, one in enumerate(found) if isinstance(one, amorsize.Failure)]
 
