@@ -240,13 +240,12 @@ def failure_from(error: ItemError) -> Failure:
 
     It holds the item's own exception if that can be rebuilt, else a `RemoteError`.
     """
-    import pickle
-
+    from amorsize.backends.workers.child import load_exception
     from amorsize.errors import RemoteTraceback
 
     exc: BaseException
     try:
-        exc = pickle.loads(error.pickled) if error.pickled is not None else _remote(error)
+        exc = load_exception(error.pickled) if error.pickled is not None else _remote(error)
     except BaseException as why:  # its class may not be importable here, or it may raise while it is rebuilt
         if is_interrupt(why):
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import warnings
 from collections.abc import Callable
 from contextvars import copy_context
 from time import perf_counter, time
@@ -139,9 +138,12 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
     try:
         thread.start()
-    except RuntimeError:  # ulimit -u, pids.max: there is no other place left where func could run
-        warnings.warn(f"{NO_THREAD}: func runs on the event loop's own thread", RuntimeWarning, stacklevel=2)
-        run()
+    except RuntimeError as exc:
+        stop.close()
+        raise RuntimeError(
+            f"{NO_THREAD}, and execute_async() never runs func on the event loop's own thread: nothing was run. Raise "
+            "that limit, or use execute(), which needs no thread"
+        ) from exc
     cancelled: BaseException | None = None
     try:
         while not ended.is_set():
@@ -151,8 +153,7 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
                 stop.ask()
                 cancelled = cancelled or exc
         # The thread ends at once: its work is done.
-        if thread.ident is not None:
-            thread.join()
+        thread.join()
         if cancelled is not None:
             raise cancelled
         if errors:

@@ -29,6 +29,7 @@ DEPTH: Final = 4  # containers within containers
 TEXT_CHARS: Final = 60  # of one object in a message
 SHOWN: Final = 6  # elements of a container in a message
 LONG_CHARS: Final = 100_000  # guess: a longer text of an exception is no text to read
+CHAIN: Final = 20  # guess: exceptions behind an exception that are looked at
 OURS: Final = 4  # references to an element: the container, a list, a variable and a call hold one each
 
 # Properties written in Python that are known to be quick: those of these packages' own classes.
@@ -38,6 +39,8 @@ _mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get
 _namespace: Final[Callable[[type], Any]] = type.__dict__["__dict__"].__get__
 _type_name: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
 _traceback: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__traceback__"].__get__
+_cause: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__cause__"].__get__
+_context: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__context__"].__get__
 
 
 # -- what passes ------------------------------------------------------------------------------------------------------
@@ -284,6 +287,14 @@ def plain_bytes(obj: Any) -> int:
         return 0
 
 
+def is_larger(obj: Any, most_bytes: int) -> bool:
+    """Return True if an object without its parts takes more than so many bytes."""
+    kind = type(obj)
+    if kind in _CONTAINERS:
+        return 8 * len(obj) > most_bytes
+    return kind is not float and block_bytes(obj) > most_bytes
+
+
 def held_bytes(obj: Any, depth: int = DEPTH) -> float:
     """Return the memory that an object takes, with what belongs to it alone; about 30 µs.
 
@@ -422,7 +433,9 @@ def _holds_long(obj: Any, depth: int) -> bool:
     if kind in _TEXTS:
         return len(obj) > LONG_CHARS
     if kind in _CONTAINERS and depth:
-        return any(_holds_long(one, depth - 1) for one in islice(obj.values() if kind is dict else obj, PARTS))
+        return len(obj) > LONG_CHARS or any(
+            _holds_long(one, depth - 1) for one in islice(obj.values() if kind is dict else obj, PARTS)
+        )
     held = attribute(obj, "__dict__") if depth else None
     return type(held) is dict and any(_holds_long(one, depth - 1) for one in islice(held.values(), PARTS))
 
@@ -433,13 +446,34 @@ def trace_of(exc: BaseException) -> str:
         # Loaded only now. It may fail: an item has left no descriptor to read it with, say.
         import traceback
 
-        if _is_long(exc):
-            return "".join([*traceback.format_tb(_traceback(exc)), f"{kind_of(exc)}: {text_of(exc)}\n"])
+        chain = _chain(exc)
+        if any(map(_is_long, chain)):
+            parts = (
+                [*traceback.format_tb(_traceback(one)), f"{kind_of(one)}: {text_of(one)}\n"] for one in reversed(chain)
+            )
+            return "\n".join(map("".join, parts))
         return "".join(traceback.format_exception(exc))
     except BaseException as why:
         if is_interrupt(why):
             raise
         return f"{kind_of(exc)}: {text_of(exc)}\n"
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    """Return an exception and those that its traceback would show with it: causes, contexts, members of groups."""
+    found: list[BaseException] = []
+    todo = [exc]
+    while todo and len(found) < CHAIN:
+        one = todo.pop(0)
+        if not any(one is other for other in found):
+            found.append(one)
+            todo += [other for other in (_cause(one), _context(one)) if other is not None]
+            todo += _members(one)
+    return found
+
+
+def _members(exc: BaseException) -> tuple[BaseException, ...]:
+    return exc.exceptions if issubclass(type(exc), BaseExceptionGroup) else ()  # type: ignore[attr-defined]
 
 
 # -- exceptions -------------------------------------------------------------------------------------------------------
@@ -462,3 +496,8 @@ def note(exc: BaseException, text: str) -> None:
 def set_cause(exc: BaseException, cause: BaseException | None) -> None:
     """Set an exception's cause, whatever its ``__setattr__`` says."""
     BaseException.__dict__["__cause__"].__set__(exc, cause)
+
+
+def forget_frames(exc: BaseException) -> None:
+    """Take an exception's traceback away, whatever its ``__setattr__`` says."""
+    BaseException.__dict__["__traceback__"].__set__(exc, None)

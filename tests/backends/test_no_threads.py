@@ -51,10 +51,25 @@ def test_execute_and_stream_run_without_a_thread(func, backend):
     assert list(amorsize.stream(func, DATA, backend=backend)) == DATA
 
 
-@pytest.mark.parametrize("func", [nap, spin])
-def test_execute_async_runs_on_the_loops_own_thread(func):
-    with pytest.warns(RuntimeWarning, match="no thread can be started here"):
-        assert asyncio.run(amorsize.execute_async(func, DATA)) == DATA
+@pytest.mark.parametrize("backend", ["auto", "serial", "processes"])
+def test_execute_async_runs_nothing_on_the_loops_own_thread_and_says_so(backend):
+    """It ran func there, with a warning, and the loop stood still."""
+    ran = []
+
+    async def run():
+        return await amorsize.execute_async(ran.append, DATA, backend=backend)
+
+    with pytest.raises(RuntimeError, match=r"no thread can be started here.*nothing was run.*execute\(\)"):
+        asyncio.run(run())
+    assert ran == []
+    assert asyncio.run(coroutines()) == DATA
+
+
+async def coroutines():
+    async def same(x):
+        return x
+
+    return await amorsize.execute_async(same, DATA)
 
 
 @pytest.mark.parametrize("func", [nap, spin])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from unittest.mock import MagicMock, Mock
@@ -156,8 +157,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 @pytest.mark.parametrize("error", ["ValueError('no')", "KeyError(item)"])
 @pytest.mark.parametrize("item", ["b'x' * 100_000_000", "Page(b'x' * 100_000_000)", "['x' * 100_000_000]"])
 def test_the_note_of_a_huge_item_costs_no_memory(backend, error, item):
-    if backend == "processes" and error.startswith("Key"):
-        pytest.skip("the exception itself holds the item, and must travel")
     done = subprocess.run(
         [sys.executable, "-c", HUGE.format(error=error, item=item, backend=backend)],
         env={"PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": "off"},
@@ -167,3 +166,56 @@ def test_the_note_of_a_huge_item_costs_no_memory(backend, error, item):
         timeout=120,
     )
     assert int(done.stdout) < 40_000  # KiB; a repr of the item would take 390 MB
+
+
+HEAVY = """
+import resource, sys, amorsize
+class Heavy(Exception): pass
+def fail(x):
+    blob = bytes(50_000_000)
+    error = Heavy("no", x)
+    if {how!r} == "argument": error = Heavy("no", x, [blob])
+    elif {how!r} == "attribute": error.blob, error.small = blob, [x]
+    elif {how!r} == "array": import numpy; error.blob = numpy.ones(6_000_000)
+    elif {how!r} == "many": error = Heavy("no", x, list(range(4_000_000)))
+    elif {how!r} == "cause": raise error from ValueError(blob)
+    elif {how!r} == "context":
+        try: raise ValueError({{"page": blob}})
+        except ValueError: raise error
+    elif {how!r} == "group": raise ExceptionGroup("all", [error, ValueError(blob)])
+    raise error
+if __name__ == "__main__":
+    import numpy
+    options = dict(backend="processes", start_method={method!r}, max_workers=1)
+    amorsize.execute(fail, [0], on_error="collect", **options)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = amorsize.execute(fail, range(12), on_error="collect", retries=1, **options)
+    for x, one in enumerate(found):
+        exc = one.exception.exceptions[0] if {how!r} == "group" else one.exception
+        assert type(exc) is Heavy and exc.args[:2] == ("no", x), exc
+        assert len(one.traceback) < 5_000 and "Heavy" in one.traceback, one.traceback[:500]
+        if {how!r} == "attribute": assert exc.small == [x] and len(exc.blob) < 200
+        if {how!r} in ("argument", "attribute", "array", "many"): assert "too large to be sent" in exc.__notes__[0]
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is told in other units")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("how", ["argument", "attribute", "array", "many", "cause", "context", "group"])
+def test_a_huge_exception_is_not_sent_whole(tmp_path, how, method):
+    """Each was sent whole, each time that its item was tried: 50 MB here, in the worker several times over."""
+    (tmp_path / "program.py").write_text(HEAVY.format(how=how, method=method))
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": "off"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    caller, worker = map(int, done.stdout.split())
+    assert caller < 30_000  # KiB
+    assert worker < 600_000

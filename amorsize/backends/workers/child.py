@@ -10,6 +10,7 @@ the items themselves. If the caller dies, the kernel kills the worker (see `die_
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -44,7 +45,17 @@ from amorsize.backends.workers.protocol import (
 from amorsize.errors import TransferError
 from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts
-from amorsize.system.looks import is_interrupt, is_sliced, kind_of, text_of, trace_of
+from amorsize.system.looks import (
+    forget_frames,
+    is_interrupt,
+    is_larger,
+    is_sliced,
+    kind_of,
+    note,
+    shorten,
+    text_of,
+    trace_of,
+)
 from amorsize.system.nested import flush_stdio, take_of
 
 if sys.platform != "win32":
@@ -215,6 +226,8 @@ def run_items(
             nested.leave_copy(forks, exc)
             append(None)
             errors.append(ItemError(index, exc))
+            # Its frames hold what the item worked with, and often the exception: only the collector would free them.
+            forget_frames(exc)
             if not (keep_going and isinstance(exc, Exception)):
                 break
     return results, errors
@@ -688,10 +701,56 @@ def name_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
+# An exception of more is sent without its large parts. (Guesses: what a message, or a sensible attribute, never has.)
+LARGE_ERROR_BYTES: Final = 10_000_000
+LARGE_PART_BYTES: Final = 100_000
+
+
+class _TooLargeError(Exception):
+    """More than a pickle of an exception may have."""
+
+
+class _Sink:
+    """Takes so many bytes. A large part is refused before it is copied."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.left = LARGE_ERROR_BYTES
+
+    def write(self, part: Any) -> int:
+        size = memoryview(part).nbytes
+        self.left -= size
+        if self.left < 0:
+            raise _TooLargeError
+        self.parts.append(bytes(part))
+        return size
+
+
+class _Cutter(pickle.Pickler):
+    """Pickles short texts in the place of large parts."""
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return shorten(obj) if is_larger(obj, LARGE_PART_BYTES) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, text: str) -> str:
+        return text
+
+
+def load_exception(pickled: bytes) -> Any:
+    """Undo the pickling of an `ItemError`'s exception."""
+    return _Unpickler(io.BytesIO(pickled)).load()
+
+
 def _round_trip(exc: BaseException) -> bytes | None:
     try:
-        pickled = _dump_exception(exc)
-        again = pickle.loads(pickled)
+        try:
+            pickled = _dump_exception(exc)
+        except _TooLargeError:
+            note(exc, "amorsize: on the way from its worker, texts stand for parts of it that are too large to be sent")
+            pickled = _pickled_by(_Cutter, exc)
+        again = load_exception(pickled)
     except BaseException as why:
         if is_interrupt(why):
             raise
@@ -701,12 +760,17 @@ def _round_trip(exc: BaseException) -> bytes | None:
 
 def _dump_exception(exc: BaseException) -> bytes:
     try:
-        return pickle.dumps(exc, protocol=5)
-    except Exception:
-        if not _main_by_value:
+        return _pickled_by(pickle.Pickler, exc)
+    except Exception as why:
+        if not _main_by_value or type(why) is _TooLargeError:
             raise
     # The class was pickled by value; only cloudpickle can restore it.
     import cloudpickle
 
-    pickled: bytes = cloudpickle.dumps(exc)
-    return pickled
+    return _pickled_by(cloudpickle.Pickler, exc)
+
+
+def _pickled_by(pickler: Callable[..., Any], exc: BaseException) -> bytes:
+    sink = _Sink()
+    pickler(sink, 5).dump(exc)
+    return b"".join(sink.parts)

@@ -171,7 +171,9 @@ def views_of(parts: Sequence[Any]) -> Iterator[memoryview]:
 
 def send_some(sock: socket.socket, outbox: deque[memoryview]) -> int:
     """Send as much of these as the socket takes at once, and remove it from ``outbox``; return how many bytes."""
-    taken = sent = sock.send(outbox[0], QUIET) if len(outbox) == 1 else sock.sendmsg(list(islice(outbox, 64)), (), QUIET)
+    taken = sent = (
+        sock.send(outbox[0], QUIET) if len(outbox) == 1 else sock.sendmsg(list(islice(outbox, 64)), (), QUIET)
+    )
     while sent:
         first = outbox[0]
         if sent >= len(first):

@@ -355,7 +355,6 @@ def test_the_users_own_process_pool_gets_the_same_functions_methods_and_globals(
     assert run_program(tmp_path, THEIRS, way) == "well\n"
 
 
-
 KEPT = (
     MAIN
     + """
