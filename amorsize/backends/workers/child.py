@@ -69,8 +69,8 @@ if TYPE_CHECKING:
     from amorsize.backends.workers.main_module import Values
 
 Slot = Any
-"""Three 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or an
-`unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout. Third: how many
+"""Three 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or
+an `unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout. Third: how many
 bytes the caller has sent (see `protocol.Inbox`); the caller alone writes it, once they are sent.
 
 An item is named while it is taken, unpickled and run, and while its result is pickled and sent. If several items are

@@ -25,6 +25,8 @@ BLOCK: Final = 65536
 LEAVE_S: Final = 1.0
 # guess: seconds between two looks at a process that has no descriptor to wait for
 POLL_S: Final = 1e-3
+# guess: no worker has more processes below it
+MOST_DETACHED: Final = 10_000
 KILL: Final = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
 
 STARTING = _thread.RLock()
@@ -189,9 +191,16 @@ class Handle:
     def kill(self) -> None:
         """Kill the worker at once, with the programs that its items have started."""
         belongings.killed(self.pid)
-        if not (self.has_ended or self.reaped or self._end_group()):
+        if self.has_ended or self.reaped:
+            return
+        # Looked for while the worker lives: afterwards they are no longer below it.
+        detached = _detached(self.pid)
+        if not self._end_group():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, KILL)
+        for pid in detached:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, KILL)
 
     def _end_group(self) -> bool:
         """Kill all processes of its group. Return False if there is none: not yet, or on this system."""
@@ -287,6 +296,22 @@ def reap(handles: Sequence[Handle], patience_s: float = LEAVE_S, *, whole: bool 
             belongings.killed(handle.pid)
             handle._end_group()
         handle._collect()
+
+
+def _detached(pid: int) -> list[int]:
+    """Return the processes below a worker that have left its group (``start_new_session=True``); Linux alone tells."""
+    found: list[int] = []
+    todo = [pid]
+    while todo and len(found) < MOST_DETACHED:
+        at = f"/proc/{todo.pop()}/task"
+        # It has ended meanwhile; or this is another system.
+        with suppress(OSError, ValueError):
+            for thread in os.listdir(at):
+                with open(f"{at}/{thread}/children", "rb") as text:
+                    below = [int(one) for one in text.read().split()]
+                todo += below
+                found += [one for one in below if os.getpgid(one) != pid]
+    return found
 
 
 def pidfd_of(pid: int) -> int | None:

@@ -162,7 +162,7 @@ def pickled_class(kind: type) -> bytes:
                 make, made_of, state, *rest = super().reducer_override(obj)
                 state[1]["__globals__"] = {}
                 return make, (made_of[0], _Made(scope_of, "__main__"), *made_of[2:]), state, *rest
-            if isinstance(obj, type) and obj.__module__ in MAIN and not is_late(obj):
+            if issubclass(type(obj), type) and obj.__module__ in MAIN and not is_late(obj):
                 return obj.__qualname__
             return super().reducer_override(obj)
 
@@ -225,7 +225,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
     main = scope_of("__main__")
     values: dict[str, Any] = {}
     seen: set[int] = set()
-    todo = list(funcs)
+    todo: list[Any] = list(funcs)
     while todo and len(seen) < MOST:
         one = todo.pop()
         if type(one) in ATOMS or id(one) in seen:
@@ -246,7 +246,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
             todo.append(one.func)
         elif isinstance(one, type):
             if one.__module__ in MAIN:
-                if main.get(one.__qualname__) is one and is_late(one):
+                if is_late(one) and main.get(one.__qualname__) is one:
                     values[CLASS + one.__qualname__] = one
                 todo += [*vars(one).values(), *one.__bases__]
         elif type(one) in (classmethod, staticmethod):

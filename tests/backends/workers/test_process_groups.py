@@ -42,6 +42,36 @@ def method(request) -> str:
     return request.param
 
 
+def run_in_a_session_of_its_own(folder: str, x: int) -> None:
+    """A program that leaves the worker's group, and one that it starts in a further session."""
+    inner = f"import os, time; open({folder!r} + '/inner{x}', 'w').write(str(os.getpid())); time.sleep(1000)"
+    outer = (
+        "import os, subprocess, sys\n"
+        f"inner = subprocess.Popen([sys.executable, '-c', {inner!r}], start_new_session=True)\n"
+        f"open({folder!r} + '/outer{x}', 'w').write(str(os.getpid()))\n"
+        "inner.wait()"
+    )
+    subprocess.run([sys.executable, "-c", outer], start_new_session=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells which processes are below one")
+def test_programs_in_sessions_of_their_own_end_with_a_worker_that_is_late(method, tmp_path):
+    """To kill the worker's group did not reach them."""
+    func = partial(run_in_a_session_of_its_own, str(tmp_path))
+    found = amorsize.execute(func, range(2), start_method=method, max_workers=2, timeout=5.0, on_error="collect")
+    assert [type(one.exception) for one in found] == [amorsize.errors.ItemTimeoutError] * 2
+    pids = [int(path.read_text()) for path in tmp_path.iterdir()]
+    assert len(pids) == 4
+    until(lambda: all(map(has_ended, pids)))
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 PROGRAM = """
 import os, signal, subprocess, sys
 import amorsize
