@@ -246,8 +246,9 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
             todo.append(one.func)
         elif isinstance(one, type):
             if one.__module__ in MAIN:
-                if is_late(one) and main.get(one.__qualname__) is one:
-                    values[CLASS + one.__qualname__] = one
+                name = one.__qualname__
+                if is_late(one) and main.get(name) is one:
+                    values[CLASS + name] = one
                 todo += [*vars(one).values(), *one.__bases__]
         elif type(one) in (classmethod, staticmethod):
             todo.append(one.__func__)
