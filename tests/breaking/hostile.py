@@ -196,4 +196,4 @@ def trial(seed: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    harness.main(trial, "hostile")
+    harness.main("hostile")
