@@ -381,7 +381,10 @@ class Driver:
         length = self.source.length
         if self.source.indexable:
             raise RuntimeError(CHANGED)
-        return ShortSend(number, span.start, span.start + items) if length is None else SourceEnded(length)
+        if length is None or span.start + items < min(span.stop, length):
+            # It has them, or may have them, but not in this turn.
+            return ShortSend(number, span.start, span.start + items)
+        return SourceEnded(length)
 
     def _keep(
         self,

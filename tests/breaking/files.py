@@ -237,4 +237,4 @@ def trial(seed: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    harness.main(trial, "files")
+    harness.main("files")

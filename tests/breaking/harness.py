@@ -141,7 +141,7 @@ class Before:
 # -- in the process of the trials ------------------------------------------------------------------------------------
 
 
-def _serve(trial: Trial, seed: int, runs: int) -> None:
+def serve(trial: Trial, seed: int, runs: int) -> None:
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2, all_threads=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -175,12 +175,12 @@ def _serve(trial: Trial, seed: int, runs: int) -> None:
 class _Watched:
     """One process of trials."""
 
-    def __init__(self, module: str, seed: int, runs: int, extra: list[str]) -> None:
+    def __init__(self, module: str, seed: int, runs: int) -> None:
         self.mark = uuid.uuid4().hex
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115
         environment = {**os.environ, MARK: self.mark, "AMORSIZE_HISTORY": "off"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, "--child", "--seed", str(seed), "--runs", str(runs), *extra],
+            [sys.executable, "-m", "tests.breaking", module, str(seed), str(runs)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -232,11 +232,11 @@ class _Watched:
         return text[-6000:]
 
 
-def watch(module: str, seed: int, runs: int, extra: list[str], most: int = 5) -> int:
+def watch(module: str, seed: int, runs: int, most: int = 5) -> int:
     """Run trials, print what fails and how to repeat it; the number of failures (it stops at ``most``)."""
     failed, number, end = 0, seed, seed + runs
     while number < end and failed < most:
-        watched = _Watched(module, number, end - number, extra)
+        watched = _Watched(module, number, end - number)
         at, wrong = number, ""
         for told in watched.lines():
             match told["kind"]:
@@ -257,22 +257,18 @@ def watch(module: str, seed: int, runs: int, extra: list[str], most: int = 5) ->
         if wrong:
             failed += 1
             print(f"== {module}: seed {at} failed\n{wrong}\n-- its stderr\n{words}")  # noqa: T201
-            print(f"-- to repeat it: {' '.join(['python -m', module, '--seed', str(at), '--runs 1', *extra])}")  # noqa: T201
+            print(f"-- to repeat it: python -m {module} --seed {at} --runs 1")  # noqa: T201
             sys.stdout.flush()
     print(f"{module}: {number - seed} trials from seed {seed} on, {failed} failed")  # noqa: T201
     return failed
 
 
-def main(trial: Trial, name: str, runs: int = 20) -> None:
+def main(name: str, runs: int = 20) -> None:
     """Run a driver from its command line: ``--seed`` and ``--runs``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=1, help="of the first trial; each next one takes the next number")
     parser.add_argument("--runs", type=int, default=runs)
     parser.add_argument("--most", type=int, default=5, help="failures to stop at")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        _serve(trial, arguments.seed, arguments.runs)
-        return
     module = f"tests.breaking.{name}"
-    sys.exit(min(100, watch(module, arguments.seed, arguments.runs, [], arguments.most)))
+    sys.exit(min(100, watch(module, arguments.seed, arguments.runs, arguments.most)))

@@ -253,4 +253,4 @@ def asyncio_trial(rng: random.Random, name: str, run: Callable[[], object]) -> N
 
 
 if __name__ == "__main__":
-    harness.main(trial, "interrupts")
+    harness.main("interrupts")

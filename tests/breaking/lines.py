@@ -167,4 +167,4 @@ def _at_the_end(gun: Gun) -> None:
 
 
 if __name__ == "__main__":
-    harness.main(trial, "lines")
+    harness.main("lines")

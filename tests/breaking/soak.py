@@ -71,4 +71,4 @@ def trial(seed: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    harness.main(trial, "soak", runs=500)
+    harness.main("soak", runs=500)

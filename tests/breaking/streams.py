@@ -198,4 +198,4 @@ def trial(seed: int, folder: str) -> None:
 
 
 if __name__ == "__main__":
-    harness.main(trial, "streams")
+    harness.main("streams")

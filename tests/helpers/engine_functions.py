@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from amorsize.backends.source import PATIENCE_S
+
 state: object = None
 """The value that `set_state` has set in this process."""
 
@@ -187,6 +189,22 @@ def fail_first(folder: str, times: int, x: int) -> int:
     if note_attempt(folder, x) <= times and x % 2:
         raise Refused(x)
     return x * x
+
+
+def fail_once_at_the_end(folder: str, last: int, x: int) -> int:
+    """Raises the first time that the last item of `slow_to_end` is tried, once nothing else is left to read."""
+    while x == last and not Path(folder, "end").exists():
+        time.sleep(1e-3)
+    if x == last and note_attempt(folder, x) == 1:
+        raise Refused(x)
+    return x * x
+
+
+def slow_to_end(folder: str, n: int) -> Iterator[int]:
+    """Give ``n`` items at once; that there are no more takes longer than results are kept waiting for a read."""
+    yield from range(n)
+    Path(folder, "end").touch()
+    time.sleep(5 * PATIENCE_S)
 
 
 # -- objects that cannot be pickled ----------------------------------------------------------------------------------

@@ -92,6 +92,14 @@ class TestErrors:
             run(partial(ef.fail_first, str(tmp_path), 99), range(12), retries=1)
         assert ef.attempts(str(tmp_path), caught.value.item) == 2
 
+    @over(modes.THREADS, modes.TO_THREADS, *modes.WITH_WORKERS)
+    def test_an_item_is_repeated_after_the_slow_end_of_a_generator(self, run, tmp_path):
+        # Once, the map waited for ever for an item that it had not sent.
+        func = partial(ef.fail_once_at_the_end, str(tmp_path), 11)
+        data = ef.slow_to_end(str(tmp_path), 12)
+        assert run(func, data, retries=1) == [x * x for x in range(12)]
+        assert ef.attempts(str(tmp_path), 11) == 2
+
     def test_an_exception_that_cannot_be_rebuilt(self, run, mode):
         with pytest.raises((RemoteError, ef.Twisted)) as caught:
             run(partial(ef.raise_at, 17, ef.Twisted), range(40))
