@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from amorsize.facts import Failure
-from amorsize.system.looks import is_interrupt, note, set_cause, shorten, trace_of
+from amorsize.system.looks import is_interrupt, note, shorten, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from typing import Any, Literal
 
-    from amorsize.backends.workers.child import ItemError
-    from amorsize.errors import RemoteError
+    from amorsize.backends.remote_errors import ItemError
 
     OnError = Literal["raise", "collect"]
 
@@ -236,26 +235,5 @@ def failure_here(index: int, exc: BaseException) -> Failure:
 
 
 def failure_from(error: ItemError) -> Failure:
-    """Return the failure of an item that ran in a worker.
-
-    It holds the item's own exception if that can be rebuilt, else a `RemoteError`.
-    """
-    import pickle
-
-    from amorsize.errors import RemoteTraceback
-
-    exc: BaseException
-    try:
-        exc = pickle.loads(error.pickled) if error.pickled is not None else _remote(error)
-    except BaseException as why:  # its class may not be importable here, or it may raise while it is rebuilt
-        if is_interrupt(why):
-            raise
-        exc = _remote(error)
-    set_cause(exc, RemoteTraceback(error.trace))
-    return Failure(error.index, exc, error.trace)
-
-
-def _remote(error: ItemError) -> RemoteError:
-    from amorsize.errors import RemoteError
-
-    return RemoteError(error.type_name, error.text, error.index if error.index >= 0 else None)
+    """Return the failure of an item that ran in a worker."""
+    return Failure(error.index, error.rebuild(), error.trace)

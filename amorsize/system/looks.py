@@ -37,6 +37,8 @@ _KNOWN: Final = frozenset(("numpy", "pandas", "polars", "torch", "xarray", "pyar
 _mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
 _namespace: Final[Callable[[type], Any]] = type.__dict__["__dict__"].__get__
 _type_name: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
+_qualified_name: Final[Callable[[type], str]] = type.__dict__["__qualname__"].__get__
+_module_of: Final[Callable[[type], object]] = type.__dict__["__module__"].__get__
 _traceback: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__traceback__"].__get__
 
 
@@ -87,6 +89,12 @@ def _code_of(func: Any) -> CodeType | None:
 def kind_of(obj: object) -> str:
     """Return the name of an object's type, whatever its metaclass makes of it."""
     return _type_name(type(obj))
+
+
+def full_kind_of(obj: object) -> str:
+    """Return the qualified name of an object's type, with its module as the program names it."""
+    name = f"{_module_of(type(obj))}.{_qualified_name(type(obj))}"
+    return name.removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
 def defined(kind: type, name: str) -> Any:
