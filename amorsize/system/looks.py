@@ -23,7 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-MOST_SIZE: Final = 1e300  # of a number that can be reckoned with
+# guess: no cost goes with a number beyond these bounds, and the squares of those within them can be added up
+LEAST_SIZE: Final = 1e-30
+MOST_SIZE: Final = 1e30
 PARTS: Final = 8  # elements of a container that stand for all
 DEPTH: Final = 4  # containers within containers
 TEXT_CHARS: Final = 60  # of one object in a message
@@ -240,26 +242,29 @@ def size_of(item: Any) -> float | None:
 
     Examples
     --------
-    >>> size_of(-3), size_of("abc"), size_of(object())
-    (3.0, 3.0, None)
+    >>> size_of(-3), size_of("abc"), size_of(object()), size_of(10**40)
+    (3.0, 3.0, None, None)
     """
     kind = type(item)
     try:
         if issubclass(kind, int):
-            whole = int.__index__(item)
-            return abs(float(whole)) if -MOST_SIZE < whole < MOST_SIZE else None
+            return _bounded(int.__index__(item))
         if issubclass(kind, float):
-            number = float.__float__(item)
-            return abs(number) if -MOST_SIZE < number < MOST_SIZE else None
+            return _bounded(float.__float__(item))
         base = _base(kind, (*_TEXTS, *_CONTAINERS))
         if base is not None:
             return float(base.__len__(item))
         size = attribute(item, "nbytes")
-        return float(size) if issubclass(type(size), int) and 0 <= size < MOST_SIZE else None
+        return _bounded(size) if issubclass(type(size), int) and size >= 0 else None
     except BaseException as exc:
         if is_interrupt(exc):
             raise
         return None
+
+
+def _bounded(number: float) -> float | None:
+    size = abs(number)
+    return float(size) if LEAST_SIZE <= size <= MOST_SIZE or not size else None
 
 
 def _base(kind: type, bases: Iterable[Any]) -> Any:
