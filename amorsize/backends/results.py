@@ -40,6 +40,7 @@ class Outcome:
         self.most_failures = 0 if on_error == "raise" else max_failures
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
+        # Of items that are not done: what they raised last.
         self.last_error: dict[int, Failure] = {}
         # Called with each item that fails for good.
         self.on_failure: Callable[[Failure], object] | None = None
@@ -74,11 +75,14 @@ class Outcome:
         """Return at most ``most`` results, to measure their size."""
         return self.results[:most]
 
-    def take_errors(self, failures: Iterable[Failure]) -> tuple[int, ...]:
+    def take_errors(self, failures: Iterable[Failure], ran: range = range(0)) -> tuple[int, ...]:
         """Keep the errors of items in case these fail for good, and return their indices.
 
-        An item that raised anything but an `Exception` fails for good at once.
+        An item that raised anything but an `Exception` fails for good at once. What the other items of ``ran`` raised
+        before is forgotten: they have results now.
         """
+        for index in self.last_error.keys() & ran if self.last_error else ():
+            del self.last_error[index]
         indices = []
         for failure in failures:
             self.last_error[failure.index] = failure
