@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amorsize.facts import WAITS, Forecast, ItemRecord, Sample, Trial
+from amorsize.facts import WAITS, Breakdown, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, printable, seconds, size
+from amorsize.frozen import field_names
 from amorsize.model.cost import OWN_THREADS
 from amorsize.plan.record import PlanRecord
 
-KINDS = {"threads": "thread", "processes": "process"}
+KINDS = {"threads": "thread", "processes": "process", "tasks": "task"}
 
 
 def describe(f: Forecast) -> str:
     """Describe a candidate in a few words."""
-    return _way(f.backend, f.workers, f.start_method, f.chunksize)
+    return way(f.backend, f.workers, f.start_method, f.chunksize)
 
 
 def describe_plan(plan: PlanRecord) -> str:
     """Describe a plan's choice in a few words."""
-    return _way(plan.backend, plan.n_jobs, plan.start_method, plan.chunksize)
+    return way(plan.backend, plan.n_jobs, plan.start_method, plan.chunksize)
 
 
-def _way(backend: str, workers: int, start_method: str | None = None, chunksize: int | None = None) -> str:
+def way(backend: str, workers: int, start_method: str | None = None, chunksize: int | None = None) -> str:
+    """Describe a way to run a map in a few words."""
     if backend == "serial":
         return "a plain loop"
     text = count(workers, KINDS.get(backend, "worker"))
@@ -41,7 +43,7 @@ def summary(plan: PlanRecord, n_items: int, took_s: float, failed: int = 0) -> s
     >>> summary(Plan(backend="threads", n_jobs=8, chunksize=1, serial_s=4.2), 1000, 0.523, failed=2)
     '1,000 items in 523 ms by 8 threads; a plain loop would take 4.2 s; 2 items failed'
     """
-    text = f"{count(n_items, 'item')} in {seconds(took_s)} by {_way(plan.backend, plan.n_jobs, plan.start_method)}"
+    text = f"{count(n_items, 'item')} in {seconds(took_s)} by {way(plan.backend, plan.n_jobs, plan.start_method)}"
     if plan.backend != "serial" and plan.serial_s:
         text += f"; a plain loop would take {seconds(plan.serial_s)}"
     return f"{text}; {count(failed, 'item')} failed" if failed else text
@@ -98,8 +100,7 @@ def explain(plan: PlanRecord) -> str:
         low, high = plan.predicted_interval_s
         lines.append(f"  forecast   {seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})")
         lines.append(f"  loop       {seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}")
-        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
-        lines.append("  of which   " + ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0))
+        lines.append(f"  of which   {parts_of(plan.breakdown)}")
     if plan.sample is not None:
         lines.append(f"  sample     {_sample_line(plan.sample, plan.known_runs)}")
     best: dict[str, Any] = {}
@@ -119,7 +120,7 @@ def explain(plan: PlanRecord) -> str:
 
 
 def _trial_line(trial: Trial) -> str:
-    how = _way(trial.backend, trial.workers, chunksize=trial.chunksize)
+    how = way(trial.backend, trial.workers, chunksize=trial.chunksize)
     took = f"{seconds(trial.seconds)} (forecast {seconds(trial.forecast_s)})"
     return (
         f"rung {trial.rung}, {count(trial.items, 'item')}: {how}: {took}, which makes {seconds(trial.total_s)} in all"
@@ -134,7 +135,11 @@ def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], st
 # guess
 NAMED = 3
 
-PARTS = ("start", "compute", "transfer", "dispatch", "tail")
+
+def parts_of(breakdown: Breakdown) -> str:
+    """Return the parts of the forecast seconds that take time."""
+    parts = [(name.removesuffix("_s"), getattr(breakdown, name)) for name in field_names(Breakdown)]
+    return ", ".join(f"{name} {seconds(part_s)}" for name, part_s in parts if part_s > 0)
 
 
 def _plan_line(plan: PlanRecord) -> str:

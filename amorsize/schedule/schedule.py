@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from amorsize.facts import RATE_WEIGHT
 from amorsize.schedule.backlog import Backlog, Group
 from amorsize.schedule.chunk_size import PER_CHUNK_S, depth, next_chunk
 from amorsize.schedule.failures import after_error, after_loss, after_timeout, at_fault
@@ -55,10 +56,6 @@ MAX_RESTARTS: Final = 3
 # guess
 CALLER_SPAN_S: Final = 1e-3
 """Seconds of work in a span that the caller takes while workers start; it must end soon after one is ready."""
-
-# guess
-RATE_WEIGHT: Final = 0.3
-"""Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
 # guess
 IDLE_LOOK_S: Final = 10e-3

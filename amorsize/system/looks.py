@@ -234,6 +234,8 @@ def is_table(data: object) -> str | None:
 # -- sizes ------------------------------------------------------------------------------------------------------------
 
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
+# Types whose objects hold nothing but their value.
+ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 _TEXTS: Final = (str, bytes, bytearray)
 
 
