@@ -208,6 +208,10 @@ class Costs(Frozen):
 WAITS: float = 0.5
 """Share of an item's time from which on it mostly waits: it does not hold the interpreter's lock then."""
 
+# guess
+RATE_WEIGHT: float = 0.3
+"""Weight of the newest batch or chunk in a running mean of seconds per item (exponential weights)."""
+
 
 class Sample(Frozen):
     """Measurements of the user's function on a few real items. Means are per item.

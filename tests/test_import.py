@@ -31,6 +31,8 @@ PARALLEL = {
     for name in (
         "run.go_parallel",
         "backends.workers.child",
+        "backends.workers.process_setup",
+        "backends.remote_errors",
         "errors",
         "schedule.schedule",
         "backends.workers.team",

@@ -69,6 +69,7 @@ class Tasks:
         self._broken: Exception | None = None
         self._fresh: deque[tuple[int, Any]] = deque()
         self._again: deque[tuple[int, Any]] = deque()
+        # Of items that are repeated: their runs so far.
         self._tries: dict[int, int] = {}
         # Items that failed for good, for the notes on their exceptions.
         self._failed: dict[int, Any] = {}
@@ -200,11 +201,12 @@ class Tasks:
             return
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
         self.concurrency.ended(ticket, perf_counter(), well=exc is None)
+        tries = self._tries.pop(index, 0) + 1
         if exc is None:
             self.outcome.put(index, [task.result()])
             return
-        tries = self._tries[index] = self._tries.get(index, 0) + 1
         if after_error(tries, self.retries, exc):
+            self._tries[index] = tries
             self._again.append((index, item))
             return
         self._failed[index] = item

@@ -402,10 +402,11 @@ class Driver:
         self._items += len(results)
         self._work_s += wall_s
         self._work_cpu_s += cpu_s
-        failed = self.outcome.take_errors(failures)
+        ran = range(first, first + len(results))
+        failed = self.outcome.take_errors(failures, ran)
         self.outcome.put(first, results, but=[*failed, *mended])
         if not self.inherits:
-            self.source.release(first, first + len(results), but=failed)
+            self.source.release(ran.start, ran.stop, but=failed)
         if self.news is not None:
             self.news.chunk(number, first, len(results), len(failed) + len(mended), wall_s, cpu_s, rss_bytes)
         return Done(number, wall_s, failed, len(results), cpu_s=cpu_s)

@@ -11,6 +11,7 @@ from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.core_lease import Lease
 from amorsize.backends.driver import CannotStart, Driver, opening
 from amorsize.backends.loop import Loop
+from amorsize.backends.remote_errors import ItemError
 from amorsize.backends.results import Outcome, blame_initializer, failure_from
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Absence, Ticks
@@ -406,7 +407,7 @@ class ProcessDriver(Driver):
 
     def _on_broken(self, message: Message) -> list[Instruction]:
         """Handle a worker that is useless: the initializer raised, or the function cannot be rebuilt there."""
-        error: child.ItemError = protocol.loads(message.parts)
+        error: ItemError = protocol.loads(message.parts)
         failure = failure_from(error)
         no_func = isinstance(failure.exception, TransferError)
         if self.loop is not None and (no_func or self.team.setup.initializer is None):

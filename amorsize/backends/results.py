@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from amorsize.facts import Failure
-from amorsize.system.looks import is_interrupt, note, set_cause, shorten, trace_of
+from amorsize.system.looks import is_interrupt, note, shorten, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from typing import Any, Literal
 
-    from amorsize.backends.workers.child import ItemError
-    from amorsize.errors import RemoteError
+    from amorsize.backends.remote_errors import ItemError
 
     OnError = Literal["raise", "collect"]
 
@@ -41,6 +40,7 @@ class Outcome:
         self.most_failures = 0 if on_error == "raise" else max_failures
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
+        # Of items that are not done: what they raised last.
         self.last_error: dict[int, Failure] = {}
         # Called with each item that fails for good.
         self.on_failure: Callable[[Failure], object] | None = None
@@ -75,11 +75,14 @@ class Outcome:
         """Return at most ``most`` results, to measure their size."""
         return self.results[:most]
 
-    def take_errors(self, failures: Iterable[Failure]) -> tuple[int, ...]:
+    def take_errors(self, failures: Iterable[Failure], ran: range = range(0)) -> tuple[int, ...]:
         """Keep the errors of items in case these fail for good, and return their indices.
 
-        An item that raised anything but an `Exception` fails for good at once.
+        An item that raised anything but an `Exception` fails for good at once. What the other items of ``ran`` raised
+        before is forgotten: they have results now.
         """
+        for index in self.last_error.keys() & ran if self.last_error else ():
+            del self.last_error[index]
         indices = []
         for failure in failures:
             self.last_error[failure.index] = failure
@@ -236,25 +239,5 @@ def failure_here(index: int, exc: BaseException) -> Failure:
 
 
 def failure_from(error: ItemError) -> Failure:
-    """Return the failure of an item that ran in a worker.
-
-    It holds the item's own exception if that can be rebuilt, else a `RemoteError`.
-    """
-    from amorsize.backends.workers.child import load_exception
-    from amorsize.errors import RemoteTraceback
-
-    exc: BaseException
-    try:
-        exc = load_exception(error.pickled) if error.pickled is not None else _remote(error)
-    except BaseException as why:  # its class may not be importable here, or it may raise while it is rebuilt
-        if is_interrupt(why):
-            raise
-        exc = _remote(error)
-    set_cause(exc, RemoteTraceback(error.trace))
-    return Failure(error.index, exc, error.trace)
-
-
-def _remote(error: ItemError) -> RemoteError:
-    from amorsize.errors import RemoteError
-
-    return RemoteError(error.type_name, error.text, error.index if error.index >= 0 else None)
+    """Return the failure of an item that ran in a worker."""
+    return Failure(error.index, error.rebuild(), error.trace)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.backends.remote_errors import pickled_exception
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.workers.child import name_of
 from amorsize.checkpoint.function_identity import UnreadableError, identity
 from amorsize.checkpoint.item_digest import ItemDigest
 from amorsize.checkpoint.journal import LARGEST_BYTES, Failed, Journal
@@ -22,7 +22,7 @@ from amorsize.formatting import printable
 from amorsize.history.fingerprint import name_of as func_name
 from amorsize.history.tables import text as storable
 from amorsize.schedule.messages import Event
-from amorsize.system.looks import is_interrupt, kind_of, shorten, text_of
+from amorsize.system.looks import full_kind_of, is_interrupt, kind_of, shorten, text_of
 
 if TYPE_CHECKING:
     from amorsize.backends.results import OnError
@@ -366,27 +366,16 @@ class MarkedStream(Streamed):
 
 def _row_of(failure: Failure, digest: bytes | None) -> Failed:
     exc = failure.exception
+    pickled = pickled_exception(exc)
     return Failed(
         failure.index,
         digest,
         time.time(),
-        name_of(type(exc)),
+        full_kind_of(exc),
         storable(text_of(exc)),
         storable(failure.traceback),
-        _dumped_exception(exc),
+        None if pickled is None or len(pickled) > LARGEST_BYTES else pickled,
     )
-
-
-def _dumped_exception(exc: BaseException) -> bytes | None:
-    """Pickle the exception; None if it does not survive a round trip."""
-    try:
-        pickled = pickle.dumps(exc, 5)
-        again = pickle.loads(pickled)
-    except BaseException as why:  # user code: it raises anything
-        if is_interrupt(why):
-            raise
-        return None
-    return pickled if type(again) is type(exc) and len(pickled) <= LARGEST_BYTES else None
 
 
 def _dumps(value: Any) -> bytes:

@@ -50,9 +50,9 @@ from types import (
 )
 from typing import Any, Final, NamedTuple
 
-from amorsize.checkpoint.item_digest import ATOMS, DIGEST_BYTES, Sink, is_flat
+from amorsize.checkpoint.item_digest import DIGEST_BYTES, Sink, is_flat
 from amorsize.history.fingerprint import package_version
-from amorsize.system.looks import shorten
+from amorsize.system.looks import ATOMS, shorten
 
 # Steps along circles after which parts that still look alike count as alike (a guess).
 MOST_STEPS: Final = 64

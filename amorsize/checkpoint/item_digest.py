@@ -17,13 +17,12 @@ from hashlib import blake2b
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
-from amorsize.system.looks import is_interrupt
+from amorsize.system.looks import ATOMS, is_interrupt
 
 DIGEST_BYTES: Final = 16
 # Writes of some 64 KiB each (a guess): an item that is longer by value is assumed to share its parts many times.
 MOST_WRITES: Final = 32
 
-ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 _PLAIN: Final = frozenset((*ATOMS, list, tuple, dict))
 
 

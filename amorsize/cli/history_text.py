@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.formatting import count, date, printable, seconds, size
 from amorsize.history.run_row import is_number
-from amorsize.plan.plan_text import KINDS
+from amorsize.plan.plan_text import way
 
 if TYPE_CHECKING:
     from amorsize.history.run_row import Run
@@ -27,7 +27,7 @@ def listing(runs: Sequence[Run]) -> str:
             run.source,
             named(run),
             "?" if run.n_items is None else f"{run.n_items:,}",
-            how(run),
+            way(run.backend, run.n_jobs, run.start_method),
             "" if run.predicted_s is None else seconds(run.predicted_s),
             seconds(run.clock_s),
             " ".join(notes(run)),
@@ -44,14 +44,6 @@ def named(run: Run) -> str:
 
 # Digits of a fingerprint that are shown (a guess).
 SHOWN: Final = 8
-
-
-def how(run: Run) -> str:
-    """Return a run's plan in a few words."""
-    if run.backend == "serial":
-        return "a plain loop"
-    start = f" ({run.start_method})" if run.start_method else ""
-    return count(run.n_jobs, KINDS.get(run.backend, "task" if run.backend == "tasks" else "worker")) + start
 
 
 def notes(run: Run) -> list[str]:

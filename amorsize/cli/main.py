@@ -36,6 +36,7 @@ from amorsize.cli.map_arguments import (
 from amorsize.errors import ResourceLimitError
 from amorsize.events import ChunkDone, Event
 from amorsize.formatting import count, printable
+from amorsize.options import START_METHODS
 
 if TYPE_CHECKING:
     from amorsize.cli.diagnostics import Diagnosis
@@ -409,7 +410,6 @@ def _recalled_costs(here: Machine) -> KnownCosts | None:
     return costs, cached_scaling(here, store=store), getattr(known[0].value, "warnings", ())
 
 
-START_METHODS: Final = ("fork", "forkserver", "spawn")
 # Seconds of measuring: about 2 s with the start of the interpreter and the reading of the machine.
 DIAGNOSE_S: Final = 1.6
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backends.processes import ProcessDriver, loss
-from amorsize.backends.results import Outcome, failure_from
+from amorsize.backends.remote_errors import ItemError
+from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable
 from amorsize.backends.ticks import drain
 from amorsize.backends.workers import child, protocol
@@ -298,12 +299,12 @@ class Manager(ProcessDriver):
         self._put(span.lot, span.start, [None], {span.start: error})
         return Done(number, 0.0)
 
-    def _error(self, error: child.ItemError, group: int) -> BaseException:
+    def _error(self, error: ItemError, group: int) -> BaseException:
         """Return the exception that a call raised, with positions as the user counts them."""
         refused = self._unsendable.pop(error.index, None)
         if refused is not None:
             return refused
-        exc = failure_from(error).exception
+        exc = error.rebuild()
         if isinstance(exc, RemoteError):
             again = RemoteError(exc.type_name, exc.text, self._groups[group].place(error.index)[0])
             again.__cause__ = exc.__cause__
@@ -320,8 +321,8 @@ class Manager(ProcessDriver):
         # One that could serve before says here what ended it. Its end of file follows.
         if worker is None or worker.ready:
             return []
-        error: child.ItemError = protocol.loads(message.parts)
-        exc = failure_from(error).exception
+        error: ItemError = protocol.loads(message.parts)
+        exc = error.rebuild()
         blamed = self.team.setup.initializer is not None and not isinstance(exc, TransferError)
         what = "the initializer raised" if blamed else "a worker process could not take its setup:"
         raise _BrokenError(f"{what} {error.type_name}: {error.text}") from exc

@@ -28,6 +28,7 @@ from amorsize.facts import Breakdown, Forecast, Machine, Sample
 from amorsize.frozen import field_names, replace
 from amorsize.learn.features import NAMES, Case, engine_of, features
 from amorsize.learn.trees import Trees, is_number
+from amorsize.model.search import MARGIN
 
 if TYPE_CHECKING:
     from amorsize.history.history import History
@@ -41,10 +42,8 @@ MOST: Final = log(3.0)
 # to 1.3 give the same result, and at 2 a workload loses 19 %.
 WILD: Final = 1.15
 # Share of time that another candidate must save over the model's choice: at 0.01 a workload loses 4 %, at 0.03 none
-# loses anything, and at 0.05 next to nothing is gained.
+# loses anything, and at 0.05 next to nothing is gained. Over a plain loop it is `MARGIN`, as the model has it.
 GAIN: Final = 0.03
-# The same if the model's choice is a plain loop (as `amorsize.model.search.MARGIN`).
-LOOP_GAIN: Final = 0.1
 
 
 class Region(NamedTuple):
@@ -134,7 +133,7 @@ class Pruner:
             return Narrowed(best, list(others), None, None)
         allowed = [one for one in others if one.refused is None and one.total_s <= WILD * best.total_s]
         rival = min(allowed, key=lambda one: new[id(one)].total_s, default=best)
-        gain = LOOP_GAIN if best.backend == "serial" else GAIN
+        gain = MARGIN if best.backend == "serial" else GAIN
         if new[id(rival)].total_s > (1 - gain) * new[id(best)].total_s:
             rival = best
         rest = [new[id(one)] for one in (best, *others) if one is not rival]

@@ -21,7 +21,7 @@ from amorsize.facts import WAITS, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
-from amorsize.measure.transfer import weigh
+from amorsize.measure.transfer import WEIGHED, weigh
 from amorsize.model.decide import LOCK_FREE, PROBES, Decider
 from amorsize.model.evidence import COLD_BYTES
 from amorsize.model.size_regression import SAMPLED_DIFFER, Sizes, guessed, half_way, halves, straightened, vary
@@ -63,8 +63,6 @@ MOST_LOOKS: Final = 256
 SHORT_S: Final = 0.2
 # An item and its result of fewer bytes cross a pipe in some 50 µs.
 LIGHT_BYTES: Final = 20_000
-# guess: items and results to pickle
-WEIGHED: Final = 16
 # guess: results whose memory is measured
 LOOKED_AT: Final = 2
 

@@ -15,7 +15,7 @@ from amorsize.system.looks import block_bytes, held_bytes, is_interrupt, plain_b
 # guess: for all objects of one kind, beyond the first
 BUDGET_S: Final = 0.3e-3
 # guess: objects to pickle
-MOST: Final = 16
+WEIGHED: Final = 16
 # guess: a block of more bytes is not pickled to learn its cost
 BIG_BYTES: Final = 1 << 20
 # guess: bytes of an object of many parts; pickling it takes 0.1 s and more
@@ -152,9 +152,9 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> tuple[float, float, float]:
         if dump_s + load_s > SLOW_S * count + SLOW_S_PER_BYTE * size:
             _, *again = _timed(some, in_band)
             dump_s, load_s = min(dump_s, again[0]), min(load_s, again[1])
-        if count >= min(MOST, len(objects)) or 2 * (dump_s + load_s) > BUDGET_S:
+        if count >= min(WEIGHED, len(objects)) or 2 * (dump_s + load_s) > BUDGET_S:
             break
-        count = min(4 * count, MOST, len(objects))
+        count = min(4 * count, WEIGHED, len(objects))
     return size / count, dump_s / count, load_s / count
 
 

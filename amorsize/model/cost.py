@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from math import ceil, exp, hypot, log, sqrt
 
-from amorsize.facts import Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.facts import WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
 from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
 TYPE_CHECKING = False
@@ -54,8 +54,7 @@ NOISE: Final = 0.08
 # Relative error for many items that wait for an external service, since they may queue there: a server that bears 8
 # callers took 2.2 times the forecast for 44 threads.
 UNKNOWN_PLACES: Final = 0.6
-# guess: that error applies from this share of waiting, and this many workers per core
-MOSTLY_WAITS: Final = 0.5
+# guess: that error applies to more workers per core
 MANY_WAIT: Final = 3.0
 
 
@@ -259,7 +258,7 @@ class Candidates:
 
 def _may_queue(sample: Sample, workers: int, cores: float) -> bool:
     """Return True if far more workers than cores wait for an external service of unknown capacity."""
-    return sample.waits > MOSTLY_WAITS and workers > MANY_WAIT * cores
+    return sample.waits > WAITS and workers > MANY_WAIT * cores
 
 
 def cpu_per_item(sample: Sample) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from amorsize.facts import WAITS, Backend, Observation, Sample
+from amorsize.facts import RATE_WEIGHT, WAITS, Backend, Observation, Sample
 from amorsize.frozen import replace
 
 TYPE_CHECKING = False
@@ -35,8 +35,6 @@ DEAR_TO_FEW: Final = 20.0
 WARM: Final = 1.2
 # Imports and allocators touch as much: a first hash took 5.3 ms and 1.5 MB, the others 0.65 ms.
 COLD_BYTES: Final = 1 << 19
-# guess: weight of the latest batch in the moving average
-RATE_WEIGHT: Final = 0.3
 # guess: items that take this many times more or less than the recalled ones are other items
 PRIOR_RANGE: Final = 3.0
 # guess: after so much of the loop the items themselves are enough evidence

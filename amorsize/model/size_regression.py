@@ -13,6 +13,7 @@ from math import sqrt
 
 from amorsize.facts import Sample
 from amorsize.frozen import Frozen, replace
+from amorsize.model.cost import NOISE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 DIFFER: Final = 1.5
 # guess: sampled sizes must differ by this factor, else their effect cannot be seen
 SAMPLED_DIFFER: Final = 1.2
-# guess: relative; seconds that differ by less are alike
-NOISE: Final = 0.08
 # guess: sizes must explain all but this share of the deviation of the seconds
 BETTER: Final = 0.5
 # guess: beyond this many times the largest sampled size, proportionality is uncertain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from amorsize.formatting import printable, seconds
-from amorsize.plan.plan_text import PARTS, describe
+from amorsize.plan.plan_text import describe, parts_of
 from amorsize.plan.record import PlanRecord
 
 # Rejected candidates in the table.
@@ -26,8 +26,7 @@ def plan_html(plan: PlanRecord) -> str:
             ("forecast", f"{seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})"),
             ("plain loop", f"{seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}"),
         ]
-        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
-        rows.append(("of which", ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0) or "nothing"))
+        rows.append(("of which", parts_of(plan.breakdown) or "nothing"))
     rows += [("warning", text) for text in plan.warnings]
     rows += [
         ("rejected", f"{describe(f)}: {seconds(f.total_s)}" + (f" ({f.refused})" if f.refused else ""))

@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amorsize.facts import WAITS, Forecast, ItemRecord, Sample, Trial
+from amorsize.facts import WAITS, Breakdown, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, printable, seconds, size
+from amorsize.frozen import field_names
 from amorsize.model.cost import OWN_THREADS
 from amorsize.plan.record import PlanRecord
+
+KINDS = {"threads": "thread", "processes": "process", "tasks": "task"}
 
 
 def describe(f: Forecast) -> str:
     """Describe a candidate in a few words."""
-    if f.backend == "serial":
+    return way(f.backend, f.workers, f.start_method, f.chunksize)
+
+
+def describe_plan(plan: PlanRecord) -> str:
+    """Describe a plan's choice in a few words."""
+    return way(plan.backend, plan.n_jobs, plan.start_method, plan.chunksize)
+
+
+def way(backend: str, workers: int, start_method: str | None = None, chunksize: int | None = None) -> str:
+    """Describe a way to run a map in a few words."""
+    if backend == "serial":
         return "a plain loop"
-    how = f" ({f.start_method})" if f.start_method else ""
-    return f"{count(f.workers, KINDS.get(f.backend, 'worker'))}{how}, chunks of {f.chunksize}"
+    text = count(workers, KINDS.get(backend, "worker"))
+    if start_method:
+        text += f" ({start_method})"
+    return text if chunksize is None else f"{text}, chunks of {chunksize}"
 
 
 def summary(plan: PlanRecord, n_items: int, took_s: float, failed: int = 0) -> str:
@@ -28,17 +43,10 @@ def summary(plan: PlanRecord, n_items: int, took_s: float, failed: int = 0) -> s
     >>> summary(Plan(backend="threads", n_jobs=8, chunksize=1, serial_s=4.2), 1000, 0.523, failed=2)
     '1,000 items in 523 ms by 8 threads; a plain loop would take 4.2 s; 2 items failed'
     """
-    how = "a plain loop"
-    if plan.backend != "serial":
-        how = count(plan.n_jobs, KINDS.get(plan.backend, "worker"))
-        how += f" ({plan.start_method})" if plan.start_method else ""
-    text = f"{count(n_items, 'item')} in {seconds(took_s)} by {how}"
+    text = f"{count(n_items, 'item')} in {seconds(took_s)} by {way(plan.backend, plan.n_jobs, plan.start_method)}"
     if plan.backend != "serial" and plan.serial_s:
         text += f"; a plain loop would take {seconds(plan.serial_s)}"
     return f"{text}; {count(failed, 'item')} failed" if failed else text
-
-
-KINDS = {"threads": "thread", "processes": "process"}
 
 
 def reason(
@@ -92,8 +100,7 @@ def explain(plan: PlanRecord) -> str:
         low, high = plan.predicted_interval_s
         lines.append(f"  forecast   {seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})")
         lines.append(f"  loop       {seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}")
-        parts = ((name, getattr(plan.breakdown, f"{name}_s")) for name in PARTS)
-        lines.append("  of which   " + ", ".join(f"{name} {seconds(s)}" for name, s in parts if s > 0))
+        lines.append(f"  of which   {parts_of(plan.breakdown)}")
     if plan.sample is not None:
         lines.append(f"  sample     {_sample_line(plan.sample, plan.known_runs)}")
     best: dict[str, Any] = {}
@@ -113,9 +120,7 @@ def explain(plan: PlanRecord) -> str:
 
 
 def _trial_line(trial: Trial) -> str:
-    how = "a plain loop"
-    if trial.backend != "serial":
-        how = f"{count(trial.workers, KINDS[trial.backend])}, chunks of {trial.chunksize}"
+    how = way(trial.backend, trial.workers, chunksize=trial.chunksize)
     took = f"{seconds(trial.seconds)} (forecast {seconds(trial.forecast_s)})"
     return (
         f"rung {trial.rung}, {count(trial.items, 'item')}: {how}: {took}, which makes {seconds(trial.total_s)} in all"
@@ -130,7 +135,11 @@ def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], st
 # guess
 NAMED = 3
 
-PARTS = ("start", "compute", "transfer", "dispatch", "tail")
+
+def parts_of(breakdown: Breakdown) -> str:
+    """Return the parts of the forecast seconds that take time."""
+    parts = [(name.removesuffix("_s"), getattr(breakdown, name)) for name in field_names(Breakdown)]
+    return ", ".join(f"{name} {seconds(part_s)}" for name, part_s in parts if part_s > 0)
 
 
 def _plan_line(plan: PlanRecord) -> str:

@@ -226,7 +226,7 @@ def process_options(start_method: str | None, native_threads: int | None, uses: 
     """
     import multiprocessing
 
-    from amorsize.backends.workers.child import enter_pool, filters_here
+    from amorsize.backends.workers.process_setup import enter_pool, filters_here
     from amorsize.system.start_methods import main_is_interactive
 
     values = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from amorsize.facts import RATE_WEIGHT
 from amorsize.schedule.backlog import Backlog, Group
 from amorsize.schedule.chunk_size import PER_CHUNK_S, depth, next_chunk
 from amorsize.schedule.failures import after_error, after_loss, after_timeout, at_fault
@@ -55,10 +56,6 @@ MAX_RESTARTS: Final = 3
 # guess
 CALLER_SPAN_S: Final = 1e-3
 """Seconds of work in a span that the caller takes while workers start; it must end soon after one is ready."""
-
-# guess
-RATE_WEIGHT: Final = 0.3
-"""Weight of the newest chunk in the running mean of seconds per item (exponential weights)."""
 
 # guess
 IDLE_LOOK_S: Final = 10e-3
@@ -143,9 +140,9 @@ class Schedule:
         # True if the items come from many calls of all kinds; stays True after `Closed`.
         self.serves = is_open
         self.workers = WorkerSet()
-        # Runs of an item that ended with an error or a time-out.
+        # Of items that are not done: runs that ended with an error or a time-out.
         self.tries: dict[int, int] = {}
-        # Workers that an item has cost.
+        # Of items that are not done: workers that they have cost.
         self.losses: dict[int, int] = {}
         # Items handed out whose results have not been taken; counted only with a window.
         self.ahead = 0
@@ -263,8 +260,7 @@ class Schedule:
             self.backlog.give_back([span.part(span.start + ran, span.stop)])
         if ran:
             self._learn(span.lot, ran, event)
-        if self.losses and span.alone and not event.failed:
-            self.losses.pop(span.start, None)
+            self._forget(range(span.start, span.start + ran), event.failed)
         out: list[Instruction] = []
         for index in event.failed:
             ran -= 1
@@ -285,6 +281,13 @@ class Schedule:
         self.losses.pop(index, None)
         self.backlog.count(lot, 1)
         return [Fail(index, why, lot)]
+
+    def _forget(self, done: range, failed: Sequence[int]) -> None:
+        """Forget the earlier failures of items that have been run, but not of those that ``failed`` again."""
+        for counts in (self.tries, self.losses):
+            if counts:
+                for index in (counts.keys() & done).difference(failed):
+                    del counts[index]
 
     def _learn(self, number: int, items: int, event: Done) -> None:
         lot = self.backlog.lots.get(number)
@@ -353,6 +356,7 @@ class Schedule:
         self.backlog.give_back_but(span, item)
         losses = self.losses.pop(item, 0) + (not event.shed)
         if not after_loss(losses):
+            self.tries.pop(item, None)
             self.backlog.count(span.lot, 1)
             return [Fail(item, "lost", span.lot)]
         if losses:

@@ -18,6 +18,8 @@ from __future__ import annotations
 from math import ceil
 from typing import Final
 
+from amorsize.facts import WAITS
+
 # Shortest period. The time slice of an OS scheduler is 1-4 ms, the period of a quota 100 ms; a shorter one misses both.
 PERIOD_S: Final = 0.1
 # Below this share of the loop's speed the workers are unprofitable. It takes two periods in a row, because another
@@ -27,9 +29,6 @@ LOSING: Final = 0.95
 # An item that takes more than this many times its time alone is slowed down.
 # guess
 SATURATED: Final = 1.6
-# Below this share of computing, slowed items wait for something else.
-# guess
-WAITS: Final = 0.5
 # Below this share of cores in use, more workers could use the other cores.
 # guess
 IDLE: Final = 0.7
@@ -138,7 +137,7 @@ class WorkerCount:
     def _wanted(self, workers: int) -> int | None:
         computing = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
         slowed = self.wall_s / self.items / self.alone_s if self.alone_s > 0 else 1.0
-        if slowed > SATURATED and computing < WAITS:
+        if slowed > SATURATED and computing < 1 - WAITS:
             return max(2, min(workers, ceil(1.25 * workers / slowed)))
         if slowed < SATURATED and computing * workers < IDLE * self.cores:
             return max(workers, min(self.most, 2 * workers, ceil(self.cores / max(computing, 1e-3))))

@@ -23,7 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-MOST_SIZE: Final = 1e300  # of a number that can be reckoned with
+# guess: no cost goes with a number beyond these bounds, and the squares of those within them can be added up
+LEAST_SIZE: Final = 1e-30
+MOST_SIZE: Final = 1e30
 PARTS: Final = 8  # elements of a container that stand for all
 DEPTH: Final = 4  # containers within containers
 TEXT_CHARS: Final = 60  # of one object in a message
@@ -38,6 +40,8 @@ _KNOWN: Final = frozenset(("numpy", "pandas", "polars", "torch", "xarray", "pyar
 _mro: Final[Callable[[type], tuple[type, ...]]] = type.__dict__["__mro__"].__get__
 _namespace: Final[Callable[[type], Any]] = type.__dict__["__dict__"].__get__
 _type_name: Final[Callable[[type], str]] = type.__dict__["__name__"].__get__
+_qualified_name: Final[Callable[[type], str]] = type.__dict__["__qualname__"].__get__
+_module_of: Final[Callable[[type], object]] = type.__dict__["__module__"].__get__
 _traceback: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__traceback__"].__get__
 _cause: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__cause__"].__get__
 _context: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__context__"].__get__
@@ -90,6 +94,12 @@ def _code_of(func: Any) -> CodeType | None:
 def kind_of(obj: object) -> str:
     """Return the name of an object's type, whatever its metaclass makes of it."""
     return _type_name(type(obj))
+
+
+def full_kind_of(obj: object) -> str:
+    """Return the qualified name of an object's type, with its module as the program names it."""
+    name = f"{_module_of(type(obj))}.{_qualified_name(type(obj))}"
+    return name.removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
 def defined(kind: type, name: str) -> Any:
@@ -227,6 +237,8 @@ def is_table(data: object) -> str | None:
 # -- sizes ------------------------------------------------------------------------------------------------------------
 
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
+# Types whose objects hold nothing but their value.
+ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 _TEXTS: Final = (str, bytes, bytearray)
 
 
@@ -235,26 +247,29 @@ def size_of(item: Any) -> float | None:
 
     Examples
     --------
-    >>> size_of(-3), size_of("abc"), size_of(object())
-    (3.0, 3.0, None)
+    >>> size_of(-3), size_of("abc"), size_of(object()), size_of(10**40)
+    (3.0, 3.0, None, None)
     """
     kind = type(item)
     try:
         if issubclass(kind, int):
-            whole = int.__index__(item)
-            return abs(float(whole)) if -MOST_SIZE < whole < MOST_SIZE else None
+            return _bounded(int.__index__(item))
         if issubclass(kind, float):
-            number = float.__float__(item)
-            return abs(number) if -MOST_SIZE < number < MOST_SIZE else None
+            return _bounded(float.__float__(item))
         base = _base(kind, (*_TEXTS, *_CONTAINERS))
         if base is not None:
             return float(base.__len__(item))
         size = attribute(item, "nbytes")
-        return float(size) if issubclass(type(size), int) and 0 <= size < MOST_SIZE else None
+        return _bounded(size) if issubclass(type(size), int) and size >= 0 else None
     except BaseException as exc:
         if is_interrupt(exc):
             raise
         return None
+
+
+def _bounded(number: float) -> float | None:
+    size = abs(number)
+    return float(size) if LEAST_SIZE <= size <= MOST_SIZE or not size else None
 
 
 def _base(kind: type, bases: Iterable[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from amorsize.system.local_files import LocalFiles
-from amorsize.system.looks import MOST_SIZE, is_interrupt, size_of
+from amorsize.system.looks import LEAST_SIZE, MOST_SIZE, is_interrupt, size_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _sizes_at(data: Sequence[Any], size: Callable[[Any], float | None]) -> list[
     # Ten times as fast as one by one.
     else:
         sizes = list(map(abs, items)) if kinds <= NUMBERS else list(map(len, items))
-    if not sizes or any(one is None or not one < MOST_SIZE for one in sizes):
+    if not sizes or not all(one is not None and (LEAST_SIZE <= one <= MOST_SIZE or not one) for one in sizes):
         return None
     return list(zip(range(0, len(data), stride), map(float, sizes), strict=True))  # type: ignore[arg-type]
 

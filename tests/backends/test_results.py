@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import amorsize
 from amorsize.backends.results import Outcome, annotate
 from amorsize.backends.source import Indexable, Streamed, source_of
 from amorsize.facts import Failure
@@ -37,6 +38,21 @@ class TestOutcome:
         assert outcome.doomed
         with pytest.raises(SystemExit):
             outcome.finish()
+
+    def test_what_an_item_raised_before_it_went_well_is_not_kept(self, monkeypatch):
+        """Else a stream that retries would keep an exception, with its traceback, for each item that ever raised."""
+        outcomes, raised, finish = [], set(), Outcome.finish
+        monkeypatch.setattr(Outcome, "finish", lambda self, *rest: outcomes.append(self) or finish(self, *rest))
+
+        def once(x):
+            if x not in raised:
+                raised.add(x)
+                raise ValueError(x)
+            return x
+
+        got = amorsize.execute(once, range(60), backend="threads", max_workers=2, retries=1)
+        assert got == sorted(raised) == list(range(60))
+        assert [outcome.last_error for outcome in outcomes] == [{}]
 
     def test_an_item_whose_repr_raises_hides_nothing(self):
         class Shy:

@@ -1,6 +1,6 @@
 """Forecasts of costs from sizes."""
 
-from math import isclose
+from math import isclose, isfinite
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Sample
 from amorsize.model.size_regression import Sizes, fitted, guessed, half_way, straightened, vary
+from amorsize.system.looks import LEAST_SIZE, MOST_SIZE
 
 positive = st.floats(min_value=1.0, max_value=1e6)
+any_size = st.floats(min_value=LEAST_SIZE, max_value=MOST_SIZE)
 ONE = Sample(n_sampled=3, item_s=1e-3, item_cpu_s=0.5e-3)
 
 
@@ -33,6 +35,14 @@ def test_it_never_makes_nonsense(sizes, seconds):
     assert found.item_cpu_s == pytest.approx(found.item_s / 2)
     assert found.error_s >= 0
     assert found.item_max_s >= 0
+
+
+@given(st.lists(any_size, min_size=2, max_size=12), st.lists(positive, min_size=12, max_size=12))
+def test_sizes_however_far_apart_can_be_reckoned_with(sizes, seconds):
+    everything = Sizes.of(sizes, min(sizes))
+    for found in (straightened(ONE, sizes, seconds[: len(sizes)], everything), guessed(ONE, sizes[0], everything)):
+        assert found.item_s > 0
+        assert all(isfinite(one) for one in (found.item_s, found.item_std_s, found.item_max_s, found.error_s))
 
 
 def test_costs_that_do_not_go_with_sizes_stay_as_sampled():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing.pool
 import os
 import threading
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from itertools import count, islice
 
@@ -164,6 +167,34 @@ class TestTransfer:
         plan = amorsize.optimize(ef.spin_stuck, range(300), backend=("serial", "processes"))
         assert plan.backend == "serial"
         assert any("results cannot be pickled" in warning for warning in plan.warnings)
+
+
+NUMBERS = {
+    "huge": 10**200,
+    "beyond-floats": -(10**400),
+    "largest": 1e308,
+    "subnormal": 5e-324,
+    "inf": math.inf,
+    "nan": math.nan,
+    "fraction": Fraction(10**300, 7),
+    "decimal": Decimal("1e999"),
+    "signalling-nan": Decimal("sNaN"),
+    "float64": np.float64(1e300),
+    "float32": np.float32("inf"),
+    "int64": np.int64(2**62),
+    "longdouble": np.longdouble("1e300"),
+    "complex": 1e300 + 1j,
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS.values(), ids=NUMBERS)
+def test_a_number_of_any_size_may_be_among_the_items(number):
+    """A size of 10**200 was squared, which raised OverflowError."""
+    for data in ([number, 1, 2, 3] * 100, [1, 2, 3, number] * 100, [number] * 100 + [1] * 100):
+        plan = amorsize.optimize(type, data)
+        assert plan.backend
+        assert plan.explain()
+        assert amorsize.execute(type, data) == list(map(type, data))
 
 
 def test_a_plan_can_be_told_shown_and_stored():

@@ -108,6 +108,17 @@ def test_an_item_is_repeated_as_often_as_allowed_and_then_fails():
     assert schedule.handle(Done(0, 1.0, failed=(0,))) == [Fail(0), Retire(0), Finish()]
 
 
+def test_an_item_that_went_well_at_last_is_forgotten():
+    schedule = Schedule([(0, None)], 1, retries=2, fixed=3)
+    schedule.begin()
+    schedule.handle(Ready(0))
+    for _ in range(100):
+        schedule.handle(Done(0, 1.0, failed=(schedule.oldest(0).start,)))
+        while len(schedule.oldest(0)) == 1:
+            schedule.handle(Done(0, 1.0))
+    assert schedule.tries == schedule.losses == {}
+
+
 def test_workers_that_cannot_begin_are_not_replaced_for_ever():
     run = Run(10, 4, 1, unready=1.0).go()
     assert run.abandoned

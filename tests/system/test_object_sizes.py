@@ -17,8 +17,9 @@ def test_all_at_once_is_as_one_by_one(data):
     assert len(found) <= MOST
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, 10**400, None, object()])
-def test_one_that_nobody_can_tell(bad):
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 10**400, 10**40, 1e200, 5e-324, None, object()])
+def test_no_sizes_if_one_is_unknown(bad):
+    assert size_of(bad) is None
     assert sizes_at([1, 2, bad], size_of) is None
 
 

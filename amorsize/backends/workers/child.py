@@ -5,24 +5,32 @@ to nothing, since each worker pays for each import at its start (a bare interpre
 ``concurrent.futures.process`` in 87 ms).
 
 A forked worker inherits function and items and receives index ranges. Any other worker receives the function once, and
-the items themselves. If the caller dies, the kernel kills the worker (see `die_with_caller`).
+the items themselves. If the caller dies, the kernel kills the worker (see `process_setup`).
 """
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.backends import remote_errors
+from amorsize.backends.remote_errors import ItemError
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.item_times import Meter
 from amorsize.backends.workers.native_threads import limit_native_threads
+from amorsize.backends.workers.process_setup import (
+    Surroundings,
+    filters_here,
+    leave_multiprocessing,
+    set_filters,
+    set_up_forked,
+    set_up_spawned,
+)
 from amorsize.backends.workers.protocol import (
     APART,
     BROKEN,
@@ -45,23 +53,8 @@ from amorsize.backends.workers.protocol import (
 from amorsize.errors import TransferError
 from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts
-from amorsize.system.looks import (
-    forget_frames,
-    is_interrupt,
-    is_larger,
-    is_sliced,
-    kind_of,
-    note,
-    shorten,
-    text_of,
-    trace_of,
-)
+from amorsize.system.looks import forget_frames, full_kind_of, is_interrupt, is_sliced, kind_of, text_of
 from amorsize.system.nested import flush_stdio, take_of
-
-if sys.platform != "win32":
-    # Imported before the caller forks, these cost its forked workers nothing.
-    import fcntl
-    import select
 
 if TYPE_CHECKING:
     import socket
@@ -88,10 +81,6 @@ CUT_OFF = 76
 def unnamed(start: int) -> int:
     """Return the slot's first word at none of the items of the chunk that begins with this one; its own inverse."""
     return -2 - start
-
-
-# True in a worker that cannot import the caller's ``__main__``.
-_main_by_value = False
 
 
 class Setup:
@@ -144,27 +133,6 @@ class Setup:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         for name, value in state[1].items():
-            setattr(self, name, value)
-
-
-class ItemError:
-    """An item's exception on its way to the caller: pickled if it survives a round trip, else as text."""
-
-    __slots__ = ("index", "pickled", "text", "trace", "type_name")
-
-    def __init__(self, index: int, exc: BaseException) -> None:
-        self.index = index
-        self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
-        kind = type(exc)
-        self.type_name = name_of(kind)
-        self.text = text_of(exc)
-        self.pickled = _round_trip(exc)
-
-    def __getstate__(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        for name, value in zip(self.__slots__, state, strict=True):
             setattr(self, name, value)
 
 
@@ -336,7 +304,7 @@ def _cannot_take(kind: int, start: int, stop: int, exc: BaseException) -> list[A
     if stop - start > 1:
         return frame(APART, (), start, stop)
     if kind != RUN_RANGE and not is_interrupt(exc):
-        exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {text_of(exc)})")
+        exc = TransferError("item", start, f"it cannot be rebuilt in a worker ({full_kind_of(exc)}: {text_of(exc)})")
     return frame(DONE, dumps(((0.0, 0.0, 0, ()), [None], [ItemError(start, exc)])), start, stop)
 
 
@@ -390,15 +358,7 @@ def serve_forked(
     """Become a worker in a freshly forked child; never returns. ``signal_mask`` is restored after the set-up."""
     code, forks = 1, nested.forks
     try:
-        _lead_group()
-        die_with_caller(lifeline)
-        _settle(setup.cores)
-        _restore(signal_mask)
-        _enter_multiprocessing()
-        import gc
-
-        # The collector must not visit the caller's objects: touching them would copy their pages.
-        gc.freeze()
+        set_up_forked(lifeline, setup.cores, signal_mask)
         serve(sock, setup, data, slot, Inbox(sock, lambda: slot[2]))
     except (EOFError, ConnectionError):
         code = 0
@@ -409,7 +369,7 @@ def serve_forked(
         nested.leave_copy(forks, exc)
         _report(sock)
     finally:
-        _leave_multiprocessing()
+        leave_multiprocessing()
         flush_stdio()
         os._exit(code)
 
@@ -420,9 +380,7 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
     ``passed`` are initargs that multiprocessing can only pass to a process at its start: its locks and queues.
     """
     forks = nested.forks
-    _lead_group()
-    _settle()
-    _join_family()
+    set_up_spawned()
     try:
         slot = _receive_slot(sock)
         inbox = Inbox(sock, lambda: slot[2])
@@ -451,142 +409,6 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
         sock.close()
 
 
-class Surroundings:
-    """What a function can change around it in its process, to be put back for the next map."""
-
-    def __init__(self) -> None:
-        self.here = os.open(".", os.O_RDONLY) if hasattr(os, "fchdir") else None
-        self.path = os.getcwd()
-        self.environ = dict(os.environ)
-        self.mask = os.umask(0)
-        os.umask(self.mask)
-        self.recursion = sys.getrecursionlimit()
-        self.streams = sys.stdin, sys.stdout, sys.stderr
-        self.search = list(sys.path)
-        self.limits = _limits()
-
-    def restore(self) -> bool:
-        """Put it back; False if something cannot be, so that this worker is of no more use."""
-        try:
-            if self.here is not None:
-                os.fchdir(self.here)
-            if os.getcwd() != self.path:
-                os.chdir(self.path)
-            if os.environ != self.environ:
-                os.environ.clear()
-                os.environ.update(self.environ)
-            os.umask(self.mask)
-            sys.setrecursionlimit(self.recursion)
-            flush_stdio()
-            sys.stdin, sys.stdout, sys.stderr = self.streams
-            sys.path[:] = self.search
-            if (now := _limits()) != self.limits:
-                import resource
-
-                for number, limit in self.limits.items():
-                    if now[number] != limit:
-                        resource.setrlimit(number, limit)
-        except Exception:  # noqa: BLE001  (a limit that only root may raise again, a directory that has been deleted)
-            return False
-        return True
-
-
-def _limits() -> dict[int, tuple[int, int]]:
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return {}
-    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
-    return {number: resource.getrlimit(number) for number in numbers}
-
-
-def _enter_multiprocessing() -> None:
-    """What multiprocessing does in a child that it has forked: the caller's children and finalizers are not ours, and
-    proxies, queues and locks start afresh, or we would talk on the caller's own connections.
-    """
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        sys.modules["multiprocessing.process"]._children = set()  # type: ignore[attr-defined]
-        util._finalizer_registry.clear()
-        util._run_after_forkers()
-
-
-def _leave_multiprocessing() -> None:
-    """What multiprocessing does before a child ends: what has been put into queues is written out."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        try:
-            util._exit_function()
-        except BaseException:  # noqa: BLE001  (finalizers run anything, and nobody is left to tell)
-            return
-
-
-def _join_family() -> None:
-    """Tie a child of multiprocessing to its caller's life, and allow it to start workers of its own."""
-    process = sys.modules["multiprocessing.process"]
-    process.current_process()._config["daemon"] = False
-    if hasattr(signal, "pthread_sigmask"):
-        # The caller may have blocked it while it started this process.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPIPE,))
-    if sys.platform != "win32" and (caller := process.parent_process()) is not None:
-        die_with_caller(caller.sentinel)
-
-
-def _leave_fork_server() -> None:
-    """Close the descriptor that keeps the caller's fork server alive; written to, it would end the server."""
-    server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
-    if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
-        os.close(alive)
-        server._forkserver_alive_fd = None
-
-
-def filters_here() -> list[bytes]:
-    """The warnings filters of this process, pickled one by one."""
-    pickled = []
-    for one in getattr(sys.modules.get("warnings"), "filters", ()):
-        try:
-            pickled.append(pickle.dumps(one))
-        except Exception:  # noqa: BLE001  (of a category that only the caller has: none of that kind comes up elsewhere)
-            continue
-    return pickled
-
-
-def set_filters(pickled: Iterable[bytes]) -> None:
-    """Have warnings treated as where these filters come from."""
-    import warnings
-
-    filters = []
-    for one in pickled:
-        try:
-            filters.append(pickle.loads(one))
-        except Exception:  # noqa: BLE001
-            continue
-    if filters != warnings.filters:
-        warnings.resetwarnings()  # so that what has been decided by the others is forgotten
-        warnings.filters[:] = filters  # type: ignore[index]
-
-
-def enter_pool(
-    values: dict[str, bytes], native: int | None, ends_with_caller: bool, filters: list[bytes] | None
-) -> None:
-    """Initialize a worker of a ``multiprocessing.Pool``; never raises, or the pool would start it again without end."""
-    try:
-        if ends_with_caller:
-            caller = sys.modules["multiprocessing.process"].parent_process()
-            die_with_caller(caller.sentinel)
-        limit_native_threads(native)
-        if filters is not None:
-            set_filters(filters)
-        if values:
-            from amorsize.backends.workers.main_module import set_values
-
-            set_values(values)
-    except Exception:  # noqa: BLE001
-        import traceback
-
-        traceback.print_exc()
-
-
 def _receive_slot(sock: socket.socket) -> Slot:
     """Return the slot whose descriptor the caller has sent; a private one where descriptors cannot be sent."""
     import mmap
@@ -608,10 +430,9 @@ def _receive_slot(sock: socket.socket) -> Slot:
 def _load_setup(parts: Sequence[Any]) -> Setup:
     try:
         setup: Setup = loads(parts)
-        global _main_by_value
-        _main_by_value, nested.cores_share = setup.by_value, setup.cores
+        remote_errors.main_by_value, nested.cores_share = setup.by_value, setup.cores
     except Exception as exc:
-        detail = f"it cannot be rebuilt in a worker ({name_of(type(exc))}: {text_of(exc)})"
+        detail = f"it cannot be rebuilt in a worker ({full_kind_of(exc)}: {text_of(exc)})"
         raise TransferError("func", None, detail) from exc
     return setup
 
@@ -626,151 +447,3 @@ def _report(sock: socket.socket) -> None:
         import traceback
 
         traceback.print_exc()
-
-
-def _settle(cores: float = 1.0) -> None:
-    global _main_by_value
-    _main_by_value = False
-
-    _leave_fork_server()
-    nested.cores_share = cores
-    # The caller handles Ctrl-C for all workers. Signal handlers of the caller's program are not meant for a worker.
-    signal.signal(signal.SIGINT, _pass_over)
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    # Else all forked workers would draw the same numbers. A later import of numpy.random seeds itself.
-    if (random := sys.modules.get("numpy.random")) is not None:
-        random.seed(int.from_bytes(os.urandom(4), "little"))
-
-
-def _lead_group() -> None:
-    """Move this process to a process group of its own, so that it can be killed with all programs that items start.
-
-    The terminal stays with the caller's group. Ctrl-C reaches the caller alone, which then kills this group. A process
-    of this group that reads the terminal would be stopped without a message; with these two signals ignored (programs
-    inherit that) it gets an error instead, and at the standard input an end of file.
-    """
-    if sys.platform == "win32":
-        return
-    try:
-        os.setpgid(0, 0)
-    # It leads a session already, or the sandbox forbids it.
-    except OSError:
-        pass
-    for number in (signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)
-    if os.isatty(0):
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, 0)
-        os.close(nothing)
-
-
-def _pass_over(number: int, frame: object) -> None:
-    """Handle a signal by doing nothing. Unlike `signal.SIG_IGN`, programs that items start do not inherit this."""
-
-
-def _restore(signal_mask: Any) -> None:
-    if signal_mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
-
-
-def die_with_caller(lifeline: int) -> None:
-    """Have the kernel kill this process and its group when the last writer of the pipe ``lifeline`` is gone.
-
-    On Linux the read end asks for SIGKILL when its state changes (``F_SETSIG`` with ``O_ASYNC``). This works in the
-    middle of compiled code, needs no thread, reaches the programs that items have started, and is tied to the caller's
-    process; ``PR_SET_PDEATHSIG`` is tied to the thread that forked. On other systems the worker notices at its next
-    read.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        leads = os.getpgrp() == os.getpid()
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid() if leads else os.getpid())
-        fcntl.fcntl(lifeline, getattr(fcntl, "F_SETSIG", 10), signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    except OSError:
-        return
-    # The caller died before the signal was requested.
-    if select.select([lifeline], [], [], 0)[0]:
-        os._exit(1)
-
-
-def name_of(kind: type) -> str:
-    """Return a type's qualified name."""
-    return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.").replace("__mp_main__.", "__main__.")
-
-
-# An exception of more is sent without its large parts. (Guesses: what a message, or a sensible attribute, never has.)
-LARGE_ERROR_BYTES: Final = 10_000_000
-LARGE_PART_BYTES: Final = 100_000
-
-
-class _TooLargeError(Exception):
-    """More than a pickle of an exception may have."""
-
-
-class _Sink:
-    """Takes so many bytes. A large part is refused before it is copied."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.left = LARGE_ERROR_BYTES
-
-    def write(self, part: Any) -> int:
-        size = memoryview(part).nbytes
-        self.left -= size
-        if self.left < 0:
-            raise _TooLargeError
-        self.parts.append(bytes(part))
-        return size
-
-
-class _Cutter(pickle.Pickler):
-    """Pickles short texts in the place of large parts."""
-
-    def persistent_id(self, obj: Any) -> str | None:
-        return shorten(obj) if is_larger(obj, LARGE_PART_BYTES) else None
-
-
-class _Unpickler(pickle.Unpickler):
-    def persistent_load(self, text: str) -> str:
-        return text
-
-
-def load_exception(pickled: bytes) -> Any:
-    """Undo the pickling of an `ItemError`'s exception."""
-    return _Unpickler(io.BytesIO(pickled)).load()
-
-
-def _round_trip(exc: BaseException) -> bytes | None:
-    try:
-        try:
-            pickled = _dump_exception(exc)
-        except _TooLargeError:
-            note(exc, "amorsize: on the way from its worker, texts stand for parts of it that are too large to be sent")
-            pickled = _pickled_by(_Cutter, exc)
-        again = load_exception(pickled)
-    except BaseException as why:
-        if is_interrupt(why):
-            raise
-        return None
-    return pickled if type(again) is type(exc) else None
-
-
-def _dump_exception(exc: BaseException) -> bytes:
-    try:
-        return _pickled_by(pickle.Pickler, exc)
-    except Exception as why:
-        if not _main_by_value or type(why) is _TooLargeError:
-            raise
-    # The class was pickled by value; only cloudpickle can restore it.
-    import cloudpickle
-
-    return _pickled_by(cloudpickle.Pickler, exc)
-
-
-def _pickled_by(pickler: Callable[..., Any], exc: BaseException) -> bytes:
-    sink = _Sink()
-    pickler(sink, 5).dump(exc)
-    return b"".join(sink.parts)

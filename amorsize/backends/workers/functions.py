@@ -18,13 +18,14 @@ from functools import lru_cache, partial
 from types import CellType, FunctionType, MethodType
 from weakref import WeakKeyDictionary
 
+from amorsize.system.looks import ATOMS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Final
 
 MAIN: Final = ("__main__", "__mp_main__")  # the second in a child that multiprocessing has started
-ATOMS: Final = (int, float, complex, bool, str, bytes, type(None))
 
 
 def pickled_by_name(obj: object, on_buffer: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:

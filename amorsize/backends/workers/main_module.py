@@ -19,7 +19,8 @@ from functools import lru_cache, partial
 from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 
-from amorsize.backends.workers.functions import ATOMS, MAIN, Sent, found, pickled_by_name, scope_of
+from amorsize.backends.workers.functions import MAIN, Sent, found, pickled_by_name, scope_of
+from amorsize.system.looks import ATOMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from amorsize.facts import Backend
 from amorsize.formatting import printable
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
+from amorsize.plan.plan_text import describe_plan
 from amorsize.plan.trials import ways
 from amorsize.plan.trials.race import Contender, Timings
 from amorsize.plan.trials.subset import Subset, subset_of
 from amorsize.plan.trials.validate import AIM, LEAST, SHARE, Run, run_race, way_of
-from amorsize.plan.trials.verdict import items_line, plan_words, table
+from amorsize.plan.trials.verdict import items_line, table
 from amorsize.plan.trials.ways import Way, no_pool
 from amorsize.system import other_programs
 from amorsize.system.clock import REAL, Clock
@@ -129,7 +130,7 @@ def _run(request: Request, subset: Subset, setting: Setting) -> tuple[str, str |
         return setting.text, None, partial(ways.executed, request, items)
     if setting.kind == "optimize":
         run = ways.way_of_plan(request, plan, items).run
-        return f"{setting.text} ({plan_words(plan)})", ways.not_runnable(plan), run
+        return f"{setting.text} ({describe_plan(plan)})", ways.not_runnable(plan), run
     if setting.kind == "pool":
         workers, method = ways.default_workers(None), ways.default_method(request.start_method)
         in_pool = partial(ways.default_pool, func, items, workers, method)

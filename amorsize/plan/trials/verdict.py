@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from amorsize.formatting import count, printable, seconds
 from amorsize.model.statistics import FEW, NOTICEABLE_S
-from amorsize.plan.plan_text import KINDS
+from amorsize.plan.plan_text import describe_plan
 from amorsize.plan.record import PlanRecord
 from amorsize.plan.trials.race import Contender, Race, Timings
 
@@ -140,7 +140,7 @@ def explain(v: Race) -> str:
     interval = v.plan.predicted_interval_s
     if v.predicted_s is not None and interval is not None:
         low, high = (seconds(one) for one in interval)
-        lines.append(f"  forecast   {seconds(v.predicted_s)} (80 %: {low} to {high}) for {plan_words(v.plan)}")
+        lines.append(f"  forecast   {seconds(v.predicted_s)} (80 %: {low} to {high}) for {describe_plan(v.plan)}")
     if v.busy is not None:
         lines.append(f"  others     had {v.busy:.0%} of the machine's CPU time meanwhile")
     if v.contenders:
@@ -158,14 +158,6 @@ def items_line(v: Timings) -> str:
     else:
         used = f"{v.n_used:,} of {v.n_items:,}, evenly spread"
     return f"{used}, {count(v.rounds, 'round')}, {seconds(v.took_s)} in all"
-
-
-def plan_words(plan: PlanRecord) -> str:
-    """Describe a plan in a few words."""
-    if plan.backend == "serial":
-        return "a plain loop"
-    how = f" ({plan.start_method})" if plan.start_method else ""
-    return f"{count(plan.n_jobs, KINDS.get(plan.backend, 'worker'))}{how}, chunks of {plan.chunksize}"
 
 
 def table(contenders: Sequence[Contender]) -> list[str]:

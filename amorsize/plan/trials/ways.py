@@ -15,8 +15,8 @@ from amorsize.facts import Backend, Failure
 from amorsize.frozen import replace
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
+from amorsize.plan.plan_text import describe_plan
 from amorsize.plan.pools import open_pool, process_options
-from amorsize.plan.trials.verdict import plan_words
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.start_methods import NO_THREAD, can_start_a_thread, resolve_start_method
 
@@ -113,7 +113,7 @@ def way_of_plan(request: Request, plan: Plan, items: Sequence[Any]) -> Way:
     """Return the way that runs a plan's own pool."""
     how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
     run = PlanRun(request.func, items, *how)
-    return Way(name="plan", what=f"optimize(): {plan_words(plan)}", run=run, settle=run.settle)
+    return Way(name="plan", what=f"optimize(): {describe_plan(plan)}", run=run, settle=run.settle)
 
 
 def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[int], int] = lambda i: i) -> list[Any]:

@@ -11,7 +11,7 @@ import warnings
 import pytest
 
 import amorsize
-from amorsize.backends.workers import child
+from amorsize.backends.workers import process_setup
 
 resource = pytest.importorskip("resource")
 
@@ -61,7 +61,7 @@ def test_what_a_map_changed_around_it_is_put_back_before_the_next(method):
 
 
 def test_a_worker_that_cannot_be_put_back_is_not_kept(monkeypatch):
-    surroundings = child.Surroundings()
+    surroundings = process_setup.Surroundings()
     try:
         assert surroundings.restore()
         monkeypatch.setattr(surroundings, "limits", {resource.RLIMIT_NOFILE: (-2, -2)})

@@ -1,0 +1,144 @@
+"""An item's exception on its way from a worker to the caller: both ends.
+
+The worker makes an `ItemError` of it, which always arrives. In the caller `ItemError.rebuild` makes the exception
+again, with the worker's traceback as its cause. Workers load this module: it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+from amorsize.errors import RemoteError, RemoteTraceback
+from amorsize.system.looks import (
+    full_kind_of,
+    is_interrupt,
+    is_larger,
+    note,
+    set_cause,
+    shorten,
+    text_of,
+    trace_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+# True in a worker that cannot import the caller's ``__main__``.
+main_by_value = False
+
+
+class ItemError:
+    """An item's exception: pickled if it survives a round trip, else as text."""
+
+    __slots__ = ("index", "pickled", "text", "trace", "type_name")
+
+    def __init__(self, index: int, exc: BaseException) -> None:
+        self.index = index
+        self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
+        self.type_name = full_kind_of(exc)
+        self.text = text_of(exc)
+        self.pickled = pickled_exception(exc)
+
+    def __getstate__(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        for name, value in zip(self.__slots__, state, strict=True):
+            setattr(self, name, value)
+
+    def rebuild(self) -> BaseException:
+        """Return the item's own exception if it can be rebuilt here, else a `RemoteError`."""
+        exc: BaseException
+        try:
+            exc = self._as_text() if self.pickled is None else _loads(self.pickled)
+        # Its class cannot be imported here, or raises while it is rebuilt.
+        except BaseException as why:
+            if is_interrupt(why):
+                raise
+            exc = self._as_text()
+        set_cause(exc, RemoteTraceback(self.trace))
+        return exc
+
+    def _as_text(self) -> RemoteError:
+        return RemoteError(self.type_name, self.text, self.index if self.index >= 0 else None)
+
+
+def pickled_exception(exc: BaseException) -> bytes | None:
+    """Pickle an exception; None if it does not survive a round trip."""
+    try:
+        try:
+            pickled = _dumps(exc)
+        except _TooLargeError:
+            note(exc, "amorsize: on the way from its worker, texts stand for parts of it that are too large to be sent")
+            pickled = _pickled_by(_Cutter, exc)
+        again = _loads(pickled)
+    # User code runs here.
+    except BaseException as why:
+        if is_interrupt(why):
+            raise
+        return None
+    return pickled if type(again) is type(exc) else None
+
+
+def _dumps(exc: BaseException) -> bytes:
+    try:
+        return _pickled_by(pickle.Pickler, exc)
+    except Exception as why:
+        if not main_by_value or type(why) is _TooLargeError:
+            raise
+    # The class was pickled by value; only cloudpickle can restore it.
+    import cloudpickle
+
+    return _pickled_by(cloudpickle.Pickler, exc)
+
+
+def _loads(pickled: bytes) -> Any:
+    return _Unpickler(io.BytesIO(pickled)).load()
+
+
+# -- large exceptions ------------------------------------------------------------------------------------------------
+
+# An exception of more is sent without its large parts. (Guesses: what a message, or a sensible attribute, never has.)
+LARGE_ERROR_BYTES: Final = 10_000_000
+LARGE_PART_BYTES: Final = 100_000
+
+
+class _TooLargeError(Exception):
+    """More than a pickle of an exception may have."""
+
+
+class _Sink:
+    """Takes so many bytes. A large part is refused before it is copied."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.left = LARGE_ERROR_BYTES
+
+    def write(self, part: Any) -> int:
+        size = memoryview(part).nbytes
+        self.left -= size
+        if self.left < 0:
+            raise _TooLargeError
+        self.parts.append(bytes(part))
+        return size
+
+
+class _Cutter(pickle.Pickler):
+    """Pickles short texts in the place of large parts."""
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return shorten(obj) if is_larger(obj, LARGE_PART_BYTES) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, text: str) -> str:
+        return text
+
+
+def _pickled_by(pickler: Callable[..., Any], exc: BaseException) -> bytes:
+    sink = _Sink()
+    pickler(sink, 5).dump(exc)
+    return b"".join(sink.parts)
