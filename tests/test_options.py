@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import re
 import sys
 from functools import partial
@@ -295,9 +296,28 @@ def test_an_async_initializer_or_iterator_that_raises_is_named():
     assert "initializer=" in caught.value.__notes__[0]
 
 
-def test_without_stderr_there_is_no_bar(monkeypatch):
+class Broken(io.StringIO):
+    """A stream whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError(text)
+
+    def flush(self):
+        raise BrokenPipeError
+
+
+class Closed(io.StringIO):
+    def __init__(self):
+        super().__init__()
+        self.close()
+
+
+@pytest.mark.parametrize("stream", [lambda: None, Closed, Broken])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_a_stderr_to_draw_on_there_is_no_bar(monkeypatch, backend, stream):
     """As in pythonw and in services; the run was lost."""
     pytest.importorskip("tqdm")
-    monkeypatch.setattr(sys, "stderr", None)
-    assert amorsize.execute(abs, [-1, 2], progress=True) == [1, 2]
-    assert list(amorsize.stream(abs, [-1, 2], progress=True)) == [1, 2]
+    monkeypatch.setattr(sys, "stderr", stream())
+    options = {"backend": backend, "progress": True, "max_workers": 2}
+    assert amorsize.execute(abs, [-1, 2], **options) == [1, 2]
+    assert list(amorsize.stream(abs, [-1, 2], **options)) == [1, 2]

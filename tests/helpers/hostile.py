@@ -83,6 +83,22 @@ class Caller(Hostile):
         return -item
 
 
+class Sendable(Hostile):
+    """Hostile, but it can be pickled."""
+
+    def __reduce_ex__(self, protocol):
+        return type(self), (object.__getattribute__(self, "number"),)
+
+
+class SendableCaller(Sendable):
+    def __call__(self, item):
+        return -item
+
+
+async def hostile_later(number):
+    return Hostile(number)
+
+
 class Liar:
     """Whatever it is asked, the answer makes no sense."""
 
@@ -163,6 +179,10 @@ def fails_at_three(item):
     if number == 3:
         raise kind(number)
     return number
+
+
+async def fails_later(item):
+    return fails_at_three(item)
 
 
 class Lazy(Sequence):

@@ -53,7 +53,7 @@ def reduce_method(method: MethodType) -> tuple[Any, ...]:
 
 def _mro(owner: object) -> tuple[type, ...]:
     """The classes of a class method's class; none for an instance."""
-    return owner.__mro__ if isinstance(owner, type) else ()
+    return owner.__mro__ if issubclass(type(owner), type) else ()  # type: ignore[attr-defined]
 
 
 def _unwrapped(value: Any) -> Any:
@@ -293,7 +293,7 @@ def scope_of(module: str) -> dict[str, Any]:
     names: dict[str, Any] = vars(_module(module))
     if module in MAIN and names.get("__name__") != "__main__":
         values = list(names.values())
-        values += [one for value in values if isinstance(value, type) for one in vars(value).values()]
+        values += [one for value in values if issubclass(type(value), type) for one in vars(value).values()]
         funcs = (value for value in values if type(value) is FunctionType)
         names = next((func.__globals__ for func in funcs if func.__globals__.get("__name__") in MAIN), names)
     return names

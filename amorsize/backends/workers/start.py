@@ -41,6 +41,9 @@ def start_worker(
             return _started(setup, data, start_method, held, passed)
         except (EOFError, ConnectionError):  # the fork server has died; multiprocessing starts another one
             return _started(setup, data, start_method, held, passed)
+        except ChildProcessError:  # it belongs to the process that this one was forked from
+            child.leave_fork_server()
+            return _started(setup, data, start_method, held, passed)
     except (EOFError, OSError) as exc:
         raise NotStarted(why_not(exc)) from exc
 

@@ -131,9 +131,16 @@ if __name__ == "__main__":
         amorsize.execute(abs, range(9), backend="processes", start_method=method, max_workers=2)
     running = amorsize.stream(abs, range(1000), backend="processes", start_method="spawn", max_workers=2)
     assert next(running) == 0
-    if os.fork() == 0:
-        sys.exit(0)
-    assert os.wait()[1] == 0
+    with amorsize.Executor(1) as executor:
+        assert executor.submit(abs, -1).result() == 1
+        if (copy := os.fork()) == 0:
+            # The fork server is the parent's: it gets one of its own.
+            for method in ("fork", "spawn", "forkserver"):
+                options = dict(backend="processes", start_method=method, max_workers=2)
+                assert amorsize.execute(abs, range(9), **options) == list(range(9))
+            sys.exit(0)
+        assert os.waitpid(copy, 0)[1] == 0
+        assert executor.submit(abs, -2).result() == 2
     assert sum(running) == 499_500
     assert (warm.count("spawn"), warm.count("forkserver")) == (2, 2)
     print("well")
