@@ -156,6 +156,13 @@ def test_an_async_call_is_answered_so_too():
         asyncio.run(amorsize.execute_async(abs, [1], n_jobs=2))
 
 
+@pytest.mark.parametrize("wrong", ["n_jobs", "processes", "max_workerz", "workers"])
+def test_an_executor_is_answered_so_too(wrong):
+    with pytest.raises(TypeError, match=rf"^Executor\(\) got an unexpected keyword argument '{wrong}'.*max_workers="):
+        amorsize.Executor(**{wrong: 2})
+    assert [*inspect.signature(amorsize.Executor).parameters][0] == "max_workers"
+
+
 def test_signatures_are_as_they_are_written():
     for call in (*CALLS, amorsize.execute_async):
         kinds = {one.kind for one in inspect.signature(call).parameters.values()}
@@ -274,10 +281,17 @@ def test_an_iterator_that_raises_is_named(backend):
 
 
 @pytest.mark.parametrize("call", [amorsize.optimize, amorsize.tune, amorsize.validate])
-def test_an_iterator_that_raises_is_named_while_planning(call):
+@pytest.mark.parametrize("items", [0, 1, 2, 3, 40])
+def test_an_iterator_that_raises_is_named_while_planning(call, items):
+    def breaks():
+        yield from range(items)
+        raise LookupError("why")
+
     with pytest.raises(LookupError) as caught:
         call(abs, breaks())
-    assert "iterator of data" in caught.value.__notes__[0]
+    assert caught.value.__notes__ == [
+        f"amorsize: raised by the iterator of data, after {items} item{'s' if items != 1 else ''}"
+    ]
 
 
 def test_an_async_initializer_or_iterator_that_raises_is_named():

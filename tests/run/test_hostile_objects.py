@@ -45,6 +45,20 @@ class TestResultsAndItems:
         assert len(results) == 60
 
 
+def read_all(func, data, **options):
+    return list(amorsize.stream(func, data, **options))
+
+
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("call", [amorsize.execute, read_all, amorsize.optimize])
+def test_nothing_that_the_user_wrote_is_run_to_look_at_items_and_results(call, backend):
+    """It may take long: a lazy object loads itself, say."""
+    hostile.ASKED.clear()
+    call(hostile.watched, range(30), backend=backend)
+    call(number_of, [hostile.Watched(number) for number in range(30)], backend=backend)
+    assert not hostile.ASKED
+
+
 @pytest.mark.parametrize("ask", [amorsize.optimize, amorsize.tune, amorsize.validate])
 def test_planning_with_hostile_results_and_items_raises_nothing(ask):
     options = {} if ask is amorsize.optimize else {"max_seconds": 0.2}
