@@ -128,9 +128,8 @@ def hinted(function: F) -> F:
     def refuse(keywords: dict[str, Any]) -> None:
         wrong = next(name for name in keywords if name not in names)
         known = [name for name in code.co_varnames[: len(names)] if name not in ("self", "func", "data")]
-        raise TypeError(
-            f"{function.__qualname__.partition('.')[0]}() got an unexpected keyword argument {wrong!r}{of_argument(wrong, known)}"
-        )
+        called_as = function.__qualname__.partition(".")[0]
+        raise TypeError(f"{called_as}() got an unexpected keyword argument {wrong!r}{of_argument(wrong, known)}")
 
     if code.co_flags & 0x80:  # inspect.CO_COROUTINE
 

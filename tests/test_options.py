@@ -160,7 +160,7 @@ def test_an_async_call_is_answered_so_too():
 def test_an_executor_is_answered_so_too(wrong):
     with pytest.raises(TypeError, match=rf"^Executor\(\) got an unexpected keyword argument '{wrong}'.*max_workers="):
         amorsize.Executor(**{wrong: 2})
-    assert [*inspect.signature(amorsize.Executor).parameters][0] == "max_workers"
+    assert next(iter(inspect.signature(amorsize.Executor).parameters)) == "max_workers"
 
 
 def test_signatures_are_as_they_are_written():

@@ -231,7 +231,7 @@ def sample_in_child(
         return Sample(n_sampled=0, item_s=0.0)
     by_value = main_is_interactive()
     setup = child.Setup(
-        partial(_sample_there, request.func if by_value else sent(request.func), request.spread),
+        partial(_sample_there, sent(request.func, by_value), request.spread),
         by_value=by_value,
         values=_values(request, method),
     )

@@ -124,8 +124,7 @@ class Setup:
     def __getstate__(self) -> tuple[Any, ...]:
         # The values come out of the pickle first: the function may be one of them.
         state = {name: getattr(self, name) for name in self.__slots__}
-        if not self.by_value:
-            state |= {"func": sent(self.func), "initializer": sent(self.initializer)}
+        state |= {name: sent(state[name], self.by_value) for name in ("func", "initializer")}
         state["filters"] = filters_here()
         return self.values, state
 

@@ -106,12 +106,15 @@ def _portable(parts: list[bytes]) -> Any:
 # -- functions --------------------------------------------------------------------------------------------------------
 
 
-def sent(func: Any) -> Any:
-    """What to pickle in the place of a function; itself where its name says all."""
+def sent(func: Any, by_value: bool = False) -> Any:
+    """What to pickle in the place of a function; itself where its name says all.
+
+    ``by_value``: the worker cannot import the main module, so cloudpickle sends the functions of that.
+    """
     if type(func) is partial:
-        inner = sent(func.func)
+        inner = sent(func.func, by_value)
         return func if inner is func.func else partial(inner, *func.args, **func.keywords)
-    if type(func) is not FunctionType:
+    if type(func) is not FunctionType or (by_value and func.__module__ in MAIN):
         return func
     is_own = func.__code__.co_qualname == func.__qualname__ and func.__module__ not in MAIN
     if is_own or found(func.__module__, func.__qualname__) is not func:

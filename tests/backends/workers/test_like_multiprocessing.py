@@ -53,6 +53,31 @@ def test_proxies_queues_and_locks_of_multiprocessing_work_in_forked_workers(tmp_
     assert run_program(tmp_path, SHARED) == "well\n"
 
 
+LATE = """
+import multiprocessing, signal, time
+from multiprocessing import util
+import amorsize
+class Late:
+    # The queue's own thread pickles it, and comes to an end only when the worker is on its way out.
+    def __reduce__(self):
+        while not util._exiting: time.sleep(1e-3)
+        return int, (7,)
+def put(x):
+    queue.put(Late())
+    return x
+if __name__ == "__main__":
+    signal.alarm(240)
+    queue = multiprocessing.get_context("fork").Queue()
+    assert amorsize.execute(put, [0], backend="processes", start_method="fork", max_workers=1) == [0]
+    assert queue.get(timeout=60) == 7
+    print("well")
+"""
+
+
+def test_what_a_worker_has_put_into_a_queue_is_written_before_it_ends(tmp_path):
+    assert run_program(tmp_path, LATE) == "well\n"
+
+
 CHILDREN = """
 import os, subprocess, sys
 import multiprocessing
