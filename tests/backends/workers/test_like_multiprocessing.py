@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 
 import pytest
 from programs import run_program
+
+import amorsize
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
 
@@ -98,6 +101,19 @@ if __name__ == "__main__":
 
 def test_a_forked_worker_does_not_end_the_children_of_the_caller(tmp_path):
     assert run_program(tmp_path, CHILDREN.replace("input_end.read if False else ", "")) == "well\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_an_item_may_start_processes_of_its_own(method):
+    """multiprocessing allows it to no daemonic process, and our workers are of that kind."""
+    assert amorsize.execute(start_one, [0], backend="processes", start_method=method, max_workers=1) == [0]
+
+
+def start_one(x):
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 DAEMONIC = """
@@ -241,10 +257,24 @@ def test_another_fork_server_takes_the_place_of_a_dead_one(tmp_path):
     assert run_program(tmp_path, SERVER) == "well\n"
 
 
-def test_a_fork_server_that_is_dead_and_stays_so_is_named(monkeypatch):
+def test_a_fork_server_that_dies_at_the_start_of_a_worker_is_asked_for_once_more(monkeypatch):
     from multiprocessing.popen_forkserver import Popen
 
-    import amorsize
+    launch, starts = Popen._launch, []
+
+    def dies_once(self, process):
+        starts.append(process)
+        if len(starts) == 1:
+            raise EOFError("unexpected EOF")
+        launch(self, process)
+
+    monkeypatch.setattr(Popen, "_launch", dies_once)
+    found = amorsize.execute(abs, range(9), backend="processes", start_method="forkserver", max_workers=1)
+    assert (found, len(starts)) == (list(range(9)), 2)
+
+
+def test_a_fork_server_that_is_dead_and_stays_so_is_named(monkeypatch):
+    from multiprocessing.popen_forkserver import Popen
 
     def dead(self, process):
         raise EOFError("unexpected EOF")
