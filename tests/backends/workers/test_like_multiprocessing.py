@@ -164,7 +164,7 @@ def test_a_daemonic_process_with_a_second_thread_runs_everything(tmp_path):
 
 
 COPY = """
-import os, sys
+import os, sys, warnings
 import amorsize
 from amorsize.backends.workers import warm
 if __name__ == "__main__":
@@ -172,6 +172,8 @@ if __name__ == "__main__":
         amorsize.execute(abs, range(9), backend="processes", start_method=method, max_workers=2)
     running = amorsize.stream(abs, range(1000), backend="processes", start_method="spawn", max_workers=2)
     assert next(running) == 0
+    # CPython warns of a fork beside the executor's thread, from 3.12 on.
+    warnings.simplefilter("ignore", DeprecationWarning)
     with amorsize.Executor(1) as executor:
         assert executor.submit(abs, -1).result() == 1
         if (copy := os.fork()) == 0:
