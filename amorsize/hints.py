@@ -123,15 +123,13 @@ def hinted(function: F) -> F:
     What a type checker sees of the function stays as it is.
     """
     code = function.__code__
-    first = code.co_argcount
-    names = frozenset(code.co_varnames[: first + code.co_kwonlyargcount])
+    names = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
     def refuse(keywords: dict[str, Any]) -> None:
         wrong = next(name for name in keywords if name not in names)
-        known = code.co_varnames[first : first + code.co_kwonlyargcount]
-        raise TypeError(
-            f"{function.__name__}() got an unexpected keyword argument {wrong!r}{of_argument(wrong, known)}"
-        )
+        known = [name for name in code.co_varnames[: len(names)] if name not in ("self", "func", "data")]
+        called_as = function.__qualname__.partition(".")[0]
+        raise TypeError(f"{called_as}() got an unexpected keyword argument {wrong!r}{of_argument(wrong, known)}")
 
     if code.co_flags & 0x80:  # inspect.CO_COROUTINE
 

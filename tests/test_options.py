@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import re
 import sys
 from functools import partial
@@ -155,6 +156,13 @@ def test_an_async_call_is_answered_so_too():
         asyncio.run(amorsize.execute_async(abs, [1], n_jobs=2))
 
 
+@pytest.mark.parametrize("wrong", ["n_jobs", "processes", "max_workerz", "workers"])
+def test_an_executor_is_answered_so_too(wrong):
+    with pytest.raises(TypeError, match=rf"^Executor\(\) got an unexpected keyword argument '{wrong}'.*max_workers="):
+        amorsize.Executor(**{wrong: 2})
+    assert next(iter(inspect.signature(amorsize.Executor).parameters)) == "max_workers"
+
+
 def test_signatures_are_as_they_are_written():
     for call in (*CALLS, amorsize.execute_async):
         kinds = {one.kind for one in inspect.signature(call).parameters.values()}
@@ -273,10 +281,17 @@ def test_an_iterator_that_raises_is_named(backend):
 
 
 @pytest.mark.parametrize("call", [amorsize.optimize, amorsize.tune, amorsize.validate])
-def test_an_iterator_that_raises_is_named_while_planning(call):
+@pytest.mark.parametrize("items", [0, 1, 2, 3, 40])
+def test_an_iterator_that_raises_is_named_while_planning(call, items):
+    def breaks():
+        yield from range(items)
+        raise LookupError("why")
+
     with pytest.raises(LookupError) as caught:
         call(abs, breaks())
-    assert "iterator of data" in caught.value.__notes__[0]
+    assert caught.value.__notes__ == [
+        f"amorsize: raised by the iterator of data, after {items} item{'s' if items != 1 else ''}"
+    ]
 
 
 def test_an_async_initializer_or_iterator_that_raises_is_named():
@@ -295,9 +310,28 @@ def test_an_async_initializer_or_iterator_that_raises_is_named():
     assert "initializer=" in caught.value.__notes__[0]
 
 
-def test_without_stderr_there_is_no_bar(monkeypatch):
+class Broken(io.StringIO):
+    """A stream whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError(text)
+
+    def flush(self):
+        raise BrokenPipeError
+
+
+class Closed(io.StringIO):
+    def __init__(self):
+        super().__init__()
+        self.close()
+
+
+@pytest.mark.parametrize("stream", [lambda: None, Closed, Broken])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_a_stderr_to_draw_on_there_is_no_bar(monkeypatch, backend, stream):
     """As in pythonw and in services; the run was lost."""
     pytest.importorskip("tqdm")
-    monkeypatch.setattr(sys, "stderr", None)
-    assert amorsize.execute(abs, [-1, 2], progress=True) == [1, 2]
-    assert list(amorsize.stream(abs, [-1, 2], progress=True)) == [1, 2]
+    monkeypatch.setattr(sys, "stderr", stream())
+    options = {"backend": backend, "progress": True, "max_workers": 2}
+    assert amorsize.execute(abs, [-1, 2], **options) == [1, 2]
+    assert list(amorsize.stream(abs, [-1, 2], **options)) == [1, 2]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from amorsize.backends.results import Outcome, blame_initializer, failure_here
 from amorsize.backends.source import blame_iterator
+from amorsize.backends.ticks import LATE_LOOKS, look_every_s
 from amorsize.errors import ItemTimeoutError
 from amorsize.schedule.failures import after_error
 from amorsize.schedule.rate_limit import Pace
@@ -77,10 +78,17 @@ class Tasks:
         self._news = asyncio.Event()
         # From now on results of tasks are ignored.
         self._is_ending = False
+        # The time limits of the items that run, when they were last looked at, and the timer of the next look.
+        self._limits: set[asyncio.Timeout] = set()
+        self._looked_s = 0.0
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def run(self) -> list[Any]:
         """Run all items. Return their results in order, or raise as `Outcome.finish` does."""
         loop = asyncio.get_running_loop()
+        if self.timeout_s is not None:
+            self._looked_s = loop.time()
+            self._look(look_every_s(self.timeout_s))
         try:
             while not self.outcome.doomed:
                 self._news.clear()
@@ -94,6 +102,8 @@ class Tasks:
                     if timer is not None:
                         timer.cancel()
         finally:
+            if self._next_look is not None:
+                self._next_look.cancel()
             await self._end()
         if self._broken is not None and not self.outcome.doomed:
             raise self._broken
@@ -186,11 +196,30 @@ class Tasks:
             return await self.func(item)
         try:
             async with asyncio.timeout(self.timeout_s) as scope:
-                return await self.func(item)
+                self._limits.add(scope)
+                try:
+                    return await self.func(item)
+                finally:
+                    self._limits.discard(scope)
         except TimeoutError:
             if not scope.expired():
                 raise
             raise ItemTimeoutError(index, self.timeout_s) from None
+
+    def _look(self, look_s: float) -> None:
+        """Put off the time limits by the time for which this loop did not run: its process was stopped (Ctrl-Z), say.
+
+        A timer's callback, not a task: a loop that has been away runs those in the order in which they were due.
+        """
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        away_s = now_s - self._looked_s - LATE_LOOKS * look_s
+        if away_s > 0.0:
+            for limit in self._limits:
+                if not limit.expired() and (when_s := limit.when()) is not None:
+                    limit.reschedule(when_s + away_s)
+        self._looked_s = now_s
+        self._next_look = loop.call_later(look_s, self._look, look_s)
 
     # -- ending --------------------------------------------------------------------------------------------------
 

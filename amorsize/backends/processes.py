@@ -14,7 +14,7 @@ from amorsize.backends.loop import Loop
 from amorsize.backends.remote_errors import ItemError
 from amorsize.backends.results import Outcome, blame_initializer, failure_from
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.backends.ticks import Absence, Ticks
+from amorsize.backends.ticks import LATE_LOOKS, Absence, Ticks, look_every_s
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.item_times import Records
@@ -46,18 +46,9 @@ if TYPE_CHECKING:
     from amorsize.backends.ticks import OomCount
     from amorsize.facts import Forecast
 
-# An item that hangs is ended within 5 % of its time limit.
-LOOKS_PER_TIMEOUT: Final = 20
-# guess
-LONGEST_LOOK_S: Final = 0.1
 # SIGKILL, by which the kernel ends processes when memory is short.
 KILLED: Final = 9
 CUT_OFF_TEXT: Final = "its connection to the caller was closed, or something else read from it"
-
-
-def look_every_s(timeout_s: float | None) -> float | None:
-    """Return the interval of the checks for late items, when items may run for ``timeout_s``; None: no check."""
-    return None if timeout_s is None else max(1e-3, min(LONGEST_LOOK_S, timeout_s / LOOKS_PER_TIMEOUT))
 
 
 def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
@@ -210,9 +201,9 @@ class ProcessDriver(Driver):
         self.inherits = team.data is not None
         self.oom: OomCount | None = None
         self._count_oom = count_oom
-        self._look_s = look_every_s(schedule.timeout_s)
+        self._look_s = None if schedule.timeout_s is None else look_every_s(schedule.timeout_s)
         self._next_look_s = 0.0
-        self._absence = Absence(2 * (self._look_s or 0.0))
+        self._absence = Absence(LATE_LOOKS * (self._look_s or 0.0))
         self._mine: Span | None = None
         self._last_loss: Handle | None = None
         self._last_oom = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickle
 
+from amorsize.backends.workers import by_value
 from amorsize.errors import RemoteError, RemoteTraceback
 from amorsize.system.looks import (
     full_kind_of,
@@ -92,10 +93,12 @@ def _dumps(exc: BaseException) -> bytes:
     # The class was pickled by value; only cloudpickle can restore it.
     import cloudpickle
 
-    return _pickled_by(cloudpickle.Pickler, exc)
+    return by_value.BY_VALUE + _pickled_by(cloudpickle.Pickler, exc)
 
 
 def _loads(pickled: bytes) -> Any:
+    if pickled.startswith(by_value.BY_VALUE):
+        return by_value.loads([pickled])
     return _Unpickler(io.BytesIO(pickled)).load()
 
 

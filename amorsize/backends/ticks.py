@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 TICK_S: Final = 0.25
 # guess: of more absences than these, the first are forgotten, and an item that began before them gets less time
 GAPS: Final = 1024
+# An item that hangs is ended within 5 % of its time limit.
+LOOKS_PER_TIMEOUT: Final = 20
+# guess
+LONGEST_LOOK_S: Final = 0.1
+# A caller that looks again only after more than so many intervals was stopped meanwhile.
+LATE_LOOKS: Final = 2
+
+
+def look_every_s(timeout_s: float) -> float:
+    """Return the interval of the checks for late items, when items may run for ``timeout_s``."""
+    return max(1e-3, min(LONGEST_LOOK_S, timeout_s / LOOKS_PER_TIMEOUT))
 
 
 class Later:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from amorsize.backends.workers.child import describe
 from amorsize.backends.workers.protocol import dumps
+from amorsize.system.looks import is_interrupt, kind_of
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 """Function, positional and keyword arguments."""
@@ -36,9 +37,14 @@ def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) ->
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name of a function for a message."""
-    named = getattr(function, "func", function)  # functools.partial
-    return str(getattr(named, "__qualname__", None) or type(named).__name__)
+    """Return the name of a function for a message, whatever its attributes raise."""
+    try:
+        named = getattr(function, "func", function)  # functools.partial
+        return str(getattr(named, "__qualname__", None) or kind_of(named))
+    except BaseException as exc:
+        if is_interrupt(exc):
+            raise
+        return kind_of(function)
 
 
 def culprit(call: Call, by_value: bool) -> str | None:

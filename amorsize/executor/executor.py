@@ -20,6 +20,7 @@ from amorsize.errors import TransferError
 from amorsize.executor import calls, shutdown
 from amorsize.executor.manager import Manager
 from amorsize.executor.pending import Batch, Submitted
+from amorsize.hints import hinted
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals
 from amorsize.system.start_methods import (
@@ -88,6 +89,7 @@ class Executor(StandardExecutor):
     1024 0 1 4 9 16
     """
 
+    @hinted
     def __init__(
         self,
         max_workers: int | None = None,

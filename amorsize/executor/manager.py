@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backends.processes import ProcessDriver, loss
@@ -238,7 +239,7 @@ class Manager(ProcessDriver):
     def send(self, number: int, span: Span) -> list[Instruction]:
         kind, by_value = protocol.RUN_ITEMS, self.team.setup.by_value
         group = self._groups[span.lot]
-        calls = group.take(span.start, span.stop, _itself if by_value else sent)
+        calls = group.take(span.start, span.stop, partial(sent, by_value=by_value))
         if not calls:
             # It has been cancelled. A single call is never sent behind another span.
             return self._handle(Done(number, 0.0))
@@ -367,10 +368,6 @@ class Manager(ProcessDriver):
         for group in self._groups.values():
             group.abort(error)
         self.close()
-
-
-def _itself(function: Any) -> Any:
-    return function
 
 
 def _broken(why: str) -> BrokenProcessPool:

@@ -14,6 +14,7 @@ import weakref
 from types import TracebackType
 from typing import Final, Self
 
+from amorsize.system.clock import late_s
 from amorsize.system.critical import held_signals
 
 # guess
@@ -31,6 +32,9 @@ class Canary:
         Number of times it has woken so far.
     gil_held : float
         After the block: share of the time in which the lock was held, 0 to 1.
+    late_s : float
+        After the block: seconds for which the caller's thread and its own could run and had to wait for a core. While
+        its own waits, it is the next to have the lock, and so the items wait as well.
     is_blind : bool
         True if the system does not let this process have one more thread.
 
@@ -44,11 +48,12 @@ class Canary:
 
     gil_held: float = 1.0
     is_blind = False
+    late_s = 0.0
 
     def __init__(self) -> None:
         self.rounds = 0
         self._home = threading.Lock()
-        self._began = 0.0
+        self._began = self._late_before_s = 0.0
         # Its thread does not refer to it: a canary that an interrupt has lost ends its thread when it is collected.
         self._thread = threading.Thread(
             target=_watch, args=(weakref.ref(self), self._home), daemon=True, name="amorsize-canary"
@@ -57,6 +62,7 @@ class Canary:
     def __enter__(self) -> Self:
         self._home.acquire()
         try:
+            self._late_before_s = late_s()
             with held_signals():
                 try:
                     self._thread.start()
@@ -82,6 +88,7 @@ class Canary:
         self._home.release()
         if self._thread.ident is not None:
             self._thread.join()
+        self.late_s += late_s() - self._late_before_s
         self.gil_held = held_share(rounds, elapsed)
 
 
@@ -93,6 +100,8 @@ def _watch(canary: weakref.ref[Canary], home: threading.Lock) -> None:
         owner.rounds += 1
         del owner
     home.release()
+    if (owner := canary()) is not None:
+        owner.late_s = late_s()
 
 
 def held_share(rounds: int, elapsed_s: float) -> float:

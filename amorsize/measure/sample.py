@@ -138,6 +138,7 @@ class Sampler:
                 if self.spread:
                     self._probe()
                 self._watch()
+        self._stop_watching()
         self.decider.gil_held = self._gil_held()
         grown = max(0, resident_bytes() - before) / max(1, self.decider.items)
         sample = self._straightened(self.decider.sample())
@@ -331,6 +332,7 @@ class Sampler:
     def _stop_watching(self) -> None:
         if self.canary is not None:
             self.canary.stop()
+            self.decider.were_late(self.canary.late_s)
             self.canary = None
 
     def _gil_held(self) -> float | None:

@@ -133,6 +133,10 @@ class Evidence:
             self.saw(one)
         self._heard(gil_held, seen)
 
+    def were_late(self, late_s: float) -> None:
+        """Count so many seconds as computing: in these, items waited for nothing but a core, which others used."""
+        self.cpu_s = max(self.cpu_s, min(self.wall_s, self.cpu_s + late_s))
+
     def _heard(self, gil_held: float, seen: Sequence[Observation]) -> None:
         """Keep the least share: a free lock may look held if the canary oversleeps, but never a held one free."""
         self.watched_s += sum(one.wall_s for one in seen)

@@ -11,7 +11,7 @@ from itertools import chain
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
-from amorsize.backends.source import Indexable, Streamed, source_of
+from amorsize.backends.source import Indexable, Streamed, read_on, source_of
 from amorsize.backends.workers import child
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.main_module import Values, used, values_of
@@ -76,18 +76,16 @@ def plan_for(request: Request) -> Plan:
         data = source.data
     n = source.length
     if isinstance(source, Streamed) and len(sampler.head) <= sampler.at:
-        first_beyond = next(source.rest, _END)
-        if first_beyond is _END:
-            n, data = len(sampler.head), sampler.head
+        sampled = len(sampler.head)
+        read_on(sampler.head, source.rest, 1)
+        if len(sampler.head) == sampled:
+            n, data = sampled, sampler.head
         else:
-            data = chain(sampler.head, [first_beyond], source.rest)
+            data = chain(sampler.head, source.rest)
     if method is not None:
         sample = pool_can_find(request.func, method, sample)
     costs = known_costs(request, sample, here, method, n, warnings)
     return plan_from(request, here, sample, costs, n, data, warnings)
-
-
-_END = object()
 
 
 def start_method_for(request: Request, warnings: list[str]) -> str | None:
@@ -233,7 +231,7 @@ def sample_in_child(
         return Sample(n_sampled=0, item_s=0.0)
     by_value = main_is_interactive()
     setup = child.Setup(
-        partial(_sample_there, request.func if by_value else sent(request.func), request.spread),
+        partial(_sample_there, sent(request.func, by_value), request.spread),
         by_value=by_value,
         values=_values(request, method),
     )

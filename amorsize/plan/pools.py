@@ -257,7 +257,7 @@ def _sendable(func: Any, forks: bool, kept: list[Any]) -> Any:
     from amorsize.system.start_methods import main_is_interactive
 
     by_value = not forks and main_is_interactive()
-    found, named = func, func if forks or by_value else sent(func)
+    found, named = func, func if forks else sent(func, by_value)
     if named is not func or by_value or cannot(func, "func", in_band=True) is not None:
         try:
             found = Portable(func, protocol.dumps(named, by_value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from time import perf_counter, time
 from types import CoroutineType
@@ -51,11 +51,38 @@ def in_a_new_loop(request: Request, return_plan: bool = False) -> list[Any]:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_run_tasks(request))
+        return _apart(lambda: _run_tasks(request))
     raise RuntimeError(
         "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
         "use await amorsize.execute_async() there"
     )
+
+
+def _apart(run: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
+    """Run a coroutine by `asyncio.run`, which sees neither its results nor its exception.
+
+    It takes the repr of either (CPython 3.11), which may raise or run long.
+    """
+    results: list[list[Any]] = []
+    errors: list[BaseException] = []
+
+    async def main() -> None:
+        try:
+            results.append(await run())
+        # These are for the loop: Ctrl-C cancels the task.
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:  # noqa: BLE001
+            errors.append(exc)
+
+    asyncio.run(main())
+    try:
+        if errors:
+            raise errors[0]
+        return results[0]
+    finally:
+        # The exception refers to this frame: break the cycle.
+        errors.clear()
 
 
 def _refuse_plan(return_plan: bool) -> None:

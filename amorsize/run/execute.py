@@ -257,6 +257,7 @@ class Execution:
         with Canary() as canary:
             seen = self.state.probe(step)
         self.decider.probed(seen, canary.gil_held)
+        self.decider.were_late(canary.late_s)
 
     def _weigh(self) -> Sample:
         from amorsize.measure.transfer import touched_bytes, weigh
@@ -288,6 +289,7 @@ class Execution:
                 seen.append(state.advance(items))
                 items -= max(1, seen[-1].items)
         self.decider.watched(canary.gil_held, seen)
+        self.decider.were_late(canary.late_s)
 
     def _try_threads(self, items: int) -> None:
         """Run the next items on two threads; the loop repeats those that fail there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from amorsize.backends.notify import News
@@ -33,7 +34,7 @@ class Bar:
     def __call__(self, event: Event) -> None:
         """Move the bar."""
         if isinstance(event, RunStarted):
-            self._bar = _quiet_tqdm()(total=event.items, unit="item")
+            self._bar = _quiet_tqdm()(total=event.items, unit="item", file=_Stream(sys.stderr))
         elif isinstance(event, ChunkDone):
             self._bar.update(event.items - event.failed)
         elif isinstance(event, ItemFailed):
@@ -45,6 +46,26 @@ class Bar:
         """Remove the bar after the run."""
         if self._bar is not None:
             self._bar.close()
+
+
+class _Stream:
+    """A stream to draw on. One that is broken (a pipe without a reader, a service's) ends the drawing, not the run."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write a text, if that is possible."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush what has been written, if that is possible."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _quiet_tqdm() -> Any:

@@ -10,6 +10,10 @@ import pytest
 
 import amorsize
 from amorsize import events
+from amorsize.facts import Observation
+from amorsize.measure.gil import Canary
+from amorsize.model.evidence import Evidence
+from amorsize.system import clock
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def spin(x):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not count context switches of a thread here")
-@pytest.mark.parametrize("backend", ["processes"])
+@pytest.mark.parametrize("backend", ["processes", "auto"])
 def test_computing_items_get_no_more_workers_than_cores(burners, backend):
     started = []
 
@@ -35,6 +39,27 @@ def test_computing_items_get_no_more_workers_than_cores(burners, backend):
         if isinstance(event, events.WorkerStarted):
             started.append(event.worker)
 
-    found = amorsize.execute(spin, range(300), backend=backend, on_event=note)
-    assert found == [spin(x) for x in range(300)]
+    found = amorsize.execute(spin, range(120), backend=backend, on_event=note)
+    assert found == [spin(x) for x in range(120)]
     assert len(started) <= max(1, round(amorsize.machine().usable_cores))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="no such account of a thread here")
+def test_waits_for_a_core_beside_the_canary_are_told(burners):
+    """The items wait with the canary, which is the next to have the lock and has no core: they gave theirs up."""
+    before_s = clock.late_s()
+    with Canary() as canary:
+        # More than the burners' turns on all cores: this one has been waited for.
+        while clock.late_s() == before_s:
+            spin(0)
+    assert canary.late_s > 0.0
+
+
+def test_items_that_were_late_compute():
+    evidence = Evidence(None)
+    evidence.saw(Observation(0, 1, 0.025, 0.003, 0.003))
+    assert evidence.sample().waits > 0.5
+    evidence.were_late(0.021)
+    assert evidence.sample().waits < 0.1
+    evidence.were_late(1.0)
+    assert evidence.cpu_s == evidence.wall_s

@@ -26,46 +26,54 @@ def _never(name):
     return raises
 
 
+PROPERTIES = ("__class__", "nbytes", "shape", "dtype", "ndim", "size", "itemsize")
+METHODS = """
+    len sizeof eq lt le gt ge hash bool repr str reduce reduce_ex getattr iter getitem contains index int float fspath
+    length_hint call_ await format array array_interface
+"""
+
+
+def special(make):
+    """Properties and special methods of a class, each made by ``make``."""
+    return {name: property(make(name)) for name in PROPERTIES} | {
+        f"__{name}__": make(f"__{name}__") for name in METHODS.split()
+    }
+
+
 class Hostile:
     """Each special method, property and attribute raises what is no Exception."""
 
     def __init__(self, number=0):
         object.__setattr__(self, "number", number)
 
-    __class__ = property(_never("__class__"))
-    nbytes = property(_never("nbytes"))
-    shape = property(_never("shape"))
-    dtype = property(_never("dtype"))
-    ndim = property(_never("ndim"))
-    for _name in [
-        "len",
-        "sizeof",
-        "eq",
-        "lt",
-        "le",
-        "gt",
-        "ge",
-        "hash",
-        "bool",
-        "repr",
-        "str",
-        "reduce",
-        "reduce_ex",
-        "getattr",
-        "iter",
-        "getitem",
-        "contains",
-        "index",
-        "int",
-        "float",
-        "fspath",
-        "length_hint",
-        "call_",
-        "await",
-        "format",
-    ]:
-        locals()[f"__{_name}__"] = _never(_name)
-    del _name
+    locals().update(special(_never))
+
+
+ASKED = []
+
+
+def _noted(name):
+    def notes(self, *args):
+        ASKED.append(name)
+        raise AttributeError(name)
+
+    return notes
+
+
+class Watched:
+    """Notes what it is asked for: a lazy object, say, would load itself then."""
+
+    def __init__(self, number=0):
+        object.__setattr__(self, "number", number)
+
+    locals().update(special(_noted))
+
+    def __reduce_ex__(self, protocol):
+        return Watched, (object.__getattribute__(self, "number"),)
+
+
+def watched(number):
+    return burn(Watched(number))
 
 
 def hostile(number):
@@ -81,6 +89,22 @@ class Caller(Hostile):
 
     def __call__(self, item):
         return -item
+
+
+class Sendable(Hostile):
+    """Hostile, but it can be pickled."""
+
+    def __reduce_ex__(self, protocol):
+        return type(self), (object.__getattribute__(self, "number"),)
+
+
+class SendableCaller(Sendable):
+    def __call__(self, item):
+        return -item
+
+
+async def hostile_later(number):
+    return Hostile(number)
 
 
 class Liar:
@@ -163,6 +187,10 @@ def fails_at_three(item):
     if number == 3:
         raise kind(number)
     return number
+
+
+async def fails_later(item):
+    return fails_at_three(item)
 
 
 class Lazy(Sequence):

@@ -10,7 +10,7 @@ from unittest.mock import MagicMock, Mock
 
 import hostile
 import pytest
-from hostile import ERRORS, Caller, Hostile, burn, fails_at_three, liar, number_of
+from hostile import ERRORS, Caller, Hostile, Sendable, SendableCaller, burn, fails_at_three, liar, number_of
 from modes import ROOT
 
 import amorsize
@@ -44,6 +44,20 @@ class TestResultsAndItems:
         items = [make() for _ in range(60)]
         results = amorsize.execute(burn, items, backend=backend)
         assert len(results) == 60
+
+
+def read_all(func, data, **options):
+    return list(amorsize.stream(func, data, **options))
+
+
+@pytest.mark.parametrize("backend", HERE)
+@pytest.mark.parametrize("call", [amorsize.execute, read_all, amorsize.optimize])
+def test_nothing_that_the_user_wrote_is_run_to_look_at_items_and_results(call, backend):
+    """It may take long: a lazy object loads itself, say."""
+    hostile.ASKED.clear()
+    call(hostile.watched, range(30), backend=backend)
+    call(number_of, [hostile.Watched(number) for number in range(30)], backend=backend)
+    assert not hostile.ASKED
 
 
 @pytest.mark.parametrize("ask", [amorsize.optimize, amorsize.tune, amorsize.validate])
@@ -81,6 +95,62 @@ def test_a_mock_as_the_function_does_not_hang(backend, method, func):
 @pytest.mark.parametrize("backend", [*HERE, "processes"])
 def test_a_function_that_raises_when_looked_at_is_called(backend):
     assert amorsize.execute(Caller(), range(5), backend=backend) == [0, -1, -2, -3, -4]
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_function_and_items_that_raise_when_looked_at_are_sent(method):
+    options = {"backend": "processes", "start_method": method, "max_workers": 2}
+    assert amorsize.execute(SendableCaller(), range(5), **options) == [0, -1, -2, -3, -4]
+    items = [Sendable(number) for number in range(5)]
+    assert amorsize.execute(number_of, items, **options) == list(range(5))
+    assert sorted(amorsize.stream(number_of, iter(items), ordered=False, **options)) == list(range(5))
+
+
+def test_calls_of_hostile_functions_and_arguments_break_no_executor():
+    with amorsize.Executor(1) as executor:
+        assert executor.submit(SendableCaller(), 3).result() == -3
+        assert list(executor.map(number_of, [Sendable(number) for number in range(5)])) == list(range(5))
+        for refused in (
+            executor.submit(Caller(), 3),
+            executor.submit(number_of, Hostile()),
+            executor.submit(Hostile, 3),
+        ):
+            with pytest.raises(amorsize.errors.TransferError):
+                refused.result()
+        for kind in ERRORS:
+            assert name_of(executor.submit(fails_at_three, (kind, 3)).exception()) == kind.__name__
+            results = executor.map(fails_at_three, [(kind, number) for number in range(6)])
+            assert [next(results) for _ in range(3)] == [0, 1, 2]
+            with pytest.raises(Exception) as caught:  # noqa: PT011
+                next(results)
+            assert name_of(caught.value) == kind.__name__
+        assert executor.submit(abs, -1).result() == 1
+
+
+def test_hostile_results_of_coroutines_are_handed_over():
+    assert numbers(amorsize.execute(hostile.hostile_later, range(5))) == list(range(5))
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_exceptions_of_coroutines_keep_their_type(kind):
+    """`asyncio.run` takes the repr of what its coroutine raises: it must see neither that nor any result."""
+    items = [(kind, number) for number in range(6)]
+    with pytest.raises(kind):
+        amorsize.execute(hostile.fails_later, items)
+    results = amorsize.execute(hostile.fails_later, items, on_error="collect")
+    assert [*results[:3], type(results[3].exception), *results[4:]] == [0, 1, 2, kind, 4, 5]
+
+
+@pytest.mark.parametrize("backend", [*HERE, "processes"])
+@pytest.mark.parametrize("kind", ERRORS)
+def test_exceptions_of_iterators_keep_their_type(kind, backend):
+    def data():
+        yield 1
+        raise kind(3)
+
+    for run in (amorsize.execute, lambda *a, **k: list(amorsize.stream(*a, **k))):
+        with pytest.raises(kind):
+            run(abs, data(), backend=backend, max_workers=2)
 
 
 def test_the_history_takes_a_function_that_raises_when_looked_at(tmp_path):

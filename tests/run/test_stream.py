@@ -199,3 +199,5 @@ def test_a_finished_result_is_handed_on_before_a_slow_source_is_read_on(backend,
     assert len(ahead) == 8
     # A busy machine may let a worker take longer than a read: then its result is behind by one more.
     assert sorted(ahead)[len(ahead) // 2] <= 1, ahead
+    # After the last one there is nothing to read.
+    assert min(ahead[:-1]) == 0, ahead

@@ -11,7 +11,6 @@ the items themselves. If the caller dies, the kernel kills the worker (see `proc
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -113,7 +112,7 @@ class Setup:
         values: Values | None = None,
     ) -> None:
         self.timed = timed
-        self.filters: list[bytes] = []
+        self.filters: list[str] = []
         self.values = values
         self.func = func
         self.keep_going = keep_going
@@ -126,8 +125,7 @@ class Setup:
     def __getstate__(self) -> tuple[Any, ...]:
         # The values come out of the pickle first: the function may be one of them.
         state = {name: getattr(self, name) for name in self.__slots__}
-        if not self.by_value:
-            state |= {"func": sent(self.func), "initializer": sent(self.initializer)}
+        state |= {name: sent(state[name], self.by_value) for name in ("func", "initializer")}
         state["filters"] = filters_here()
         return self.values, state
 
@@ -274,7 +272,7 @@ def _answer(
     at, timed = slot[0], setup.timed and stop - start > 1
     try:
         if kind != RUN_RANGE:
-            items = pickle.loads(parts[0], buffers=parts[1:])
+            items = loads(parts)
             parts.clear()
         elif timed:
             items = _one_by_one(data, length, start, stop, slot)

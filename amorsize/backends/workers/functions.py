@@ -18,6 +18,7 @@ from functools import lru_cache, partial
 from types import CellType, FunctionType, MethodType
 from weakref import WeakKeyDictionary
 
+from amorsize.backends.workers import by_value
 from amorsize.system.looks import ATOMS
 
 TYPE_CHECKING = False
@@ -54,7 +55,7 @@ def reduce_method(method: MethodType) -> tuple[Any, ...]:
 
 def _mro(owner: object) -> tuple[type, ...]:
     """The classes of a class method's class; none for an instance."""
-    return owner.__mro__ if isinstance(owner, type) else ()
+    return owner.__mro__ if issubclass(type(owner), type) else ()  # type: ignore[attr-defined]
 
 
 def _unwrapped(value: Any) -> Any:
@@ -101,18 +102,21 @@ class Portable:
 
 
 def _portable(parts: list[bytes]) -> Any:
-    return pickle.loads(parts[0], buffers=parts[1:])
+    return by_value.loads(parts)
 
 
 # -- functions --------------------------------------------------------------------------------------------------------
 
 
-def sent(func: Any) -> Any:
-    """What to pickle in the place of a function; itself where its name says all."""
+def sent(func: Any, by_value: bool = False) -> Any:
+    """What to pickle in the place of a function; itself where its name says all.
+
+    ``by_value``: the worker cannot import the main module, so cloudpickle sends the functions of that.
+    """
     if type(func) is partial:
-        inner = sent(func.func)
+        inner = sent(func.func, by_value)
         return func if inner is func.func else partial(inner, *func.args, **func.keywords)
-    if type(func) is not FunctionType:
+    if type(func) is not FunctionType or (by_value and func.__module__ in MAIN):
         return func
     is_own = func.__code__.co_qualname == func.__qualname__ and func.__module__ not in MAIN
     if is_own or found(func.__module__, func.__qualname__) is not func:
@@ -294,7 +298,7 @@ def scope_of(module: str) -> dict[str, Any]:
     names: dict[str, Any] = vars(_module(module))
     if module in MAIN and names.get("__name__") != "__main__":
         values = list(names.values())
-        values += [one for value in values if isinstance(value, type) for one in vars(value).values()]
+        values += [one for value in values if issubclass(type(value), type) for one in vars(value).values()]
         funcs = (value for value in values if type(value) is FunctionType)
         names = next((func.__globals__ for func in funcs if func.__globals__.get("__name__") in MAIN), names)
     return names

@@ -20,7 +20,7 @@ from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 from amorsize.backends.workers.functions import MAIN, Sent, found, pickled_by_name, scope_of
-from amorsize.system.looks import ATOMS
+from amorsize.system.looks import ATOMS, attribute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,17 +235,17 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
         if type(one) is FunctionType:
             if one.__globals__ is main:
                 for name in global_names(one.__code__, sets):
-                    if name in main and not (isinstance(main[name], type) and main[name].__module__ in MAIN):
+                    if name in main and not (issubclass(type(main[name]), type) and main[name].__module__ in MAIN):
                         values[name] = main[name]
                     todo.append(main.get(name))
             todo += [*_contents(one), *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
         elif type(one) is MethodType:
             todo += [one.__func__, one.__self__]
-        elif isinstance(one, partial):
+        elif issubclass(type(one), partial):
             todo += [one.func, *one.args, *one.keywords.values()]
         elif type(one) is Sent:
             todo.append(one.func)
-        elif isinstance(one, type):
+        elif issubclass(type(one), type):
             if one.__module__ in MAIN:
                 name = one.__qualname__
                 if is_late(one) and main.get(name) is one:
@@ -258,7 +258,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
         elif type(one) in (list, tuple, dict, set) and len(one) <= FEW:
             todo += one.values() if type(one) is dict else one
         elif type(one).__module__ in MAIN:
-            todo += [type(one), *(getattr(one, "__dict__", None) or {}).values()][: FEW + 1]
+            todo += [type(one), *(attribute(one, "__dict__") or {}).values()][: FEW + 1]
         elif type(one).__name__ == "_lru_cache_wrapper":
             todo.append(one.__wrapped__)
     return values

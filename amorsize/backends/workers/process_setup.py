@@ -6,6 +6,7 @@ than its siblings, and treats warnings as the caller does. It imports next to no
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -32,8 +33,6 @@ def set_up_forked(lifeline: int, cores: float, signal_mask: Any) -> None:
     if signal_mask is not None:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
     _enter_multiprocessing()
-    import gc
-
     # The collector must not visit the caller's objects: touching them would copy their pages.
     gc.freeze()
 
@@ -45,9 +44,7 @@ def set_up_spawned() -> None:
     _join_family()
 
 
-def enter_pool(
-    values: dict[str, bytes], native: int | None, ends_with_caller: bool, filters: list[bytes] | None
-) -> None:
+def enter_pool(values: dict[str, bytes], native: int | None, ends_with_caller: bool, filters: list[str] | None) -> None:
     """Initialize a worker of a ``multiprocessing.Pool``; never raises, or the pool would start it again without end."""
     try:
         if ends_with_caller:
@@ -79,6 +76,10 @@ class Surroundings:
         self.streams = sys.stdin, sys.stdout, sys.stderr
         self.search = list(sys.path)
         self.limits = _limits()
+        self.handlers = _handlers()
+        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if hasattr(signal, "pthread_sigmask") else None
+        self.collects = gc.isenabled(), gc.get_threshold()
+        self.place = _place()
 
     def restore(self) -> bool:
         """Put it back; False if something cannot be, so that this worker is of no more use."""
@@ -101,10 +102,37 @@ class Surroundings:
                 for number, limit in self.limits.items():
                     if now[number] != limit:
                         resource.setrlimit(number, limit)
+            self._restore_signals()
+            (gc.enable if self.collects[0] else gc.disable)()
+            gc.set_threshold(*self.collects[1])
+            # A niceness that has been raised stays, unless root lowers it.
+            return self.place == _place()
         # Only root may raise that limit again, or the directory has been deleted.
         except Exception:  # noqa: BLE001
             return False
-        return True
+
+    def _restore_signals(self) -> None:
+        for timer in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"):
+            if hasattr(signal, timer):
+                signal.setitimer(getattr(signal, timer), 0.0)
+        for number, handler in _handlers().items():
+            if handler is not self.handlers[number]:
+                signal.signal(number, self.handlers[number])
+        if self.blocked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
+
+
+def _handlers() -> dict[int, Any]:
+    # Not signal.getsignal, which takes the repr of a handler to find out that it is none of its own two.
+    import _signal  # type: ignore[import-not-found]  # its types are those of signal
+
+    return {number: _signal.getsignal(number) for number in _signal.valid_signals()}
+
+
+def _place() -> tuple[int, set[int] | None]:
+    """Return the niceness of this process and the cores that it may use."""
+    nice = os.nice(0) if hasattr(os, "nice") else 0
+    return nice, os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
 
 
 def _limits() -> dict[int, tuple[int, int]]:
@@ -117,26 +145,29 @@ def _limits() -> dict[int, tuple[int, int]]:
     return {number: resource.getrlimit(number) for number in numbers}
 
 
-def filters_here() -> list[bytes]:
-    """Return the warnings filters of this process, pickled one by one."""
+def filters_here() -> list[str]:
+    """Return the warnings filters of this process, pickled one by one.
+
+    In hexadecimal digits: one is for the module ``__main__``, and `protocol.dumps` looks for that name.
+    """
     pickled = []
     for one in getattr(sys.modules.get("warnings"), "filters", ()):
         try:
-            pickled.append(pickle.dumps(one))
+            pickled.append(pickle.dumps(one).hex())
         # Its category exists only in the caller: no such warning comes up elsewhere.
         except Exception:  # noqa: BLE001
             continue
     return pickled
 
 
-def set_filters(pickled: Iterable[bytes]) -> None:
+def set_filters(pickled: Iterable[str]) -> None:
     """Have warnings treated as in the process that these filters come from."""
     import warnings
 
     filters = []
     for one in pickled:
         try:
-            filters.append(pickle.loads(one))
+            filters.append(pickle.loads(bytes.fromhex(one)))
         except Exception:  # noqa: BLE001
             continue
     if filters != warnings.filters:
@@ -147,7 +178,7 @@ def set_filters(pickled: Iterable[bytes]) -> None:
 
 def _settle(cores: float = 1.0) -> None:
     """Give up what is the caller's alone: its fork server, its signal handlers, the state of its random numbers."""
-    _leave_fork_server()
+    leave_fork_server()
     remote_errors.main_by_value, nested.cores_share = False, cores
     # The caller handles Ctrl-C for all workers. Signal handlers of the caller's program are not meant for a worker.
     signal.signal(signal.SIGINT, _pass_over)
@@ -217,12 +248,15 @@ def _join_family() -> None:
         die_with_caller(caller.sentinel)
 
 
-def _leave_fork_server() -> None:
-    """Close the descriptor that keeps the caller's fork server alive; written to, it would end the server."""
+def leave_fork_server() -> None:
+    """Close the descriptor that keeps the caller's fork server alive; written to, it would end the server.
+
+    multiprocessing then starts one of this process's own, if one is needed.
+    """
     server: Any = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
     if (alive := getattr(server, "_forkserver_alive_fd", None)) is not None:
         os.close(alive)
-        server._forkserver_alive_fd = None
+        server._forkserver_alive_fd = server._forkserver_pid = None
 
 
 def _enter_multiprocessing() -> None:

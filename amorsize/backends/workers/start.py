@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
+from amorsize.backends.workers.process_setup import leave_fork_server
 from amorsize.system import belongings
 from amorsize.system.critical import held_signals
 from amorsize.system.nested import flush_stdio
@@ -40,6 +41,9 @@ def start_worker(
         try:
             return _started(setup, data, start_method, held, passed)
         except (EOFError, ConnectionError):  # the fork server has died; multiprocessing starts another one
+            return _started(setup, data, start_method, held, passed)
+        except ChildProcessError:  # it belongs to the process that this one was forked from
+            leave_fork_server()
             return _started(setup, data, start_method, held, passed)
     except (EOFError, OSError) as exc:
         raise NotStarted(why_not(exc)) from exc

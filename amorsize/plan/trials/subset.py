@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final
 
 from amorsize.backends.source import read_on
@@ -91,8 +91,10 @@ def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:
         most = min(most, int(room / max(OBJECT_BYTES, plan.sample.arg_bytes)))
     source = iter(plan.data)
     items: list[Any] = []
-    read_on(items, source, max(1, most))
-    beyond = list(islice(source, 1))
+    most = max(1, most)
+    read_on(items, source, most + 1)
+    beyond = items[most:]
+    del items[most:]
     return items, chain(beyond, source) if beyond else None
 
 

@@ -155,6 +155,19 @@ def test_a_class_that_was_patched_at_run_time_has_its_patch_in_workers(way, monk
         assert mapped(way, func, range(3)) == [func(x) for x in range(3)]
 
 
+@pytest.mark.parametrize(
+    "way", ["spawn", "forkserver", "async", "Executor.map", "Executor.submit", "ProcessPoolExecutor"]
+)
+def test_a_function_that_was_patched_at_run_time_is_the_one_that_runs(way, monkeypatch):
+    """Under its own name, which leads to another one where a worker imports its module."""
+    monkeypatch.setattr(sys.modules[__name__], "plain", retry(plain, 7))
+    assert mapped(way, plain, range(3)) == [("retried", 7, ("plain", x)) for x in range(3)]
+
+
+def plain(x):
+    return ("plain", x)
+
+
 def test_a_function_in_parts_is_found_again_where_it_is_the_same_one():
     again = protocol.loads(protocol.dumps([functions.Sent(outside), Model().decorated]))
     assert again[0] is outside

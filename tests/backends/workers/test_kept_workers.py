@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
+import signal
 import sys
 import tempfile
 import warnings
@@ -16,6 +18,7 @@ from amorsize.backends.workers import process_setup
 resource = pytest.importorskip("resource")
 
 START_METHODS = ("spawn", "forkserver")
+SIGNALS = (signal.SIGALRM, signal.SIGUSR1, signal.SIGINT)
 
 
 def spoil(_):
@@ -25,6 +28,13 @@ def spoil(_):
     sys.setrecursionlimit(4321)
     sys.stdout = sys.stderr = io.StringIO()
     sys.path.insert(0, "/spoilt")
+    gc.disable()
+    gc.set_threshold(5)
+    signal.signal(signal.SIGALRM, lambda number, frame: None)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 3600.0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR2,))
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     return os.getpid()
 
@@ -40,6 +50,11 @@ def look(_):
         type(sys.stdout).__name__,
         "/spoilt" in sys.path,
         resource.getrlimit(resource.RLIMIT_NOFILE),
+        gc.isenabled(),
+        gc.get_threshold(),
+        [str(signal.getsignal(number)).partition(" at ")[0] for number in SIGNALS],
+        signal.getitimer(signal.ITIMER_REAL),
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
     )
 
 
@@ -53,11 +68,22 @@ def run(func, method):
 
 @pytest.mark.parametrize("method", START_METHODS)
 def test_what_a_map_changed_around_it_is_put_back_before_the_next(method):
-    """Working directory, environment, umask, recursion limit, streams, module search path and limits lived on."""
+    """Working directory, environment, umask, recursion limit, streams, module search path, limits, signals lived on."""
     before = run(look, method)
     spoilt = run(spoil, method)
     assert run(pid, method) == spoilt, "the worker was not kept"
     assert run(look, method) == before
+
+
+def be_nice(_):
+    return os.nice(1), os.getpid()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_a_worker_that_has_lowered_its_own_priority_is_not_kept():
+    """Only root may undo that."""
+    _, nicer = run(be_nice, "spawn")
+    assert run(pid, "spawn") != nicer
 
 
 def test_a_worker_that_cannot_be_put_back_is_not_kept(monkeypatch):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 
 import pytest
 from programs import run_program
+
+import amorsize
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
 
@@ -53,6 +56,31 @@ def test_proxies_queues_and_locks_of_multiprocessing_work_in_forked_workers(tmp_
     assert run_program(tmp_path, SHARED) == "well\n"
 
 
+LATE = """
+import multiprocessing, signal, time
+from multiprocessing import util
+import amorsize
+class Late:
+    # The queue's own thread pickles it, and comes to an end only when the worker is on its way out.
+    def __reduce__(self):
+        while not util._exiting: time.sleep(1e-3)
+        return int, (7,)
+def put(x):
+    queue.put(Late())
+    return x
+if __name__ == "__main__":
+    signal.alarm(240)
+    queue = multiprocessing.get_context("fork").Queue()
+    assert amorsize.execute(put, [0], backend="processes", start_method="fork", max_workers=1) == [0]
+    assert queue.get(timeout=60) == 7
+    print("well")
+"""
+
+
+def test_what_a_worker_has_put_into_a_queue_is_written_before_it_ends(tmp_path):
+    assert run_program(tmp_path, LATE) == "well\n"
+
+
 CHILDREN = """
 import os, subprocess, sys
 import multiprocessing
@@ -73,6 +101,19 @@ if __name__ == "__main__":
 
 def test_a_forked_worker_does_not_end_the_children_of_the_caller(tmp_path):
     assert run_program(tmp_path, CHILDREN.replace("input_end.read if False else ", "")) == "well\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_an_item_may_start_processes_of_its_own(method):
+    """multiprocessing allows it to no daemonic process, and our workers are of that kind."""
+    assert amorsize.execute(start_one, [0], backend="processes", start_method=method, max_workers=1) == [0]
+
+
+def start_one(x):
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 DAEMONIC = """
@@ -123,7 +164,7 @@ def test_a_daemonic_process_with_a_second_thread_runs_everything(tmp_path):
 
 
 COPY = """
-import os, sys
+import os, sys, warnings
 import amorsize
 from amorsize.backends.workers import warm
 if __name__ == "__main__":
@@ -131,9 +172,18 @@ if __name__ == "__main__":
         amorsize.execute(abs, range(9), backend="processes", start_method=method, max_workers=2)
     running = amorsize.stream(abs, range(1000), backend="processes", start_method="spawn", max_workers=2)
     assert next(running) == 0
-    if os.fork() == 0:
-        sys.exit(0)
-    assert os.wait()[1] == 0
+    # CPython warns of a fork beside the executor's thread, from 3.12 on.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    with amorsize.Executor(1) as executor:
+        assert executor.submit(abs, -1).result() == 1
+        if (copy := os.fork()) == 0:
+            # The fork server is the parent's: it gets one of its own.
+            for method in ("fork", "spawn", "forkserver"):
+                options = dict(backend="processes", start_method=method, max_workers=2)
+                assert amorsize.execute(abs, range(9), **options) == list(range(9))
+            sys.exit(0)
+        assert os.waitpid(copy, 0)[1] == 0
+        assert executor.submit(abs, -2).result() == 2
     assert sum(running) == 499_500
     assert (warm.count("spawn"), warm.count("forkserver")) == (2, 2)
     print("well")
@@ -209,10 +259,24 @@ def test_another_fork_server_takes_the_place_of_a_dead_one(tmp_path):
     assert run_program(tmp_path, SERVER) == "well\n"
 
 
-def test_a_fork_server_that_is_dead_and_stays_so_is_named(monkeypatch):
+def test_a_fork_server_that_dies_at_the_start_of_a_worker_is_asked_for_once_more(monkeypatch):
     from multiprocessing.popen_forkserver import Popen
 
-    import amorsize
+    launch, starts = Popen._launch, []
+
+    def dies_once(self, process):
+        starts.append(process)
+        if len(starts) == 1:
+            raise EOFError("unexpected EOF")
+        launch(self, process)
+
+    monkeypatch.setattr(Popen, "_launch", dies_once)
+    found = amorsize.execute(abs, range(9), backend="processes", start_method="forkserver", max_workers=1)
+    assert (found, len(starts)) == (list(range(9)), 2)
+
+
+def test_a_fork_server_that_is_dead_and_stays_so_is_named(monkeypatch):
+    from multiprocessing.popen_forkserver import Popen
 
     def dead(self, process):
         raise EOFError("unexpected EOF")

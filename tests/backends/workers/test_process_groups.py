@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import signal
@@ -118,10 +119,12 @@ class TestProgramsOfItems:
         yield start
         for caller in callers:
             caller.kill()
-            caller.communicate()
+        # First: programs that have been left alive hold the other end of the pipe.
         for one in families:
             with suppress(psutil.NoSuchProcess):
                 one.kill()
+        for caller in callers:
+            caller.communicate()
 
     @staticmethod
     def family(caller: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -192,6 +195,8 @@ def ask(x):
         return input()
     except (EOFError, OSError) as exc:
         return type(exc).__name__
+def read_all(x):
+    return sys.stdin.read()
 def ask_the_terminal(x):
     try:
         return open("/dev/tty").readline()
@@ -204,7 +209,7 @@ def have_a_program_ask_the_terminal(x):
 def write(x):
     return open("/dev/tty", "w").write("written")
 if __name__ == "__main__":
-    for func in (ask, ask_the_terminal, have_a_program_ask, have_a_program_ask_the_terminal, write):
+    for func in (ask, read_all, ask_the_terminal, have_a_program_ask, have_a_program_ask_the_terminal, write):
         found = amorsize.execute(func, [0], backend="processes", start_method=sys.argv[1], max_workers=1)
         print(func.__name__, found, flush=True)
 """
@@ -232,6 +237,7 @@ def test_an_item_that_reads_the_terminal_is_told_so(tmp_path, method):
     lines = text.decode().replace("written", "").splitlines()
     assert lines == [
         "ask ['EOFError']",
+        "read_all ['']",
         "ask_the_terminal ['OSError']",
         "have_a_program_ask ['']",
         "have_a_program_ask_the_terminal ['']",
@@ -263,6 +269,32 @@ class TestStopsOfTheCaller:
         wait = partial(wait_for, str(leap.path))
         assert amorsize.execute(wait, range(4), timeout=60.0, start_method=method, max_workers=2) == list(range(4))
         assert leap.looks >= 3
+
+    def test_a_coroutine_is_not_late_because_the_caller_was_stopped(self):
+        """As for all other items: the loop's clock leaps by an hour between two looks."""
+        begun: list[int] = []
+
+        async def main() -> list[int]:
+            leapt, loop = asyncio.Event(), asyncio.get_running_loop()
+            clock, leap_s = loop.time, 0.0
+
+            async def wait(x: int) -> int:
+                begun.append(x)
+                await leapt.wait()
+                return x
+
+            loop.time = lambda: clock() + leap_s  # type: ignore[method-assign]
+            running = asyncio.ensure_future(amorsize.execute_async(wait, range(3), timeout=60.0))
+            while len(begun) < 3:
+                await asyncio.sleep(0)
+            leap_s = 3600.0
+            # Some turns of the loop, in which all timers that are due run.
+            for _ in range(5):
+                await asyncio.sleep(1e-3)
+            leapt.set()
+            return await running
+
+        assert asyncio.run(main()) == list(range(3))
 
     def test_a_worker_that_hangs_is_ended_all_the_same(self, method):
         found = amorsize.execute(

@@ -1,0 +1,61 @@
+"""Classes that cloudpickle has sent by value, on their way back: the process that they come from keeps its own.
+
+cloudpickle finds a class again by a mark, and then sets everything on it that the pickle holds. In the process that
+made the class these are copies of its methods, and their globals are copies, too: the class would no longer see what
+its module sets. So only a class that has come from another process takes what a pickle holds.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from functools import partial
+from weakref import WeakSet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
+
+BY_VALUE: Final = b"N0"
+"""The pickle instructions NONE and POP, which change nothing: before a pickle that cloudpickle has made."""
+
+MODULE: Final = "cloudpickle.cloudpickle"
+# The functions of cloudpickle that make a class, and the one that fills it.
+MAKERS: Final = ("_make_skeleton_class", "_make_skeleton_enum")
+FILLS: Final = "_class_setstate"
+
+# Classes that a pickle has made here.
+_foreign: WeakSet[type] = WeakSet()
+
+
+def loads(parts: Sequence[Any]) -> Any:
+    """Undo a pickle and its buffers beside it, as ``pickle.loads`` does but for classes by value."""
+    if parts[0][: len(BY_VALUE)] == BY_VALUE:
+        return _Unpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
+    return pickle.loads(parts[0], buffers=parts[1:])
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if module == MODULE and name in MAKERS:
+            return partial(_make, found)
+        if module == MODULE and name == FILLS:
+            return partial(_fill, found)
+        return found
+
+
+def _make(make: Callable[..., type], *args: Any) -> type:
+    from cloudpickle import cloudpickle
+
+    # The last but one argument of both makers.
+    known = cloudpickle._DYNAMIC_CLASS_TRACKER_BY_ID.get(args[-2])
+    made = make(*args)
+    if made is not known:
+        _foreign.add(made)
+    return made
+
+
+def _fill(fill: Callable[[type, Any], type], made: type, state: Any) -> type:
+    return fill(made, state) if made in _foreign else made
