@@ -78,7 +78,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    from amorsize.system.critical import load
+
     module, attribute = _HOME[name]
+    load(module)
     value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value

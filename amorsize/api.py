@@ -9,6 +9,7 @@ from __future__ import annotations
 from amorsize.hints import hinted
 from amorsize.options import check, whole
 from amorsize.run.execute import Execution
+from amorsize.system.critical import load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def machine() -> Machine:
     >>> amorsize.machine().usable_cores > 0
     True
     """
+    load("amorsize.system.machine")
     from amorsize.system.machine import machine as read
 
     return read()
@@ -132,6 +134,7 @@ def optimize(
     >>> plan.backend, plan.n_jobs
     ('serial', 1)
     """
+    load("amorsize.plan.optimize")
     from amorsize.plan.optimize import optimize_request
 
     return optimize_request(
@@ -303,6 +306,7 @@ def execute(
         coroutines=True,
     )
     if request.is_coroutine:
+        load("amorsize.run.async_map")
         from amorsize.run.async_map import in_a_new_loop
 
         return in_a_new_loop(request, return_plan)
@@ -310,6 +314,7 @@ def execute(
     results = execution.run()
     if not return_plan:
         return results
+    load("amorsize.plan.of_run")
     from amorsize.plan.of_run import plan_of
 
     return results, plan_of(execution)
@@ -396,11 +401,13 @@ async def execute_async(
         max_failures=max_failures,
         coroutines=True,
     )
+    load("amorsize.run.async_map")
     from amorsize.run.async_map import in_this_loop
 
     results, execution = await in_this_loop(request, return_plan)
     if not return_plan or execution is None:
         return results
+    load("amorsize.plan.of_run")
     from amorsize.plan.of_run import plan_of
 
     return results, plan_of(execution)
@@ -469,6 +476,7 @@ def stream(
     [0, 1, 4, 9]
     >>> squares.close()
     """
+    load("amorsize.run.stream")
     from amorsize.run.stream import stream_results
 
     request = check(
@@ -555,6 +563,8 @@ def validate(
     (True, 3)
     """
     from amorsize.options import duration, names_of
+
+    load("amorsize.plan.trials.validate")
     from amorsize.plan.trials.validate import RIVALS, validate_request
 
     request = check(
@@ -626,6 +636,8 @@ def tune(
     ('serial', True)
     """
     from amorsize.options import duration
+
+    load("amorsize.plan.trials.tune")
     from amorsize.plan.trials.tune import tune_request
 
     request = check(

@@ -7,6 +7,8 @@ like `amorsize.backends.threads.open_driver`, and add one row.
 
 from __future__ import annotations
 
+from amorsize.system.critical import load
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +71,7 @@ class Row:
         from importlib import import_module
 
         module, _, name = self.driver.partition(":")
+        load(module)
         opened: AbstractContextManager[Driver | None] = getattr(import_module(module), name)(work, chosen, schedule_for)
         return opened
 

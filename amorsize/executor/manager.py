@@ -287,8 +287,10 @@ class Manager(ProcessDriver):
         except BaseException as exc:  # noqa: BLE001  (the user's objects rebuild themselves here)
             return self._on_unreadable(number, exc)
         group = self.schedule.oldest(number).lot
+        # Once the list has been put, the iterator of a map empties it.
+        ran = len(results)
         self._put(group, message.start, results, {error.index: self._error(error, group) for error in errors})
-        return Done(number, wall_s, ran=len(results), cpu_s=cpu_s)
+        return Done(number, wall_s, ran=ran, cpu_s=cpu_s)
 
     def _on_unreadable(self, number: int, exc: BaseException) -> Done:
         span = self.schedule.oldest(number)

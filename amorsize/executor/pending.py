@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import _thread
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Condition
 from typing import Any, NamedTuple
 
 from amorsize.executor.calls import NO_KEYWORDS, Call, name_of
+
+
+class _SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typeshed calls it final
+    """A condition that an interrupt does not leave taken: `Condition` enters and exits in Python, a lock in C.
+
+    `Condition` waits and notifies by the methods of the lock that it is here.
+    """
+
+    def __init__(self) -> None:
+        self._waiters: deque[Any] = deque()
 
 
 class Submitted:
@@ -20,6 +33,7 @@ class Submitted:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.future: Future[Any] = Future()
+        self.future._condition = _SteadyCondition()
         # True once it has been sent, and cannot be cancelled any more.
         self.goes = False
 
@@ -111,7 +125,8 @@ class Batch:
         # Index of its first call, and number of its group; the manager sets them.
         self.first = self.group = -1
         self.left = self.length = len(arguments)
-        self._news = Condition()
+        # Not a condition: an interrupt in its `__enter__` or `__exit__`, written in Python, leaves its lock taken.
+        self._news: SimpleQueue[None] = SimpleQueue()
         # Results by the position of the first, until their turn comes.
         self._ready: dict[int, list[Any]] = {}
         # Position of the result that the iterator gives next.
@@ -132,10 +147,10 @@ class Batch:
         at, n = start - self.first, len(results)
         self.arguments[at : at + n] = [None] * n
         self.left -= n
-        with self._news:
-            self._ready[at] = results
-            if at == self._next:
-                self._news.notify_all()
+        # First the results, then the look at what the iterator waits for: it looks in the opposite order.
+        self._ready[at] = results
+        if at == self._next:
+            self._news.put(None)
 
     def cancel(self, start: int, stop: int) -> None:
         """Cancel these calls, which will not be sent."""
@@ -143,9 +158,8 @@ class Batch:
 
     def abort(self, error: Callable[[], BaseException]) -> None:
         """Fail all calls that are still pending."""
-        with self._news:
-            self._broken = error()
-            self._news.notify_all()
+        self._broken = error()
+        self._news.put(None)
 
     def place(self, index: int) -> tuple[int | None, str]:
         """Return the position of an item in the map (None for a single call), and the name of the function."""
@@ -165,17 +179,17 @@ class Batch:
                 yield ready.pop()
 
     def _wait(self, deadline_s: float | None) -> list[Any]:
-        with self._news:
-            while self._next not in self._ready:
-                if self._broken is not None:
-                    raise self._broken
-                wait_s = None if deadline_s is None else deadline_s - time.monotonic()
-                if wait_s is not None and wait_s <= 0:
-                    raise TimeoutError
-                self._news.wait(wait_s)
-            ready = self._ready.pop(self._next)
-            self._next += len(ready)
-            return ready
+        while self._next not in self._ready:
+            if self._broken is not None:
+                raise self._broken
+            wait_s = None if deadline_s is None else deadline_s - time.monotonic()
+            if wait_s is not None and wait_s <= 0:
+                raise TimeoutError
+            with suppress(Empty):
+                self._news.get(timeout=wait_s)
+        ready = self._ready.pop(self._next)
+        self._next += len(ready)
+        return ready
 
 
 class Unwanted(NamedTuple):

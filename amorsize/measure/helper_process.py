@@ -25,11 +25,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from amorsize.system import belongings
+from amorsize.system.critical import held_signals
 
 # Overhead before the helper's first job and after its last.
 HELPER_S: Final = 0.08
 # guess: with a cold disk each interpreter can take a second
 PATIENCE_S: Final = 10.0
+# guess: a killed process ends at once, but for one that waits for a disk
+REAP_S: Final = 10.0
 
 # Begins each line of the helper's: imported modules may print, too.
 MARK: Final = "amorsize:"
@@ -92,26 +95,28 @@ def in_helper(jobs: Sequence[Job], patience_s: float = PATIENCE_S) -> list[dict[
         f"import sys; sys.path[:] = {[one for one in sys.path if isinstance(one, str)]!r}; "
         f"from amorsize.measure.helper_process import serve; serve({[dict(job) for job in jobs]!r})"
     )
-    helper = subprocess.Popen(
-        [_interpreter(), "-c", code],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        process_group=0 if os.name == "posix" else None,
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
-    belongings.started(helper.pid, "helper that measures")
+    helper: subprocess.Popen[bytes] | None = None
     why = "the helper process ended"
     try:
+        with held_signals():
+            helper = subprocess.Popen(
+                [_interpreter(), "-c", code],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                process_group=0 if os.name == "posix" else None,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+            belongings.started(helper.pid, "helper that measures")
         output, _ = helper.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
+        assert helper is not None
         why = f"measuring took longer than {patience_s:g} s"
-        _end(helper)
+        _kill(helper)
         output, _ = helper.communicate()
     finally:
-        _end(helper)
-        if helper.poll() is not None:
-            belongings.reaped(helper.pid)
+        if helper is not None:
+            _end(helper)
     return [*answers(output), *[{"error": why}] * len(jobs)][: len(jobs)]
 
 
@@ -151,6 +156,19 @@ def _interpreter() -> str:
 
 
 def _end(helper: subprocess.Popen[bytes]) -> None:
+    """End the helper with its children, and reap it."""
+    with held_signals():
+        _kill(helper)
+        assert helper.stdout is not None
+        helper.stdout.close()
+        try:
+            helper.wait(REAP_S)
+        except subprocess.TimeoutExpired:
+            return
+        belongings.reaped(helper.pid)
+
+
+def _kill(helper: subprocess.Popen[bytes]) -> None:
     """Kill the helper with its children, unless it has ended."""
     if helper.poll() is not None:
         return

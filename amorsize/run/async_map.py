@@ -21,6 +21,7 @@ from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.rate_limit import Pace
 from amorsize.schedule.task_count import MOST, Concurrency
+from amorsize.system.critical import free_import_lock
 from amorsize.system.start_methods import NO_THREAD
 
 
@@ -162,6 +163,8 @@ async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
                 # The loop is closed: no task waits any more.
                 pass
 
+    # Else no worker could be forked in the thread.
+    free_import_lock()
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
     try:
         thread.start()

@@ -26,6 +26,7 @@ from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThrea
 from amorsize.run.map_state import MapState
 from amorsize.run.run_summary import RunSummary
 from amorsize.system import nested
+from amorsize.system.critical import free_import_lock, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Execution:
         """End the run, whatever came of it. Nothing happens the second time."""
         RESULTS_ARE_KEPT.end(self)
         CALLS.end(self)
+        free_import_lock()
         if self.summary.wall_s == 0.0:
             wall_s = perf_counter() - began
             self.state.close()
@@ -176,6 +178,7 @@ class Execution:
                 yield from self._plain_loop()
                 return
             if decider.choices is None and decider.wants_choices(self.backends):
+                load("amorsize.run.choices")
                 from amorsize.run.choices import choices_for
 
                 decider.choices = choices_for(self.request, self.backends, self.summary)
@@ -293,6 +296,7 @@ class Execution:
 
     def _try_threads(self, items: int) -> None:
         """Run the next items on two threads; the loop repeats those that fail there."""
+        load("amorsize.run.go_parallel")
         from amorsize.backends.results import Outcome
         from amorsize.backends.table import row_named
         from amorsize.backends.ticks import drain
@@ -331,6 +335,7 @@ class Execution:
 
     def _in_parallel_at_once(self) -> Steps:
         """Run a map whose func may not run in the caller: workers start at once, and the schedule learns from them."""
+        load("amorsize.run.go_parallel")
         from amorsize.run.choices import choices_for, most_workers
         from amorsize.run.go_parallel import no_forecast
 
@@ -356,6 +361,7 @@ class Execution:
 
     def _go_parallel(self, chosen: Forecast) -> Steps:
         """Run everything left as ``chosen``; if it cannot start or is unprofitable, the loop goes on without it."""
+        load("amorsize.run.go_parallel")
         from amorsize.backends.driver import CannotStart
         from amorsize.run import go_parallel
 

@@ -10,7 +10,7 @@ from amorsize.backends.results import Flow
 from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.messages import ResultsTaken
-from amorsize.system.looks import held_bytes
+from amorsize.system.looks import held_bytes, is_interrupt
 
 if TYPE_CHECKING:
     from amorsize.backends.ticks import Ticker
@@ -42,7 +42,7 @@ def stream_results(
     try:
         while goes_on:
             state.ticks.poll = False
-            goes_on, error = _step(steps)
+            goes_on, error = _step(steps, flow)
             while ready := flow.take():
                 state.window = window.weigh(ready)
                 if state.driver is None:
@@ -55,7 +55,7 @@ def stream_results(
                     if goes_on and perf_counter() - since > LOOK_S:
                         state.tell(ResultsTaken(taken, window.items))
                         state.ticks.poll = True
-                        goes_on, error = _step(steps)
+                        goes_on, error = _step(steps, flow)
                         taken, since = 0, perf_counter()
                 if goes_on:
                     state.tell(ResultsTaken(taken, window.items))
@@ -66,18 +66,25 @@ def stream_results(
         steps.close()
 
 
-def _step(steps: Generator[None, None, None]) -> tuple[bool, BaseException | None]:
+def _step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, BaseException | None]:
     """Run one step of the driver; return True if more steps may follow, and the exception that the step raised.
 
-    The exception is raised after the reader has taken the results that are ready.
+    The exception is raised after the reader has taken the results that are ready. Ctrl-C, and what the handler of a
+    signal raised, are raised at once: the reader may take no more results.
     """
+    error: Exception | None = None
     try:
         next(steps)
+        goes_on = True
     except StopIteration:
-        return False, None
-    except Exception as exc:  # noqa: BLE001
-        return False, exc
-    return True, None
+        goes_on = False
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
+        goes_on, error = False, exc
+    if flow.fatal is not None and is_interrupt(flow.fatal.exception):
+        flow.finish()
+    return goes_on, error
 
 
 class _Window:

@@ -12,6 +12,7 @@ To hold and release costs 5 µs (2 cores, Linux, CPython 3.11). Other threads ho
 
 from __future__ import annotations
 
+import _imp
 import _signal  # type: ignore[import-not-found]  # it is built in, and loads nothing
 import _thread
 import sys
@@ -107,3 +108,41 @@ def _is_main_thread() -> bool:
     """Return True in the main thread. While ``threading`` is not loaded, there is no other one."""
     threading: Any = sys.modules.get("threading")
     return threading is None or threading.main_thread().ident == _thread.get_ident()
+
+
+def load(name: str) -> None:
+    """Import this module now, while signals are held: see `free_import_lock`. If it is loaded, nothing happens."""
+    if name not in sys.modules:
+        from importlib import import_module
+
+        with held_signals():
+            import_module(name)
+
+
+def free_import_lock() -> bool:
+    """Return True if the import lock is free; in the main thread, free it of an import that was interrupted.
+
+    CPython (to 3.13 at least) takes this lock around each look for a module, and an interrupt there can leave it taken
+    by the main thread for good. ``os.fork()`` takes it too, so in any other thread it would wait for ever.
+    """
+    if not _imp.lock_held():
+        return True
+    if not _is_main_thread() or _imports():
+        return False
+    try:
+        while _imp.lock_held():
+            _imp.release_lock()
+    except RuntimeError:
+        # Another thread holds it.
+        return False
+    return True
+
+
+def _imports() -> bool:
+    """Return True if this thread is at an import, which gives the lock back itself."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

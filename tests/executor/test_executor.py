@@ -23,6 +23,7 @@ import pytest
 
 from amorsize import Executor
 from amorsize.errors import ItemTimeoutError, RemoteError, TransferError, WorkerLostError
+from amorsize.executor import pending
 
 METHODS = ["fork", "forkserver", "spawn"]
 LIMIT_S = 60
@@ -631,3 +632,54 @@ def test_cpythons_own_tests():
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), *sys.path])}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
+@pytest.mark.parametrize("name", ["__enter__", "__exit__"])
+@pytest.mark.parametrize("entry", ["submit", "map"])
+def test_an_interrupt_in_a_lock_of_the_results_hangs_nothing(name, entry):
+    """A condition of `threading` enters and exits in Python: interrupted there, it stayed taken for ever."""
+    code = f"""
+import os, signal, sys, threading
+import amorsize
+
+def calls(frame, event, _):
+    if frame.f_code.co_name == "{name}" and frame.f_code.co_filename == threading.__file__:
+        return steps
+
+def steps(frame, event, _):
+    if event == ("return" if "{name}" == "__enter__" else "line"):
+        sys.settrace(None)
+        os.kill(os.getpid(), signal.SIGINT)
+    return steps
+
+def begin():
+    with amorsize.Executor(2) as executor:
+        futures = [executor.submit(abs, -1) for _ in range(20)]
+        sys.settrace(calls)
+        found = list(executor.map(abs, range(20))) if "{entry}" == "map" else [one.result() for one in futures]
+        sys.settrace(None)
+
+if __name__ == "__main__":
+    try:
+        begin()
+    except KeyboardInterrupt:
+        pass
+    thread = threading.Thread(target=begin, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_results_of_a_map_that_are_taken_at_once_are_not_computed_again(executor, monkeypatch):
+    put = pending.Batch.put
+
+    def put_and_taken(self, start, results, errors):
+        put(self, start, list(results), errors)
+        results.clear()
+
+    monkeypatch.setattr(pending.Batch, "put", put_and_taken)
+    assert list(executor.map(xf.square, range(30))) == [x * x for x in range(30)]

@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -593,3 +594,39 @@ def test_jobs_share_the_budget(wishes):
     assert [job["kind"] for job in jobs] == ["scaling" if wish.engine == SCALING else "cost" for wish in wishes]
     assert sum(job["budget_s"] for job in jobs) == pytest.approx(1.0)
     assert all(job["budget_s"] > 0 for job in jobs)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals here")
+@pytest.mark.parametrize("patience_s", [60.0, 0.0])
+def test_an_interrupt_at_any_line_leaves_no_helper(patience_s):
+    before = {child.pid for child in psutil.Process().children()}
+    at, reached = 0, True
+
+    def lines(frame, event, _):
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                os.kill(os.getpid(), signal.SIGINT)
+        return lines
+
+    def calls(frame, event, _):
+        return lines if frame.f_code.co_filename == helper_process.__file__ else None
+
+    while reached:
+        at += 1
+        left = at
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.settrace(calls)
+        try:
+            helper_process.in_helper([], patience_s)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+            signal.signal(signal.SIGINT, handler)
+        reached = left <= 0
+        # Not even as a zombie.
+        assert {child.pid for child in psutil.Process().children()} <= before, f"after line {at}"
+    assert at > 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -201,3 +202,29 @@ def test_a_finished_result_is_handed_on_before_a_slow_source_is_read_on(backend,
     assert sorted(ahead)[len(ahead) // 2] <= 1, ahead
     # After the last one there is nothing to read.
     assert min(ahead[:-1]) == 0, ahead
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms here")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_an_item_is_raised_before_results_that_are_ready(exception):
+    """A reader that takes no more would never see it."""
+    came = []
+
+    def handler(*_):
+        came.append(exception())
+        raise came[0]
+
+    def func(item):
+        if item == 5:
+            signal.raise_signal(signal.SIGALRM)
+        return item
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        results = amorsize.stream(func, range(100), backend="serial")
+        with pytest.raises(exception) as caught:
+            list(itertools.takewhile(lambda _: not came, results))
+        assert caught.value is came[0]
+        results.close()
+    finally:
+        signal.signal(signal.SIGALRM, before)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -126,3 +128,142 @@ def test_a_forked_child_gets_its_handlers_back_without_the_parents_signals(handl
             held.put_back()
             os._exit(0 if signal.getsignal(signal.SIGUSR1) not in (None, signal.SIG_DFL) and not handlers else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+# -- the import lock --------------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import _imp, importlib, os, signal, sys, threading
+import amorsize.system.critical
+
+def steps(frame, event, _):
+    frame.f_trace_opcodes = True
+    seen.append(event)
+    if len(seen) == at:
+        sys.settrace(None)
+        os.kill(os.getpid(), signal.SIGINT)
+    return steps
+
+def calls(frame, event, _):
+    # The context manager of the import lock.
+    if frame.f_code.co_name in ("__enter__", "__exit__") and frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame.f_trace_opcodes = True
+        return steps
+
+def interrupted(name, load):
+    sys.modules.pop(name, None)
+    seen.clear()
+    sys.settrace(calls)
+    try:
+        load()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return len(seen) >= at
+
+def forks():
+    thread = threading.Thread(target=lambda: os.waitpid(os.fork() or os._exit(0), 0), daemon=True)
+    thread.start()
+    thread.join(60)
+    return not thread.is_alive()
+
+seen, at = [], 0
+"""
+
+TAKEN = (
+    INTERRUPTED
+    + """
+def load():
+    import colorsys
+
+while not _imp.lock_held():
+    at += 1
+    assert interrupted("colorsys", load), "no interrupt leaves the lock taken: nothing to test"
+"""
+)
+
+
+def in_a_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_import_lock_that_an_interrupt_left_taken_is_freed_and_another_thread_forks():
+    in_a_process(TAKEN + "assert amorsize.system.critical.free_import_lock() and not _imp.lock_held() and forks()")
+
+
+def test_an_import_lock_that_an_import_holds_stays_taken():
+    code = """
+import _imp, sys
+from amorsize.system.critical import free_import_lock
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        told.append((_imp.lock_held(), free_import_lock(), _imp.lock_held()))
+
+told = []
+sys.meta_path.insert(0, Finder())
+import colorsys
+assert told[0] == (True, False, True), told
+"""
+    in_a_process(code)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked")
+def test_an_event_loop_forks_after_an_interrupted_import():
+    code = """
+import asyncio, amorsize
+arguments = {"backend": "processes", "start_method": "fork", "max_workers": 2}
+asyncio.run(amorsize.execute_async(abs, range(4), **arguments))
+"""
+    in_a_process(code + TAKEN + "assert asyncio.run(amorsize.execute_async(abs, [-1, -2], **arguments)) == [1, 2]")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked")
+def test_a_fork_in_another_thread_does_not_wait_for_ever_for_the_import_lock():
+    code = """
+import amorsize
+from amorsize.backends.workers import start
+arguments = {"backend": "processes", "start_method": "fork", "max_workers": 2}
+amorsize.execute(abs, range(4), **arguments)
+start.LONGEST_LOOK_S = 0.1
+told = []
+
+def call():
+    try:
+        amorsize.execute(abs, [-1, -2], **arguments)
+    except amorsize.AmorsizeError as exc:
+        told.append(str(exc))
+"""
+    ask = """
+thread = threading.Thread(target=call, daemon=True)
+thread.start()
+thread.join(60)
+assert "import lock" in told[0], told
+"""
+    in_a_process(code + TAKEN + ask)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        "amorsize.execute",
+        "amorsize.Executor",
+        "amorsize.execute(abs, range(4), backend='processes', max_workers=2)",
+        "amorsize.optimize(abs, range(4))",
+        "list(amorsize.stream(abs, range(4), backend='threads', max_workers=2))",
+    ],
+)
+def test_an_interrupt_while_amorsize_is_loaded_does_not_leave_the_import_lock_taken(load):
+    # An interrupt each process: what has been loaded is not looked for again.
+    code = f"""
+import amorsize
+interrupted("", lambda: {load})
+assert not _imp.lock_held()
+print(len(seen))
+"""
+    steps = int(in_a_process(INTERRUPTED + "at = -1" + code))
+    for at in range(1, steps, steps // 6):
+        in_a_process(INTERRUPTED + f"at = {at}" + code)

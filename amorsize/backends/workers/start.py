@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,9 +18,11 @@ from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
 from amorsize.backends.workers.process_setup import leave_fork_server
 from amorsize.system import belongings
-from amorsize.system.critical import held_signals
+from amorsize.system.critical import free_import_lock, held_signals
 from amorsize.system.nested import flush_stdio
 
+# guess: another thread's look for a module, on a slow disk
+LONGEST_LOOK_S: Final = 10.0
 SHORT_DIRECTORY: Final = "/tmp"  # multiprocessing makes a directory of its own in it
 LONGEST_DIRECTORY: Final = 107 - len("/listener-xxxxxxxx")  # a socket's path has 107 bytes
 
@@ -108,6 +111,7 @@ def _started(setup: child.Setup, data: Any, start_method: str, held: held_signal
 def _fork(
     setup: child.Setup, data: Any, ours: socket.socket, theirs: socket.socket, slot: Slot, held: held_signals
 ) -> Handle:
+    _await_import_lock()
     # Else each worker would write the buffered output once more.
     flush_stdio()
     read_end, write_end = os.pipe()
@@ -127,6 +131,18 @@ def _fork(
     belongings.started(pid)
     os.close(read_end)
     return Handle(ours, pid, write_end, slot)
+
+
+def _await_import_lock() -> None:
+    """Wait until a fork finds the import lock free. Raises NotStarted if an interrupt has left it taken for good."""
+    until = time.monotonic() + LONGEST_LOOK_S
+    while not free_import_lock():
+        if time.monotonic() > until:
+            raise NotStarted(
+                "an import that was interrupted in the main thread (Ctrl-C) has left Python's import lock taken, and a "
+                "fork would wait for it for ever: call amorsize in the main thread once, or use start_method='spawn'"
+            )
+        time.sleep(1e-3)
 
 
 def _spawn(
