@@ -154,9 +154,7 @@ class Lease:
         with _locked():
             before = self.workers
             share = _budget.share(self.ticket)
-        if share == before:
-            return ()
-        return (Resize(share),)
+        return () if share == before else (Resize(share),)
 
     def close(self) -> None:
         """Give all workers of this call back to the budget; also from a finalizer, and any number of times."""

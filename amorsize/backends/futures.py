@@ -227,7 +227,7 @@ def blame(exc: BaseException, start: int, stop: int) -> None:
 
 
 def is_broken(exc: BaseException) -> bool:
-    """Whether an executor says with this that it will run nothing any more."""
+    """Return True if an executor raises this once it runs nothing any more."""
     from concurrent.futures import BrokenExecutor, CancelledError
 
     return isinstance(exc, BrokenExecutor | CancelledError)

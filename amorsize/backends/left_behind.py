@@ -1,4 +1,4 @@
-"""What is left of amorsize in this process, although no call is at work: see `amorsize.testing.left_behind`.
+"""Find what is left of amorsize in this process although no call is at work: see `amorsize.testing.left_behind`.
 
 Notes of what was started and opened (`amorsize.system.belongings`) are compared with what the system says now. Modules
 that have not been loaded have left nothing, and are not loaded for this.
@@ -139,7 +139,7 @@ def _numbers(folder: str) -> list[int]:
 
 
 def _what_else(fd: int) -> str | None:
-    """What Linux says about a descriptor that has no inode of its own, or that was never noted."""
+    """Ask Linux about a descriptor that has no inode of its own, or that was never noted."""
     link = ""
     with suppress(OSError):
         link = os.readlink(f"/proc/self/fd/{fd}")

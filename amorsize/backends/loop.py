@@ -41,7 +41,6 @@ class Loop:
         source: Indexable | Streamed,
         outcome: Outcome,
         retries: int = 0,
-        clock: Clock = REAL,
         records: Records | None = None,
         news: News | None = None,
     ) -> None:
@@ -49,7 +48,7 @@ class Loop:
         self.source = source
         self.outcome = outcome
         self.retries = retries
-        self.clock = clock
+        self.clock: Clock = REAL
         self.records = records
         self.news = news
         # Seconds spent on reading items: an iterator may compute them.

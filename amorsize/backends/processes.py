@@ -164,7 +164,7 @@ def _culprit(setup: child.Setup) -> tuple[str, None, str]:
             if is_interrupt(exc):
                 raise
             return what, None, child.describe(part, exc)
-    return "func", None, "nobody knows why"
+    return "func", None, "the reason is unknown"
 
 
 class ProcessDriver(Driver):
@@ -414,10 +414,8 @@ class ProcessDriver(Driver):
         handle = self.team.end(message.worker)
         if handle is None:
             return []
-        handle.ran_on, handle.fault = (
-            True,
-            f"it answered for items {message.start} to {message.stop - 1}, which it was not asked for",
-        )
+        handle.ran_on = True
+        handle.fault = f"it answered for items {message.start} to {message.stop - 1}, which it was not asked for"
         return self._on_lost(Message(message.worker, None, [handle]))
 
     def _on_lost(self, message: Message) -> list[Instruction]:
@@ -436,7 +434,7 @@ class ProcessDriver(Driver):
         return self._handle(Lost(message.worker, item, idle=idle, oom=oom))
 
     def _where(self, number: int, handle: Handle) -> tuple[int | None, bool]:
-        """The item that a worker was lost at, and whether it was at none of its spans, so that none is to blame."""
+        """Return the item at which a worker was lost, and True if it was at none of its spans: none is to blame."""
         at, flying = handle.was_at, self.schedule.workers[number].flying
         if not flying:
             return None, True
@@ -457,7 +455,7 @@ class ProcessDriver(Driver):
         if why == "late":
             error = ItemTimeoutError(index, self.schedule.timeout_s or 0.0)
             return Failure(index, error, str(error))
-        return self.outcome.last_error[index]
+        return super().failure(index, why)
 
     def _loss_of(self, index: int | None) -> Failure:
         error = loss(self._last_loss, index, oom=self._last_oom)

@@ -11,39 +11,7 @@ from amorsize.system.looks import goes_by_index, has_length, is_growing, is_slic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final, Protocol
-
-    class Source(Protocol):
-        """The items of a map, as a driver reads them."""
-
-        length: int | None
-        indexable: bool
-        shrinks: bool
-
-        def items(self, start: int, stop: int) -> Any:
-            """Return items ``start`` to ``stop``; fewer if the source ends earlier or has no more at the moment."""
-
-        def view(self, start: int, stop: int) -> Any:
-            """Return the same items for one immediate pass over them."""
-
-        def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
-            """Forget these items, ``but`` those that failed: they are retried, or shown in the exception's note."""
-
-        def item(self, index: int) -> Any:
-            """Return one item that has not been released."""
-
-        def finish(self) -> None:
-            """Raise the exception of the source, if it raised one. Called when all items have run."""
-
-        def has_changed(self, *, asks: bool = False) -> bool:
-            """Whether the data have another length now than when the map began; ``asks``: user code may say so."""
-
-        def ends_at(self, index: int) -> None:
-            """The data have become shorter: there is no item of this index any more."""
-
-        def grown(self) -> tuple[int, int] | None:
-            """The span of items that have been added since the map began, if any."""
-
+    from typing import Any, Final
 
 # guess: results that are ready wait at most this long for slow items
 PATIENCE_S: Final = 10e-3
@@ -145,7 +113,7 @@ class Indexable:
         return self.items(start, stop) if is_sliced(self.data) else Walk(self.data, start, stop)
 
     def release(self, start: int, stop: int, but: Collection[int] = ()) -> None:
-        """Do nothing: the data stays with the caller."""
+        """Do nothing: the data stays with the caller. A `Streamed` source forgets these items."""
 
     def item(self, index: int) -> Any:
         """Return one item."""

@@ -41,11 +41,10 @@ def look_every_s(timeout_s: float) -> float:
 
 
 class Later:
-    """A ticker that is made only after a run has lasted ``after_s`` seconds: a short run pays nothing for it."""
+    """A ticker that is made only after a run has lasted `TICK_S` seconds: a short run pays nothing for it."""
 
-    def __init__(self, make: Callable[[], Ticker], after_s: float = TICK_S) -> None:
+    def __init__(self, make: Callable[[], Ticker]) -> None:
         self.make = make
-        self.after_s = after_s
         self._since_s: float | None = None
         self._ticker: Ticker | None = None
 
@@ -54,7 +53,7 @@ class Later:
         if self._since_s is None:
             self._since_s = now_s
         if self._ticker is None:
-            if now_s - self._since_s < self.after_s:
+            if now_s - self._since_s < TICK_S:
                 return ()
             self._ticker = self.make()
         return self._ticker.tick(now_s, pids)
@@ -71,10 +70,9 @@ class Ticks:
         Can end the run from another thread.
     """
 
-    def __init__(self, tickers: Iterable[Ticker] = (), every_s: float = TICK_S, stop: Stop | None = None) -> None:
+    def __init__(self, tickers: Iterable[Ticker] = (), stop: Stop | None = None) -> None:
         self.tickers = list(tickers)
         self.stop = stop
-        self.every_s = every_s
         self.poll = False
         self._next_s = 0.0
 
@@ -93,7 +91,7 @@ class Ticks:
             self.stop.check()
         if not self.tickers or now_s < self._next_s:
             return []
-        self._next_s = now_s + self.every_s
+        self._next_s = now_s + TICK_S
         found = pids()
         return [event for ticker in self.tickers for event in ticker.tick(now_s, found)]
 

@@ -30,12 +30,11 @@ from amorsize.system.critical import free_import_lock, load
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from typing import Any, Final
 
     from amorsize.backends.results import Outcome
     from amorsize.backends.stop import Stop
-    from amorsize.backends.ticks import Ticker
     from amorsize.facts import Forecast, Sample
     from amorsize.model.decide import Step
     from amorsize.options import Request
@@ -65,8 +64,6 @@ class Execution:
         Collects the results; by default all of them are kept, in order.
     window : int, optional
         Number of items that may be ahead of the consumer of the results.
-    tickers : iterable of Ticker
-        Called about every `amorsize.backends.ticks.TICK_S` seconds.
     stop : Stop, optional
         Ends the run from another thread.
 
@@ -87,11 +84,10 @@ class Execution:
         outcome: Outcome | None = None,
         *,
         window: int | None = None,
-        tickers: Iterable[Ticker] = (),
         stop: Stop | None = None,
     ) -> None:
         self.request = request
-        self.state = MapState(request, outcome, window=window, tickers=tickers, stop=stop)
+        self.state = MapState(request, outcome, window=window, stop=stop)
         self.decider = Decider(
             self.state.source.length,
             indexable=self.state.source.indexable,
@@ -263,7 +259,7 @@ class Execution:
         self.decider.were_late(canary.late_s)
 
     def _weigh(self) -> Sample:
-        from amorsize.measure.transfer import touched_bytes, weigh
+        from amorsize.measure.transfer import WEIGHED, touched_bytes, weigh
         from amorsize.system.looks import held_bytes
         from amorsize.system.memory import keeping_s
 
@@ -271,7 +267,7 @@ class Execution:
         assert decider.choices is not None
         assert decider.choices.costs.processes is not None
         forks = decider.choices.costs.processes.start_method == "fork"
-        results = [r for r in state.outcome.some(4 * 16) if r is not None][:16]
+        results = [r for r in state.outcome.some(4 * WEIGHED) if r is not None][:WEIGHED]
         items = state.next_items()
         if forks and state.source.indexable:
             found = replace(weigh([], results), touched_bytes=touched_bytes(items[0]) if len(items) else 0.0)

@@ -18,7 +18,6 @@ from amorsize.system.nested import CHANGED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from amorsize.backends.driver import Driver
@@ -42,8 +41,6 @@ class MapState:
         Collects the results; by default all of them are kept, in order.
     window : int, optional
         Number of items that may be ahead of the consumer of the results.
-    tickers : iterable of Ticker
-        Called about every `amorsize.backends.ticks.TICK_S` seconds.
     stop : Stop, optional
         Ends the map from another thread.
 
@@ -61,13 +58,13 @@ class MapState:
         outcome: Outcome | None = None,
         *,
         window: int | None = None,
-        tickers: Iterable[Ticker] = (),
         stop: Stop | None = None,
     ) -> None:
         self.window = window
         self.source = source_of(request.data, one_by_one=window is not None)
         self.outcome = outcome or Outcome(request.on_error, request.max_failures)
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
+        tickers: list[Ticker] = []
         self.checkpoint: Checkpoint | None = None
         if request.checkpoint is not None:
             from amorsize.checkpoint.checkpoint import Checkpoint
@@ -75,7 +72,7 @@ class MapState:
             self.checkpoint = Checkpoint(request.checkpoint, request.func, request.checkpoint_key)
             self.source = self.checkpoint.source(self.source)
             self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures)
-            tickers = [*tickers, self.checkpoint]
+            tickers.append(self.checkpoint)
         self.records = Records()
         self.news: News | None = None
         if request.on_event is not None or request.progress:
@@ -88,7 +85,7 @@ class MapState:
         if request.limits is not None:
             from amorsize.backends.watchers import limiter
 
-            tickers = [*tickers, limiter(request.limits, perf_counter())]
+            tickers.append(limiter(request.limits, perf_counter()))
         self.ticks = Ticks(tickers, stop=stop)
         self.driver: Driver | None = None
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from amorsize.backends.results import Flow
 from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.messages import ResultsTaken
 from amorsize.system.looks import held_bytes, is_interrupt
-
-if TYPE_CHECKING:
-    from amorsize.backends.ticks import Ticker
 
 # guess: about 0.1 s of tiny items, so that short pauses of the reader do not stop the workers
 AHEAD_ITEMS: Final = 16_384
@@ -29,12 +26,11 @@ def stream_results(
     ordered: bool,
     max_ahead: int | None,
     max_ahead_bytes: int | None,
-    tickers: Iterable[Ticker] = (),
 ) -> Generator[Any, None, None]:
     """Yield the results of ``request``. Closing the generator ends the workers."""
     flow = Flow(request.on_error, request.max_failures, ordered=ordered)
     window = _Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
-    execution = Execution(request, flow, window=window.items, tickers=tickers)
+    execution = Execution(request, flow, window=window.items)
     state = execution.state
     steps = execution.steps()
     error: BaseException | None = None

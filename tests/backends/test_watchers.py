@@ -174,7 +174,7 @@ class TestGuard:
             def tick(self, now_s, pids=()):
                 return [Recycle(1)]
 
-        later = Later(lambda: made.append(1) or Ticker(), after_s=0.25)
+        later = Later(lambda: made.append(1) or Ticker())
         assert [list(later.tick(t)) for t in (5.0, 5.1, 5.2)] == [[], [], []]
         assert not made
         assert list(later.tick(5.25)) == [Recycle(1)]

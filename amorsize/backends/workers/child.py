@@ -41,6 +41,7 @@ from amorsize.backends.workers.protocol import (
     RUN_RANGE,
     SECONDS,
     BadFrame,
+    Frame,
     Inbox,
     dumps,
     exactly,
@@ -220,7 +221,7 @@ def encode(
 
 
 def describe(obj: object, exc: BaseException) -> str:
-    """What cannot be pickled, in a few words."""
+    """Describe an object that cannot be pickled in a few words."""
     return f"a {kind_of(obj)} ({text_of(exc) or kind_of(exc)})"
 
 
@@ -242,32 +243,22 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot, inbox: Inbox
     meter = Meter(alone=True)
     line.say(frame(READY))
     while True:
-        kind, start, stop, parts = receive(inbox)
-        if kind == PARK:
-            return float(SECONDS.unpack(parts[0])[0])
-        at = start if stop - start == 1 else unnamed(start)
+        message = receive(inbox)
+        if message.kind == PARK:
+            return float(SECONDS.unpack(message.parts[0])[0])
         if setup.timed:
             slot[1] = time.monotonic_ns()
-        slot[0] = at
-        answer = _answer(setup, meter, data, length, slot, kind, start, stop, parts)
-        del parts
+        slot[0] = message.start if message.stop - message.start == 1 else unnamed(message.start)
+        answer = _answer(setup, meter, data, length, slot, message)
+        del message
         line.say(answer)
         slot[0] = IDLE
         del answer
 
 
-def _answer(
-    setup: Setup,
-    meter: Meter,
-    data: Any,
-    length: int | None,
-    slot: Slot,
-    kind: int,
-    start: int,
-    stop: int,
-    parts: list[Any],
-) -> list[Any]:
+def _answer(setup: Setup, meter: Meter, data: Any, length: int | None, slot: Slot, message: Frame) -> list[Any]:
     """Run a chunk. Return the frame that answers it."""
+    kind, start, stop, parts = message
     clock, cpu = time.perf_counter, time.thread_time
     at, timed = slot[0], setup.timed and stop - start > 1
     try:

@@ -116,10 +116,7 @@ class Handle:
         self.ran_on = False
 
     def item_and_start(self) -> tuple[int, int]:
-        """Return the index of the item that runs (or `child.IDLE`, `child.BETWEEN`), and its begin.
-
-        The begin is in nanoseconds of ``time.monotonic_ns``.
-        """
+        """Return the two words of its slot: what runs, and since when in nanoseconds of ``time.monotonic_ns``."""
         if self.reaped:
             return self.was_at, 0
         words = self.slot.words
@@ -280,12 +277,12 @@ class Handle:
         self.pidfd = self.lifeline = None
 
 
-def reap(handles: Sequence[Handle], patience_s: float = LEAVE_S, *, whole: bool = False) -> None:
-    """Wait for these workers to end and store their exit codes; kill those that are left after ``patience_s`` seconds.
+def reap(handles: Sequence[Handle], *, whole: bool = False) -> None:
+    """Wait for these workers to end and store their exit codes; kill those that are left after `LEAVE_S` seconds.
 
     ``whole``: they were lost, so the programs that their items have started are killed too.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + LEAVE_S
     for handle in [one for one in handles if not one._ends_within(max(0.0, deadline - time.monotonic()))]:
         handle.kill()
         if whole and not handle.fault:

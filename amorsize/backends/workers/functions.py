@@ -54,7 +54,7 @@ def reduce_method(method: MethodType) -> tuple[Any, ...]:
 
 
 def _mro(owner: object) -> tuple[type, ...]:
-    """The classes of a class method's class; none for an instance."""
+    """Return the classes of a class method's class; none for an instance."""
     return owner.__mro__ if issubclass(type(owner), type) else ()  # type: ignore[attr-defined]
 
 
@@ -63,7 +63,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _is_of_body(func: FunctionType, klass: type, name: str) -> bool:
-    """Whether this class was compiled with this function under this name: then a worker that imports it has it, too."""
+    """Return True if this class was compiled with this function under this name: its import brings the function."""
     written = func.__code__.co_name
     if written.startswith("__") and not written.endswith("__"):
         written = f"_{klass.__name__.lstrip('_')}{written}"
@@ -80,14 +80,14 @@ def _method(klass: type, name: str, owner: object, parts: Parts | None) -> Metho
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Whether a callable has come out of a pickle as it went in, as far as methods are concerned."""
+    """Return True if a callable came out of a pickle as it went in, as far as methods are concerned."""
     if issubclass(type(one), partial) and issubclass(type(other), partial):
         return is_same(one.func, other.func)
     return type(one) is not MethodType or one.__func__ is getattr(other, "__func__", None)
 
 
 class Portable:
-    """A callable that arrives as itself wherever it is sent, whoever pickles it."""
+    """A callable that arrives as itself, also if another library pickles it."""
 
     def __init__(self, func: Any, parts: Sequence[Any]) -> None:
         self.func = func
@@ -109,7 +109,7 @@ def _portable(parts: list[bytes]) -> Any:
 
 
 def sent(func: Any, by_value: bool = False) -> Any:
-    """What to pickle in the place of a function; itself where its name says all.
+    """Return the object to pickle in the place of a function; the function itself where its name suffices.
 
     ``by_value``: the worker cannot import the main module, so cloudpickle sends the functions of that.
     """
@@ -163,7 +163,7 @@ def _plain_function(pickled: bytes) -> Any:
 
 
 def found(module: str | None, qualname: str) -> Any:
-    """What is found under this name; None if nothing is."""
+    """Return what stands under this name; None if nothing does."""
     try:
         value = _module(module or "")
     except Exception:  # noqa: BLE001  (an import runs anything)
@@ -201,7 +201,7 @@ class Parts:
         self.code = marshal.loads(code)
 
     def function(self, there: Any = None, above: tuple[FunctionType, ...] = ()) -> FunctionType:
-        """The function: ``there``, or what its name leads to, if that is the same one; else a new one."""
+        """Return ``there``, or the function that its name leads to, if that is the same one; else a new function."""
         if there is None and self.is_named:
             there = found(self.names[1], self.names[3])
         if type(there) is FunctionType and self.equals(Parts(there)):
@@ -222,7 +222,7 @@ class Parts:
         return func
 
     def equals(self, other: Parts) -> bool:
-        """Whether both are the same function, as far as code, atoms and pickles tell."""
+        """Return True if both are the same function, as far as code, atoms and pickles tell."""
         if (
             self.code != other.code
             or len(self.held) != len(other.held)
@@ -251,7 +251,7 @@ class Held:
         return Held, (self.kind, self.what)
 
     def value(self, above: tuple[FunctionType, ...]) -> Any:
-        """The value; raises TypeError where it could not be pickled."""
+        """Return the value; raise TypeError if it could not be pickled."""
         if self.kind == "function":
             return self.what.function(above=above)
         if self.kind == "up":
@@ -263,7 +263,7 @@ class Held:
         return self.what
 
     def equals(self, other: Held) -> bool:
-        """Whether both stand for the same; of what cannot be pickled nobody can tell, so its type says it."""
+        """Return True if both stand for the same value; values that cannot be pickled are compared by type."""
         if self.kind != other.kind:
             return False
         if self.kind == "function":
@@ -291,7 +291,7 @@ def _in_cell(cell: CellType, above: tuple[FunctionType, ...]) -> Held:
 
 
 def scope_of(module: str) -> dict[str, Any]:
-    """The globals of the functions of a module.
+    """Return the globals of the functions of a module.
 
     multiprocessing runs the main module in a namespace of which its module then holds a copy.
     """

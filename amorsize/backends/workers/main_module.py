@@ -56,7 +56,7 @@ class Values:
         return set_values, (self.pickled,)
 
     def warnings(self) -> list[str]:
-        """What to say of the globals that cannot travel."""
+        """Return a warning for each global that cannot travel."""
         return [
             f"workers use the global {name.removeprefix(CLASS)!r} as the main module sets it when it is imported: {why}"
             for name, why in self.kept.items()
@@ -90,7 +90,7 @@ def used(func: Any, data: Any) -> list[Any]:
 
 
 class Updates:
-    """What workers that stay know of the main module, so that a call brings only what has changed since.
+    """The values of globals that each lasting worker has, so that a call brings only those that have changed.
 
     ``initializer`` may have made something of the globals that it names in each worker: these are left alone.
     """
@@ -100,7 +100,7 @@ class Updates:
         self.known: dict[int, dict[str, bytes]] = {}
 
     def of(self, worker: int, objects: Iterable[Any]) -> Values | None:
-        """What this worker must be told before it is sent these functions and arguments; None: nothing."""
+        """Return the values that a worker needs before it is sent these functions and arguments; None: none."""
         known = self.known.setdefault(worker, {})
         large = [name for name, pickled in known.items() if len(pickled) > LARGE_BYTES]
         values = values_of(objects, (*self.but, *large))
@@ -111,7 +111,7 @@ class Updates:
         return Values(fresh, {}) if fresh else None
 
     def forget(self, worker: int) -> None:
-        """It has gone."""
+        """Forget a worker that has gone."""
         self.known.pop(worker, None)
 
 
@@ -297,7 +297,7 @@ def global_names(code: CodeType, sets: bool = False) -> frozenset[str]:
 # -- in a worker ------------------------------------------------------------------------------------------------------
 
 _seen: dict[str, bytes] = {}
-"""What came last. What a function has made of a value since is still there, as in any pool's worker."""
+"""The latest pickles. A value that a function has changed since stays as it is, as in any pool's worker."""
 
 
 def set_values(pickled: dict[str, bytes]) -> None:
