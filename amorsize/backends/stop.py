@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from amorsize.system import belongings
+from amorsize.system.critical import Latch
 
 
 class Stopped(Exception):  # noqa: N818
@@ -20,7 +21,7 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._asked = Latch()
         self._lock = threading.Lock()
         self._ends: tuple[int, int] | None = None
         self._calls: list[Callable[[], object]] = []
@@ -28,12 +29,12 @@ class Stop:
     @property
     def asked(self) -> bool:
         """True if the run must end."""
-        return self._asked.is_set()
+        return self._asked.is_set
 
     def ask(self) -> None:
         """Ask the run to end. May be called from any thread, any number of times."""
         with self._lock:
-            if self._asked.is_set():
+            if self._asked.is_set:
                 return
             self._asked.set()
             if self._ends is not None:
@@ -44,7 +45,7 @@ class Stop:
 
     def check(self) -> None:
         """Raise `Stopped` if the run must end."""
-        if self._asked.is_set():
+        if self._asked.is_set:
             raise Stopped
 
     def sleep(self, seconds: float) -> None:
@@ -58,14 +59,14 @@ class Stop:
             if self._ends is None:
                 self._ends = os.pipe()
                 belongings.opened("pipe of a call that can be stopped", *self._ends)
-                if self._asked.is_set():
+                if self._asked.is_set:
                     os.write(self._ends[1], b"x")
             return self._ends[0]
 
     def wake(self, call: Callable[[], object]) -> None:
         """Have ``call`` called by the thread that asks the run to end; at once if it was asked already."""
         with self._lock:
-            if not self._asked.is_set():
+            if not self._asked.is_set:
                 self._calls.append(call)
                 return
         call()

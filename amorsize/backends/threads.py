@@ -26,7 +26,7 @@ from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
 from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts
-from amorsize.system.critical import held_signals
+from amorsize.system.critical import Latch, held_signals
 
 if TYPE_CHECKING:
     from amorsize.backends.driver import Work
@@ -100,7 +100,7 @@ class ThreadDriver(Driver):
         self.func = func
         self.initializer = initializer
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self._ended = Latch()
         self._stop = False
         # func sees the caller's context variables.
         self._context = copy_context()
@@ -145,7 +145,7 @@ class ThreadDriver(Driver):
             pass
 
     def is_over(self) -> bool:
-        return self._ended.is_set()
+        return self._ended.is_set
 
     def finish(self) -> None:
         self._ended.set()
@@ -218,7 +218,7 @@ class ThreadDriver(Driver):
                     self._mail.put(report)
                     continue
                 with self._lock:
-                    if self._ended.is_set():
+                    if self._ended.is_set:
                         return
                     self._take(report)
         # Raised by the source or the initializer; the caller raises it again.

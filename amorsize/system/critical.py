@@ -146,3 +146,33 @@ def _imports() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+class Latch:
+    """An event that is set once, for one thread that waits. An interrupt of the wait leaves no lock taken.
+
+    `threading.Event` locks in Python code: an exception between two of its lines leaves it taken, and who sets it then
+    waits for ever.
+    """
+
+    __slots__ = ("_lock", "is_set")
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Set it, and wake the thread that waits; any number of times."""
+        self.is_set = True
+        try:
+            self._lock.release()
+        except RuntimeError:
+            # It is released already.
+            pass
+
+    def wait(self, wait_s: float | None = None) -> bool:
+        """Wait until it is set, for at most so long; return True if it is."""
+        if not self.is_set:
+            self._lock.acquire(timeout=-1 if wait_s is None else max(0.0, wait_s))
+        return self.is_set

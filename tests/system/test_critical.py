@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from amorsize.system import critical
 from amorsize.system.critical import held_signals
 
 # ruff: noqa: PT012  (what happens within the block before its end raises is what is tested)
@@ -267,3 +268,32 @@ print(len(seen))
     steps = int(in_a_process(INTERRUPTED + "at = -1" + code))
     for at in range(1, steps, steps // 6):
         in_a_process(INTERRUPTED + f"at = {at}" + code)
+
+
+class TestLatch:
+    def test_a_wait_ends_when_it_is_set(self):
+        latch = critical.Latch()
+        assert not latch.wait(0.0)
+        setter = threading.Thread(target=latch.set)
+        setter.start()
+        assert latch.wait()
+        setter.join()
+        latch.set()
+        assert latch.wait(0.0)
+        assert latch.is_set
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms here")
+    def test_it_can_be_set_after_an_interrupt_of_a_wait(self):
+        def handler(*_):
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            latch = critical.Latch()
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 1e-3)
+                latch.wait()
+            latch.set()
+            assert latch.wait()
+        finally:
+            signal.signal(signal.SIGALRM, before)
