@@ -5,6 +5,7 @@ They differ from the originals in one thing: without a chunksize, a map uses the
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -237,7 +238,9 @@ def process_options(start_method: str | None, native_threads: int | None, uses: 
     options: dict[str, Any] = {"context": multiprocessing.get_context(start_method)}
     is_daemonic = multiprocessing.current_process().daemon
     filters = None if start_method == "fork" else filters_here()
-    if filters is not None or native_threads is not None or is_daemonic:
+    # A handler of the caller's program is inherited by a fork; see `enter_pool`.
+    catches = callable(signal.getsignal(signal.SIGTERM))
+    if filters is not None or native_threads is not None or is_daemonic or catches:
         options["initializer"] = enter_pool
         options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic, filters)
     return options

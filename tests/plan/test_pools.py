@@ -1,6 +1,7 @@
 """The pools that a plan opens are interchangeable."""
 
 import multiprocessing.pool
+import signal
 import time
 
 import pytest
@@ -112,3 +113,19 @@ def test_a_pool_of_ours_runs_a_method_that_does_not_unpickle(start_method):
         assert list(pool.imap(func, range(4))) == [0, -1, -2, -3]
         assert sorted(pool.imap_unordered(func, range(4), chunksize=1)) == [-3, -2, -1, 0]
         assert pool.apply(func, (3,)) == -3
+
+
+def sigterm_is(_):
+    return signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_do_not_inherit_a_handler_of_the_signal_that_ends_them(method):
+    """A worker that waited for its queue's lock did not call it, and the pool waited for the worker for ever."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        plan = amorsize.optimize(sigterm_is, range(4), backend="processes", start_method=method, max_workers=2)
+        with plan.pool() as pool:
+            assert pool.map(sigterm_is, plan.data) == [True] * 4
+    finally:
+        signal.signal(signal.SIGTERM, before)
