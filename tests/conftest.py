@@ -131,6 +131,10 @@ TWINS = (
 )
 
 
+# Of each test, so many cases by a start method that takes 0.1 s and more.
+FEW = 4
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In `make test`, leave out tests that differ from a twin in nothing that matters; not one that is named."""
     if lanes.is_long() or any("::" in argument for argument in config.args):
@@ -144,7 +148,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if one != "forkserver" or "backends/workers/" not in name
         )
 
-    twins = [item for item in items if has_twin(item.nodeid)]
-    config.hook.pytest_deselected(items=twins)
-    left_out = {item.nodeid for item in twins}
+    left_out = {item.nodeid for item in items if has_twin(item.nodeid)}
+    left_out |= too_many([item.nodeid for item in items if item.nodeid not in left_out])
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
     items[:] = [item for item in items if item.nodeid not in left_out]
+
+
+def too_many(names: list[str]) -> set[str]:
+    """Return two thirds of the cases by spawn and forkserver of each test that has more than `FEW` of them."""
+    cases: dict[tuple[str, bool], list[str]] = {}
+    for name in names:
+        if "spawn" in name or "forkserver" in name:
+            cases.setdefault((name.partition("[")[0], "spawn" in name), []).append(name)
+    return {name for each in cases.values() if len(each) > FEW for at, name in enumerate(each) if at % 3}

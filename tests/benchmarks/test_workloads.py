@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import pickle
 
+import lanes
 import pytest
 
 from benchmarks import calibration, functions, server, verify, workloads
@@ -10,6 +11,8 @@ from benchmarks.workloads import REGISTRY, fresh, register, scaled_to, tagged, t
 
 FEW = 3
 LARGE = {"sum of 120 arrays of 4 MB", "array to array, 4 MB each", "sines of 100 kB arrays"}  # hundreds of megabytes
+# Data of some rows takes seconds to make.
+SOME = [name for name in REGISTRY if name not in LARGE and (lanes.is_long() or "table" in REGISTRY[name].tags)]
 NEW_EACH_TIME = {"server, 8 callers at a time"}  # the port differs
 
 
@@ -30,7 +33,7 @@ def test_at_least_thirty_rows_and_the_first_fourteen_among_them():
     assert len(tagged("table")) == 14
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in LARGE])
+@pytest.mark.parametrize("name", SOME)
 def test_a_workload_makes_its_data_and_its_function_returns_the_same_each_time(name, make):
     func, data = make(name)
     items = list(itertools.islice(fresh(data), FEW))
@@ -46,7 +49,7 @@ def test_a_workload_makes_its_data_and_its_function_returns_the_same_each_time(n
         assert list(itertools.islice(fresh(make(name)[1]), FEW)) == items
 
 
-@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in LARGE])
+@pytest.mark.parametrize("name", SOME)
 def test_neighbours_differ_so_that_a_wrong_order_shows(name, make):
     first, second = itertools.islice(fresh(make(name)[1]), 2)
     assert first != second
