@@ -26,12 +26,15 @@ customers that think for ``μ (1 - g)`` between two visits (mean value analysis:
 than cores make up for it: sums over arrays of 4 MB (g = 0.36) took 26 ms on 2 threads and 22 on 3 or 4, on two cores;
 sines of 100 kB arrays 110 and 95; zlib (g = 0.05) 217 and 219.
 
-The tail is the time in which the last worker runs alone. Chunks of equal length ``c μ`` make ``ceil(k/p)`` rounds;
-random ones differ by about ``σ sqrt(2 c ln p)`` (Kruskal & Weiss 1985). Chunks that shrink towards the end leave one
-item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
+The tail is the time in which the last worker runs while others are idle (Kruskal & Weiss 1985). With one chunk for each
+worker it is the expected excess of the longest of p chunks, whose deviation is ``σ sqrt(c)``. With several, workers
+that have drifted apart end within one chunk of each other; those that have not, in whole rounds (`_chunks_tail`).
+Chunks that shrink towards the end leave one item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
+
+The loop takes ``N (μ + κ)``, or longer under a quota below the cores that it uses (`_loop_s`).
 
 Left out: contention for memory bandwidth (the scaling curve is measured in the cache), a quota's throttling in periods
-of 100 ms, and the load of other programs.
+of 100 ms while several workers run, and the load of other programs.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from __future__ import annotations
 from math import ceil, exp, hypot, log, sqrt
 
 from amorsize.facts import WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.frozen import replace
 from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
 TYPE_CHECKING = False
@@ -114,8 +118,9 @@ def forecast(
 class Candidates:
     """All candidates of one backend for one map: terms that depend on neither workers nor chunks are computed once.
 
-    Parameters are those of `forecast`. A search compares seconds (`seconds`: 3 µs), and makes a full forecast only of
-    the best (`forecast`: 15 µs).
+    Parameters are those of `forecast`, and ``load``: threads of other programs that compute at any moment, beyond what
+    the sample has met (0: they were there, and slowed it). A search compares seconds (`seconds`: 3 µs), and makes a
+    full forecast only of the best (`forecast`: 15 µs).
     """
 
     def __init__(
@@ -128,10 +133,12 @@ class Candidates:
         n_items: int,
         caller_rss_bytes: int = 0,
         shrinking: bool = False,
+        load: float = 0.0,
     ) -> None:
+        sample = _without_stall(sample, machine.usable_cores)
         self.sample, self.machine, self.backend, self.n = sample, machine, backend, n_items
         self.rss_bytes, self.shrinking = caller_rss_bytes, shrinking
-        self.scaling = costs.scaling
+        self.scaling, self.load = costs.scaling, load
         if backend == "serial":
             return
         cost = costs.threads if backend == "threads" else costs.processes
@@ -152,8 +159,9 @@ class Candidates:
             # The thread that makes a result touches its memory.
             self.item_s += sample.kept_s
             self.mu_c += sample.kept_s
-            # A lock that was not watched counts as held while the item computes.
-            self.lock_s = self.mu_c if sample.gil_held is None else self.item_s * sample.gil_held
+            # A lock that was not watched counts as held while the item computes; a free-threaded interpreter has none.
+            if machine.gil_enabled:
+                self.lock_s = self.mu_c if sample.gil_held is None else self.item_s * sample.gil_held
             return
         arg = 0.0 if channel.inherits else 1.0
         moved = arg * sample.arg_bytes + sample.result_bytes
@@ -169,7 +177,7 @@ class Candidates:
     def seconds(self, workers: int, chunksize: int) -> float:
         """Return the expected seconds from start to end."""
         if self.backend == "serial":
-            return self.n * (self.sample.item_s + self.sample.kept_s)
+            return _loop_s(self.sample, self.n, self.machine.usable_cores) * self._crowding(1)
         chunksize = max(1, min(chunksize, self.n))
         return self._start_s(workers, chunksize) + self._run(workers, chunksize)[0] + self.first_call_s
 
@@ -181,7 +189,7 @@ class Candidates:
     def forecast(self, workers: int, chunksize: int) -> Forecast:
         """Return the same with its interval and its breakdown."""
         if self.backend == "serial":
-            return _serial(self.sample, self.n)
+            return _serial(self.sample, self.n, self.machine.usable_cores, self._crowding(1))
         sample, chunksize = self.sample, max(1, min(chunksize, self.n))
         start_s = self._start_s(workers, chunksize)
         run_s, tail_s, active, cores = self._run(workers, chunksize)
@@ -203,25 +211,32 @@ class Candidates:
         """Return the seconds after the start, those of the tail, the number of busy workers, and their cores."""
         n, machine, channel = self.n, self.machine, self.cost.channel
         active = min(workers, ceil(n / chunksize)) if n else 0
-        cores = min(self.scaling.throughput(min(max(active, 1), machine.logical_cores)), machine.usable_cores)
+        crowding = self._crowding(min(max(active, 1), machine.usable_cores))
+        cores = (
+            min(self.scaling.throughput(min(max(active, 1), machine.logical_cores)), machine.usable_cores) / crowding
+        )
         if not n:
             return 0.0, 0.0, active, cores
-        in_worker_s = self.item_s + self.u + self._lock_wait_s(active)
+        in_worker_s = self.item_s + (crowding - 1) * self.mu_c + crowding * (self.u + self._lock_wait_s(active))
         per_chunk_s = channel.per_chunk_s / chunksize
         waits_for_chunk = channel.latency_s / chunksize if not self.shrinking else 0.0
         tail_s = _tail(n, active, chunksize, in_worker_s, self.sample, self.shrinking)
         bounds = [
             n * (in_worker_s + waits_for_chunk) / active + tail_s,
             n * (self.mu_c + self.u + self.q + per_chunk_s) / cores,
-            n * (self.q + per_chunk_s),
+            n * (self.q + per_chunk_s) * crowding,
         ]
         if self.backend == "threads":
-            bounds.append(n * (self.lock_s + per_chunk_s))
+            bounds.append(n * (self.lock_s + per_chunk_s) * crowding)
         total = max(bounds)
         if self.sample.waits > KNEE_WAITS and total > 0:
             # Near the point where two bounds meet, both delay the map: waits and work do not overlap perfectly.
             total *= sum((bound / total) ** KNEE for bound in bounds) ** (1 / KNEE)
         return total, tail_s, active, cores
+
+    def _crowding(self, busy: float) -> float:
+        """Return by how much other programs slow down so many of ours: all get the same share of the cores."""
+        return max(1.0, (busy + self.load) / self.machine.logical_cores) if self.load else 1.0
 
     def _lock_wait_s(self, threads: int) -> float:
         """Return how long an item waits for the interpreter's lock with this many threads: mean value analysis.
@@ -273,8 +288,42 @@ COPY_TOUCHED_S_PER_BYTE: Final = 5e-9
 OWN_THREADS: Final = 1.2
 
 
-def _serial(sample: Sample, n_items: int) -> Forecast:
-    total = n_items * (sample.item_s + sample.kept_s)
+# Of a CPU quota: the default of every container runtime.
+QUOTA_PERIOD_S: Final = 0.1
+
+
+def _without_stall(sample: Sample, usable_cores: float) -> Sample:
+    """Return the sample without one stall by a quota below one core: a short sample may hold none, or one too many.
+
+    A thread that is robbed of its core counts as busy (`amorsize.system.clock.busy_s`); beyond what the threads of this
+    process computed it stood still.
+    """
+    still_s = sample.item_cpu_s - sample.item_s * sample.own_threads
+    if usable_cores >= 1 or not sample.own_threads or still_s <= 0:
+        return sample
+    stall_s = min(still_s, (1 - usable_cores) * QUOTA_PERIOD_S / max(1, sample.n_sampled))
+    item_s = sample.item_s - stall_s
+    own_threads = sample.own_threads * sample.item_s / item_s
+    return replace(sample, item_s=item_s, item_cpu_s=sample.item_cpu_s - stall_s, own_threads=own_threads)
+
+
+def _loop_s(sample: Sample, n_items: int, usable_cores: float) -> float:
+    """Return the seconds of the plain loop: its wall time, or what a quota makes of its CPU time if that is longer.
+
+    In each period the loop computes at full speed until its share is used up, and stands still for the rest.
+    """
+    wall_s = n_items * (sample.item_s + sample.kept_s)
+    own_threads = sample.own_threads if sample.own_threads > OWN_THREADS else 1.0
+    if usable_cores >= own_threads:
+        return wall_s
+    cpu_s = n_items * (min(cpu_per_item(sample), sample.item_s * (sample.own_threads or 1.0)) + sample.kept_s)
+    share_s = usable_cores * QUOTA_PERIOD_S
+    periods = max(0, ceil(cpu_s / share_s) - 1)
+    return max(wall_s, periods * QUOTA_PERIOD_S + (cpu_s - periods * share_s) / own_threads)
+
+
+def _serial(sample: Sample, n_items: int, usable_cores: float, crowding: float) -> Forecast:
+    total = _loop_s(sample, n_items, usable_cores) * crowding
     spread = sqrt(_mean_error(sample, n_items) ** 2 + NOISE**2)
     return Forecast(
         backend="serial",
@@ -300,7 +349,7 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
         return 0.0
     return max(
         _chunks_tail(n, p, c, item_s, sample, shrinking),
-        _longest_tail(n * item_s / p, sample.item_max_s - sample.item_s),
+        _longest_tail(n * item_s / p, max(0.0, sample.item_max_s - sample.item_s)),
     )
 
 
@@ -318,28 +367,66 @@ def _longest_tail(share_s: float, longest_s: float) -> float:
 
 
 def _chunks_tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
-    """Return the tail caused by chunks."""
+    """Return the tail caused by chunks.
+
+    Against greedy scheduling in virtual time (gamma, log-normal and two kinds of items, their deviation 0.3 to 1 of the
+    mean, 2 to 64 workers, 1 to 16 rounds of 1 to 64 items): within 20 % in 91 % of 2,844 cases, 6 % off at the median,
+    and in 83 %, 7 % with `WORKER_NOISE`. Half a chunk added to ``σ sqrt(2 c ln p)``: 17 %, 53 % too long. Over the
+    recorded runs the regret of the choice fell from 1.075 to 1.064.
+    """
     if shrinking:
         c = max(1, min(c, round(MIN_CHUNK_S / item_s) if item_s > 0 else c, n // (4 * p)))
-    chunks = ceil(n / c)
+    chunk_s, chunks = c * item_s, ceil(n / c)
+    last_s = (n - (chunks - 1) * c) * item_s
     rounds, over = divmod(chunks, p)
     # Only the last chunk, perhaps a short one, is in the last round.
-    if over == 1 and chunks > 1:
-        equal = (rounds * c + n - (chunks - 1) * c) * item_s
-    else:
-        equal = (rounds + (over > 0)) * c * item_s
-    quantised = equal - n * item_s / p
+    equal = rounds * chunk_s + last_s if over == 1 and chunks > 1 else (rounds + (over > 0)) * chunk_s
+    quantised = max(0.0, equal - n * item_s / p)
+    by_chance_s = sqrt(c) * sample.item_std_s
     # Workers differ even for equal items (other programs, turbo, shared caches), the more the longer the chunk.
-    random = sqrt(c * sample.item_std_s**2 + (WORKER_NOISE * c * item_s) ** 2) * sqrt(2 * log(p))
-    if sample.item_std_s <= 0.05 * sample.item_s:
-        return max(0.0, quantised) + random
-    # Workers end within one chunk of each other.
-    late = c * max(item_s, sample.last_s) * (1 - 1 / p) / 2
-    return random + (max(0.0, quantised) if rounds == 0 else 0.0 if chunks <= p else late)
+    std_s = hypot(by_chance_s, WORKER_NOISE * chunk_s)
+    # Fitted up to 1.
+    variation = min(1.0, std_s / chunk_s) if chunk_s > 0 else 0.0
+    if chunks <= p:
+        return quantised + std_s * _expected_max(chunks, variation)
+    # Workers lose step as the differences of their earlier chunks add up: by chance, and steadily if one is faster.
+    # Then the last chunk to begin, perhaps a short one, ends beside the rests of p - 1 chunks, each equally likely to
+    # be of any length.
+    before = chunks / p - 1
+    drift_s = hypot(by_chance_s * sqrt(before), WORKER_NOISE * chunk_s * before)
+    apart = min(1.0, drift_s / (APART * chunk_s)) if chunk_s > 0 else 1.0
+    short = last_s / chunk_s if chunk_s > 0 else 1.0
+    late = max(chunk_s, c * sample.last_s) * ((1 - 1 / p) / 2 - (short - short**p) / p)
+    # Fitted in virtual time: the longest rest is longer by chance, too.
+    rest_std_s = std_s * (0.75 * log(p) - 0.1) * (1 + variation**2 / 5)
+    return hypot(rest_std_s, apart * late + (1 - apart) * quantised)
+
+
+def _expected_max(p: int, variation: float = 0.0) -> float:
+    """Return the expected maximum of ``p`` times, in standard deviations above their mean.
+
+    Normal ones: fitted to the integral of ``1 - Φ(x)**p`` within 0.1 % for 2 to 512. Times are not negative, and
+    spread out to the right: Cornish & Fisher's (1938) first term, for the skewness of a gamma distribution, which is
+    twice its ``variation`` (deviation over mean).
+
+    Examples
+    --------
+    >>> [round(_expected_max(p), 2) for p in (1, 2, 3, 8, 64)]
+    [0.0, 0.56, 0.85, 1.42, 2.34]
+    """
+    if p <= 1:
+        return 0.0
+    t = log(p)
+    normal = t / sqrt(1.21594901 + t * (0.406511501 + t * (0.0189239694 - 0.00119947581 * t)))
+    # The expected square of the maximum, less 1: within 0.05.
+    square = max(0.0, normal**2 - 0.87 + 0.78 / sqrt(p))
+    return normal + variation / 3 * square
 
 
 # Relative difference between equal chunks on two workers of a cloud machine.
 WORKER_NOISE: Final = 0.05
+# Workers have lost step when their sums differ by this share of a chunk: of 0.2, 0.3 and 0.4 it fits best.
+APART: Final = 0.3
 
 
 def _mean_error(sample: Sample, n_items: int) -> float:
