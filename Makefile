@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-all-faults test-long test-cpython lint bench bench-full clean
+.PHONY: help demo test test-all test-all-faults test-long test-cpython test-wasm lint bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
 	@echo "make test-long 1,000 simulated runs of the schedule, hundreds of deaths and kills (two minutes)"
 	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
+	@echo "make test-wasm    CPython 3.14 as WebAssembly, where Node.js and npm are installed"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
 	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
 	@echo "make clean     remove .venv and caches"
@@ -78,6 +79,20 @@ test-all-faults:
 
 test-cpython: $(VENV)/.dev
 	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor/test_executor.py -k cpython
+
+# CPython compiled to WebAssembly has neither processes nor threads. npm's package holds the interpreter; the packages
+# that amorsize needs there are pure Python, and copied from the environment.
+PYODIDE ?= pyodide@314.0.7
+WASM := .venvs/wasm
+test-wasm: $(VENV)/.dev
+	@if ! { command -v node && command -v npm; } >/dev/null; then \
+		echo "test-wasm: skipped, since Node.js or npm is not installed"; exit 0; fi; \
+	mkdir -p $(WASM)/site; \
+	npm install --silent --no-audit --no-fund --prefix $(WASM) $(PYODIDE) >/dev/null 2>&1 \
+		|| { echo "test-wasm: skipped, since npm cannot install $(PYODIDE)"; exit 0; }; \
+	$(BIN)/python -c "import cloudpickle, platformdirs, shutil, os; [shutil.copytree(os.path.dirname(m.__file__), \
+		'$(WASM)/site/' + m.__name__, dirs_exist_ok=True) for m in (cloudpickle, platformdirs)]" && \
+	node tests/wasm/run.mjs $(WASM)/node_modules/pyodide . $(WASM)/site
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks run --brief

@@ -447,6 +447,35 @@ class Ran(Frozen):
     hungriest: tuple[ItemRecord, ...] = ()
 
 
+class Attempt(Frozen):
+    """A backend that a run has tried and left again.
+
+    Attributes
+    ----------
+    backend, workers, start_method
+        As in `Forecast`.
+    items : int
+        Items that it ran; their results were kept.
+    wall_s : float
+        Seconds from its start until it was left.
+    cost_s : float
+        Seconds that the attempt took beyond what the loop takes for these items; 0 if it took no more.
+    ready_s : float or None
+        Seconds until the first worker could take items; None if none could.
+    why : str
+        Why it was left.
+    """
+
+    backend: Backend
+    workers: int
+    start_method: str | None
+    items: int
+    wall_s: float
+    cost_s: float
+    ready_s: float | None = None
+    why: str = ""
+
+
 class Failure(Frozen, kw_only=False):
     """Stands in an item's place in the results when ``on_error="collect"`` and the item failed for good.
 

@@ -12,7 +12,7 @@ from amorsize.frozen import Frozen
 from amorsize.hints import of_backend
 from amorsize.system.environment import max_workers_setting
 from amorsize.system.looks import code_flags, defined, dimensions, is_table
-from amorsize.system.start_methods import available_start_methods
+from amorsize.system.start_methods import available_start_methods, has_threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,8 +249,14 @@ def _on_event(value: Any) -> Callable[[Any], object] | None:
 def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:
     """Return the candidate backends. A timeout needs amorsize's own processes: only these can be ended at any time."""
     named = _backends(backend)
+    if place != "executor" and "processes" in named and not available_start_methods():
+        named = tuple(name for name in named if name != "processes")
     if timeout_s is None:
+        if not named:
+            raise ValueError(f"backend: no process can be started on {sys.platform}; 'auto' runs the loop there")
         return (place,) if place == "executor" else named
+    if place is None and not available_start_methods():
+        raise ValueError(f"timeout: needs worker processes, which alone can be ended; {sys.platform} has none")
     if place is not None:
         raise ValueError("timeout: needs worker processes of amorsize's own, which alone can be ended; not an executor")
     if backend != "auto" and "processes" not in named:
@@ -371,7 +377,7 @@ def _warn_of_columns(rows: str) -> None:
 def _backends(backend: Any) -> tuple[Backend, ...]:
     if isinstance(backend, str):
         if backend == "auto":
-            return BACKENDS
+            return BACKENDS if has_threads() else tuple(name for name in BACKENDS if name != "threads")
         if backend not in BACKENDS:
             raise ValueError(f"backend: must be {CHOICES}, not {backend!r}{of_backend(backend, BACKENDS)}")
         return (backend,)

@@ -185,6 +185,8 @@ class Decider(Evidence):
         self.look_at_s = 0.0
         self.looked_left_s = self.looked_item_s = 0.0
         self.settled = False
+        # The first forecast by which the loop was chosen, of the items left then; and the seconds before it.
+        self.stayed: tuple[float, Forecast] | None = None
 
     def begin(self, n_items: int | None, *, pieces: int) -> None:
         """Note how many items are left, in how many ranges: positions can be probed only within a single range."""
@@ -293,6 +295,7 @@ class Decider(Evidence):
             self.look_at_s = LOOK_AGAIN * self.wall_s
             self.looked_left_s = self.left * self.item_s
             self.looked_item_s = self.item_s
+            self.stayed = self.stayed or (self.wall_s, best)
             return self.batch()
         return Go(best)
 

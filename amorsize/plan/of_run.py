@@ -25,7 +25,14 @@ def plan_of(execution: Execution) -> Plan:
     serial_s = summary.serial_s
     serial = _as_forecast(serial_s, n)
     before = summary.loop_s if summary.go is not None else 0.0
-    best = _later(summary.go, before) if summary.go is not None else serial
+    best, is_forecast = serial, False
+    if summary.go is not None:
+        best, is_forecast = _later(summary.go, before), not summary.unsampled
+    elif execution.decider.stayed is not None:
+        # Of a loop that nothing was weighed against there is no forecast, only the clock.
+        at_s, stayed = execution.decider.stayed
+        best = serial = replace(_later(stayed, at_s), chunksize=max(1, n))
+        is_forecast = True
     others = [_later(f, before) for f in summary.alternatives if f.backend != "serial"]
     if summary.go is not None and not summary.unsampled and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
@@ -38,8 +45,8 @@ def plan_of(execution: Execution) -> Plan:
         start_method=best.start_method,
         estimated_speedup=None if summary.unsampled else serial_s / best.total_s if best.total_s > 0 else 1.0,
         serial_s=None if summary.unsampled else serial_s,
-        predicted_s=None if summary.unsampled else best.total_s,
-        predicted_interval_s=None if summary.unsampled else (best.low_s, best.high_s),
+        predicted_s=best.total_s if is_forecast else None,
+        predicted_interval_s=(best.low_s, best.high_s) if is_forecast else None,
         reason=why if summary.unsampled else reason(best, serial, others, sample, True),
         warnings=tuple(summary.warnings),
         alternatives=tuple(others),
@@ -49,6 +56,9 @@ def plan_of(execution: Execution) -> Plan:
         machine=here,
         slowest=items_of(execution.state.records.slowest),
         hungriest=items_of(execution.state.records.hungriest),
+        took_s=summary.wall_s,
+        workers_ready_s=summary.ran.ready_s if summary.ran is not None else None,
+        withdrawn=summary.withdrawn(),
     )
 
 

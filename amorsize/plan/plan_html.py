@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from amorsize.formatting import printable, seconds
-from amorsize.plan.plan_text import describe, parts_of
+from amorsize.plan.plan_text import describe, happened, parts_of
 from amorsize.plan.record import PlanRecord
 
 # Rejected candidates in the table.
@@ -27,6 +27,7 @@ def plan_html(plan: PlanRecord) -> str:
             ("plain loop", f"{seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}"),
         ]
         rows.append(("of which", parts_of(plan.breakdown) or "nothing"))
+    rows += happened(plan)
     rows += [("warning", text) for text in plan.warnings]
     rows += [
         ("rejected", f"{describe(f)}: {seconds(f.total_s)}" + (f" ({f.refused})" if f.refused else ""))

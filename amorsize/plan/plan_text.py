@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amorsize.facts import WAITS, Breakdown, Forecast, ItemRecord, Sample, Trial
+from amorsize.facts import WAITS, Attempt, Breakdown, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, printable, seconds, size
 from amorsize.frozen import field_names
 from amorsize.model.cost import OWN_THREADS
@@ -101,6 +101,7 @@ def explain(plan: PlanRecord) -> str:
         lines.append(f"  forecast   {seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})")
         lines.append(f"  loop       {seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}")
         lines.append(f"  of which   {parts_of(plan.breakdown)}")
+    lines += [f"  {name:9}  {text}" for name, text in happened(plan)]
     if plan.sample is not None:
         lines.append(f"  sample     {_sample_line(plan.sample, plan.known_runs)}")
     best: dict[str, Any] = {}
@@ -117,6 +118,31 @@ def explain(plan: PlanRecord) -> str:
     lines += [f"  warning    {text}" for text in plan.warnings]
     # Reasons and warnings quote names and messages of functions, which may come from another machine.
     return "\n".join(map(printable, lines))
+
+
+def happened(plan: PlanRecord) -> list[tuple[str, str]]:
+    """Return what has happened since the plan was made, by name: nothing before it has run."""
+    rows = []
+    if plan.took_s is not None:
+        rows.append(("took", _took(plan, plan.took_s)))
+    if plan.workers_ready_s is not None and plan.start_method is not None:
+        rows.append(("ready", f"the first worker {seconds(plan.workers_ready_s)} after its start"))
+    return rows + [("withdrawn", _attempt_line(attempt)) for attempt in plan.withdrawn]
+
+
+def _took(plan: PlanRecord, took_s: float) -> str:
+    """Hold the clock against the forecast."""
+    if plan.predicted_s is None or plan.predicted_interval_s is None or plan.predicted_s <= 0 or took_s <= 0:
+        return seconds(took_s)
+    low, high = plan.predicted_interval_s
+    held = "within" if low <= took_s <= high else "outside"
+    return f"{seconds(took_s)}, {took_s / plan.predicted_s:.2f} times the forecast, {held} its interval"
+
+
+def _attempt_line(attempt: Attempt) -> str:
+    how = way(attempt.backend, attempt.workers, attempt.start_method)
+    ran = f"{count(attempt.items, 'item')} in {seconds(attempt.wall_s)}, which cost {seconds(attempt.cost_s)}"
+    return f"{how}: {ran} ({attempt.why})"
 
 
 def _trial_line(trial: Trial) -> str:

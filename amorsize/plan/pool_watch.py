@@ -1,7 +1,7 @@
-"""Watches the pool of a plan: one map over the plan's data leaves one row in the history.
+"""Watches the pool of a plan: after one map over the plan's data the plan knows what it took, and so does the history.
 
-The row holds the seconds of opening the pool, of the map, and of leaving the pool; the user's work in between does not
-count. Only a run that can be compared with the forecast leaves a row: exactly one ``map`` of the plan's function over
+That is the seconds of opening the pool, of the map, and of leaving the pool; the user's work in between does not
+count. Only a run that can be compared with the forecast counts: exactly one ``map`` of the plan's function over
 the plan's data, in the plan's chunks, in a ``with`` block that raised nothing.
 
 A plan that comes from history was made without a look at this data. Its map is therefore compared with the forecast
@@ -54,9 +54,9 @@ class PoolWatch:
         history = History() if history is None else history
         return cls(func, shape_of(data), history if history.is_on else None, finish)
 
-    def watch(self, plan: PlanRecord) -> Watch | None:
-        """Watch a pool that is about to be opened; None where the history is off."""
-        return None if self.history is None else Watch(self, plan)
+    def watch(self, plan: PlanRecord) -> Watch:
+        """Watch a pool that is about to be opened."""
+        return Watch(self, plan)
 
     def __reduce__(self) -> Any:
         """Pickle as None: the function of a plan sent to another process may not be picklable."""
@@ -129,6 +129,7 @@ class Watch:
         """Note that the map has returned."""
         self._stop()
         self.n_items = len(results)
+        self._tell()
 
     def other(self) -> None:
         """Note a use of the pool other than ``map``: no row is left."""
@@ -142,8 +143,14 @@ class Watch:
         """Note that the pool is closed; ``well`` is True if nothing was raised. Leave the row."""
         self._stop()
         history = self.pool_watch.history
-        if history is not None and well and not self.is_incomparable and self.maps == 1 and self.n_items:
+        if well and self._tell() and self.n_items and history is not None:
             history.record(self._row(self.n_items))
+
+    def _tell(self) -> bool:
+        """Tell the plan what it has taken so far; return False if that cannot be compared with its forecast."""
+        is_comparable = not self.is_incomparable and self.maps == 1 and self.n_items is not None
+        self.plan.ran(self.spent_s if is_comparable else None)
+        return is_comparable
 
     def _stop(self) -> None:
         self.spent_s += perf_counter() - self.began

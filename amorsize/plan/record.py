@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from amorsize.facts import Backend, Breakdown, Forecast, ItemRecord, Machine, Sample, Trial
+from amorsize.facts import Attempt, Backend, Breakdown, Forecast, ItemRecord, Machine, Sample, Trial
 from amorsize.frozen import plain
 
 
@@ -60,6 +60,14 @@ class PlanRecord:
     known_runs : int
         Number of earlier runs that the plan rests on, if it comes from history and func was not called; 0: items were
         run.
+    took_s : float or None
+        Seconds that the plan took, once it has run: ``execute()`` in all, or the pool's start, map and end. A pool
+        counts if it has run exactly one ``map`` of the plan's function over ``plan.data``.
+    workers_ready_s : float or None
+        After a run (``return_plan=True``): seconds from the start of the first worker until one could take items, the
+        imports of its main module included.
+    withdrawn : tuple of Attempt
+        After a run: the backends that were tried and left again, and what they cost.
     """
 
     backend: Backend
@@ -83,6 +91,13 @@ class PlanRecord:
     hungriest: tuple[ItemRecord, ...] = field(default=(), repr=False)
     trials: tuple[Trial, ...] = field(default=(), repr=False)
     known_runs: int = field(default=0, repr=False)
+    took_s: float | None = field(default=None, repr=False, compare=False)
+    workers_ready_s: float | None = field(default=None, repr=False, compare=False)
+    withdrawn: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
+
+    def ran(self, took_s: float | None) -> None:
+        """Note the seconds that the plan has taken, which only its pool knows; None: it did other work as well."""
+        object.__setattr__(self, "took_s", took_s)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the data, as plain dicts, lists, numbers and strings."""

@@ -24,7 +24,7 @@ from amorsize.history.history import History
 from amorsize.history.this_process import THIS_PROCESS
 from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.run.map_state import MapState
-from amorsize.run.run_summary import RunSummary
+from amorsize.run.run_summary import TRIAL, RunSummary
 from amorsize.system import nested
 from amorsize.system.critical import free_import_lock, load
 
@@ -325,6 +325,7 @@ class Execution:
                 state.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
         for index in sorted(trial.failures):
             state.loop.run(index, index + 1)
+        self.summary.trials.append(self.summary.attempt(no_forecast("threads", 2, None), ran.wall_s, ran, TRIAL))
         self.decider.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
 
     # -- going parallel ------------------------------------------------------------------------------------------
@@ -374,8 +375,9 @@ class Execution:
             summary.warnings.append(summary.start_note)
         may_loop = "serial" in self.backends
         self._announce(chosen.backend, chosen.workers, chosen.start_method)
+        began, ran = perf_counter(), None
         try:
-            summary.ran = yield from go_parallel.drive(
+            summary.ran = ran = yield from go_parallel.drive(
                 self, chosen, self._options(chosen, theirs, may_loop), may_loop=may_loop
             )
         except CannotStart as exc:
@@ -383,6 +385,7 @@ class Execution:
                 raise exc.why from exc.why.__cause__
             summary.warnings.append(str(exc.why))
         if self.state.todo:
+            summary.attempts.append(summary.attempt(chosen, perf_counter() - began, ran))
             self._back_to_loop(chosen)
 
     def _note(self, chosen: Forecast) -> None:
@@ -431,7 +434,6 @@ class Execution:
 
     def _back_to_loop(self, chosen: Forecast) -> None:
         """Go on without a backend that could not start or was unprofitable."""
-        self.summary.withdrew = True
         # The caller's own thread is always available.
         self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
         self._announce("serial")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from time import time
 
-from amorsize.facts import WAITS
+from amorsize.facts import WAITS, Attempt
 from amorsize.frozen import replace
 from amorsize.history.machine_id import HERE
 from amorsize.history.this_process import shape_of
@@ -27,6 +27,9 @@ RECORD_SAMPLE_S: Final = 1e-3
 UNPROFITABLE: Final = 0.95
 # guess: times the forecast; the item times of such a run are not relied upon
 SLOWED: Final = 2.0
+# Why a backend was left.
+SLOWER: Final = "slower than the loop"
+TRIAL: Final = "a trial, which gained too little"
 
 
 class RunSummary:
@@ -46,8 +49,12 @@ class RunSummary:
         True if func was not to run here, so that nothing was measured.
     recalled : Sample or None
         The sample of earlier maps. If ``sample`` is this object, nothing was measured anew.
-    withdrew : bool
-        True if workers could not start, or were unprofitable.
+    attempts : list of Attempt
+        The backends that were left again, because workers could not start or were unprofitable.
+    trials : list of Attempt
+        The trials of threads within the loop.
+    wall_s : float
+        Seconds of the whole run.
     is_first : bool
         True if nothing in this process had used the backend before.
     start_note : str or None
@@ -70,7 +77,8 @@ class RunSummary:
         self.recalled: Sample | None = None
         self.machine: Machine | None = None
         self.warnings: list[str] = []
-        self.withdrew = False
+        self.attempts: list[Attempt] = []
+        self.trials: list[Attempt] = []
         self.is_first = False
         self.start_note: str | None = None
 
@@ -82,6 +90,16 @@ class RunSummary:
             self.skipped = state.checkpoint.skipped
             self.n_items -= self.skipped
             self.warnings += state.checkpoint.warnings.values()
+
+    @property
+    def withdrew(self) -> bool:
+        """True if workers could not start, or were unprofitable."""
+        return bool(self.attempts)
+
+    def withdrawn(self) -> tuple[Attempt, ...]:
+        """Return the backends that were tried and left again, in this order; trials of threads count unless chosen."""
+        chosen = self.go is not None and self.go.backend == "threads"
+        return (*(() if chosen else self.trials), *self.attempts)
 
     @property
     def loop_only_s(self) -> float:
@@ -139,6 +157,27 @@ class RunSummary:
         if self.is_first:
             return self.withdrew
         return self.withdrew or self.ran.wall_s > UNPROFITABLE * self.ran.items * item_s
+
+    def attempt(self, tried: Forecast, wall_s: float, ran: Ran | None, why: str | None = None) -> Attempt:
+        """Return the record of a backend that is left again after ``wall_s`` seconds."""
+        items = ran.items if ran is not None else 0
+        if why is None:
+            started = ran is not None and ran.ready_s is not None
+            lost = ran is not None and ran.lost > 0
+            why = "no worker could start" if not started else "its workers died" if lost else SLOWER
+        item_s = self.decider.item_s if self.decider.items else 0.0
+        # Of a map that was never sampled, nothing says what the loop would take.
+        cost_s = wall_s - items * item_s if item_s or not items else 0.0
+        return Attempt(
+            backend=tried.backend,
+            workers=tried.workers,
+            start_method=tried.start_method,
+            items=items,
+            wall_s=wall_s,
+            cost_s=max(0.0, cost_s),
+            ready_s=ran.ready_s if ran is not None else None,
+            why=why,
+        )
 
     def row(self, request: Request, outcome: str) -> Run:
         """Return the run as history keeps it."""

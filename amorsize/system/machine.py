@@ -37,6 +37,7 @@ from amorsize.system.cgroups import (
 )
 from amorsize.system.job_object import Query, job_memory, job_quota, query_job
 from amorsize.system.memory import resident_bytes
+from amorsize.system.start_methods import available_start_methods
 
 T = TypeVar("T")
 
@@ -370,7 +371,9 @@ def _start_methods() -> tuple[Finding[tuple[str, ...]], Finding[str]]:
     import multiprocessing
 
     every, unknown = "multiprocessing.get_all_start_methods()", tuple[str, ...]()
-    methods = _first([(every, lambda: tuple(multiprocessing.get_all_start_methods()))], unknown)
+    here = available_start_methods()
+    named = lambda: tuple(name for name in multiprocessing.get_all_start_methods() if name in here)  # noqa: E731
+    methods = _first([(every, named)], unknown)
     tries: list[tuple[str, Callable[[], str | None]]] = [
         ("multiprocessing.get_start_method()", lambda: multiprocessing.get_start_method(allow_none=True)),
         (f"{every}[0]", lambda: methods.value[0]),

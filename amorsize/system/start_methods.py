@@ -16,11 +16,23 @@ if TYPE_CHECKING:
 
 
 def available_start_methods() -> tuple[str, ...]:
-    """Return the start methods of this platform, without importing multiprocessing."""
+    """Return the start methods of this platform, without importing multiprocessing; none where it has no processes."""
     if sys.platform == "win32":
         return ("spawn",)
+    # multiprocessing names all three there, and fails with each.
+    if sys.platform in WITHOUT_PROCESSES:
+        return ()
     return ("fork", "spawn", "forkserver")
 
+
+def has_threads() -> bool:
+    """Return False on a platform whose interpreter is built without threads."""
+    built = getattr(sys, "_emscripten_info", None)
+    return bool(built.pthreads) if built is not None else sys.platform != "wasi"
+
+
+# Source: https://docs.python.org/3/library/intro.html#webassembly-platforms
+WITHOUT_PROCESSES: Final = ("emscripten", "wasi")
 
 UNSAFE_AFTER_FORK: Final = ("torch.cuda", "cupy", "pycuda", "numba.cuda", "grpc", "jax", "tensorflow")
 """Modules whose libraries are known to hang or crash in a child forked after they were loaded."""

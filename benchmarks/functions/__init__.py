@@ -5,8 +5,17 @@ and must not pay for numpy in a workload that never touches an array.
 """
 
 from benchmarks.functions.arrays import ARRAY_LENGTH, make_array, matmul, roots, sines, tiny_calls, tiny_solves, total
-from benchmarks.functions.blocks import compress, count_words, digest, digest_file, pack, short_digests, touch
-from benchmarks.functions.cpu import burn, burn_silently, look_up, square, table
+from benchmarks.functions.blocks import (
+    compress,
+    count_words,
+    digest,
+    digest_file,
+    digest_text,
+    pack,
+    short_digests,
+    touch,
+)
+from benchmarks.functions.cpu import burn, burn_silently, look_up, smallest_factor, square, table
 from benchmarks.functions.text import count_matches, parse, records, tokenise
 from benchmarks.functions.waiting import ask, wait, wait_and_burn
 
@@ -20,6 +29,7 @@ __all__ = [
     "count_words",
     "digest",
     "digest_file",
+    "digest_text",
     "look_up",
     "make_array",
     "matmul",
@@ -29,6 +39,7 @@ __all__ = [
     "roots",
     "short_digests",
     "sines",
+    "smallest_factor",
     "square",
     "table",
     "tiny_calls",

@@ -17,6 +17,16 @@ def burn(iterations: int) -> int:
     return x
 
 
+def smallest_factor(number: int) -> int:
+    """Return the smallest factor of an odd number by trial division: a prime's takes longest."""
+    factor = 3
+    while factor * factor <= number:
+        if number % factor == 0:
+            return factor
+        factor += 2
+    return number
+
+
 def burn_silently(iterations: int) -> None:
     """Do the same, without a result."""
     burn(iterations)

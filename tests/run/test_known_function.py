@@ -188,7 +188,7 @@ class TestWhatARunShows:
         first.is_first = True  # half of it may have been loading modules
         assert not first.unprofitable
         withdrew = self.story(wall_s=0.5)
-        withdrew.withdrew = True
+        withdrew.attempts.append(withdrew.attempt(withdrew.go, 0.5, None))
         assert withdrew.unprofitable
 
     def test_a_rate_is_not_the_workers_fault(self):
