@@ -6,7 +6,7 @@ A pure accumulator: the driver reports here, and `Evidence.sample` estimates the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import hypot, sqrt
 
 from amorsize.facts import RATE_WEIGHT, WAITS, Backend, Observation, Sample
 from amorsize.frozen import replace
@@ -39,8 +39,11 @@ COLD_BYTES: Final = 1 << 19
 PRIOR_RANGE: Final = 3.0
 # guess: after so much of the loop the items themselves are enough evidence
 PRIOR_S: Final = 20e-3
-# guess: relative standard error of the mean, from one item
-UNSURE: Final = 0.3
+# guess: relative standard error of the mean from one position; from n alike positions an n-th of it, since others may
+# be unlike them
+UNSURE: Final = 0.5
+# guess: positions at which the curve through the probes is read
+READ: Final = 32
 
 
 class Evidence:
@@ -211,7 +214,8 @@ class Evidence:
     def _pool_with_probes(self, head: float) -> float:
         """Return the mean over the head and the spread positions.
 
-        If the head agrees with the positions, all items count alike; else the head counts as one more position.
+        If the head agrees with the positions, all items count alike; else costs change along the data, and the mean of
+        those left is that of the line through the end of the head and the positions.
         """
         values = [p.wall_s / p.items for p in self.probes]
         probe = sum(values) / len(values)
@@ -220,10 +224,26 @@ class Evidence:
         if agree and self.head_items > 2 * probe_items:
             pooled = (head * self.head_items + probe * probe_items) / (self.head_items + probe_items)
         else:
-            pooled = (sum(values) + head) / (len(values) + 1)
+            pooled = self._along(head)
         # A single batch may have been an expensive first call.
         recent = self.rate_s if len(self.batches) > 1 else 0.0
         return max(pooled, recent) if recent > 2 * pooled else pooled
+
+    def _along(self, head: float) -> float:
+        """Return the mean of the items left, from the line through the head and the spread positions."""
+        # Not loaded by a plain loop.
+        from amorsize.model.size_regression import Curve
+
+        latest = self.rate_s if len(self.batches) > 1 else head
+        ends = [(float(self.head_items), latest), *((p.start + p.items / 2, p.wall_s / p.items) for p in self.probes)]
+        if self.head_items == 1:
+            # It may have been an expensive first call.
+            ends = ends[1:] if len(ends) > EVIDENCE_ITEMS else [(0.0, head), *ends[1:]]
+        # `n_items` counts no items that threads have tried, so that the data may go a little further.
+        far = max(self.n_items or 0, self.probes[-1].start + self.probes[-1].items)
+        stride = max(1e-9, (far - self.head_items) / READ)
+        each = Curve(ends, powers=False).along([self.head_items + (k + 0.5) * stride for k in range(READ)])
+        return sum(each) / READ
 
     def _head_mean(self) -> float:
         """Return seconds per item of the head, without the excess of an expensive first call."""
@@ -271,10 +291,19 @@ class Evidence:
             item_cpu_s=item_s * share,
             last_s=self.probes[-1].wall_s / self.probes[-1].items if self.probes else item_s,
             first_call_s=first,
-            error_s=between / sqrt(len(singles)) if len(singles) > 1 else UNSURE * item_s,
+            error_s=self._error_s(item_s, between, len(singles)),
             gil_held=self._lock_share(share),
             own_threads=self.process_cpu_s / self.wall_s if self.wall_s > 0 else 0.0,
         )
+
+    def _error_s(self, item_s: float, between: float, groups: int) -> float:
+        """Return the standard error of the mean: chance, and what may lie where nothing was seen."""
+        unseen_s = UNSURE * item_s / (1 + len(self.probes))
+        if groups < 2:
+            return unseen_s
+        from amorsize.model.size_regression import few
+
+        return hypot(few(groups) * between / sqrt(groups), unseen_s)
 
     def _waits(self) -> bool:
         if self.prior is not None:

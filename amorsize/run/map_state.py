@@ -12,13 +12,14 @@ from amorsize.backends.results import Outcome
 from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
+from amorsize.frozen import replace
 from amorsize.schedule.rate_limit import Pace
 from amorsize.system.looks import is_interrupt, is_sliced
 from amorsize.system.nested import CHANGED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from amorsize.backends.driver import Driver
     from amorsize.backends.notify import News
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from amorsize.model.decide import Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
+
+# guess: of neighbours that were to take `PROBE_EACH_S` together, the first alone takes as long: the others wait
+DEAR_PROBE_S: Final = 0.1e-3
 
 
 class MapState:
@@ -197,29 +201,53 @@ class MapState:
         return allowed
 
     def probe(self, step: Probe) -> list[Observation]:
-        """Run items at positions spread evenly over the only range that is left."""
+        """Run items at positions spread evenly over the only range that is left; the far end first.
+
+        At each a single item runs first: if it is dear, its neighbours do not.
+        """
+        from amorsize.model.size_regression import spread
+
         start, stop = self.todo.popleft()
         assert stop is not None
         seen: list[Observation] = []
-        begin, spent = start, 0.0
+        ran: list[tuple[int, int]] = []
+        spent = 0.0
         stride = (stop - start) / step.positions
-        rest: list[tuple[int, int]] = []
-        for k in range(1, step.positions + 1):
-            end = round(start + k * stride)
-            one = self.run(end - step.items, end)
+        for k in spread(step.positions):
+            end = round(start + (k + 1) * stride)
+            one = self._probe_one(end - step.items, end)
             if one.items:
                 seen.append(one)
             elif not self.outcome.doomed:
                 self.source.shrinks = True
-            rest.append((begin, end - step.items))
             # Fewer items ran if func takes some off the data.
-            begin, spent = end - step.items + one.items, spent + one.wall_s
+            ran.append((one.start, one.start + one.items))
+            spent += one.wall_s
             self.ticks.look(perf_counter())
             if spent > step.budget_s or self.outcome.doomed:
                 break
-        rest.append((begin, stop))
-        self.todo.extend(r for r in rest if r[0] < r[1])
+        begin = start
+        for first, end in [*sorted(ran), (stop, stop)]:
+            if begin < first:
+                self.todo.append((begin, first))
+            begin = end
         return seen
+
+    def _probe_one(self, start: int, stop: int) -> Observation:
+        """Run neighbours, after the first of them alone has shown that they are as short as expected."""
+        one = self.run(start, min(start + 1, stop))
+        if one.items < 1 or stop - start < 2 or one.wall_s > DEAR_PROBE_S or self.outcome.doomed:
+            return one
+        rest = self.run(start + 1, stop)
+        return replace(
+            rest,
+            start=start,
+            items=one.items + rest.items,
+            wall_s=one.wall_s + rest.wall_s,
+            cpu_s=one.cpu_s + rest.cpu_s,
+            process_cpu_s=one.process_cpu_s + rest.process_cpu_s,
+            new_bytes=one.new_bytes + rest.new_bytes,
+        )
 
     def next_items(self) -> Any:
         """Return at most four of the items that come next, not run yet; none if they cannot be had a second time."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 
 from amorsize.system.local_files import LocalFiles
 from amorsize.system.looks import LEAST_SIZE, MOST_SIZE, is_interrupt, size_of
@@ -11,12 +13,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    # What sizes an item, and some positions with the sizes there.
+    Way = tuple[Callable[[Any], float | None], list[tuple[int, float]]]
+
 # Items read, at even distances: 0.15 ms.
 MOST: Final = 1024
 # The same, of types that must be read one by one: 0.35 ms.
 MOST_OTHERS: Final = 512
 # The same, of files: 0.4 ms.
 MOST_FILES: Final = 256
+# guess: parts of a tuple that are looked at one by one
+MOST_PARTS: Final = 4
 NUMBERS: Final = frozenset({int, float})
 CONTAINERS: Final = frozenset({str, bytes, bytearray, list, tuple, dict, set, frozenset})
 
@@ -27,6 +34,50 @@ def how_to_size(items: Sequence[Any]) -> Callable[[Any], float | None]:
         return size_of
     files = LocalFiles()
     return files if files.names(items) else size_of
+
+
+def ways_to_size(data: Sequence[Any]) -> list[Way]:
+    """Return what may tell the cost of these items, the most likely first, each with its sizes as by `sizes_at`.
+
+    Tuples of the same length, say pairs, have the product of their parts' sizes (each and one), and each part's.
+
+    Examples
+    --------
+    >>> [sizes for _, sizes in ways_to_size([("ab", 3.0), ("abcd", 1.0)])]
+    [[(0, 12.0), (1, 10.0)], [(0, 2.0), (1, 4.0)], [(0, 3.0), (1, 1.0)]]
+    """
+    first = data[:3]
+    parts = len(first[0]) if first and type(first[0]) is tuple else 0
+    if not 0 < parts <= MOST_PARTS:
+        size = how_to_size(first)
+        sizes = sizes_at(data, size)
+        return [] if sizes is None else [(size, sizes)]
+    stride = _stride(data, MOST_OTHERS)
+    items = data[::stride]
+    if not all(type(one) is tuple and len(one) == parts for one in items):
+        return []
+    ways: list[Way] = []
+    for at, column in enumerate(zip(*items, strict=True)):
+        sizes = sizes_at(column, size_of)
+        if sizes is not None:
+            ways.append((partial(_part, at), [(k * stride, size) for k, size in sizes]))
+    if len(ways) > 1:
+        products = [
+            min(MOST_SIZE, prod(1.0 + size for _, size in row))
+            for row in zip(*(sizes for _, sizes in ways), strict=True)
+        ]
+        ways.insert(0, (_product, [(k * stride, size) for k, size in enumerate(products)]))
+    return ways
+
+
+def _part(at: int, item: Any) -> float | None:
+    return size_of(item[at]) if type(item) is tuple and at < len(item) else None
+
+
+def _product(item: Any) -> float | None:
+    if type(item) is not tuple:
+        return None
+    return min(MOST_SIZE, prod(1.0 + (size_of(part) or 0.0) for part in item))
 
 
 def sizes_at(data: Sequence[Any], size: Callable[[Any], float | None]) -> list[tuple[int, float]] | None:

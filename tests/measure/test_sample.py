@@ -1,6 +1,10 @@
 """The items that ``optimize`` samples, by a clock that only the items advance."""
 
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from amorsize.backends.source import source_of
 from amorsize.measure import sample as sampling
@@ -80,6 +84,143 @@ def test_short_items_are_looked_at_in_groups():
     found, work = sampled(lambda x: 10e-6, list(range(1_000, 1_100)))
     assert work.now < 0.8e-3
     assert found.item_s == pytest.approx(10e-6)
+
+
+RISING = {
+    "quadratic": (lambda n: 45e-9 * n * n, range(300)),
+    "quadratic, falling": (lambda n: 45e-9 * n * n, range(300, 0, -1)),
+    "quadratic, with a base": (lambda n: 0.3e-6 + 6e-12 * n * n, range(2_000)),
+    "cubic": (lambda n: 60e-9 * n**3, range(70)),
+    "linear": (lambda n: 50e-9 * n, range(3_000)),
+    "up and down": (lambda n: 50e-9 * n, [*range(1_500), *range(1_500, 0, -1)]),
+    "exponential": (lambda n: 60e-9 * 1.618**n, [n // 25 for n in range(500)]),
+    "from 1,000 on": (lambda n: 50e-9 * n if n > 1_000 else 0.05e-6, range(2_500)),
+    "the last tenth only": (lambda n: 1e-3 if n > 900 else 1e-6, range(1_000)),
+    "texts": (lambda text: 15e-9 * len(text), ["x" * n for n in range(1_000)]),
+    "lists, mixed": (lambda numbers: 20e-9 * len(numbers) ** 2, [[0] * (n * 97 % 251) for n in range(251)]),
+    "pairs of numbers": (lambda pair: 45e-9 * pair[0] * pair[1], [(n, n // 2 + 3) for n in range(300)]),
+    "pairs, one part counts": (lambda pair: 1e-6 * len(pair[1]), [(n, "x" * (n * 97 % 1_009)) for n in range(1_009)]),
+    "no sizes": (lambda item: 1e-8 * item.real**2, [complex(n) for n in range(600)]),
+}
+
+
+@pytest.mark.parametrize("name", RISING)
+@pytest.mark.parametrize("cold_s", [0.0, 30e-6])
+def test_costs_that_rise_are_forecast(name, cold_s):
+    cost, data = RISING[name]
+    ran = []
+
+    def cost_with_a_cold_first_call(item):
+        ran.append(item)
+        return cost(item) + cold_s * (len(ran) == 1)
+
+    found, work = sampled(cost_with_a_cold_first_call, data)
+    total_s = sum(map(cost, data))
+    assert len(data) * found.item_s == pytest.approx(total_s, rel=0.25)
+    assert work.now - found.longest_s <= max(BUDGET_S, 0.01 * total_s) + cold_s
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(50, 3_000),
+    st.floats(0.0, 3.0),
+    st.floats(1e-3, 2.0),
+    st.sampled_from(["rising", "falling", "mixed"]),
+    st.floats(0.0, 1e-3),
+)
+def test_power_laws_are_forecast_whatever_the_order(n, exponent, total_s, order, cold_s):
+    sizes = [float(k + 1) for k in range(n)]
+    if order == "mixed":
+        random.Random(n).shuffle(sizes)
+    elif order == "falling":
+        sizes.reverse()
+    scale = total_s / sum(size**exponent for size in sizes)
+    ran = []
+
+    def cost(size):
+        ran.append(size)
+        return scale * size**exponent + cold_s * (len(ran) == 1)
+
+    found, work = sampled(cost, sizes)
+    # Few items leave no room for a second, to tell that the first was cold.
+    allowed = 1.5 if cold_s * n < 0.1 * total_s else 1.5 + cold_s * n / total_s
+    assert 1 / 1.5 <= n * found.item_s / total_s <= allowed
+    assert work.now - found.longest_s <= max(BUDGET_S, 0.015 * n * found.item_s) + 2 * cold_s
+
+
+def test_what_is_loaded_meanwhile_leaves_the_budget_alone(monkeypatch):
+    data = list(range(200_000))
+    work = Work(lambda x: 0.04e-6 + 30e-6 * (not work.ran[1:]))
+    weigh = sampling.weigh
+
+    def weigh_and_load(*args, **options):
+        work.now += 50e-3
+        return weigh(*args, **options)
+
+    monkeypatch.setattr(sampling, "weigh", weigh_and_load)
+    sampler = Sampler(work, source_of(data), spread=True, watch=False)
+    sampler.loop.clock = work.clock
+    found = sampler.take()
+    assert found.n_sampled > 1_000
+    assert found.item_s == pytest.approx(0.04e-6, rel=0.1)
+
+
+def test_cheap_items_run_alone_until_dear_ones_would_have_been_seen():
+    found, work = sampled(lambda x: 1e-3 if x > 600 else 0.1e-6, list(range(1_000)))
+    assert sum(x > 600 for x in work.ran) < 10
+    assert found.item_s == pytest.approx(0.4e-3, rel=0.4)
+
+
+def test_it_ends_when_the_mean_is_known():
+    _, work = sampled(lambda x: 1e-3, list(range(1_000_000, 1_010_000)))
+    # The budget would have allowed a hundred.
+    assert len(work.ran) < 40
+
+
+def test_little_that_was_seen_makes_a_wide_interval():
+    few, _ = sampled(lambda x: 0.1, [object() for _ in range(20)])
+    many, _ = sampled(lambda x: 1e-3, [object() for _ in range(20_000)])
+    assert few.n_sampled == 1
+    assert few.error_s >= 0.5 * few.item_s
+    assert many.error_s <= 0.05 * many.item_s
+
+
+def test_an_expensive_first_call_is_told_apart():
+    first = []
+
+    def cost(x):
+        first.append(x)
+        return 2e-3 + 150e-3 * (len(first) == 1)
+
+    found, _ = sampled(cost, list(range(1_000, 1_500)))
+    assert found.item_s == pytest.approx(2e-3)
+    assert found.first_call_s == pytest.approx(150e-3)
+
+
+class Preempted:
+    """A machine on which other programs take the core for 4 ms during every third item."""
+
+    def __init__(self, cost):
+        self.now = self.cpu = 0.0
+        self.cost, self.taken, self.calls = cost, 0, 0
+        self.clock = Clock(lambda: self.now, lambda: self.cpu, lambda: self.cpu, lambda: (0, self.taken, 0))
+
+    def __call__(self, item):
+        self.calls += 1
+        self.cpu += self.cost(item)
+        self.now += self.cost(item)
+        if self.calls % 3 == 0:
+            self.taken += 1
+            self.now += 4e-3
+
+
+def test_what_other_programs_take_counts_for_no_item():
+    work = Preempted(lambda x: 0.1e-3)
+    sampler = Sampler(work, source_of([object() for _ in range(5_000)]), spread=True, watch=False)
+    sampler.loop.clock = work.clock
+    found = sampler.take()
+    assert found.item_s == pytest.approx(0.1e-3)
+    assert found.error_s > 0.5 * found.item_s
 
 
 class Robbed:

@@ -101,8 +101,8 @@ def test_where_nothing_can_be_tried_the_plan_says_so():
 
 def test_what_func_raises_reaches_the_user():
     with pytest.raises(ef.Refused) as caught:
-        amorsize.tune(partial(ef.refuse, (0,)), range(10), **BRIEF)
-    assert "amorsize: raised at item 0: 0" in caught.value.__notes__
+        amorsize.tune(partial(ef.refuse, range(10)), range(10), **BRIEF)
+    assert any(note.startswith("amorsize: raised at item ") for note in caught.value.__notes__)
     with pytest.raises(ef.Refused) as caught:
         amorsize.tune(refuse_again({}), range(10), backend="serial", **BRIEF)
     assert "amorsize: raised while optimize(): a plain loop was being timed" in caught.value.__notes__
