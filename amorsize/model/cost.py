@@ -26,9 +26,10 @@ customers that think for ``μ (1 - g)`` between two visits (mean value analysis:
 than cores make up for it: sums over arrays of 4 MB (g = 0.36) took 26 ms on 2 threads and 22 on 3 or 4, on two cores;
 sines of 100 kB arrays 110 and 95; zlib (g = 0.05) 217 and 219.
 
-The tail is the time in which the last worker runs alone. Chunks of equal length ``c μ`` make ``ceil(k/p)`` rounds;
-random ones differ by about ``σ sqrt(2 c ln p)`` (Kruskal & Weiss 1985). Chunks that shrink towards the end leave one
-item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
+The tail is the time in which the last worker runs while others are idle (Kruskal & Weiss 1985). With one chunk for each
+worker it is the expected excess of the longest of p chunks, whose deviation is ``σ sqrt(c)``. With several, workers
+that have drifted apart end within one chunk of each other; those that have not, in whole rounds (`_chunks_tail`).
+Chunks that shrink towards the end leave one item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
 
 Left out: contention for memory bandwidth (the scaling curve is measured in the cache), a quota's throttling in periods
 of 100 ms, and the load of other programs.
@@ -300,7 +301,7 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
         return 0.0
     return max(
         _chunks_tail(n, p, c, item_s, sample, shrinking),
-        _longest_tail(n * item_s / p, sample.item_max_s - sample.item_s),
+        _longest_tail(n * item_s / p, max(0.0, sample.item_max_s - sample.item_s)),
     )
 
 
@@ -318,28 +319,66 @@ def _longest_tail(share_s: float, longest_s: float) -> float:
 
 
 def _chunks_tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool) -> float:
-    """Return the tail caused by chunks."""
+    """Return the tail caused by chunks.
+
+    Against greedy scheduling in virtual time (gamma, log-normal and two kinds of items, their deviation 0.3 to 1 of the
+    mean, 2 to 64 workers, 1 to 16 rounds of 1 to 64 items): within 20 % in 91 % of 2,844 cases, 6 % off at the median,
+    and in 83 %, 7 % with `WORKER_NOISE`. Half a chunk added to ``σ sqrt(2 c ln p)``: 17 %, 53 % too long. Over the
+    recorded runs the regret of the choice fell from 1.075 to 1.064.
+    """
     if shrinking:
         c = max(1, min(c, round(MIN_CHUNK_S / item_s) if item_s > 0 else c, n // (4 * p)))
-    chunks = ceil(n / c)
+    chunk_s, chunks = c * item_s, ceil(n / c)
+    last_s = (n - (chunks - 1) * c) * item_s
     rounds, over = divmod(chunks, p)
     # Only the last chunk, perhaps a short one, is in the last round.
-    if over == 1 and chunks > 1:
-        equal = (rounds * c + n - (chunks - 1) * c) * item_s
-    else:
-        equal = (rounds + (over > 0)) * c * item_s
-    quantised = equal - n * item_s / p
+    equal = rounds * chunk_s + last_s if over == 1 and chunks > 1 else (rounds + (over > 0)) * chunk_s
+    quantised = max(0.0, equal - n * item_s / p)
+    by_chance_s = sqrt(c) * sample.item_std_s
     # Workers differ even for equal items (other programs, turbo, shared caches), the more the longer the chunk.
-    random = sqrt(c * sample.item_std_s**2 + (WORKER_NOISE * c * item_s) ** 2) * sqrt(2 * log(p))
-    if sample.item_std_s <= 0.05 * sample.item_s:
-        return max(0.0, quantised) + random
-    # Workers end within one chunk of each other.
-    late = c * max(item_s, sample.last_s) * (1 - 1 / p) / 2
-    return random + (max(0.0, quantised) if rounds == 0 else 0.0 if chunks <= p else late)
+    std_s = hypot(by_chance_s, WORKER_NOISE * chunk_s)
+    # Fitted up to 1.
+    variation = min(1.0, std_s / chunk_s) if chunk_s > 0 else 0.0
+    if chunks <= p:
+        return quantised + std_s * _expected_max(chunks, variation)
+    # Workers lose step as the differences of their earlier chunks add up: by chance, and steadily if one is faster.
+    # Then the last chunk to begin, perhaps a short one, ends beside the rests of p - 1 chunks, each equally likely to
+    # be of any length.
+    before = chunks / p - 1
+    drift_s = hypot(by_chance_s * sqrt(before), WORKER_NOISE * chunk_s * before)
+    apart = min(1.0, drift_s / (APART * chunk_s)) if chunk_s > 0 else 1.0
+    short = last_s / chunk_s if chunk_s > 0 else 1.0
+    late = max(chunk_s, c * sample.last_s) * ((1 - 1 / p) / 2 - (short - short**p) / p)
+    # Fitted in virtual time: the longest rest is longer by chance, too.
+    rest_std_s = std_s * (0.75 * log(p) - 0.1) * (1 + variation**2 / 5)
+    return hypot(rest_std_s, apart * late + (1 - apart) * quantised)
+
+
+def _expected_max(p: int, variation: float = 0.0) -> float:
+    """Return the expected maximum of ``p`` times, in standard deviations above their mean.
+
+    Normal ones: fitted to the integral of ``1 - Φ(x)**p`` within 0.03 % for 2 to 512. Times are not negative, and
+    spread out to the right: Cornish & Fisher's (1938) first term, for the skewness of a gamma distribution, which is
+    twice its ``variation`` (deviation over mean).
+
+    Examples
+    --------
+    >>> [round(_expected_max(p), 3) for p in (1, 2, 3, 8, 64)]
+    [0.0, 0.564, 0.847, 1.424, 2.344]
+    """
+    if p <= 1:
+        return 0.0
+    t = log(p)
+    normal = t / sqrt(1.21594901 + t * (0.406511501 + t * (0.0189239694 - 0.00119947581 * t)))
+    # The expected square of the maximum, less 1: within 0.05.
+    square = max(0.0, normal**2 - 0.87 + 0.78 / sqrt(p))
+    return normal + variation / 3 * square
 
 
 # Relative difference between equal chunks on two workers of a cloud machine.
 WORKER_NOISE: Final = 0.05
+# Workers have lost step when their sums differ by this share of a chunk: of 0.2, 0.3 and 0.4 it fits best.
+APART: Final = 0.3
 
 
 def _mean_error(sample: Sample, n_items: int) -> float:

@@ -1,0 +1,86 @@
+"""The tail of a forecast against the tails of maps in virtual time."""
+
+from __future__ import annotations
+
+import random
+from math import log
+from statistics import fmean, median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize.facts import Costs, Sample
+from amorsize.model.cost import _chunks_tail, _expected_max, forecast
+from amorsize.model.default_costs import recorded
+from amorsize.schedule.simulation.chunk_rules import simulate_pool
+from amorsize.testing import a_machine
+
+MS = 1e-3
+
+
+def simulated_s(p: int, rounds: float, c: int, variation: float, seed: int) -> float:
+    """Return the mean tail of maps of 1 ms items whose times are drawn from a gamma distribution."""
+    draw, n = random.Random(seed), round(rounds * p * c)
+    shape = 1 / variation**2
+    tails = []
+    for _ in range(max(6, 3000 // n)):
+        items = [draw.gammavariate(shape, MS / shape) for _ in range(n)]
+        tails.append(simulate_pool(items, p, c).makespan_s - sum(items) / p)
+    return fmean(tails)
+
+
+@pytest.mark.parametrize("p", [2, 8, 32, 64])
+def test_the_tail_is_within_a_fifth_of_that_in_virtual_time(p):
+    """Half a chunk added to the normal's limit was 1.5 times too long at the median, and up to 4 times."""
+    ratios = []
+    for number, (rounds, c, variation) in enumerate(
+        [
+            (1, 1, 0.3),
+            (1, 1, 1.0),
+            (1, 8, 0.5),
+            (1.5, 2, 0.7),
+            (2, 1, 0.5),
+            (4, 1, 1.0),
+            (4, 4, 0.7),
+            (8, 1, 0.3),
+            (8, 2, 0.5),
+        ]
+    ):
+        work = Sample(n_sampled=8, item_s=MS, item_std_s=variation * MS, last_s=MS)
+        tail_s = _chunks_tail(round(rounds * p * c), p, c, MS, work, shrinking=False)
+        ratios.append(tail_s / simulated_s(p, rounds, c, variation, number))
+    assert 0.9 < median(ratios) < 1.15
+    assert sum(0.8 <= ratio <= 1.2 for ratio in ratios) >= 8, ratios
+    assert max(abs(log(ratio)) for ratio in ratios) < log(1.5), ratios
+
+
+@pytest.mark.parametrize("p", [2, 3, 8, 64])
+def test_the_longest_of_one_chunk_each_is_the_expected_maximum(p):
+    """Source of the figures: the integral of 1 - Φ(x)**p."""
+    exact = {2: 0.5642, 3: 0.8463, 8: 1.4236, 64: 2.3437}[p]
+    assert _expected_max(p) == pytest.approx(exact, rel=2e-3)
+
+
+def test_no_longest_item_adds_nothing():
+    """A sample without a longest item is no sample whose longest item is a second shorter than the mean."""
+    two = Sample(n_sampled=2, item_s=1.0, item_cpu_s=1.0)
+    costs = Costs(processes=recorded("team", "fork"))
+    one = forecast(two, costs, a_machine(2), "processes", 2, 1, n_items=2)
+    assert one.total_s < 1.1
+
+
+@given(st.integers(2, 500), st.floats(0, 2))
+def test_more_workers_have_a_longer_last_one(p, variation):
+    assert 0 < _expected_max(p, variation) < _expected_max(p + 1, variation)
+
+
+@given(
+    n=st.integers(1, 5000), p=st.integers(2, 64), c=st.integers(1, 200), item_s=st.floats(1e-7, 1.0),
+    variation=st.floats(0, 3), shrinking=st.booleans(),
+)  # fmt: skip
+def test_a_tail_is_never_negative_nor_longer_than_its_chunks_can_be(n, p, c, item_s, variation, shrinking):
+    work = Sample(n_sampled=8, item_s=item_s, item_std_s=variation * item_s, last_s=item_s)
+    p = min(p, -(-n // c))
+    tail_s = _chunks_tail(n, p, c, item_s, work, shrinking) if p > 1 else 0.0
+    assert 0.0 <= tail_s <= c * item_s * (1 + 12 * (1 + variation) ** 3)
