@@ -31,8 +31,10 @@ worker it is the expected excess of the longest of p chunks, whose deviation is 
 that have drifted apart end within one chunk of each other; those that have not, in whole rounds (`_chunks_tail`).
 Chunks that shrink towards the end leave one item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
 
+The loop takes ``N (μ + κ)``, or longer under a quota below the cores that it uses (`_loop_s`).
+
 Left out: contention for memory bandwidth (the scaling curve is measured in the cache), a quota's throttling in periods
-of 100 ms, and the load of other programs.
+of 100 ms while several workers run, and the load of other programs.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from __future__ import annotations
 from math import ceil, exp, hypot, log, sqrt
 
 from amorsize.facts import WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.frozen import replace
 from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
 TYPE_CHECKING = False
@@ -130,6 +133,7 @@ class Candidates:
         caller_rss_bytes: int = 0,
         shrinking: bool = False,
     ) -> None:
+        sample = _without_stall(sample, machine.usable_cores)
         self.sample, self.machine, self.backend, self.n = sample, machine, backend, n_items
         self.rss_bytes, self.shrinking = caller_rss_bytes, shrinking
         self.scaling = costs.scaling
@@ -170,7 +174,7 @@ class Candidates:
     def seconds(self, workers: int, chunksize: int) -> float:
         """Return the expected seconds from start to end."""
         if self.backend == "serial":
-            return self.n * (self.sample.item_s + self.sample.kept_s)
+            return _loop_s(self.sample, self.n, self.machine.usable_cores)
         chunksize = max(1, min(chunksize, self.n))
         return self._start_s(workers, chunksize) + self._run(workers, chunksize)[0] + self.first_call_s
 
@@ -182,7 +186,7 @@ class Candidates:
     def forecast(self, workers: int, chunksize: int) -> Forecast:
         """Return the same with its interval and its breakdown."""
         if self.backend == "serial":
-            return _serial(self.sample, self.n)
+            return _serial(self.sample, self.n, self.machine.usable_cores)
         sample, chunksize = self.sample, max(1, min(chunksize, self.n))
         start_s = self._start_s(workers, chunksize)
         run_s, tail_s, active, cores = self._run(workers, chunksize)
@@ -274,8 +278,42 @@ COPY_TOUCHED_S_PER_BYTE: Final = 5e-9
 OWN_THREADS: Final = 1.2
 
 
-def _serial(sample: Sample, n_items: int) -> Forecast:
-    total = n_items * (sample.item_s + sample.kept_s)
+# Of a CPU quota: the default of every container runtime.
+QUOTA_PERIOD_S: Final = 0.1
+
+
+def _without_stall(sample: Sample, usable_cores: float) -> Sample:
+    """Return the sample without one stall by a quota below one core: a short sample may hold none, or one too many.
+
+    A thread that is robbed of its core counts as busy (`amorsize.system.clock.busy_s`); beyond what the threads of this
+    process computed it stood still.
+    """
+    still_s = sample.item_cpu_s - sample.item_s * sample.own_threads
+    if usable_cores >= 1 or not sample.own_threads or still_s <= 0:
+        return sample
+    stall_s = min(still_s, (1 - usable_cores) * QUOTA_PERIOD_S / max(1, sample.n_sampled))
+    item_s = sample.item_s - stall_s
+    own_threads = sample.own_threads * sample.item_s / item_s
+    return replace(sample, item_s=item_s, item_cpu_s=sample.item_cpu_s - stall_s, own_threads=own_threads)
+
+
+def _loop_s(sample: Sample, n_items: int, usable_cores: float) -> float:
+    """Return the seconds of the plain loop: its wall time, or what a quota makes of its CPU time if that is longer.
+
+    In each period the loop computes at full speed until its share is used up, and stands still for the rest.
+    """
+    wall_s = n_items * (sample.item_s + sample.kept_s)
+    own_threads = sample.own_threads if sample.own_threads > OWN_THREADS else 1.0
+    if usable_cores >= own_threads:
+        return wall_s
+    cpu_s = n_items * (min(cpu_per_item(sample), sample.item_s * (sample.own_threads or 1.0)) + sample.kept_s)
+    share_s = usable_cores * QUOTA_PERIOD_S
+    periods = max(0, ceil(cpu_s / share_s) - 1)
+    return max(wall_s, periods * QUOTA_PERIOD_S + (cpu_s - periods * share_s) / own_threads)
+
+
+def _serial(sample: Sample, n_items: int, usable_cores: float) -> Forecast:
+    total = _loop_s(sample, n_items, usable_cores)
     spread = sqrt(_mean_error(sample, n_items) ** 2 + NOISE**2)
     return Forecast(
         backend="serial",
