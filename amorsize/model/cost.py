@@ -157,8 +157,9 @@ class Candidates:
             # The thread that makes a result touches its memory.
             self.item_s += sample.kept_s
             self.mu_c += sample.kept_s
-            # A lock that was not watched counts as held while the item computes.
-            self.lock_s = self.mu_c if sample.gil_held is None else self.item_s * sample.gil_held
+            # A lock that was not watched counts as held while the item computes; a free-threaded interpreter has none.
+            if machine.gil_enabled:
+                self.lock_s = self.mu_c if sample.gil_held is None else self.item_s * sample.gil_held
             return
         arg = 0.0 if channel.inherits else 1.0
         moved = arg * sample.arg_bytes + sample.result_bytes

@@ -385,7 +385,9 @@ class Decider(Evidence):
             return WatchLock(self._share(WATCH_S))
         untried = self.threads_gain is None or self.threads_gain < self._gain_needed
         worth_it = self.left >= TRY_LEFT and self.item_s < TRY_ITEM_S
-        if best.backend == "threads" and self.gil_held is not None and untried and worth_it:
+        # Without a lock there was none to watch; threads share more than that.
+        asked = self.gil_held is not None or not choices.machine.gil_enabled
+        if best.backend == "threads" and asked and untried and worth_it:
             # With an odd number one thread would idle, and threads would seem to help less.
             pairs = max(1, self._share(TRY_S) // 2)
             return TryThreads(2 * pairs) if len(choices.backends) > 1 else None

@@ -401,3 +401,13 @@ def test_a_settled_map_whose_items_take_longer_than_ever_is_looked_at_often():
         batches.append(step.items)
         decider.saw(Observation(decider.items, step.items, 1e-3 * step.items, 1e-3 * step.items, 1e-3 * step.items))
     assert max(batches) <= 2
+
+
+def test_threads_are_tried_where_there_is_no_lock():
+    """Nothing watches a lock that is not there, but threads share more than that: two of them show it."""
+    play = Play(lambda i: 1e-3, 2000, cores=8, transfer=replace(LIGHT, transfer_error="cannot be pickled"))
+    play.choices = replace(play.choices, machine=a_machine(8, gil=False))
+    play.run()
+    assert TryThreads in play.steps
+    assert WatchLock not in play.steps
+    assert play.go.backend == "threads"

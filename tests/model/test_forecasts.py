@@ -66,6 +66,16 @@ def test_threads_are_bound_by_the_lock():
     assert held.total_s >= 1.0 > 0.2 > free.total_s
 
 
+def test_without_a_lock_no_thread_waits_for_it():
+    """2,000 items of 1 ms that cannot be pickled, eight cores, and nothing has watched a lock."""
+    sample = replace(BURN, gil_held=None, transfer_error="an item cannot be pickled")
+    free, held = (a_machine(8, gil=gil) for gil in (False, True))
+    best, _ = choose(sample, COSTS, free, n_items=2000, backends=ALL)
+    assert (best.backend, best.workers) == ("threads", 8)
+    assert best.total_s == pytest.approx(2.0 / 8, rel=0.2)
+    assert choose(sample, COSTS, held, n_items=2000, backends=ALL)[0].backend == "serial"
+
+
 def test_what_need_not_travel_costs_nothing():
     heavy = replace(BURN, arg_bytes=4e6, arg_pickle_s=2e-3)
     costs = Costs(processes=recorded("team", "fork"))
