@@ -296,7 +296,14 @@ def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
 
 
 def _has_threads(executor: Any) -> bool:
-    futures = sys.modules.get("concurrent.futures.thread")
+    """Return True if the executor runs func in threads of this interpreter.
+
+    ``InterpreterPoolExecutor`` is a ``ThreadPoolExecutor`` by inheritance, but each of its threads has an interpreter
+    of its own: another lock, and functions, items and results are pickled, as for processes.
+    """
+    futures, apart = (sys.modules.get(f"concurrent.futures.{name}") for name in ("thread", "interpreter"))
+    if apart is not None and isinstance(executor, apart.InterpreterPoolExecutor):
+        return False
     return futures is not None and isinstance(executor, futures.ThreadPoolExecutor)
 
 

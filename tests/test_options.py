@@ -335,3 +335,19 @@ def test_without_a_stderr_to_draw_on_there_is_no_bar(monkeypatch, backend, strea
     options = {"backend": backend, "progress": True, "max_workers": 2}
     assert amorsize.execute(abs, [-1, 2], **options) == [1, 2]
     assert list(amorsize.stream(abs, [-1, 2], **options)) == [1, 2]
+
+
+def test_an_executor_of_interpreters_takes_the_place_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a ThreadPoolExecutor by inheritance (CPython 3.14), but its items are pickled."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from amorsize.options import check
+
+    class InterpreterPoolExecutor(ThreadPoolExecutor):
+        pass
+
+    module = SimpleNamespace(InterpreterPoolExecutor=InterpreterPoolExecutor)
+    monkeypatch.setitem(sys.modules, "concurrent.futures.interpreter", module)  # type: ignore[arg-type]
+    with InterpreterPoolExecutor(1) as apart, ThreadPoolExecutor(1) as beside:
+        assert check(str, [1], backend=("serial", apart)).executor_as == "processes"
+        assert check(str, [1], backend=("serial", beside)).executor_as == "threads"
