@@ -27,6 +27,7 @@ from amorsize.errors import TransferError
 from amorsize.facts import Failure
 from amorsize.schedule.messages import Done, Event, Instruction, Ready, Span
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.clock import thread_cpu
 from amorsize.system.looks import is_interrupt, kind_of, note, text_of
 
 if TYPE_CHECKING:
@@ -127,9 +128,9 @@ def run_span(
         detail = f"it cannot be rebuilt in a worker of the executor ({kind_of(exc)}: {text_of(exc)})"
         raise TransferError("func", None, detail) from exc
     taken = items.open()
-    wall_s, cpu_s = time.perf_counter(), time.thread_time()
+    wall_s, cpu_s = time.perf_counter(), thread_cpu()
     results, errors = child.run_items(call, taken, start, keep_going, [0, 0])
-    return Parcel(results), errors, time.perf_counter() - wall_s, time.thread_time() - cpu_s
+    return Parcel(results), errors, time.perf_counter() - wall_s, thread_cpu() - cpu_s
 
 
 class ExecutorDriver(Driver):

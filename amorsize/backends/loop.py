@@ -9,7 +9,7 @@ from amorsize.backends.source import Indexable, Streamed
 from amorsize.facts import Observation
 from amorsize.schedule.failures import after_error
 from amorsize.system import nested
-from amorsize.system.clock import PAGE_BYTES, REAL, Clock, busy_s
+from amorsize.system.clock import PAGE_BYTES, REAL, Clock, CpuTime, busy_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Loop:
         self.news = news
         # Seconds spent on reading items: an iterator may compute them.
         self.read_s = 0.0
+        self._cpu = CpuTime(clock.cpu_tick_s)
         self._failed = 0
 
     def run(self, start: int, stop: int) -> Observation:
@@ -70,6 +71,7 @@ class Loop:
         done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
         after = clock.counts()
+        cpu, process = self._cpu.of(wall, cpu, process)
         # Not part of the items' time: a result far beyond the others makes room for all between.
         self.outcome.put(start, into)
         self.source.release(start, start + done)

@@ -25,7 +25,7 @@ from amorsize.facts import Failure
 from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
 from amorsize.system import nested
-from amorsize.system.clock import busy_s, thread_counts
+from amorsize.system.clock import busy_s, thread_counts, thread_cpu
 from amorsize.system.critical import Latch, held_signals
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class ThreadDriver(Driver):
                 nested.leave_copy(forks)
             while (work := inbox.get()) is not None and not self._stop:
                 start, items = work
-                counts, wall_s, cpu_s = thread_counts(), time.perf_counter(), time.thread_time()
+                counts, wall_s, cpu_s = thread_counts(), time.perf_counter(), thread_cpu()
                 results, failed = self._run(meter.over(self.func, start), items, start)
-                wall_s, cpu_s = time.perf_counter() - wall_s, time.thread_time() - cpu_s
+                wall_s, cpu_s = time.perf_counter() - wall_s, thread_cpu() - cpu_s
                 cpu_s = busy_s(wall_s, cpu_s, counts, thread_counts())
                 _, records = meter.report(start, len(results), wall_s, cpu_s)
                 report = _Report(number, start, results, failed, wall_s, cpu_s, records)

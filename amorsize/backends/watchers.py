@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from functools import partial
 
 from amorsize.backends.ticks import Later, OomCount
 from amorsize.errors import ResourceLimitError
 from amorsize.system.cgroups import Groups, oom_kills, own_groups, read_text
+from amorsize.system.clock import process_cpu
 from amorsize.system.memory import cpu_seconds, resident_bytes, resident_bytes_of
 
 TYPE_CHECKING = False
@@ -141,7 +141,7 @@ def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
 
 def tree_cpu_seconds(pids: Sequence[int]) -> dict[int, float]:
     """Return the CPU seconds of this process and of those in ``pids``, by process id; unknown ones are left out."""
-    used = {os.getpid(): time.process_time()}
+    used = {os.getpid(): process_cpu()}
     for pid in pids:
         seconds = cpu_seconds(pid)
         if seconds is not None:

@@ -52,7 +52,7 @@ from amorsize.backends.workers.protocol import (
 )
 from amorsize.errors import TransferError
 from amorsize.system import nested
-from amorsize.system.clock import busy_s, thread_counts
+from amorsize.system.clock import busy_s, thread_counts, thread_cpu
 from amorsize.system.looks import forget_frames, full_kind_of, is_interrupt, is_sliced, kind_of, text_of
 from amorsize.system.nested import flush_stdio, take_of
 
@@ -259,7 +259,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot, inbox: Inbox
 def _answer(setup: Setup, meter: Meter, data: Any, length: int | None, slot: Slot, message: Frame) -> list[Any]:
     """Run a chunk. Return the frame that answers it."""
     kind, start, stop, parts = message
-    clock, cpu = time.perf_counter, time.thread_time
+    clock, cpu = time.perf_counter, thread_cpu
     at, timed = slot[0], setup.timed and stop - start > 1
     try:
         if kind != RUN_RANGE:

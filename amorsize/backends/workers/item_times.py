@@ -12,6 +12,8 @@ import time
 from bisect import insort
 from collections.abc import Callable, Iterable
 
+from amorsize.system.clock import thread_cpu
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
@@ -155,13 +157,13 @@ class Meter:
         """Run an item, and measure it if the meter does not skip it."""
         if self._skips:
             return self._func(item)
-        wall, cpu = time.perf_counter(), time.thread_time()
+        wall, cpu = time.perf_counter(), thread_cpu()
         try:
             return self._func(item)
         finally:
             wall = time.perf_counter() - wall
             if wall >= LONG_S:
-                self._saw(self._index, wall, time.thread_time() - cpu)
+                self._saw(self._index, wall, thread_cpu() - cpu)
             elif self._is_first and wall < MEASURE_S:
                 self._skips = True
             self._index += 1
