@@ -6,8 +6,9 @@ period lasts until there is enough data to judge. Then, with ``w`` workers:
 
 - the backend is *unprofitable* if on average fewer than one worker was busy (the caller alone would do as much), or if
   alike items come no faster than in the plain loop;
-- *fewer* workers suffice if an item takes much longer than alone though it does not compute. By Little's law its
-  server works at ``w * alone / now`` items at a time (the gradient of TCP Vegas and of Netflix's concurrency-limits);
+- *fewer* workers suffice if an item takes much longer than alone. By Little's law its server works at
+  ``w * alone / now`` items at a time (the gradient of TCP Vegas and of Netflix's concurrency-limits). Items that wait
+  queue at a service; items that compute queue for what cores share: memory's bandwidth, caches, the units of one core;
 - *more* workers help if the items leave cores idle.
 
 A change is kept only if the throughput of the next period confirms it.
@@ -38,6 +39,9 @@ KEEP_MORE: Final = 1.1
 # Below this share of the earlier throughput, the removed workers are added again.
 # guess
 KEEP_FEWER: Final = 0.9
+# The same for items that compute: a second hyper-thread adds 0.1-0.3 of a core, which is not to be given up.
+# guess
+KEEP_FEWER_COMPUTING: Final = 0.95
 # Most changes of the number of workers in one run.
 # guess
 MAX_CHANGES: Final = 6
@@ -125,7 +129,8 @@ class WorkerCount:
         if wanted is None or wanted == workers:
             return None
         self.changes += 1
-        self.trial = (workers, speed, KEEP_MORE if wanted > workers else KEEP_FEWER)
+        fewer = KEEP_FEWER if self._computing() < 1 - WAITS else KEEP_FEWER_COMPUTING
+        self.trial = (workers, speed, KEEP_MORE if wanted > workers else fewer)
         return wanted
 
     def _loses(self, speed: float, busy: float) -> bool:
@@ -134,11 +139,14 @@ class WorkerCount:
             return True
         return busy < LOSING and not self.read_s
 
+    def _computing(self) -> float:
+        return min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
+
     def _wanted(self, workers: int) -> int | None:
-        computing = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
+        computing = self._computing()
         slowed = self.wall_s / self.items / self.alone_s if self.alone_s > 0 else 1.0
-        if slowed > SATURATED and computing < 1 - WAITS:
+        if slowed > SATURATED:
             return max(2, min(workers, ceil(1.25 * workers / slowed)))
-        if slowed < SATURATED and computing * workers < IDLE * self.cores:
+        if computing * workers < IDLE * self.cores:
             return max(workers, min(self.most, 2 * workers, ceil(self.cores / max(computing, 1e-3))))
         return None
