@@ -21,7 +21,6 @@ import amorsize
 from amorsize.facts import BackendCost
 from amorsize.measure.calibrate import cached_costs
 from amorsize.model.cost import OWN_THREADS
-from amorsize.model.default_costs import plausible_scaling
 from amorsize.model.default_costs import recorded as recorded_cost
 from amorsize.model.search import chunk_sizes
 from amorsize.options import check
@@ -134,7 +133,7 @@ def place_here() -> Place:
         name=f"{here.usable_cores:g} cores",
         machine=here,
         costs=known,
-        scaling=plausible_scaling(costs.scaling, here.physical_cores),
+        scaling=costs.scaling,
         facts={"cpu": cpu_model(), "commit": commit(), "versions": versions()},
     )
 

@@ -19,7 +19,7 @@ from amorsize.measure.cost_cache import SCALING, Known, Wish, keep, recalled, re
 from amorsize.measure.helper_process import HELPER_S, Job, cost_job, in_helper, scaling_job
 from amorsize.measure.scaling import Curve, busy_counts
 from amorsize.measure.start_cost import Found, measure
-from amorsize.model.default_costs import recorded
+from amorsize.model.default_costs import plausible_scaling, recorded
 from amorsize.system import nested
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def cached_cost(
 
 def cached_scaling(machine: Machine, *, store: Store | None = None, budget_s: float = BUDGET_S) -> Scaling:
     """Return the scaling curve of this machine; parameters as in `cached_cost`."""
-    return _curve(_fulfil([Wish(SCALING)], machine, store, budget_s)[0]).scaling
+    return _scaling(_fulfil([Wish(SCALING)], machine, store, budget_s)[0], machine)
 
 
 def cached_costs(
@@ -83,7 +83,7 @@ def cached_costs(
     return Costs(
         threads=_cost(of_threads, known[of_threads]) if threads else None,
         processes=_cost(of_processes, known[of_processes]) if processes else None,
-        scaling=_curve(known[Wish(SCALING)]).scaling,
+        scaling=_scaling(known[Wish(SCALING)], machine),
     )
 
 
@@ -239,6 +239,12 @@ def _instead(wish: Wish, why: object) -> Found | Curve:
 def _curve(known: Known) -> Curve:
     assert isinstance(known.value, Curve)
     return known.value
+
+
+def _scaling(known: Known, machine: Machine) -> Scaling:
+    """Return the curve as measured; a doubtful one is raised to what is plausible."""
+    curve = _curve(known)
+    return plausible_scaling(curve.scaling, machine.physical_cores) if curve.is_doubtful else curve.scaling
 
 
 def _cost(wish: Wish, known: Known) -> BackendCost:

@@ -40,11 +40,20 @@ BurnOut = Callable[[int], Sequence[tuple[float, float]]]
 """Burns on this many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""
 
 
+# The end of a warning that is no doubt: the limit was seen while a lone worker was undisturbed.
+LIMIT: Final = "something limits them"
+
+
 class Curve(NamedTuple):
     """A scaling curve and the doubts about it."""
 
     scaling: Scaling
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if other programs may have made it: a curve without such doubt is this machine's own, however low."""
+        return not all(warning.endswith(LIMIT) for warning in self.warnings)
 
 
 def busy_counts(cores: float, physical_cores: int) -> list[int]:
@@ -120,7 +129,7 @@ def conclude(alone: Sequence[tuple[float, float]], together: dict[int, list[Sequ
                 f"the machine is busy: processes waited {robbed / (1 + robbed):.0%} of their time for a core"
             )
         elif robbed > DISTURBED:
-            warnings.append(f"{p} busy processes get no more done than {wall:.1f}: something limits them")
+            warnings.append(f"{p} busy processes get no more done than {wall:.1f}: {LIMIT}")
         elif (uneven := relative_spread(by_wall)) > DISTURBED:
             warnings.append(f"how much {p} busy processes got done differed by ±{uneven:.0%} from round to round")
     return Curve(Scaling(points=_points(found)), tuple(warnings))

@@ -2,7 +2,8 @@
 
 Laps run with one worker and with one per core (at most `MOST_WORKERS`); the cost of starting ``p`` workers is the line
 through the medians of both, ``base_s + p * per_worker_s``. A figure that differs from the recorded one by more than a
-factor of `amorsize.model.default_costs.PLAUSIBLE` is noise: the recorded one is taken, with a warning.
+factor of `amorsize.model.default_costs.PLAUSIBLE`, and from round to round, is noise: the recorded one is taken, with a
+warning.
 
 Forking also copies the page tables of the caller. The cost of a byte of touched memory is measured on bare forks, with
 and without a ballast. Memory in huge pages, as numpy requests for large arrays, costs next to nothing.
@@ -18,7 +19,7 @@ from typing import Final, NamedTuple, Protocol
 from amorsize.facts import BackendCost, ChannelCost, StartCost
 from amorsize.frozen import replace
 from amorsize.measure.laps import PAYLOAD_BYTES, Lap, lap
-from amorsize.measure.timer import UNKNOWN, Timing, quantile, relative_spread, steady, timed
+from amorsize.measure.timer import LEAST, UNKNOWN, Timing, quantile, relative_spread, steady, timed
 from amorsize.model.default_costs import BYTE_S, PLAUSIBLE, plausible, recorded
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.memory import resident_bytes
@@ -251,8 +252,8 @@ def assemble(
     """
     known = recorded(engine, start_method)
     start, warnings = known.start, []
-    if plausible(engine, start_method, workers, many.median_s):
-        one_s = one.median_s if plausible(engine, start_method, 1, one.median_s) else many.median_s
+    if _is_true(engine, start_method, workers, many):
+        one_s = one.median_s if _is_true(engine, start_method, 1, one) else many.median_s
         base_s, per_worker_s = fit(one_s, many.median_s, workers)
         spread = min(1.0, max(one.spread, many.spread, LEAST_SPREAD))
         start = StartCost(base_s=base_s, per_worker_s=per_worker_s, spread=spread)
@@ -274,6 +275,13 @@ def assemble(
         measured=True,
         warnings=tuple(warnings),
     )
+
+
+def _is_true(engine: str, start_method: str | None, workers: int, timing: Timing) -> bool:
+    """Return True if a start is plausible, or farther off (up to the square) in every round: a slow sandbox."""
+    is_steady = timing.rounds >= LEAST and timing.spread <= BUSY_SPREAD
+    factor = PLAUSIBLE**2 if is_steady else PLAUSIBLE
+    return plausible(engine, start_method, workers, timing.median_s, factor)
 
 
 def _channel(known: ChannelCost, per_chunk_s: float, found: Channel) -> ChannelCost:

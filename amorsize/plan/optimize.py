@@ -24,7 +24,7 @@ from amorsize.history.machine_id import digest_of, features
 from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import OWN_THREADS
-from amorsize.model.default_costs import plausible_scaling, recorded
+from amorsize.model.default_costs import recorded
 from amorsize.model.search import choose
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
@@ -126,7 +126,7 @@ def known_costs(
     for cost in (costs.threads, costs.processes):
         if cost is not None:
             warnings.extend(cost.warnings)
-    return replace(costs, scaling=plausible_scaling(costs.scaling, here.physical_cores))
+    return costs
 
 
 def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:

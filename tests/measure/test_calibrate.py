@@ -55,6 +55,13 @@ def nowhere():
     return Store(None)
 
 
+@pytest.mark.parametrize(("warnings", "throughput"), [((), 1.2), (("the machine is busy",), 1.6)])
+def test_a_low_curve_is_kept_unless_it_is_in_doubt(monkeypatch, nowhere, warnings, throughput):
+    low = cost_cache.Known(Curve(Scaling(points=((1, 1.0), (2, 1.2))), warnings), 0.0)
+    monkeypatch.setattr(calibrate, "_fulfil", lambda *_: [low])
+    assert cached_scaling(HERE, store=nowhere).throughput(2) == throughput
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """The time of day, which the test sets."""

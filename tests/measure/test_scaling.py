@@ -101,3 +101,13 @@ def test_one_core_is_known_without_measuring():
 
 def test_burning_is_plain_python():
     assert scaling.burn(10) == 45
+
+
+def test_only_what_other_programs_may_have_done_is_in_doubt():
+    """Turbo, cores of two sorts and limits that no file shows are the machine's own, however low the curve."""
+    turbo = conclude([(5.0, 5.0)] * 5, {4: [[(9.0, 9.0)] * 4] * 5})
+    limited = conclude([(5.0, 5.0)] * 5, {4: [[(40.0, 5.0)] * 4] * 5})
+    busy = conclude([(9.0, 5.0)] * 5, {4: [[(9.0, 5.0)] * 4] * 5})
+    assert turbo.scaling.throughput(4) < 2.3
+    assert limited.scaling.throughput(4) < 1.0 + 1e-9
+    assert (turbo.is_doubtful, limited.is_doubtful, busy.is_doubtful) == (False, False, True)

@@ -82,6 +82,16 @@ def test_a_start_that_cannot_be_is_not_believed(seen_s):
     assert "recorded" in cost.warnings[0]
 
 
+def test_a_start_that_is_slow_in_every_round_is_the_sandboxs_own():
+    """0.3 s for two forked workers: twenty times the recorded figure."""
+    slow, slow_one = Timing(0.3, 0.1, 5, False), Timing(0.16, 0.1, 5, False)
+    cost = assemble("pool", "fork", 2, slow_one, slow, a_channel("pool", "fork"), 0)
+    assert cost.start.total_s(2) == pytest.approx(0.3)
+    assert cost.warnings == ()
+    restless = assemble("pool", "fork", 2, slow_one, slow._replace(spread=0.8), a_channel("pool", "fork"), 0)
+    assert restless.start == recorded("pool", "fork").start
+
+
 @pytest.mark.parametrize("seen_s", [0.0, -1.0, 1.0, math.nan, math.inf])
 def test_a_chunk_that_cannot_be_is_not_believed(seen_s):
     channel = a_channel("pool", "fork")._replace(per_chunk_s=seen_s)
