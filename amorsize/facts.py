@@ -36,11 +36,13 @@ class Machine(Frozen):
     quota_cores : float or None
         CPU quota in cores: the tightest over the process's own cgroup and all its ancestors. None: no quota.
     usable_cores : float
-        The smaller of affinity and quota: how many cores' worth of CPU time this process can get.
+        The least of affinity, quota and the caps of user and batch scheduler: how many cores' worth of CPU time this
+        process can get.
     memory_total_bytes : int
         The machine's own memory.
     memory_limit_bytes : int or None
-        The tightest hard limit (cgroup ``memory.max``) below the machine's own memory. None: no limit.
+        The tightest hard limit (cgroup ``memory.max``, batch scheduler, ``ulimit -v``, Windows' job object) below the
+        machine's own memory. None: no limit.
     memory_available_bytes : int
         What may still be used under every ancestor's limit; cache that can be reclaimed does not count as used.
     load : float or None
@@ -72,6 +74,11 @@ class Machine(Frozen):
     python: str
     gil_enabled: bool
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def most_processes(self) -> int:
+        """The most worker processes: 61 on Windows, where a program waits for 64 handles and three are taken."""
+        return 61 if self.system == "Windows" else 1 << 16
 
 
 class StartCost(Frozen):

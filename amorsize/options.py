@@ -10,6 +10,7 @@ from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
 from amorsize.hints import of_backend
+from amorsize.system.environment import max_workers_setting
 from amorsize.system.looks import code_flags, defined, dimensions, is_table
 from amorsize.system.start_methods import available_start_methods
 
@@ -42,6 +43,8 @@ class Request(Frozen):
         Which of ``backends`` it takes the place of; "executor" when there is nothing else to choose from.
     is_coroutine : bool
         True if calling func only makes a coroutine, which an event loop must run.
+    workers_cap : int or None
+        ``AMORSIZE_MAX_WORKERS``; ``max_workers`` is never more.
     """
 
     func: Callable[[Any], Any]
@@ -68,11 +71,24 @@ class Request(Frozen):
     progress: bool = False
     on_event: Callable[[Any], object] | None = None
     is_coroutine: bool = False
+    workers_cap: int | None = None
+
+    @property
+    def most_workers(self) -> int | None:
+        """The largest number of workers: what the call asked for, or the environment's cap; None: no limit."""
+        return self.workers_cap if self.max_workers is None else self.max_workers
 
     @property
     def is_free(self) -> bool:
         """True if no argument could keep a map from going parallel."""
-        asked = (self.max_workers, self.start_method, self.memory_limit_bytes, self.rate, self.initializer, self.limits)
+        asked = (
+            self.most_workers,
+            self.start_method,
+            self.memory_limit_bytes,
+            self.rate,
+            self.initializer,
+            self.limits,
+        )
         return self.auto and self.executor is None and all(one is None for one in asked)
 
 
@@ -140,6 +156,7 @@ def check(
     failures = whole("max_failures", max_failures, least=0, optional=True)
     if failures is not None and on_error != "collect":
         raise ValueError("max_failures: counts failures that are collected; use it with on_error='collect'")
+    most, cap = whole("max_workers", max_workers, least=1, optional=True), max_workers_setting()
     rows = is_table(data)
     if rows is not None:
         _warn_of_columns(rows)
@@ -150,7 +167,8 @@ def check(
         backends=_candidates(names, place, None if is_coroutine else timeout_s),
         executor=executor,
         executor_as=place,
-        max_workers=whole("max_workers", max_workers, least=1, optional=True),
+        max_workers=most if most is None or cap is None else min(most, cap),
+        workers_cap=cap,
         start_method=_start_method(start_method),
         memory_limit_bytes=whole("memory_limit", memory_limit, least=1, optional=True),
         spread=sample == "spread",

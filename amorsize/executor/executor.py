@@ -21,6 +21,7 @@ from amorsize.executor import calls, shutdown
 from amorsize.executor.manager import Manager
 from amorsize.executor.pending import Batch, Submitted
 from amorsize.hints import hinted
+from amorsize.facts import Machine
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals
 from amorsize.system.start_methods import (
@@ -110,8 +111,10 @@ class Executor(StandardExecutor):
         )
         self._start_method = None if mp_context is None else str(mp_context.get_start_method())
         self._strict = bool(strict)
-        self._cores = _usable_cores()
-        self._max_workers = self._request.max_workers or max(1, ceil(self._cores))
+        here = _machine()
+        self._cores = here.usable_cores
+        most = min(self._request.most_workers or here.most_processes, here.most_processes)
+        self._max_workers = min(self._request.max_workers or max(1, ceil(self._cores)), most)
         self._lock = threading.RLock()
         self._manager: Manager | None = None
         self._shut = False
@@ -242,10 +245,10 @@ def _refuses_to_travel(initargs: tuple[Any, ...], by_value: bool) -> bool:
     return False
 
 
-def _usable_cores() -> float:
+def _machine() -> Machine:
     from amorsize.system.machine import machine
 
-    return share_of(machine()).usable_cores
+    return share_of(machine())
 
 
 def _results(batch: Batch, manager: Manager, deadline_s: float | None) -> Generator[Any, None, None]:

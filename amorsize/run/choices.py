@@ -72,7 +72,7 @@ def with_places(here: Machine, executor: Any) -> Machine:
 def most_workers(request: Request) -> int | None:
     """Return the largest number of workers: as the user says, and as the executor has places. None: no limit."""
     if request.executor is None:
-        return request.max_workers
+        return request.most_workers
     from amorsize.backends.futures import places_of
 
-    return min(places_of(request.executor), request.max_workers or GROWS_TO)
+    return min(places_of(request.executor), request.most_workers or GROWS_TO)

@@ -344,8 +344,10 @@ class Execution:
         # func may not run here, so waiting cannot be measured: trust max_workers. But not within a worker, where
         # nested calls would multiply.
         asked = most_workers(request) or cores
-        if nested.cores_share is not None:
+        if nested.cores_share is not None or (request.max_workers is None and request.executor is None):
             asked = min(asked, cores)
+        if request.executor is None:
+            asked = min(asked, choices.machine.most_processes)
         workers = max(1, asked if n is None else min(asked, n))
         self.summary.unsampled = True
         method = choices.costs.processes.start_method

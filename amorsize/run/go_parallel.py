@@ -119,7 +119,7 @@ def worker_count_for(
     """Return the rule that changes the number of workers by their throughput. ``may_lose``: the loop may take over."""
     most = most_workers(request) or GROWS_TO
     if chosen.backend == "processes":
-        most = min(most, MOST_PROCESSES_PER_CORE * ceil(machine.usable_cores))
+        most = min(most, MOST_PROCESSES_PER_CORE * ceil(machine.usable_cores), machine.most_processes)
     comparable = sample.item_std_s < COMPARABLE_SPREAD * sample.item_s
     alone_s = sample.item_s + sample.kept_s if comparable else 0.0
     return WorkerCount(machine.usable_cores, max(most, chosen.workers), alone_s, may_lose, read_item_s)

@@ -5,8 +5,10 @@ psutil, and at the end a guess that is marked as one. Nothing here raises: a sou
 noted in ``Machine.sources`` as "unknown", and the next one is tried.
 
 Cores: the affinity mask gives the hardware threads on which this process may run (cpusets and Slurm set it), control
-groups the CPU time it gets on them (`amorsize.system.cgroups`), the kernel's topology which of them share a core.
-Memory: the machine's own ``MemAvailable``, or less if the tightest group leaves less.
+groups the CPU time it gets on them (`amorsize.system.cgroups`), on Windows the job object
+(`amorsize.system.job_object`), the kernel's topology which of them share a core. Variables of the user and of batch
+schedulers cap them (`amorsize.system.caps`). Memory: the machine's own ``MemAvailable``, or less if the tightest group,
+job object, scheduler or ``ulimit -v`` leaves less.
 
 Sources: ``Documentation/filesystems/proc.rst`` (meminfo) and ``Documentation/admin-guide/cputopology.rst`` of Linux.
 """
@@ -16,11 +18,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Final, NamedTuple, TypeVar
 
 from amorsize.facts import Machine
+from amorsize.system import caps
 from amorsize.system.cgroups import (
     Files,
     Finding,
@@ -32,6 +35,8 @@ from amorsize.system.cgroups import (
     parse_number,
     read_text,
 )
+from amorsize.system.job_object import Query, job_memory, job_quota, query_job
+from amorsize.system.memory import resident_bytes
 
 T = TypeVar("T")
 
@@ -79,8 +84,8 @@ _latest: list[tuple[float, object, Machine]] = []
 
 
 def lately() -> Machine:
-    """Return the same as `machine`, at most `LASTS_S` old; anew if affinity mask or process differ. Takes 4 µs."""
-    now, who = monotonic(), (os.getpid(), _affinity()[0])
+    """Return the same as `machine`, at most `LASTS_S` old; anew if affinity, caps or process differ. Takes 9 µs."""
+    now, who = monotonic(), (os.getpid(), _affinity()[0], caps.signature())
     for at, whose, found in _latest:
         if now - at < LASTS_S and whose == who:
             return found
@@ -89,13 +94,26 @@ def lately() -> Machine:
     return found
 
 
-def read_machine(read: Reader, system: str) -> Machine:
-    """Return the machine; ``read`` may read a recorded tree, for ``system`` as `platform.system` names it."""
+def read_machine(
+    read: Reader,
+    system: str,
+    environ: Mapping[str, str] = os.environ,
+    options: Mapping[str, object] | None = None,
+    query: Query = query_job,
+) -> Machine:
+    """Return the machine; all that is asked may be recorded.
+
+    ``system`` is as `platform.system` names it, ``options`` are the interpreter's, ``query`` asks Windows' job object.
+    """
     groups = own_groups(read) if system in KERNELS else None
     mask, affinity = _affinity()
+    logical = _logical(read, system, affinity.value)
     quota: Finding[float | None] = _no_groups(system) if groups is None else cpu_quota(read, groups)
+    if system == "Windows":
+        quota = job_quota(query, logical.value)
+    cap = caps.core_cap(environ, caps.interpreter_options() if options is None else options)
     methods, default = _start_methods()
-    now = memory_now(read, system, groups)
+    now = _capped(memory_now(read, system, groups), read, system, environ, query)
     found: dict[str, Finding[object]] = {}
 
     def noted(name: str, finding: Finding[T]) -> T:
@@ -104,11 +122,11 @@ def read_machine(read: Reader, system: str) -> Machine:
 
     return Machine(
         system=noted("system", Finding(system, "sys.platform" if sys.platform in NAMED else "os.uname()")),
-        logical_cores=noted("logical_cores", _logical(read, system, affinity.value)),
+        logical_cores=noted("logical_cores", logical),
         physical_cores=noted("physical_cores", _physical(read, system, mask, affinity.value)),
         affinity_cores=noted("affinity_cores", affinity),
         quota_cores=noted("quota_cores", quota),
-        usable_cores=noted("usable_cores", _usable(affinity.value, quota.value)),
+        usable_cores=noted("usable_cores", _usable(affinity.value, quota.value, cap)),
         memory_total_bytes=noted("memory_total_bytes", now.total),
         memory_limit_bytes=noted("memory_limit_bytes", now.limit),
         memory_available_bytes=noted("memory_available_bytes", now.available),
@@ -161,10 +179,13 @@ def _logical(read: Reader, system: str, affinity: int) -> Finding[int]:
     return found._replace(value=max(found.value, affinity))
 
 
-def _usable(affinity: int, quota: float | None) -> Finding[float]:
-    if quota is not None and quota < affinity:
-        return Finding(quota, "quota_cores")
-    return Finding(float(affinity), "affinity_cores")
+def _usable(affinity: int, quota: float | None, cap: Finding[int | None]) -> Finding[float]:
+    bounds = [(float(affinity), "affinity_cores")]
+    bounds += [(quota, "quota_cores")] if quota is not None else []
+    bounds += [(float(cap.value), cap.source)] if cap.value is not None else []
+    # Of equal ones the first: a cap is named only where affinity shows more.
+    value, source = min(bounds, key=lambda bound: bound[0])
+    return Finding(value, source, cap.warnings)
 
 
 def _physical(read: Reader, system: str, mask: frozenset[int], affinity: int) -> Finding[int]:
@@ -279,6 +300,25 @@ def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | 
     if left.value is not None and (left.value < free.value or not total.value):
         free = Finding(left.value, left.source, free.warnings)
     return MemoryNow(total, limit, free._replace(warnings=free.warnings + left.warnings))
+
+
+def _capped(now: MemoryNow, read: Reader, system: str, environ: Mapping[str, str], query: Query) -> MemoryNow:
+    """Return the memory as the batch scheduler, ``ulimit -v`` and Windows' job object cap it."""
+    slurm, space = caps.memory_cap(environ), caps.address_space()
+    found = [(slurm, resident_bytes() if slurm.value is not None else 0)]
+    found.append((space, caps.used_address_space(read) if space.value is not None else 0))
+    if system == "Windows":
+        found.append(job_memory(query))
+    for cap, used in found:
+        limit, available = now.limit, now.available
+        if cap.value is not None and not 0 < now.total.value <= cap.value:
+            left = max(0, cap.value - used)
+            if limit.value is None or cap.value < limit.value:
+                limit = Finding[int | None](cap.value, cap.source, limit.warnings)
+            if left < available.value or not now.total.value:
+                available = Finding(left, f"{cap.source} less what is used", available.warnings)
+        now = MemoryNow(now.total, limit._replace(warnings=limit.warnings + cap.warnings), available)
+    return now
 
 
 def _machine_memory(read: Reader, system: str) -> tuple[Finding[int], Finding[int]]:

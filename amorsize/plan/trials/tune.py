@@ -129,7 +129,7 @@ class Field:
         found = []
         for backend in request.backends:
             cost = {"threads": self.costs.threads, "processes": self.costs.processes}.get(backend)
-            for workers in worker_counts(self.sample, self.machine, backend, self.n, request.max_workers):
+            for workers in worker_counts(self.sample, self.machine, backend, self.n, request.most_workers):
                 for chunksize in chunk_sizes(self.sample, backend, workers, self.n, shrinking=False):
                     one = self._forecast(backend, workers, chunksize, self.n)
                     why = refusal(one, self.sample, cost, self.machine, request.memory_limit_bytes)
