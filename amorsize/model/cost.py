@@ -118,8 +118,9 @@ def forecast(
 class Candidates:
     """All candidates of one backend for one map: terms that depend on neither workers nor chunks are computed once.
 
-    Parameters are those of `forecast`. A search compares seconds (`seconds`: 3 µs), and makes a full forecast only of
-    the best (`forecast`: 15 µs).
+    Parameters are those of `forecast`, and ``load``: threads of other programs that compute at any moment, beyond what
+    the sample has met (0: they were there, and slowed it). A search compares seconds (`seconds`: 3 µs), and makes a
+    full forecast only of the best (`forecast`: 15 µs).
     """
 
     def __init__(
@@ -132,11 +133,12 @@ class Candidates:
         n_items: int,
         caller_rss_bytes: int = 0,
         shrinking: bool = False,
+        load: float = 0.0,
     ) -> None:
         sample = _without_stall(sample, machine.usable_cores)
         self.sample, self.machine, self.backend, self.n = sample, machine, backend, n_items
         self.rss_bytes, self.shrinking = caller_rss_bytes, shrinking
-        self.scaling = costs.scaling
+        self.scaling, self.load = costs.scaling, load
         if backend == "serial":
             return
         cost = costs.threads if backend == "threads" else costs.processes
@@ -175,7 +177,7 @@ class Candidates:
     def seconds(self, workers: int, chunksize: int) -> float:
         """Return the expected seconds from start to end."""
         if self.backend == "serial":
-            return _loop_s(self.sample, self.n, self.machine.usable_cores)
+            return _loop_s(self.sample, self.n, self.machine.usable_cores) * self._crowding(1)
         chunksize = max(1, min(chunksize, self.n))
         return self._start_s(workers, chunksize) + self._run(workers, chunksize)[0] + self.first_call_s
 
@@ -187,7 +189,7 @@ class Candidates:
     def forecast(self, workers: int, chunksize: int) -> Forecast:
         """Return the same with its interval and its breakdown."""
         if self.backend == "serial":
-            return _serial(self.sample, self.n, self.machine.usable_cores)
+            return _serial(self.sample, self.n, self.machine.usable_cores, self._crowding(1))
         sample, chunksize = self.sample, max(1, min(chunksize, self.n))
         start_s = self._start_s(workers, chunksize)
         run_s, tail_s, active, cores = self._run(workers, chunksize)
@@ -209,10 +211,13 @@ class Candidates:
         """Return the seconds after the start, those of the tail, the number of busy workers, and their cores."""
         n, machine, channel = self.n, self.machine, self.cost.channel
         active = min(workers, ceil(n / chunksize)) if n else 0
-        cores = min(self.scaling.throughput(min(max(active, 1), machine.logical_cores)), machine.usable_cores)
+        crowding = self._crowding(min(max(active, 1), machine.usable_cores))
+        cores = (
+            min(self.scaling.throughput(min(max(active, 1), machine.logical_cores)), machine.usable_cores) / crowding
+        )
         if not n:
             return 0.0, 0.0, active, cores
-        in_worker_s = self.item_s + self.u + self._lock_wait_s(active)
+        in_worker_s = self.item_s + (crowding - 1) * self.mu_c + self.u + self._lock_wait_s(active)
         per_chunk_s = channel.per_chunk_s / chunksize
         waits_for_chunk = channel.latency_s / chunksize if not self.shrinking else 0.0
         tail_s = _tail(n, active, chunksize, in_worker_s, self.sample, self.shrinking)
@@ -228,6 +233,10 @@ class Candidates:
             # Near the point where two bounds meet, both delay the map: waits and work do not overlap perfectly.
             total *= sum((bound / total) ** KNEE for bound in bounds) ** (1 / KNEE)
         return total, tail_s, active, cores
+
+    def _crowding(self, busy: float) -> float:
+        """Return by how much other programs slow down so many of ours: all get the same share of the cores."""
+        return max(1.0, (busy + self.load) / self.machine.logical_cores) if self.load else 1.0
 
     def _lock_wait_s(self, threads: int) -> float:
         """Return how long an item waits for the interpreter's lock with this many threads: mean value analysis.
@@ -313,8 +322,8 @@ def _loop_s(sample: Sample, n_items: int, usable_cores: float) -> float:
     return max(wall_s, periods * QUOTA_PERIOD_S + (cpu_s - periods * share_s) / own_threads)
 
 
-def _serial(sample: Sample, n_items: int, usable_cores: float) -> Forecast:
-    total = _loop_s(sample, n_items, usable_cores)
+def _serial(sample: Sample, n_items: int, usable_cores: float, crowding: float) -> Forecast:
+    total = _loop_s(sample, n_items, usable_cores) * crowding
     spread = sqrt(_mean_error(sample, n_items) ** 2 + NOISE**2)
     return Forecast(
         backend="serial",

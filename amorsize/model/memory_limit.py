@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from amorsize.facts import BackendCost, Forecast, Machine, Sample
 
 TYPE_CHECKING = False
@@ -26,16 +28,41 @@ def worker_bytes(sample: Sample, start_method: str | None, chunksize: int) -> fl
     return WORKER_BYTES.get(start_method, WORKER_BYTES["spawn"]) + sample.rss_growth_bytes + in_flight
 
 
+def is_unknown(machine: Machine) -> bool:
+    """Return True if no source knew the memory (WebAssembly): that is not a machine without any."""
+    return not machine.memory_total_bytes and not machine.memory_available_bytes
+
+
 def memory_budget(machine: Machine, memory_limit_bytes: int | None) -> float:
     """Return the bytes that all workers may add: the machine's available memory, or the user's limit if less."""
-    budget = HEADROOM * machine.memory_available_bytes
+    budget = inf if is_unknown(machine) else HEADROOM * machine.memory_available_bytes
     return min(budget, memory_limit_bytes) if memory_limit_bytes is not None else budget
 
 
+def results_warning(sample: Sample, n_items: int, machine: Machine) -> str | None:
+    """Return a warning if all results together, as large as their pickles, exceed the available memory; else None."""
+    together, budget = n_items * sample.result_bytes, memory_budget(machine, None)
+    if together <= budget:
+        return None
+    return (
+        f"all results together take {together / 1e6:,.0f} MB or more, and {budget / 1e6:,.0f} MB may be used: "
+        "take them away as they come (amorsize.stream), or let func return less"
+    )
+
+
 def refusal(
-    candidate: Forecast, sample: Sample, cost: BackendCost | None, machine: Machine, memory_limit_bytes: int | None
+    candidate: Forecast,
+    sample: Sample,
+    cost: BackendCost | None,
+    machine: Machine,
+    memory_limit_bytes: int | None,
+    kept_items: int = 0,
 ) -> str | None:
-    """Return the reason why ``candidate`` must not run; None if it may."""
+    """Return the reason why ``candidate`` must not run; None if it may.
+
+    ``kept_items``: number of results that the caller keeps. The machine's memory must hold them beside the workers; the
+    user's limit is for the workers alone.
+    """
     if candidate.backend == "processes" and sample.transfer_error is not None:
         return sample.transfer_error
     if candidate.backend == "serial" or cost is None:
@@ -44,4 +71,10 @@ def refusal(
     budget = memory_budget(machine, memory_limit_bytes)
     if need > budget:
         return f"{candidate.workers} workers would take {need / 1e6:,.0f} MB, and {budget / 1e6:,.0f} MB may be used"
+    kept, budget = kept_items * sample.result_bytes, memory_budget(machine, None)
+    if need + kept > budget:
+        return (
+            f"{candidate.workers} workers and the results would take {(need + kept) / 1e6:,.0f} MB, and "
+            f"{budget / 1e6:,.0f} MB may be used"
+        )
     return None

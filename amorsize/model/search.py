@@ -40,11 +40,14 @@ def choose(
     caller_rss_bytes: int = 0,
     shrinking: bool = False,
     loop_slowdown: float = 1.0,
+    kept_items: int = 0,
+    load: float = 0.0,
 ) -> tuple[Forecast, list[Forecast]]:
     """Return the candidate with the least forecast time, and the best of every other backend and number of workers.
 
     Serial is taken unless another beats it by `MARGIN`. If it is not among ``backends``, the best of the others is
-    taken, even a refused one. ``loop_slowdown``: factor by which other calls slow the loop down.
+    taken, even a refused one. ``loop_slowdown``: factor by which other calls slow the loop down. ``kept_items``:
+    results that the memory must hold (`amorsize.model.memory_limit.refusal`). ``load``: see `Candidates`.
 
     Returns
     -------
@@ -65,6 +68,7 @@ def choose(
             n_items=n_items,
             caller_rss_bytes=caller_rss_bytes,
             shrinking=shrinking,
+            load=load,
         )
         counts = worker_counts(sample, machine, backend, n_items, max_workers)
         by_four = {p: of.seconds(p, ceil(n_items / (4 * p))) for p in counts} if len(counts) > COUNTS else {}
@@ -74,11 +78,11 @@ def choose(
             if workers in thorough:
                 sizes = chunk_sizes(sample, backend, workers, n_items, shrinking)
             best = of.forecast(workers, min(sizes, key=partial(of.seconds, workers)))
-            why = refusal(best, sample, cost, machine, memory_limit_bytes)
+            why = refusal(best, sample, cost, machine, memory_limit_bytes, kept_items)
             # Smaller chunks may fit into memory where the fastest do not.
             if why is not None:
                 row = [of.forecast(workers, c) for c in chunk_sizes(sample, backend, workers, n_items, shrinking)]
-                fitting = [f for f in row if refusal(f, sample, cost, machine, memory_limit_bytes) is None]
+                fitting = [f for f in row if refusal(f, sample, cost, machine, memory_limit_bytes, kept_items) is None]
                 best = min(fitting, key=lambda f: f.total_s) if fitting else replace(best, refused=why)
             found.append(best)
     if not found:
@@ -116,6 +120,8 @@ def worker_counts(
         # A thread that waits for the lock leaves its core to another.
         most = 2 * cores
     most = max(1, min(most, n_items))
+    if backend == "processes":
+        most = min(most, machine.most_processes)
     if max_workers is not None:
         most = min(most, max_workers)
     return _ladder(1, most, also=(cores,))

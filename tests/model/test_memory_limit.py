@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Breakdown, Costs, Forecast, Sample
 from amorsize.model.default_costs import recorded
-from amorsize.model.memory_limit import WORKER_BYTES, memory_budget, refusal, worker_bytes
+from amorsize.model.memory_limit import WORKER_BYTES, memory_budget, refusal, results_warning, worker_bytes
 from amorsize.model.search import choose
 from amorsize.testing import a_machine
 
@@ -104,3 +104,34 @@ def test_when_nothing_is_allowed_the_best_of_it_is_told_with_its_refusal():
     )
     assert best.backend == "processes"
     assert best.refused is not None
+
+
+def test_unknown_memory_is_not_none():
+    """WebAssembly: no source knows. A machine whose memory is known to be used up is another thing."""
+    unknown = replace(a_machine(4, memory_bytes=0))
+    full = replace(a_machine(4, memory_bytes=8 * GB), memory_available_bytes=0)
+    work = replace(WORK, rss_growth_bytes=GB)
+    assert refusal(candidate(), work, FORK, unknown, None) is None
+    assert refusal(candidate(), work, FORK, unknown, GB) is not None
+    assert refusal(candidate(), work, FORK, full, None) is not None
+    best, _ = choose(WORK, Costs(processes=FORK), unknown, n_items=4000, backends=("serial", "processes"))
+    assert best.backend == "processes"
+
+
+def test_results_that_together_exceed_the_memory_are_refused_and_told():
+    here, large = a_machine(4, memory_bytes=4 * GB), replace(WORK, result_bytes=1e6)
+    costs = Costs(processes=FORK)
+    best, others = choose(large, costs, here, n_items=10_000, backends=("serial", "processes"), kept_items=10_000)
+    assert best.backend == "serial"
+    assert all(one.refused for one in others)
+    assert "results" in (refusal(candidate(), large, FORK, here, None, 10_000) or "")
+    assert "amorsize.stream" in (results_warning(large, 10_000, here) or "")
+    few, _ = choose(large, costs, here, n_items=1000, backends=("serial", "processes"), kept_items=1000)
+    assert few.backend == "processes"
+    assert results_warning(large, 1000, here) is None
+
+
+def test_results_that_are_taken_away_as_they_come_need_no_room():
+    here, large = a_machine(4, memory_bytes=4 * GB), replace(WORK, result_bytes=1e6)
+    best, _ = choose(large, Costs(processes=FORK), here, n_items=10_000, backends=("serial", "processes"))
+    assert best.backend == "processes"
