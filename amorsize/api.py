@@ -77,6 +77,7 @@ def optimize(
     memory_limit: int | None = None,
     sample: Literal["spread", "head"] = "spread",
     history: History | None = None,
+    machine: Machine | str | os.PathLike[str] | None = None,
 ) -> Plan:
     """Return a plan of how ``map(func, data)`` should run here: the backend, the number of workers, the chunksize.
 
@@ -105,6 +106,11 @@ def optimize(
         Which items to run: at spread positions, or the first ones.
     history : History, optional
         Where runs are recorded; by default as ``AMORSIZE_HISTORY`` says.
+    machine : Machine or path, optional
+        Plan for this machine instead: a `Machine`, or the path of what ``python -m amorsize --json`` printed there.
+        Costs that were measured there come along, others are recorded figures; its load counts. func still runs on a
+        few items here, and takes as long as it does here. Such a plan explains and plots; its ``pool()`` raises
+        ValueError.
 
     Returns
     -------
@@ -147,7 +153,9 @@ def optimize(
             memory_limit=memory_limit,
             sample=sample,
             history=history,
-        )
+            is_elsewhere=machine is not None,
+        ),
+        machine,
     )
 
 

@@ -115,8 +115,12 @@ def check(
     progress: Any = False,
     on_event: Any = None,
     coroutines: bool = False,
+    is_elsewhere: bool = False,
 ) -> Request:
-    """Check every argument of ``optimize``, ``execute`` and ``stream``. ``coroutines``: func may be one's function.
+    """Check every argument of ``optimize``, ``execute`` and ``stream``.
+
+    ``coroutines``: func may be one's function. ``is_elsewhere``: the plan is for another machine, which may have other
+    start methods.
 
     Raises
     ------
@@ -169,7 +173,7 @@ def check(
         executor_as=place,
         max_workers=most if most is None or cap is None else min(most, cap),
         workers_cap=cap,
-        start_method=_start_method(start_method),
+        start_method=_start_method(start_method, is_elsewhere),
         memory_limit_bytes=whole("memory_limit", memory_limit, least=1, optional=True),
         spread=sample == "spread",
         history=_history(history),
@@ -394,14 +398,14 @@ def whole(name: str, value: Any, *, least: int, optional: bool = False) -> int |
     return number
 
 
-def _start_method(value: Any) -> str | None:
+def _start_method(value: Any, is_elsewhere: bool) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
         raise TypeError(f"start_method: must be one of {START_METHODS} or None, not {_kind(value)}")
     if value not in START_METHODS:
         raise ValueError(f"start_method: must be one of {START_METHODS} or None, not {value!r}")
-    if value not in available_start_methods():
+    if not is_elsewhere and value not in available_start_methods():
         raise ValueError(f"start_method: {value!r} is not to be had on {sys.platform}")
     return value
 

@@ -56,6 +56,7 @@ EPILOG: Final = """\
 examples:
   python -m amorsize                                         what this machine really offers
   python -m amorsize optimize math:factorial --range 2000    how should this map run here?
+  python -m amorsize optimize math:factorial --range 2000 --on server.json    and there (its amorsize --json)?
   python -m amorsize validate math:factorial --range 2000    and does the clock agree?
   python -m amorsize execute zlib:crc32 --range 5            one that fails: the item and its traceback
   find . -name '*.py' | python -m amorsize execute os.path:getsize --file - --json
@@ -170,7 +171,7 @@ def _parser() -> Parser:
     parser.set_defaults(run=_diagnostics)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     _add_diagnostics(commands)
-    _add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize)
+    _add_optimize(_add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize))
     _add_execute(_add_map(commands, "execute", "run map(FUNC, items) as fast as it runs here", _execute))
     for name, about in cli_measure.ABOUT.items():
         cli_measure.add_options(name, _add_map(commands, name, about, partial(_measure, name)))
@@ -207,6 +208,12 @@ def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Names
 
 
 BACKEND_HELP: Final = "auto (the default), serial, threads or processes; several with commas between them"
+
+
+def _add_optimize(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--on", metavar="FILE", help="plan for another machine: what python -m amorsize --json printed there"
+    )
 
 
 def _add_execute(command: argparse.ArgumentParser) -> None:
@@ -257,10 +264,25 @@ def _diagnostics(arguments: argparse.Namespace) -> int:
 def _optimize(arguments: argparse.Namespace) -> int:
     from amorsize.api import optimize
 
+    # Another machine may have other start methods; optimize() asks that one.
+    asked, arguments.start_method = arguments.start_method, None if arguments.on else arguments.start_method
     func, data, options = map_of(arguments)
+    if arguments.on is not None:
+        options.update(machine=_there(arguments.on, asked), start_method=asked)
     plan = call_user_code(partial(optimize, func, data, **options))
     _show(plan.to_json(indent=2) if arguments.json else plan.explain())
     return 0
+
+
+def _there(path: str, start_method: str | None) -> str:
+    """Check the file of ``--on``, and that machine's start methods; return its path."""
+    from amorsize.measure.elsewhere import elsewhere
+
+    try:
+        elsewhere(path).start_method(start_method)
+    except ValueError as exc:
+        raise UsageError(str(exc).replace("machine:", "--on:", 1)) from exc
+    return path
 
 
 def _execute(arguments: argparse.Namespace) -> int:

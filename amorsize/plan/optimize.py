@@ -25,6 +25,7 @@ from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import OWN_THREADS
 from amorsize.model.default_costs import recorded
+from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import choose
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
@@ -36,6 +37,7 @@ from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolv
 
 if TYPE_CHECKING:
     from amorsize.learn.pruner import Pruner
+    from amorsize.measure.elsewhere import Elsewhere
 
 # An iterator of unknown length is planned as so many seconds of work, and at least so many items.
 # guess
@@ -47,25 +49,26 @@ UNKNOWN_ITEMS: Final = 100
 HOPELESS_S: Final = 1e-3
 
 
-def plan_for(request: Request) -> Plan:
-    """Make the plan for one call of ``optimize`` from a sample of its items."""
+def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
+    """Make the plan for one call of ``optimize`` from a sample of its items; ``there``: for that machine."""
     if request.executor is not None:
         raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
     source = source_of(request.data)
-    here = share_of(lately())
+    here = share_of(lately()) if there is None else there.machine
     warnings: list[str] = []
     if source.length == 0:
         return Plan(
             backend="serial", n_jobs=1, chunksize=1, estimated_speedup=1.0, serial_s=0.0, predicted_s=0.0,
             predicted_interval_s=(0.0, 0.0), reason="there are no items", data=request.data, machine=here,
+            is_elsewhere=there is not None,
         )  # fmt: skip
-    method = start_method_for(request, warnings)
+    method = start_method_for(request, warnings, there)
     sampler = Sampler(
         request.func, source, spread=request.spread, watch=watches(request, here), processes=method is not None
     )
     if request.backends == ("processes",):
         assert method is not None
-        sample = sample_in_child(request, source, method, here, warnings)
+        sample = sample_in_child(request, source, here_by(method, there), here, warnings)
     else:
         sample = sampler.take()
         if sampler.has_no_thread and "serial" in request.backends:
@@ -84,18 +87,29 @@ def plan_for(request: Request) -> Plan:
             data = chain(sampler.head, source.rest)
     if method is not None:
         sample = pool_can_find(request.func, method, sample)
+    if there is not None:
+        costs = there.costs_for(threads="threads" in request.backends, start_method=method)
+        warnings.append(f"for the machine of {there.source}; the items were timed on this one")
+        return plan_from(request, here, sample, costs, n, data, warnings, is_elsewhere=True)
     costs = known_costs(request, sample, here, method, n, warnings)
     return plan_from(request, here, sample, costs, n, data, warnings)
 
 
-def start_method_for(request: Request, warnings: list[str]) -> str | None:
+def start_method_for(request: Request, warnings: list[str], there: Elsewhere | None = None) -> str | None:
     """Return the start method of processes; None if processes are not asked for."""
     if "processes" not in request.backends:
         return None
+    if there is not None:
+        return there.start_method(request.start_method)
     method, why = resolve_start_method(request.start_method)
     if why is not None:
         warnings.append(f"processes start by {method}, since {why}")
     return method
+
+
+def here_by(method: str, there: Elsewhere | None) -> str:
+    """Return the start method of the process that takes the sample, which runs here."""
+    return method if there is None else resolve_start_method(None)[0]
 
 
 def watches(request: Request, here: Machine) -> bool:
@@ -147,31 +161,41 @@ def plan_from(
     data: Any,
     warnings: list[str],
     known_runs: int = 0,
+    is_elsewhere: bool = False,
 ) -> Plan:
-    """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from."""
+    """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from.
+
+    The load of a machine that is not here counts. This one's has slowed the sample already, and holds what this program
+    itself has computed in the last minute.
+    """
     items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
     backends = request.backends
     if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
         warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
+    load = (here.load or 0.0) if is_elsewhere else 0.0
     best, others = choose(
         sample,
         costs,
         here,
         n_items=items,
         backends=backends,
-        max_workers=request.max_workers,
+        max_workers=request.most_workers,
         memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(),
+        kept_items=n or 0,
+        load=load,
     )
+    if n is not None and (too_much := results_warning(sample, n, here)):
+        warnings.append(too_much)
     if best.refused is not None:
         warnings.append(best.refused)
     model_s, said = None, None
-    if fit := fit_for(request, sample, n):
+    if not is_elsewhere and (fit := fit_for(request, sample, n)):
         best, others, model_s, said = fit.narrow(best, others, sample, here, items)
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
-        serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",))
-    if best.backend != "serial":
+        serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",), load=load)
+    if best.backend != "serial" and not is_elsewhere:
         # Loading the module takes 10 ms once: pay while planning, not while the pool opens.
         import multiprocessing.pool  # noqa: F401
     known = n is not None
@@ -196,6 +220,7 @@ def plan_from(
             best.backend == "processes" and sample.own_threads > OWN_THREADS, here.usable_cores, best.workers
         ),
         known_runs=known_runs,
+        is_elsewhere=is_elsewhere,
     )
 
 
@@ -259,8 +284,15 @@ def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
 # -- plans from history -----------------------------------------------------------------------------------------------
 
 
-def optimize_request(request: Request) -> Plan:
-    """Make the plan for one call of ``optimize``; the time of its pool is then recorded in the history."""
+def optimize_request(request: Request, machine: object = None) -> Plan:
+    """Make the plan for one call of ``optimize``; the time of its pool is then recorded in the history.
+
+    ``machine``: another one that the plan is for (`amorsize.measure.elsewhere.elsewhere`); its plan has no pool.
+    """
+    if machine is not None:
+        from amorsize.measure.elsewhere import elsewhere
+
+        return plan_for(request, elsewhere(machine))
     plan = recalled(request) or plan_for(request)
     if plan.backend == "processes" and (values := _values(request, plan.start_method)):
         plan = dataclasses.replace(plan, warnings=(*plan.warnings, *values.warnings()))

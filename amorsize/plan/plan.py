@@ -21,9 +21,12 @@ class Plan(PlanRecord):
     ----------
     pool_watch : PoolWatch or None
         Knows the function, and records a run in the history when ``pool()`` has run exactly one map over ``data``.
+    is_elsewhere : bool
+        True if the plan is for a machine that is not here (``optimize(machine=...)``).
     """
 
     pool_watch: PoolWatch | None = field(default=None, repr=False, compare=False)
+    is_elsewhere: bool = field(default=False, repr=False)
 
     def pool(self) -> PoolLike:
         """Open the pool that the plan chose: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.
@@ -35,6 +38,11 @@ class Plan(PlanRecord):
         context manager
             Leaving it ends the workers.
 
+        Raises
+        ------
+        ValueError
+            If the plan is for a machine that is not here.
+
         Examples
         --------
         >>> import amorsize
@@ -43,6 +51,11 @@ class Plan(PlanRecord):
         ...     pool.map(abs, plan.data)
         [2, 1]
         """
+        if self.is_elsewhere:
+            raise ValueError(
+                "this plan is for a machine that is not here, and its pool would not be the best one: call optimize() "
+                "there, or here without machine="
+            )
         from amorsize.backends.workers.main_module import used
         from amorsize.plan.pools import open_pool
 

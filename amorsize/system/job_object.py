@@ -10,7 +10,6 @@ Sources: "QueryInformationJobObject", "JOBOBJECT_CPU_RATE_CONTROL_INFORMATION" a
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -37,16 +36,17 @@ def query_job(kind: int, size: int) -> bytes:
     OSError
         If the process belongs to no job, or this is not Windows.
     """
-    if sys.platform != "win32":
-        raise OSError("this is not Windows")
     import ctypes
 
+    library = getattr(ctypes, "WinDLL", None)
+    if library is None:
+        raise OSError("this is not Windows")
     answer = ctypes.create_string_buffer(size)
-    ask = ctypes.WinDLL("kernel32", use_last_error=True).QueryInformationJobObject
+    ask = library("kernel32").QueryInformationJobObject
     ask.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p)
     if not ask(None, kind, answer, size, None):
-        raise ctypes.WinError(ctypes.get_last_error())
-    return answer.raw
+        raise OSError("the process belongs to no job, or may not ask")
+    return bytes(answer.raw)
 
 
 def job_quota(query: Query, logical_cores: int) -> Finding[float | None]:

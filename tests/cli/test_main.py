@@ -23,6 +23,7 @@ from amorsize.cli import main as cli
 from amorsize.cli.diagnostics import WIDTH
 from amorsize.cli.map_arguments import lines_of
 from amorsize.facts import Scaling
+from amorsize.frozen import as_dict
 from amorsize.history.sqlite_file import Store
 from amorsize.measure import cost_cache
 from amorsize.measure.scaling import Curve
@@ -513,3 +514,16 @@ def test_a_narrow_encoding_is_no_reason_to_fail(module):
     done = run("execute", f"{module}:odd", "--range", "1", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
     assert done.stdout.splitlines() == [r"(0, None, '\xe9')"]
     assert "\\xb5" in run("optimize", f"{module}:square", "--range", "3", PYTHONIOENCODING="ascii").stdout
+
+
+def test_optimize_plans_for_the_machine_of_a_file(tmp_path):
+    server = replace(
+        amorsize.machine(), logical_cores=64, affinity_cores=64, usable_cores=64.0, start_methods=("spawn",)
+    )
+    body = {"machine": {**as_dict(server), "default_start_method": "spawn"}, "costs": [], "scaling": [[1, 1.0]]}
+    path = tmp_path / "server.json"
+    path.write_text(json.dumps(body))
+    asked = ("optimize", "math:factorial", "--range", "2000", "--on", str(path), "--start-method", "spawn", "--json")
+    assert json.loads(run(*asked).stdout)["machine"]["usable_cores"] == 64.0
+    assert "--on: cannot read" in run(*asked[:5], str(tmp_path / "none.json"), code=2).stderr
+    assert "not to be had there" in run(*asked[:7], "fork", code=2).stderr
