@@ -217,17 +217,17 @@ class Candidates:
         )
         if not n:
             return 0.0, 0.0, active, cores
-        in_worker_s = self.item_s + (crowding - 1) * self.mu_c + self.u + self._lock_wait_s(active)
+        in_worker_s = self.item_s + (crowding - 1) * self.mu_c + crowding * (self.u + self._lock_wait_s(active))
         per_chunk_s = channel.per_chunk_s / chunksize
         waits_for_chunk = channel.latency_s / chunksize if not self.shrinking else 0.0
         tail_s = _tail(n, active, chunksize, in_worker_s, self.sample, self.shrinking)
         bounds = [
             n * (in_worker_s + waits_for_chunk) / active + tail_s,
             n * (self.mu_c + self.u + self.q + per_chunk_s) / cores,
-            n * (self.q + per_chunk_s),
+            n * (self.q + per_chunk_s) * crowding,
         ]
         if self.backend == "threads":
-            bounds.append(n * (self.lock_s + per_chunk_s))
+            bounds.append(n * (self.lock_s + per_chunk_s) * crowding)
         total = max(bounds)
         if self.sample.waits > KNEE_WAITS and total > 0:
             # Near the point where two bounds meet, both delay the map: waits and work do not overlap perfectly.

@@ -11,7 +11,7 @@ from amorsize.model.default_costs import recorded
 from amorsize.model.search import choose
 from amorsize.testing import a_machine
 
-BURN = Sample(n_sampled=8, item_s=5e-3, item_cpu_s=5e-3, own_threads=1.0, gil_held=0.95)
+BURN = Sample(n_sampled=8, item_s=5e-3, item_cpu_s=5e-3, own_threads=1.0, gil_held=1.0)
 COSTS = Costs(threads=recorded("threadpool", None), processes=recorded("pool", "fork"))
 
 
@@ -37,3 +37,8 @@ def test_the_loop_shares_its_core_too():
 def test_more_load_never_makes_a_map_faster(one, other):
     less, more = sorted((one, other))
     assert best_of(less).total_s <= best_of(more).total_s * (1 + 1e-9)
+
+
+def test_threads_that_share_a_lock_gain_nothing_beside_other_programs():
+    """A share of the cores for each of two threads would be two shares, but only one of them may run."""
+    assert best_of(15.0, cores=2, backends=("serial", "threads")).backend == "serial"
