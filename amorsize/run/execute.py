@@ -387,6 +387,8 @@ class Execution:
 
     def _note(self, chosen: Forecast) -> None:
         """Note the choice in the summary, and the time of the loop until then."""
+        from amorsize.model.memory_limit import results_warning
+
         summary, decider = self.summary, self.decider
         summary.is_first = ("threads" if chosen.backend == "threads" else "processes") not in self.loaded
         if summary.go is not None:
@@ -398,6 +400,10 @@ class Execution:
         summary.sample = decider.sample()
         _, summary.alternatives = decider.candidates(decider.choices, summary.sample)
         summary.loop_s, summary.loop_items = decider.wall_s, decider.items
+        # Results that are taken away as they come need no room.
+        if self.state.window is None and decider.n_items is not None:
+            too_much = results_warning(summary.sample, decider.n_items, decider.choices.machine)
+            summary.warnings += [too_much] if too_much else []
         if not self.state.source.indexable and decider.items:
             summary.read_item_s = self.state.loop.read_s / decider.items
 
