@@ -53,7 +53,7 @@ class Loop:
         self.news = news
         # Seconds spent on reading items: an iterator may compute them.
         self.read_s = 0.0
-        self._cpu = CpuTime(clock.cpu_tick_s)
+        self._cpu = CpuTime()
         self._failed = 0
 
     def run(self, start: int, stop: int) -> Observation:
@@ -71,7 +71,8 @@ class Loop:
         done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
         after = clock.counts()
-        cpu, process = self._cpu.of(wall, cpu, process)
+        if clock.cpu_tick_s:
+            cpu, process = self._cpu.of(wall, cpu, process, clock.cpu_tick_s)
         # Not part of the items' time: a result far beyond the others makes room for all between.
         self.outcome.put(start, into)
         self.source.release(start, start + done)

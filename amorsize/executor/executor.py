@@ -20,8 +20,8 @@ from amorsize.errors import TransferError
 from amorsize.executor import calls, shutdown
 from amorsize.executor.manager import Manager
 from amorsize.executor.pending import Batch, Submitted
-from amorsize.hints import hinted
 from amorsize.facts import Machine
+from amorsize.hints import hinted
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals
 from amorsize.system.start_methods import (

@@ -88,37 +88,30 @@ class CpuTime:
     While it is open what the sum of the stretches was, they count as computing, in one thread: the sum is the one
     nearest to that among those within a tick of what the clocks have shown.
 
-    Parameters
-    ----------
-    tick_s : float
-        See `Clock`.
-
     Examples
     --------
     Ten items of 5 ms that wait, and ten that compute, by a clock with a tick of 15 ms:
 
-    >>> waits, computes = CpuTime(15e-3), CpuTime(15e-3)
-    >>> round(sum(waits.of(5e-3, 0.0, 0.0)[0] for _ in range(10)), 6)
+    >>> waits, computes = CpuTime(), CpuTime()
+    >>> round(sum(waits.of(5e-3, 0.0, 0.0, 15e-3)[0] for _ in range(10)), 6)
     0.015
-    >>> round(sum(computes.of(5e-3, ticks, ticks)[0] for ticks in (0, 0, 15e-3, 0, 0, 15e-3, 0, 0, 15e-3, 0)), 6)
+    >>> ticks = (0, 0, 15e-3, 0, 0, 15e-3, 0, 0, 15e-3, 0)
+    >>> round(sum(computes.of(5e-3, tick, tick, 15e-3)[0] for tick in ticks), 6)
     0.05
     """
 
-    def __init__(self, tick_s: float) -> None:
-        self.tick_s = tick_s
+    def __init__(self) -> None:
         # Sums: by the clocks, and as told.
         self._wall_s = self._thread_s = self._process_s = 0.0
         self._told_thread_s = self._told_process_s = 0.0
 
-    def of(self, wall_s: float, thread_s: float, process_s: float) -> tuple[float, float]:
-        """Return the CPU seconds of thread and process to believe for the next stretch."""
-        if not self.tick_s:
-            return thread_s, process_s
+    def of(self, wall_s: float, thread_s: float, process_s: float, tick_s: float) -> tuple[float, float]:
+        """Return the CPU seconds of thread and process to believe for the next stretch; ``tick_s``: see `Clock`."""
         self._wall_s += wall_s
         self._thread_s += thread_s
         self._process_s += process_s
-        thread = min(self._wall_s, self._thread_s + self.tick_s)
-        process = max(self._process_s - self.tick_s, min(thread, self._process_s + self.tick_s))
+        thread = min(self._wall_s, self._thread_s + tick_s)
+        process = max(self._process_s - tick_s, min(thread, self._process_s + tick_s))
         thread_s, self._told_thread_s = max(0.0, thread - self._told_thread_s), max(thread, self._told_thread_s)
         process_s, self._told_process_s = max(0.0, process - self._told_process_s), max(process, self._told_process_s)
         return thread_s, process_s
