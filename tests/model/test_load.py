@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Sample
@@ -33,6 +33,7 @@ def test_the_loop_shares_its_core_too():
     assert best_of(15.0, backends=("serial",)).total_s == pytest.approx(40.0)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 100), st.floats(0, 100))
 def test_more_load_never_makes_a_map_faster(one, other):
     less, more = sorted((one, other))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Sample
@@ -62,6 +62,7 @@ def test_a_function_with_two_threads_of_its_own_is_slowed_down_by_a_quota_of_one
     assert loop(blas, 2, 200).total_s == pytest.approx(2.0)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 2.0), st.floats(1e-5, 0.3), st.floats(0, 1), st.floats(0, 3), st.integers(1, 2000))
 def test_a_quota_never_makes_the_loop_faster(quota, item_s, share, own_threads, n):
     work = Sample(n_sampled=4, item_s=item_s, item_cpu_s=share * item_s, own_threads=max(share, own_threads))

@@ -7,7 +7,7 @@ from math import log
 from statistics import fmean, median
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Sample
@@ -70,11 +70,13 @@ def test_no_longest_item_adds_nothing():
     assert one.total_s < 1.1
 
 
+@settings(deadline=None)
 @given(st.integers(2, 500), st.floats(0, 2))
 def test_more_workers_have_a_longer_last_one(p, variation):
     assert 0 < _expected_max(p, variation) < _expected_max(p + 1, variation)
 
 
+@settings(deadline=None)
 @given(
     n=st.integers(1, 5000), p=st.integers(2, 64), c=st.integers(1, 200), item_s=st.floats(1e-7, 1.0),
     variation=st.floats(0, 3), shrinking=st.booleans(),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from measure_trees import FREE, GIB, MEMINFO, TOTAL, reader
 
@@ -76,6 +76,7 @@ def test_the_interpreters_option_overrules_its_variable():
     assert seen({caps.PYTHON: "default"}).sources["usable_cores"] == "affinity_cores"
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(caps.VARIABLES), st.text(max_size=6) | st.integers(0, 99).map(str)))
 def test_caps_only_ever_lower(environ):
     found = caps.core_cap(environ, {})

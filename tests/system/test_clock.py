@@ -7,7 +7,7 @@ import sys
 from math import floor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.backends.loop import Loop
@@ -78,6 +78,7 @@ def test_a_clock_that_is_not_coarse_is_believed_to_the_last_digit():
 stretches = st.lists(st.tuples(st.floats(0, 0.1), st.floats(0, 1), st.floats(0, 8)), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(stretches, st.floats(0, 1))
 def test_the_sum_is_within_a_tick_of_what_the_clocks_show(found, phase):
     cpu, wall_s, thread_s, told = CpuTime(), 0.0, phase * WINDOWS_TICK_S, 0.0
