@@ -29,7 +29,8 @@ CORES: Final = (
     "NCPUS",
     "LSB_DJOB_NUMPROC",
 )
-PER_NODE, PER_CPU, CPUS_ON_NODE = "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU", "SLURM_CPUS_ON_NODE"
+PER_NODE, PER_CPU = "SLURM_MEM_PER_NODE", "SLURM_MEM_PER_CPU"
+CPUS_ON_NODE, CPUS_PER_TASK = "SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK"
 MB: Final = 1 << 20
 VARIABLES: Final = (PYTHON, *CORES, PER_NODE, PER_CPU)
 
@@ -66,23 +67,24 @@ def core_cap(environ: Mapping[str, str], options: Mapping[str, object]) -> Findi
     return _least(texts, 1)
 
 
-def memory_cap(environ: Mapping[str, str]) -> Finding[int | None]:
+def memory_cap(environ: Mapping[str, str], cores: int) -> Finding[int | None]:
     """Return the bytes that Slurm gives this job on its node, and the variable that says so; None: no cap.
+
+    ``cores``: of the affinity mask; memory per CPU is for so many, if Slurm does not tell their number.
 
     Examples
     --------
-    >>> memory_cap({"SLURM_MEM_PER_CPU": "2048", "SLURM_CPUS_ON_NODE": "4"}).value == 8 << 30
+    >>> memory_cap({"SLURM_MEM_PER_CPU": "2048", "SLURM_CPUS_ON_NODE": "4"}, 64).value == 8 << 30
     True
     """
     texts = {PER_NODE: environ[PER_NODE]} if PER_NODE in environ else {}
     found = _least({name: text for name, text in texts.items() if text.strip() != "0"}, MB)
-    if PER_CPU in environ and CPUS_ON_NODE in environ:
-        cores = _least({CPUS_ON_NODE: environ[CPUS_ON_NODE]}, 1).value
-        each = _least({PER_CPU: environ[PER_CPU]}, MB * (cores or 1))
-        if cores is None or each.value is None or (found.value is not None and found.value <= each.value):
-            return found._replace(warnings=found.warnings + each.warnings)
-        return each._replace(warnings=found.warnings + each.warnings)
-    return found
+    if environ.get(PER_CPU, "0").strip() == "0":
+        return found
+    told = (_least({name: environ[name]}, 1).value for name in (CPUS_ON_NODE, CPUS_PER_TASK) if name in environ)
+    each = _least({PER_CPU: environ[PER_CPU]}, MB * next((number for number in told if number), cores))
+    least = min((one for one in (found, each) if one.value is not None), key=lambda one: one.value or 0, default=found)
+    return least._replace(warnings=found.warnings + each.warnings)
 
 
 def address_space() -> Finding[int | None]:

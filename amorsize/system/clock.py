@@ -121,12 +121,15 @@ def busy_s(wall_s: float, cpu_s: float, before: Counts, after: Counts) -> float:
     """Return CPU seconds, with those in which a thread that could run had to wait for a core.
 
     Wall time without CPU time looks like waiting, which many threads could do at once. If other programs use all cores
-    it is not: the thread's core was taken away, but it never gave the core up (`thread_counts` before and after).
+    it is not: the thread's core was taken away, but it never gave the core up (`thread_counts` before and after). No
+    thread computes for longer than the wall time, though a coarse clock may say so.
 
     Examples
     --------
     >>> [busy_s(10e-3, 6e-3, (7, 1, 0), after) for after in ((7, 3, 0), (8, 3, 0), (7, 1, 0))]
     [0.01, 0.006, 0.006]
+    >>> busy_s(2e-3, 15.6e-3, NOTHING, NOTHING)
+    0.002
     """
     was_robbed = after[0] == before[0] and after[1] > before[1]
-    return max(wall_s, cpu_s) if was_robbed else cpu_s
+    return wall_s if was_robbed else min(wall_s, cpu_s)

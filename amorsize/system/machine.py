@@ -113,7 +113,8 @@ def read_machine(
         quota = job_quota(query, logical.value)
     cap = caps.core_cap(environ, caps.interpreter_options() if options is None else options)
     methods, default = _start_methods()
-    now = _capped(memory_now(read, system, groups), read, system, environ, query)
+    slurm = caps.memory_cap(environ, affinity.value)
+    now = _capped(memory_now(read, system, groups), slurm, read, system, query)
     found: dict[str, Finding[object]] = {}
 
     def noted(name: str, finding: Finding[T]) -> T:
@@ -302,9 +303,9 @@ def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | 
     return MemoryNow(total, limit, free._replace(warnings=free.warnings + left.warnings))
 
 
-def _capped(now: MemoryNow, read: Reader, system: str, environ: Mapping[str, str], query: Query) -> MemoryNow:
+def _capped(now: MemoryNow, slurm: Finding[int | None], read: Reader, system: str, query: Query) -> MemoryNow:
     """Return the memory as the batch scheduler, ``ulimit -v`` and Windows' job object cap it."""
-    slurm, space = caps.memory_cap(environ), caps.address_space()
+    space = caps.address_space()
     found = [(slurm, resident_bytes() if slurm.value is not None else 0)]
     found.append((space, caps.used_address_space(read) if space.value is not None else 0))
     if system == "Windows":

@@ -82,7 +82,7 @@ def test_caps_only_ever_lower(environ):
     found = caps.core_cap(environ, {})
     assert found.value is None or found.value >= 1
     assert found.value is None or found.source in environ
-    memory = caps.memory_cap(environ)
+    memory = caps.memory_cap(environ, 4)
     assert memory.value is None or memory.value > 0
 
 
@@ -105,6 +105,8 @@ def test_slurm_caps_the_memory(monkeypatch):
     each = seen({"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"})
     assert each.memory_limit_bytes == 2 * GIB
     assert each.sources["memory_available_bytes"].startswith("SLURM_MEM_PER_CPU")
+    assert seen({"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_PER_TASK": "2"}).memory_limit_bytes == GIB
+    assert seen({"SLURM_MEM_PER_CPU": "64"}).memory_limit_bytes == 8 * 64 << 20
 
 
 def test_all_of_the_nodes_memory_is_no_cap():
