@@ -134,6 +134,9 @@ class TestWorkersThatNeverCome:
         func = partial(ef.spin, seconds=2e-3)  # too long for the caller to help while workers start
         _, plan = run(func, range(N), initializer=ef.leave_unless, initargs=(os.getpid(),), return_plan=True)
         assert any("the rest ran in the caller" in warning for warning in plan.warnings)
+        (left,) = plan.withdrawn
+        assert (left.backend, left.items) == ("processes", 0)
+        assert 0 < left.cost_s <= left.wall_s <= plan.took_s
 
     @over(*modes.TO_PROCESSES)
     def test_and_raises_what_func_raises(self, run):
@@ -160,6 +163,7 @@ class TestWorkersThatNeverCome:
         found, plan = run(func, kind(range(N)), return_plan=True)
         assert found == SQUARES
         assert any("could not be started" in warning for warning in plan.warnings) == (forks < 2)
+        assert ("no worker could start" in [left.why for left in plan.withdrawn]) == (forks == 0)
 
     @over(Mode("processes", "fork"))
     def test_no_fork_where_the_caller_must_not_help(self, run, monkeypatch):
