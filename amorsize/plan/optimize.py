@@ -16,14 +16,13 @@ from amorsize.backends.workers import child
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.main_module import Values, used, values_of
 from amorsize.backends.workers.native_threads import native_threads
-from amorsize.facts import Costs, Machine, Sample
+from amorsize.facts import OWN_THREADS, Costs, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.history.agreement import LOOKED_AT, Known, known
 from amorsize.history.history import History
 from amorsize.history.machine_id import digest_of, features
 from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
-from amorsize.model.cost import OWN_THREADS
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import choose
