@@ -129,6 +129,7 @@ def known_costs(
             processes=recorded("pool", method) if with_processes else None,
         )
     from amorsize.measure.calibrate import cached_costs
+    from amorsize.measure.own_start import as_here
 
     costs = cached_costs(
         here,
@@ -139,6 +140,8 @@ def known_costs(
     for cost in (costs.threads, costs.processes):
         if cost is not None:
             warnings.extend(cost.warnings)
+    if costs.processes is not None:
+        costs = replace(costs, processes=as_here(costs.processes, request.func, request.data))
     return costs
 
 
