@@ -149,7 +149,9 @@ def looked_up(costs: Costs, machine: Machine) -> Costs:
         curve = Wish(SCALING)
         known = remembered(curve.key(machine)) or recalled(curve, curve.key(machine), store, now_s)
         if known is not None and known.measured:
-            costs = replace(costs, scaling=plausible_scaling(known.value.scaling, machine.physical_cores))  # type: ignore[union-attr]
+            doubtful, curve_of = known.value.is_doubtful, known.value.scaling  # type: ignore[union-attr]
+            scaling = plausible_scaling(curve_of, machine.physical_cores) if doubtful else curve_of
+            costs = replace(costs, scaling=scaling)
         cost = costs.processes
         if cost is None or cost.start_method not in IMPORTING:
             return costs
