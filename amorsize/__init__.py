@@ -71,20 +71,24 @@ _MODULES = ("errors", "events", "testing")
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        from importlib import import_module
-
-        return import_module(f"amorsize.{name}")
+        return _module(f"amorsize.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     from amorsize.system.critical import load
 
     module, attribute = _HOME[name]
     load(module)
-    value = getattr(import_module(module), attribute)
+    value = getattr(_module(module), attribute)
     globals()[name] = value
     return value
+
+
+def _module(name: str) -> Any:
+    """Return a module, without importlib, which takes 0.4 ms to load."""
+    import sys
+
+    __import__(name)
+    return sys.modules[name]
 
 
 def __dir__() -> list[str]:

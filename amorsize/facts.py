@@ -82,18 +82,31 @@ class Machine(Frozen):
 
 
 class StartCost(Frozen):
-    """Cost of the start and end of ``p`` workers: ``base_s + p * per_worker_s``, and more for a large caller.
+    r"""Cost of the start and end of ``p`` workers on ``C`` cores, from a caller of ``m`` bytes.
+
+    .. math::
+
+        start(p) = load + base + p (per\_worker + m \cdot per\_caller\_byte) + (boot + imports) \frac{p}{\min(p, C)}
+
+    The caller starts one worker after the other; the workers boot and import at the same time, as far as there are
+    cores for it.
 
     Attributes
     ----------
     base_s, per_worker_s : float
-        Seconds from the decision until the workers take items, plus the caller's wait for their end.
+        Seconds of the caller from the decision until the workers take items, plus its wait for their end.
     per_caller_byte_s : float
         Seconds per worker and per byte of the caller's resident memory (fork copies its page tables).
     settle_s : float
         Seconds until started processes compute at the same time. Counts if a worker gets more than one chunk.
     spread : float
         Relative uncertainty of the sum: half the interquartile range over the median; 0.1 is ±10 %.
+    load_s : float
+        Seconds for modules that the caller has yet to load before it can start any worker.
+    boot_s : float
+        CPU seconds of each worker until it could take items.
+    import_s : float
+        CPU seconds for which each worker imports the program's main module and what that imports.
     """
 
     base_s: float
@@ -101,10 +114,21 @@ class StartCost(Frozen):
     per_caller_byte_s: float = 0.0
     spread: float = 0.25
     settle_s: float = 0.0
+    load_s: float = 0.0
+    boot_s: float = 0.0
+    import_s: float = 0.0
 
-    def total_s(self, workers: int, caller_rss_bytes: int = 0) -> float:
-        """Seconds to start and leave ``workers`` workers from a caller of that resident size."""
-        return self.base_s + workers * (self.per_worker_s + self.per_caller_byte_s * caller_rss_bytes)
+    def total_s(self, workers: int, caller_rss_bytes: int = 0, cores: float | None = None) -> float:
+        """Seconds to start and leave ``workers`` workers; ``cores``: usable ones (None: one for each worker).
+
+        Examples
+        --------
+        >>> StartCost(base_s=0.25, per_worker_s=0.25, boot_s=1.0).total_s(4, cores=2)
+        3.25
+        """
+        serial_s = workers * (self.per_worker_s + self.per_caller_byte_s * caller_rss_bytes)
+        in_turns = max(1.0, workers / cores) if cores else 1.0
+        return self.load_s + self.base_s + serial_s + (self.boot_s + self.import_s) * in_turns
 
 
 class ChannelCost(Frozen):
@@ -218,6 +242,14 @@ WAITS: float = 0.5
 # guess
 RATE_WEIGHT: float = 0.3
 """Weight of the newest batch or chunk in a running mean of seconds per item (exponential weights)."""
+
+# guess
+OWN_THREADS: float = 1.2
+"""Process CPU time over wall time, above which a function runs threads of its own."""
+
+# guess
+MARGIN: float = 0.1
+"""A parallel plan must promise at least this much less time than the loop."""
 
 
 class Sample(Frozen):

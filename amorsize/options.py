@@ -12,7 +12,7 @@ from amorsize.frozen import Frozen
 from amorsize.hints import of_backend
 from amorsize.system.environment import max_workers_setting
 from amorsize.system.looks import code_flags, defined, dimensions, is_table
-from amorsize.system.start_methods import available_start_methods, has_threads
+from amorsize.system.start_methods import available_start_methods, has_threads, note_first_use
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def check(
     TypeError, ValueError
         With the argument's name first.
     """
+    note_first_use()
     if not callable(func):
         raise TypeError(f"func: must be callable, not {_kind(func)}")
     is_coroutine = is_coroutine_function(func)

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import amorsize
-from amorsize.facts import BackendCost
+from amorsize.facts import OWN_THREADS, BackendCost
 from amorsize.measure.calibrate import cached_costs
-from amorsize.model.cost import OWN_THREADS
 from amorsize.model.default_costs import recorded as recorded_cost
 from amorsize.model.search import chunk_sizes
 from amorsize.options import check

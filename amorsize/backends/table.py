@@ -7,6 +7,8 @@ like `amorsize.backends.threads.open_driver`, and add one row.
 
 from __future__ import annotations
 
+import sys
+
 from amorsize.system.critical import load
 
 TYPE_CHECKING = False
@@ -40,16 +42,32 @@ class Row:
     serves : str
         ``"module:Class"`` of the objects that may be passed as ``backend=``, submodules of the module included;
         `ANY_EXECUTOR` for all that have ``submit``. Empty: the backend is chosen by its name.
+    load_s : float
+        Seconds to load what a map needs to run on it for the first time, and to decide that it does.
     """
 
-    __slots__ = ("driver", "engine", "inherits", "name", "serves")
+    __slots__ = ("driver", "engine", "inherits", "load_s", "name", "serves")
 
-    def __init__(self, name: Backend, engine: str, driver: str, *, inherits: bool = False, serves: str = "") -> None:
+    def __init__(
+        self,
+        name: Backend,
+        engine: str,
+        driver: str,
+        *,
+        inherits: bool = False,
+        serves: str = "",
+        load_s: float = 0.0,
+    ) -> None:
         self.name = name
         self.engine = engine
         self.driver = driver
         self.inherits = inherits
         self.serves = serves
+        self.load_s = load_s
+
+    def left_to_load_s(self) -> float:
+        """Return ``load_s`` until the driver has been loaded, then 0."""
+        return 0.0 if self.driver.partition(":")[0] in sys.modules else self.load_s
 
     def fits(self, executor: object) -> bool:
         """True if the row serves this object."""
@@ -77,8 +95,8 @@ class Row:
 
 
 BACKENDS: tuple[Row, ...] = (
-    Row("threads", "threads", "amorsize.backends.threads:open_driver"),
-    Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True),
+    Row("threads", "threads", "amorsize.backends.threads:open_driver", load_s=16e-3),
+    Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True, load_s=22e-3),
     Row("executor", "executor", "amorsize.backends.futures:open_driver", serves=ANY_EXECUTOR),
 )
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
-from amorsize.facts import BackendCost, Machine, Scaling
+from amorsize.facts import MARGIN, BackendCost, Machine, Scaling
 from amorsize.formatting import seconds, size
 from amorsize.frozen import plain
-from amorsize.model.search import MARGIN, MAX_WAITING_WORKERS
+from amorsize.model.search import MAX_WAITING_WORKERS
 
 # Columns of the text.
 WIDTH: Final = 100
@@ -114,7 +114,7 @@ def worth(cost: BackendCost, machine: Machine, scaling: Scaling) -> Worth:
         saved = 1 - MARGIN - 1 / speed if speed > 0 else 0.0
         if saved <= 0:
             continue
-        needed_s = cost.start.total_s(workers) / saved
+        needed_s = cost.start.total_s(workers, cores=machine.usable_cores) / saved
         if best.pays_from_s is None or needed_s < best.pays_from_s:
             best = Worth(cost=cost, workers=workers, pays_from_s=needed_s)
     return best

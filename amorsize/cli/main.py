@@ -428,7 +428,7 @@ def _recalled_costs(here: Machine) -> KnownCosts | None:
     known = [recalled(wish, wish.key(here), store, now_s) for wish in (Wish(SCALING), *engines)]
     if known[0] is None or not all(known):
         return None
-    costs = tuple(cached_cost(*wish, here, store=store) for wish in engines)
+    costs = tuple(cached_cost(wish.engine, wish.start_method, here, store=store) for wish in engines)
     return costs, cached_scaling(here, store=store), getattr(known[0].value, "warnings", ())
 
 

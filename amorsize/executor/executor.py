@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from math import ceil
 from typing import Any, ParamSpec, TypeVar
 
-from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers import child, fork_server, protocol
 from amorsize.backends.workers.main_module import values_of
 from amorsize.backends.workers.native_threads import native_threads
 from amorsize.backends.workers.team import Team
@@ -196,6 +196,9 @@ class Executor(StandardExecutor):
             if self._shut or shutdown.is_exiting():
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
+                if (self._start_method or start_method_beside_threads()) == "forkserver":
+                    # It boots while the rest is made.
+                    fork_server.start()
                 with held_signals():
                     manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
                     manager.begin()

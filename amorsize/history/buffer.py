@@ -12,7 +12,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 
 from amorsize.frozen import Frozen, as_dict, replace
 from amorsize.history import location as place_of
@@ -206,10 +205,14 @@ def _disown() -> None:
 
 def _flush_at_exit() -> None:
     # Warnings are errors under python -W error.
-    with suppress(Warning):
+    try:
         flush()
+    except Warning:
+        pass
     if getattr(sys, "last_type", None) is KeyboardInterrupt:
         # Imports for the flush ran exec(), after which CPython no longer knows that Ctrl-C ends this program: it would
         # exit with 1 instead of by SIGINT, and a shell's loop around it would go on. An exec() that raises restores it.
-        with suppress(KeyboardInterrupt):
+        try:
             exec("raise KeyboardInterrupt")
+        except KeyboardInterrupt:
+            pass

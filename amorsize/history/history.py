@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from itertools import islice
 from time import time
 
@@ -241,8 +240,10 @@ def _recalled(kept: Store, mark: str, machine: str, limit: int) -> Iterator[Run]
         _recent[key] = stamp, found
         while len(_recent) > MOST_RECENT:
             # Another thread may have removed it.
-            with suppress(KeyError):
+            try:
                 _recent.popitem(last=False)
+            except KeyError:
+                pass
     for at, row in enumerate(found):
         run = row if isinstance(row, Run) else Run.from_dict(row)
         found[at] = run

@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from math import exp, log
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from amorsize.facts import Breakdown, Forecast, Machine, Sample
+from amorsize.facts import MARGIN, Breakdown, Forecast, Machine, Sample
 from amorsize.frozen import field_names, replace
 from amorsize.learn.features import NAMES, Case, engine_of, features
 from amorsize.learn.trees import Trees, is_number
-from amorsize.model.search import MARGIN
 
 if TYPE_CHECKING:
     from amorsize.history.history import History

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -44,6 +44,8 @@ class Wish(NamedTuple):
 
     engine: str
     start_method: str | None = None
+    program: str = ""
+    """The main module whose imports are part of the cost; empty: that of a process without any."""
 
     def read(self, row: object) -> Found | Curve | None:
         """Return the cost from a row of the store or a line of the helper; None if it is damaged."""
@@ -51,7 +53,7 @@ class Wish(NamedTuple):
 
     def key(self, machine: Machine) -> str:
         """Return the key in the store: kind of cost, version of the rules, machine."""
-        what = f"{self.engine} {self.start_method or '-'}"
+        what = f"{self.engine} {self.start_method or '-'}{self.program and f' of {self.program}'}"
         where = f"{machine.system}; {processor()}; {machine.logical_cores} cores, {machine.usable_cores:g} usable"
         return f"{what}; {SCHEMA}; {where}; {machine.python}{'' if machine.gil_enabled else ' without GIL'}"
 
@@ -206,7 +208,8 @@ def _record(kind: type[R], value: object) -> R | None:
         return None
     found: dict[str, Any] = {}
     for field in fields(kind):
-        given = value.get(field.name)
+        # Rows of earlier versions lack fields that were added with a default.
+        given = value.get(field.name, None if field.default is MISSING else field.default)
         found[field.name] = given if isinstance(field.default, bool) and isinstance(given, bool) else _number(given)
         if found[field.name] is None or (not isinstance(given, bool) and found[field.name] > FOREVER_S):
             return None

@@ -1,9 +1,9 @@
 """The cost of an engine on this machine, measured by some laps and some forks.
 
 Laps run with one worker and with one per core (at most `MOST_WORKERS`); the cost of starting ``p`` workers is the line
-through the medians of both, ``base_s + p * per_worker_s``. A figure that differs from the recorded one by more than a
-factor of `amorsize.model.default_costs.PLAUSIBLE`, and from round to round, is noise: the recorded one is taken, with a
-warning.
+through the medians of both, ``base_s + p * per_worker_s``, and a part of ``base_s`` is the workers' boot (`apart`). A
+figure that differs from the recorded one by more than a factor of `amorsize.model.default_costs.PLAUSIBLE`, and from
+round to round, is noise: the recorded one is taken, with a warning.
 
 Forking also copies the page tables of the caller. The cost of a byte of touched memory is measured on bare forks, with
 and without a ballast. Memory in huge pages, as numpy requests for large arrays, costs next to nothing.
@@ -21,6 +21,7 @@ from amorsize.frozen import replace
 from amorsize.measure.laps import PAYLOAD_BYTES, Lap, lap
 from amorsize.measure.timer import LEAST, UNKNOWN, Timing, quantile, relative_spread, steady, timed
 from amorsize.model.default_costs import BYTE_S, PLAUSIBLE, plausible, recorded
+from amorsize.model.starts import LEAST_SPREAD
 from amorsize.system.clock import REAL, Clock
 from amorsize.system.memory import resident_bytes
 
@@ -38,8 +39,6 @@ PAYLOADS: Final = 4
 # 4,096 page table entries: 0.1-0.6 ms more for each fork.
 BALLAST_BYTES: Final = 16 << 20
 
-# Quiet machines repeat starts within 5 %.
-LEAST_SPREAD: Final = 0.05
 # guess: least spread of the cost of a chunk
 CHUNK_SPREAD: Final = 0.1
 # guess: a larger spread of starts is worth a warning
@@ -256,7 +255,7 @@ def assemble(
         one_s = one.median_s if _is_true(engine, start_method, 1, one) else many.median_s
         base_s, per_worker_s = fit(one_s, many.median_s, workers)
         spread = min(1.0, max(one.spread, many.spread, LEAST_SPREAD))
-        start = StartCost(base_s=base_s, per_worker_s=per_worker_s, spread=spread)
+        start = apart(StartCost(base_s=base_s, per_worker_s=per_worker_s, spread=spread), known.start)
         if spread > BUSY_SPREAD:
             warnings.append(f"starts differed by ±{spread:.0%} from one to the next: the machine is busy")
     else:
@@ -305,6 +304,16 @@ def _within(value: float, most: float, otherwise: float) -> float:
     return min(value, most) if isfinite(value) and value > 0 else otherwise
 
 
+def apart(start: StartCost, known: StartCost) -> StartCost:
+    """Return the start with the workers' boot apart from the caller's part, in the proportion of a known start.
+
+    Starts of one and of as many workers as cores differ by the caller's serial part alone: all boot at the same time.
+    """
+    both_s = known.base_s + known.boot_s
+    boot_s = start.base_s * known.boot_s / both_s if both_s > 0 else 0.0
+    return replace(start, base_s=start.base_s - boot_s, boot_s=boot_s)
+
+
 def fit(one_s: float, many_s: float, workers: int) -> tuple[float, float]:
     """Fit ``base_s`` and ``per_worker_s``, neither below 0, to the times for one worker and for many.
 
@@ -319,43 +328,3 @@ def fit(one_s: float, many_s: float, workers: int) -> tuple[float, float]:
     if one_s < slope:
         return 0.0, many_s / workers
     return one_s - slope, slope
-
-
-def corrected(
-    cost: BackendCost, workers: int, seen_start_s: float, weight: float = 0.3, *, caller_rss_bytes: int = 0
-) -> BackendCost:
-    """Move a start cost towards that of a real run, within the plausible range.
-
-    Parameters
-    ----------
-    cost : BackendCost
-        The cost so far.
-    workers : int
-        Number of workers of the run.
-    seen_start_s : float
-        Seconds for starting and leaving them.
-    weight : float
-        Weight of the run: 0 changes nothing, 1 replaces the cost.
-    caller_rss_bytes : int
-        The caller's size; its part of the start is left unchanged.
-    """
-    start = cost.start
-    memory_s = start.total_s(workers, caller_rss_bytes) - start.total_s(workers)
-    expected = start.total_s(workers)
-    usual = recorded(cost.engine, cost.start_method).start.total_s(workers)
-    if not isfinite(seen_start_s) or seen_start_s <= 0 or workers < 1:
-        return cost
-    seen = min(max(seen_start_s - memory_s, usual / PLAUSIBLE), usual * PLAUSIBLE)
-    wanted = expected + weight * (seen - expected)
-    if expected <= 0:
-        moved = replace(start, base_s=wanted)
-    else:
-        factor = wanted / expected
-        off = min(1.0, abs(seen - expected) / expected)
-        moved = replace(
-            start,
-            base_s=start.base_s * factor,
-            per_worker_s=start.per_worker_s * factor,
-            spread=max(LEAST_SPREAD, (1 - weight) * start.spread + weight * off),
-        )
-    return replace(cost, start=moved)

@@ -41,7 +41,7 @@ from __future__ import annotations
 
 from math import ceil, exp, hypot, log, sqrt
 
-from amorsize.facts import WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.facts import OWN_THREADS, WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
@@ -184,7 +184,7 @@ class Candidates:
     def _start_s(self, workers: int, chunksize: int) -> float:
         start = self.cost.start
         in_turns = ceil(self.n / chunksize) > workers > 1
-        return start.total_s(workers, self.rss_bytes) + start.settle_s * in_turns
+        return start.total_s(workers, self.rss_bytes, self.machine.usable_cores) + start.settle_s * in_turns
 
     def forecast(self, workers: int, chunksize: int) -> Forecast:
         """Return the same with its interval and its breakdown."""
@@ -284,8 +284,6 @@ def cpu_per_item(sample: Sample) -> float:
 
 # A list of 20,000 numbers took 2.8 ns, nested dicts 6-9: 4-8 bytes of memory per byte of the pickle, 3 µs per page.
 COPY_TOUCHED_S_PER_BYTE: Final = 5e-9
-# guess: process CPU time over wall time, above which the function runs threads of its own
-OWN_THREADS: Final = 1.2
 
 
 # Of a CPU quota: the default of every container runtime.

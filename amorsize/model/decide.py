@@ -20,11 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amorsize.facts import WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
+from amorsize.facts import MARGIN, OWN_THREADS, WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
 from amorsize.frozen import Frozen, replace
-from amorsize.model.cost import OWN_THREADS, forecast
 from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WATCH_LONGEST_S, Evidence
-from amorsize.model.search import MARGIN, choose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,6 +164,8 @@ class Decider(Evidence):
         True to probe spread positions.
     rate : float, optional
         Items per second that may begin.
+    load_threads_s, load_processes_s : float
+        Seconds for modules that are yet to be loaded before threads, or processes, can start.
     """
 
     def __init__(
@@ -176,8 +176,12 @@ class Decider(Evidence):
         most_cores: int,
         spread: bool = True,
         rate: float | None = None,
+        load_threads_s: float = 0.0,
+        load_processes_s: float = 0.0,
     ) -> None:
         super().__init__(n_items)
+        self.worth_threads_s = CHEAP_THREADS_S + load_threads_s
+        self.worth_processes_s = WORTH_PROCESSES_S + load_processes_s
         self.rate = rate
         self.most_cores = most_cores
         self.choices: Choices | None = None
@@ -214,10 +218,10 @@ class Decider(Evidence):
         left = self.left
         left_s = left * self.item_s
         if self._waits():
-            gain_s, worth_s, start_s = left_s, CHEAP_THREADS_S, CHEAP_THREADS_S
+            gain_s, worth_s, start_s = left_s, self.worth_threads_s, CHEAP_THREADS_S
         else:
             gain_s = left_s * (1 - MARGIN - 1 / self.most_cores) - left * RESULT_S
-            worth_s, start_s = WORTH_PROCESSES_S, CHEAP_PROCESSES_S
+            worth_s, start_s = self.worth_processes_s, CHEAP_PROCESSES_S
         if gain_s < worth_s:
             return False
         if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
@@ -272,7 +276,7 @@ class Decider(Evidence):
         Reading the clock each millisecond costs 4 % of it, since the caches have lost this code every time.
         """
         known = self.n_items is not None and self.wall_s > SETTLED_S and not self._waits()
-        return known and self.left * self.item_s < WORTH_PROCESSES_S
+        return known and self.left * self.item_s < self.worth_processes_s
 
     def next(self) -> Step:
         """Return the next step. Without `choices` (the machine has not been read yet) the loop goes on."""
@@ -329,6 +333,9 @@ class Decider(Evidence):
         self, choices: Choices, sample: Sample, n_items: int | None = None
     ) -> tuple[Forecast, list[Forecast]]:
         """Return the best candidate for ``n_items`` (by default the items left), and the others."""
+        # Here, so that a map too short to ask for a forecast does not load it (0.6 ms).
+        from amorsize.model.search import choose
+
         backends = choices.backends
         out = {*self.lost, "threads"} if self._tried_in_vain() else set(self.lost)
         backends = tuple(b for b in backends if b not in out) or backends
@@ -403,4 +410,6 @@ class Decider(Evidence):
 
 def loop_forecast(sample: Sample, machine: Machine, n_items: int) -> Forecast:
     """Return the forecast of the plain loop."""
+    from amorsize.model.cost import forecast
+
     return forecast(sample, Costs(), machine, "serial", 1, 1, n_items=max(1, n_items))

@@ -8,21 +8,24 @@ unmeasured machine goes parallel a little late rather than too early. A doubtful
 
 from __future__ import annotations
 
-from typing import Final
-
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 
-# (base_s, per_worker_s) of starting and leaving; an executor runs already.
-START_S: Final[dict[tuple[str, str | None], tuple[float, float]]] = {
-    ("pool", "fork"): (9e-3, 4e-3),
-    ("pool", "forkserver"): (25e-3, 18e-3),
-    ("pool", "spawn"): (60e-3, 40e-3),
-    ("team", "fork"): (1.5e-3, 1.6e-3),
-    ("team", "forkserver"): (25e-3, 18e-3),
-    ("team", "spawn"): (60e-3, 40e-3),
-    ("threadpool", None): (1.0e-3, 0.15e-3),
-    ("threads", None): (0.2e-3, 0.06e-3),
-    ("executor", "executor"): (0.1e-3, 0.0),
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# (base_s, per_worker_s, boot_s) of starting and leaving; an executor runs already. Starts of 1, 2 and 8 workers on two
+# cores took 38, 58 and 148 ms (forkserver) and 94, 110 and 350 ms (spawn): three points for the three terms.
+START_S: Final[dict[tuple[str, str | None], tuple[float, float, float]]] = {
+    ("pool", "fork"): (9e-3, 4e-3, 0.0),
+    ("pool", "forkserver"): (25e-3, 8e-3, 20e-3),
+    ("pool", "spawn"): (40e-3, 12e-3, 76e-3),
+    ("team", "fork"): (1.5e-3, 1.6e-3, 0.0),
+    ("team", "forkserver"): (25e-3, 8e-3, 20e-3),
+    ("team", "spawn"): (40e-3, 12e-3, 76e-3),
+    ("threadpool", None): (1.0e-3, 0.15e-3, 0.0),
+    ("threads", None): (0.2e-3, 0.06e-3, 0.0),
+    ("executor", "executor"): (0.1e-3, 0.0, 0.0),
 }
 
 # Caller's cost of a chunk; ProcessPoolExecutor 214-305 µs a task, loky 367-484, a cluster more.
@@ -46,7 +49,7 @@ PLAUSIBLE: Final = 8.0
 
 def recorded(engine: str, start_method: str | None) -> BackendCost:
     """Return the recorded costs of an engine; for an unknown start method those of spawn, the most expensive."""
-    base, per_worker = START_S.get((engine, start_method), START_S.get((engine, "spawn"), (0.1, 0.05)))
+    base, per_worker, boot = START_S.get((engine, start_method), START_S.get((engine, "spawn"), (0.1, 0.02, 0.1)))
     threads = start_method is None
     return BackendCost(
         engine=engine,
@@ -56,6 +59,7 @@ def recorded(engine: str, start_method: str | None) -> BackendCost:
             per_worker_s=per_worker,
             per_caller_byte_s=FORK_BYTE_S if start_method == "fork" else 0.0,
             spread=0.5,
+            boot_s=boot,
         ),
         channel=ChannelCost(
             per_chunk_s=PER_CHUNK_S[engine],

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from math import ceil
 
-from amorsize.facts import Backend, Costs, Forecast, Machine, Sample
+from amorsize.facts import MARGIN, OWN_THREADS, Backend, Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
-from amorsize.model.cost import OWN_THREADS, Candidates, cpu_per_item
+from amorsize.model.cost import Candidates, cpu_per_item
 from amorsize.model.memory_limit import refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# guess: a parallel plan must promise at least this much less time than the loop
-MARGIN: Final = 0.1
 # guess: the same for a function with threads of its own, since the gain from the cores that it leaves idle is
 # overestimated while other programs use them
 OWN_THREADS_MARGIN: Final = 0.35

@@ -16,14 +16,13 @@ from amorsize.backends.workers import child
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.main_module import Values, used, values_of
 from amorsize.backends.workers.native_threads import native_threads
-from amorsize.facts import Costs, Machine, Sample
+from amorsize.facts import OWN_THREADS, Costs, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.history.agreement import LOOKED_AT, Known, known
 from amorsize.history.history import History
 from amorsize.history.machine_id import digest_of, features
 from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
-from amorsize.model.cost import OWN_THREADS
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import choose
@@ -130,6 +129,7 @@ def known_costs(
             processes=recorded("pool", method) if with_processes else None,
         )
     from amorsize.measure.calibrate import cached_costs
+    from amorsize.measure.own_start import as_here
 
     costs = cached_costs(
         here,
@@ -140,6 +140,8 @@ def known_costs(
     for cost in (costs.threads, costs.processes):
         if cost is not None:
             warnings.extend(cost.warnings)
+    if costs.processes is not None:
+        costs = replace(costs, processes=as_here(costs.processes, request.func, request.data))
     return costs
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amorsize.facts import WAITS, Attempt, Breakdown, Forecast, ItemRecord, Sample, Trial
+from amorsize.facts import OWN_THREADS, WAITS, Attempt, Breakdown, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, printable, seconds, size
 from amorsize.frozen import field_names
-from amorsize.model.cost import OWN_THREADS
 from amorsize.plan.record import PlanRecord
 
 KINDS = {"threads": "thread", "processes": "process", "tasks": "task"}

@@ -235,6 +235,10 @@ def process_options(start_method: str | None, native_threads: int | None, uses: 
         from amorsize.backends.workers.main_module import values_of
 
         values = values_of(uses)
+    if start_method == "forkserver":
+        from amorsize.backends.workers import fork_server
+
+        fork_server.prepare()
     options: dict[str, Any] = {"context": multiprocessing.get_context(start_method)}
     is_daemonic = multiprocessing.current_process().daemon
     filters = None if start_method == "fork" else filters_here()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.table import row_named, row_serving
 from amorsize.facts import Backend, BackendCost, Costs, StartCost
 from amorsize.frozen import replace
+from amorsize.measure.own_start import as_here
 from amorsize.model.decide import Choices
 from amorsize.model.default_costs import recorded
 from amorsize.options import Request
 from amorsize.run.run_summary import RunSummary
 from amorsize.system.start_methods import resolve_start_method, share_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.facts import Machine
 
 # To find and welcome workers that wait: 1-2 ms for two.
@@ -24,7 +27,10 @@ GROWS_TO: Final = 256
 
 
 def choices_for(request: Request, backends: tuple[Backend, ...], summary: RunSummary) -> Choices:
-    """Return the choices of one run, from recorded costs; 0.3 ms if the machine was not read within a second."""
+    """Return the choices of one run, from recorded and learnt costs.
+
+    It takes 0.3 ms if the machine was not read within a second.
+    """
     from amorsize.system.machine import lately
     from amorsize.system.memory import forked_bytes
 
@@ -38,14 +44,17 @@ def choices_for(request: Request, backends: tuple[Backend, ...], summary: RunSum
         processes = recorded(row.engine, "executor")
     elif "processes" in backends:
         method, why = resolve_start_method(request.start_method)
-        processes = recorded(row_named("processes").engine, method)
+        row = row_named("processes")
+        processes = as_here(recorded(row.engine, method), request.func, request.data, row.left_to_load_s())
         if method != "fork" and request.initializer is None:
             processes = _with_warm_workers(processes, ceil(here.usable_cores))
         summary.start_note = why and f"processes start by {method}, since {why}"
+    row = row_named("threads")
+    threads = as_here(recorded(row.engine, None), request.func, request.data, row.left_to_load_s())
     return Choices(
         backends=backends,
         machine=here,
-        costs=Costs(threads=recorded(row_named("threads").engine, None), processes=processes),
+        costs=Costs(threads=threads, processes=processes),
         max_workers=most_workers(request),
         memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(),

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from math import ceil
 from os import cpu_count
-from sys import modules
 from time import perf_counter
 
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import STREAM_BATCH
 from amorsize.backends.results import initialize
+from amorsize.backends.table import row_named
 from amorsize.backends.workers.item_times import MEASURE_S
 from amorsize.frozen import replace
 from amorsize.history.history import History
@@ -44,14 +44,18 @@ if TYPE_CHECKING:
 
 # While forked workers start (1-3 ms), the caller goes on only with items as short as this.
 QUICK_ITEM_S: Final = 0.3e-3
-# The same for workers that take 50-100 ms to start.
-SLOW_ITEM_S: Final = 20e-3
+# The same for workers that take long to start (50-100 ms and more), as a share of the time that they are expected to
+# take: 20 ms paid for workers that took 80.
+# guess
+SLOW_START_SHARE: Final = 0.25
+# guess: times the expected start, after which the caller goes on alone as long as no worker is ready
+OVERDUE: Final = 1.5
 # A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
 REMEMBER_S: Final = 3e-3
 # guess: where the loop was best, it still is for this many times as many items
 NO_MORE: Final = 1.2
-# Where a backend's modules show that this process has used it before.
-MODULES: Final = {"threads": "amorsize.backends.threads", "processes": "amorsize.backends.workers.team"}
+# Read once: it takes 17 µs.
+MOST_CORES: Final = cpu_count() or 1
 
 
 class Execution:
@@ -88,18 +92,22 @@ class Execution:
     ) -> None:
         self.request = request
         self.state = MapState(request, outcome, window=window, stop=stop)
+        self.load_s = {name: row_named(name).left_to_load_s() for name in ("threads", "processes")}
         self.decider = Decider(
             self.state.source.length,
             indexable=self.state.source.indexable,
-            most_cores=cpu_count() or 1,
+            most_cores=MOST_CORES,
             spread=request.spread and window is None and request.rate is None,
             rate=request.rate,
+            load_threads_s=self.load_s["threads"],
+            load_processes_s=self.load_s["processes"],
         )
         self.summary = RunSummary(self.decider)
         self.backends = request.backends
         # The loop was best for earlier maps.
         self.is_settled = False
-        self.loaded = [name for name, module in MODULES.items() if module in modules]
+        # The file of costs has been read.
+        self.is_looked_up = False
 
     def run(self) -> list[Any]:
         """Run the map and return its results; a row is left in the history even if it raises."""
@@ -175,9 +183,12 @@ class Execution:
                 return
             if decider.choices is None and decider.wants_choices(self.backends):
                 load("amorsize.run.choices")
+                load("amorsize.model.search")
                 from amorsize.run.choices import choices_for
 
                 decider.choices = choices_for(self.request, self.backends, self.summary)
+            if decider.choices is not None and not self.is_looked_up:
+                self._look_up()
             step = decider.next()
             if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
                 yield from self._plain_loop()
@@ -187,6 +198,17 @@ class Execution:
             else:
                 self._answer(step)
             yield
+
+    def _look_up(self) -> None:
+        """Read what is known of the costs here, if so much work is left that reading does not delay it."""
+        from amorsize.measure.own_start import WORTH_READING_S, looked_up
+
+        decider = self.decider
+        if decider.choices is not None and decider.left * decider.item_s > WORTH_READING_S:
+            self.is_looked_up = True
+            if self.request.executor is None:
+                costs = looked_up(decider.choices.costs, decider.choices.machine)
+                decider.choices = replace(decider.choices, costs=costs)
 
     def _plain_loop(self) -> Steps:
         """Run everything in the loop, in batches; listeners, limits and a stop are served between them."""
@@ -294,7 +316,6 @@ class Execution:
         """Run the next items on two threads; the loop repeats those that fail there."""
         load("amorsize.run.go_parallel")
         from amorsize.backends.results import Outcome
-        from amorsize.backends.table import row_named
         from amorsize.backends.ticks import drain
         from amorsize.run.go_parallel import no_forecast, work_of
         from amorsize.schedule.schedule import Schedule
@@ -375,11 +396,11 @@ class Execution:
             summary.warnings.append(summary.start_note)
         may_loop = "serial" in self.backends
         self._announce(chosen.backend, chosen.workers, chosen.start_method)
+        options = self._options(chosen, theirs, may_loop)
         began, ran = perf_counter(), None
         try:
-            summary.ran = ran = yield from go_parallel.drive(
-                self, chosen, self._options(chosen, theirs, may_loop), may_loop=may_loop
-            )
+            summary.ran = ran = yield from go_parallel.drive(self, chosen, options, may_loop=may_loop)
+            self._learn_start(chosen, options, theirs)
         except CannotStart as exc:
             if not may_loop:
                 raise exc.why from exc.why.__cause__
@@ -388,12 +409,23 @@ class Execution:
             summary.attempts.append(summary.attempt(chosen, perf_counter() - began, ran))
             self._back_to_loop(chosen)
 
+    def _learn_start(self, chosen: Forecast, options: Options, theirs: bool) -> None:
+        """Note when the workers were ready, for the next map and the next run of this program."""
+        choices, ran = self.decider.choices, self.summary.ran
+        if ran is None or choices is None or choices.costs.processes is None or chosen.backend != "processes" or theirs:
+            return
+        from amorsize.measure.own_start import learn
+
+        # A caller that computes meanwhile needs a core, too.
+        busy = (options.get("first") or chosen.workers) + bool(options.get("caller_helps"))
+        learn(choices.costs.processes, busy, choices.machine.usable_cores, ran.ready_s, ran.wall_s)
+
     def _note(self, chosen: Forecast) -> None:
         """Note the choice in the summary, and the time of the loop until then."""
         from amorsize.model.memory_limit import results_warning
 
         summary, decider = self.summary, self.decider
-        summary.is_first = ("threads" if chosen.backend == "threads" else "processes") not in self.loaded
+        summary.is_first = self.load_s["threads" if chosen.backend == "threads" else "processes"] > 0
         if summary.go is not None:
             return
         summary.go = chosen
@@ -424,11 +456,18 @@ class Execution:
             )
         if summary.unsampled:
             return {"worker_count": worker_count}
-        quick = decider.item_s < (QUICK_ITEM_S if chosen.start_method == "fork" else SLOW_ITEM_S)
+        helps = may_loop and chosen.backend != "threads" and not theirs
+        is_slow = helps and chosen.start_method != "fork"
+        start_s = chosen.breakdown.start_s
+        quick = decider.item_s < (SLOW_START_SHARE * start_s if is_slow else QUICK_ITEM_S)
+        cores = decider.choices.machine.usable_cores
         return {
             "item_s": decider.item_s,
             "evidence": max(1, min(sample.n_sampled, int(10e-3 / max(decider.item_s, 1e-9)))),
-            "caller_helps": quick and may_loop and chosen.backend != "threads" and not theirs,
+            "caller_helps": quick and helps,
+            "patience_s": OVERDUE * start_s + decider.item_s if is_slow and not quick else None,
+            # One core is left to the caller until it has seen how long a worker takes.
+            "first": max(1, min(chosen.workers, ceil(cores) - 1)) if is_slow and quick else None,
             "worker_count": worker_count,
         }
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.driver import Work
 from amorsize.backends.table import row_named, row_serving
-from amorsize.facts import Breakdown, Forecast, Machine, Ran, Sample
+from amorsize.facts import OWN_THREADS, Breakdown, Forecast, Machine, Ran, Sample
 from amorsize.frozen import replace
-from amorsize.model.cost import OWN_THREADS
 from amorsize.run.choices import GROWS_TO, most_workers
 from amorsize.schedule.schedule import Schedule
 from amorsize.schedule.worker_count import WorkerCount

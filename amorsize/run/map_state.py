@@ -13,7 +13,6 @@ from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
 from amorsize.frozen import replace
-from amorsize.schedule.rate_limit import Pace
 from amorsize.system.looks import is_interrupt, is_sliced
 from amorsize.system.nested import CHANGED
 
@@ -85,7 +84,11 @@ class MapState:
             self.news = listeners(request)
             self.outcome.on_failure = self.news.item_failed
         self.loop = Loop(request.func, self.source, self.outcome, request.retries, records=self.records, news=self.news)
-        self.pace = None if request.rate is None else Pace(request.rate)
+        self.pace: Pace | None = None
+        if request.rate is not None:
+            from amorsize.schedule.rate_limit import Pace
+
+            self.pace = Pace(request.rate)
         if request.limits is not None:
             from amorsize.backends.watchers import limiter
 

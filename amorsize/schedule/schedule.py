@@ -89,6 +89,11 @@ class Schedule:
         The caller's cost per chunk, in seconds.
     caller_helps : bool
         True if the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
+    patience_s : float, optional
+        Seconds without a ready worker after which the caller takes items after all, if it did not help at once.
+    first : int, optional
+        Number of workers to start at once; the others follow when one of these is ready, if what is left takes
+        longer than that did.
     fixed : int, optional
         Items per chunk, if the schedule must not choose them.
     timeout_s : float, optional
@@ -116,6 +121,8 @@ class Schedule:
         retries: int = 0,
         per_chunk_s: float = PER_CHUNK_S,
         caller_helps: bool = False,
+        patience_s: float | None = None,
+        first: int | None = None,
         fixed: int | None = None,
         timeout_s: float | None = None,
         pace: Pace | None = None,
@@ -131,6 +138,8 @@ class Schedule:
         self.retries = retries
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
+        self.patience_s = patience_s
+        self.first = workers if first is None else max(1, min(first, workers))
         self.timeout_s = timeout_s
         self.pace = pace
         self.window = window
@@ -154,7 +163,7 @@ class Schedule:
         self.dry = False
         self.abandoned = False
         self.finished = False
-        self.now_s = 0.0
+        self.now_s = self.began_s = 0.0
         # A worker had room when the pace allowed no further item.
         self._held_back = False
         # Time at which a worker last could not start.
@@ -171,8 +180,8 @@ class Schedule:
 
         ``eager``: start all workers now, even if the schedule is open; else an open one starts them as needed.
         """
-        self.now_s = now_s
-        out: list[Instruction] = [self.workers.start() for _ in range(self.wanted)] if eager or not self.is_open else []
+        self.now_s = self.began_s = now_s
+        out: list[Instruction] = [self.workers.start() for _ in range(self.first)] if eager or not self.is_open else []
         if self.caller_helps:
             self.workers[CALLER] = Worker(ready=True)
         return out + self._assign(list(self.workers))
@@ -190,6 +199,9 @@ class Schedule:
                 self.workers.dismiss_caller()
                 hungry = [worker]
                 self._new_period()
+                self.patience_s = None
+                if self.first < self.wanted and not self.is_open:
+                    out = self._follow()
             case Done():
                 blocked = bool(self.backlog.again or self.backlog.quiet) or any(
                     s.quiet for s in self.workers[event.worker].flying
@@ -221,12 +233,28 @@ class Schedule:
             case Tick(running):
                 self.dry = False
                 out = self._on_tick(running)
+                if self.patience_s is not None and self.now_s - self.began_s >= self.patience_s:
+                    self.patience_s = None
+                    self.workers[CALLER] = Worker(ready=True)
         if hungry is None:
             self._held_back, hungry = False, list(self.workers)
         out += self._assign(hungry)
         if self.backlog and not self.abandoned and not self.retreats:
             out += self._reinforce()
         return out
+
+    def _follow(self) -> list[Instruction]:
+        """Start the workers that were held back until one was ready, if they still pay."""
+        staying = len(self.workers.staying())
+        left_s = self.backlog.fresh * self._item_s()
+        self.first = self.wanted
+        if left_s and left_s <= (self.now_s - self.began_s) * staying:
+            self.wanted = self.first = max(1, staying)
+        return [self.workers.start() for _ in range(self.wanted - staying)]
+
+    def _item_s(self) -> float:
+        """Return the expected seconds per item of those that come next."""
+        return self.backlog.lots[self.backlog.segments[0][2]].item_s if self.backlog.segments else 0.0
 
     def _want(self, workers: int) -> None:
         self._lacking = max(0, workers - self.wanted)
@@ -537,6 +565,8 @@ class Schedule:
         """Return the seconds until the schedule needs a `Tick` if no other event comes; None: never."""
         if self.dry:
             return 0.0
+        if self.patience_s is not None:
+            return max(0.0, self.began_s + self.patience_s - now_s)
         if self.pace is None or not self.backlog:
             return None
         wait_s = self.pace.wait_s(now_s)

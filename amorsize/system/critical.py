@@ -113,10 +113,9 @@ def _is_main_thread() -> bool:
 def load(name: str) -> None:
     """Import this module now, while signals are held: see `free_import_lock`. If it is loaded, nothing happens."""
     if name not in sys.modules:
-        from importlib import import_module
-
         with held_signals():
-            import_module(name)
+            # importlib takes 0.4 ms to load.
+            __import__(name)
 
 
 def free_import_lock() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from time import process_time
 
 from amorsize.frozen import replace
 from amorsize.system import nested
@@ -22,7 +23,16 @@ def available_start_methods() -> tuple[str, ...]:
     # multiprocessing names all three there, and fails with each.
     if sys.platform in WITHOUT_PROCESSES:
         return ()
-    return ("fork", "spawn", "forkserver")
+    if own_default() == "forkserver":
+        return ("forkserver", "spawn", "fork")
+    return ("spawn", "fork", "forkserver") if sys.platform == "darwin" else ("fork", "spawn", "forkserver")
+
+
+def own_default() -> str:
+    """Return the interpreter's default start method, as long as the program has set no other."""
+    if sys.platform in ("win32", "darwin"):
+        return "spawn"
+    return "forkserver" if sys.version_info >= (3, 14) else "fork"
 
 
 def has_threads() -> bool:
@@ -100,6 +110,22 @@ def _note_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
+
+
+_cpu_s: list[float | None] = []
+
+
+def note_first_use() -> None:
+    """Note the CPU time of this process when amorsize is first called: it has imported what it imports by then."""
+    if not _cpu_s:
+        _cpu_s.append(process_time())
+
+
+def cpu_before_first_use_s() -> float | None:
+    """Return that CPU time in seconds; None in a forked process, which has inherited its modules."""
+    process = sys.modules.get("multiprocessing.process")
+    is_child = process is not None and process.parent_process() is not None
+    return None if nested.forks or is_child or not _cpu_s else _cpu_s[0]
 
 
 def main_is_interactive() -> bool:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amorsize.facts import Sample
+from amorsize.history import this_process
 from amorsize.history.this_process import ALIKE, MOST, NEWEST, REST, SURPRISE, Memory, Shape, shape_of
 
 MILLI = Sample(n_sampled=5, item_s=1e-3, item_cpu_s=1e-3)
@@ -299,3 +300,13 @@ def test_what_is_no_more_settled_begins_anew():
     assert memory.recall(len, ["a"]).settled == 0
     memory.keep(len, ["a"], MILLI, settled=True)
     assert memory.recall(len, ["a"]).settled == 1
+
+
+def test_a_short_map_is_not_looked_up(monkeypatch):
+    memory = Memory()
+    func = partial(max, 3)
+    memory.keep(func, [1, 2, 3], Sample(n_sampled=3, item_s=1e-5))
+    assert memory.recall(func, [1] * 1000) is not None
+    monkeypatch.setattr(this_process, "fingerprint", None)  # it takes 30 to 150 µs
+    assert memory.recall(func, [1] * 10) is None
+    assert memory.recall(lambda x: x, [1] * 1000) is None, "its code is not known"

@@ -340,7 +340,7 @@ def test_damaged_rows_are_read_whole_or_not_at_all(junk, data, wish):
     found = wish.read(with_junk(row, path, junk))
     if isinstance(found, Found):
         assert all(math.isfinite(number) and 0 <= number <= cost_cache.FOREVER_S for number in numbers(found.cost))
-        assert (found.cost.engine, found.cost.start_method) == wish
+        assert (found.cost.engine, found.cost.start_method) == wish[:2]
     elif found is not None:
         assert found.scaling.points[0] == (1, 1.0)
         assert all(y <= p for p, y in found.scaling.points)

@@ -13,9 +13,10 @@ from measure_trees import patient
 from amorsize.facts import BackendCost
 from amorsize.measure import laps, start_cost
 from amorsize.measure.laps import Lap, lap
-from amorsize.measure.start_cost import MOST_PER_BYTE_S, Channel, assemble, channel_of, corrected, fit
+from amorsize.measure.start_cost import MOST_PER_BYTE_S, Channel, assemble, channel_of, fit
 from amorsize.measure.timer import Timing
 from amorsize.model.default_costs import PLAUSIBLE, START_S, recorded
+from amorsize.model.starts import corrected
 from amorsize.system.clock import Clock
 
 ENGINES = sorted(START_S, key=str)

@@ -411,3 +411,17 @@ def test_threads_are_tried_where_there_is_no_lock():
     assert TryThreads in play.steps
     assert WatchLock not in play.steps
     assert play.go.backend == "threads"
+
+
+@pytest.mark.parametrize(("backend", "waits"), [("processes", False), ("threads", True)])
+def test_modules_to_load_are_part_of_what_a_gain_must_beat(backend, waits):
+    def asks(load_s, items):
+        loads = {f"load_{backend}_s": load_s}
+        decider = Decider(items, indexable=True, most_cores=2, **loads)
+        for start in range(10):
+            decider.saw(Observation(start, 1, 1e-3, 0.0 if waits else 1e-3, 0.0))
+        return decider.worth_asking()
+
+    assert asks(0.0, 60)
+    assert not asks(0.06, 60)
+    assert asks(0.06, 600)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amorsize.facts import Costs, Sample, Scaling
+from amorsize.facts import MARGIN, Costs, Sample, Scaling
 from amorsize.model.cost import COPY_TOUCHED_S_PER_BYTE, _longest_tail, forecast
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import memory_budget, refusal
-from amorsize.model.search import COUNTS, MARGIN, choose, chunk_sizes, worker_counts
+from amorsize.model.search import COUNTS, choose, chunk_sizes, worker_counts
 from amorsize.testing import a_machine
 
 ALL = ("serial", "threads", "processes")

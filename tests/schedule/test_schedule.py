@@ -48,9 +48,10 @@ RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long 
     open_end=st.booleans(),
     item_s=st.sampled_from([0.0, 1e-5, 0.01, 1.0]),
     fixed=st.sampled_from([None, 1, 7]),
+    first=st.sampled_from([None, 1, 3]),
 )
 def test_no_item_is_lost_or_run_twice_whatever_happens(
-    n, workers, seed, death, error, straggle, unready, hides, retries, helps, open_end, item_s, fixed
+    n, workers, seed, death, error, straggle, unready, hides, retries, helps, open_end, item_s, fixed, first
 ):
     run = Run(
         n,
@@ -66,6 +67,7 @@ def test_no_item_is_lost_or_run_twice_whatever_happens(
         open_end=open_end,
         item_s=item_s,
         fixed=fixed,
+        first=first,
     ).go()
     is_whole(run)
 
@@ -469,3 +471,55 @@ def test_a_worker_is_sent_its_next_span_ahead_unless_that_is_not_wanted(prefetch
     schedule.begin()
     sent = sum(isinstance(each, Send) for each in schedule.handle(Ready(0)))
     assert sent > 1 if prefetch else sent == 1
+
+
+# -- workers that take long to start ----------------------------------------------------------------------------------
+
+
+def started(instructions):
+    return sum(isinstance(one, Start) for one in instructions)
+
+
+def test_the_caller_keeps_a_core_until_it_is_known_how_long_a_worker_takes():
+    schedule = Schedule([(0, 100)], 4, item_s=1.0, caller_helps=True, first=3)
+    assert started(schedule.begin(10.0)) == 3
+    assert started(schedule.handle(Ready(0), 12.0)) == 1, "the others have 100 s of work"
+    assert started(schedule.handle(Ready(1), 12.5)) == 0
+    assert schedule.wanted == 4
+
+
+def test_workers_that_would_be_ready_too_late_are_not_started():
+    schedule = Schedule([(0, 10)], 2, item_s=0.1, caller_helps=True, first=1)
+    schedule.begin(0.0)
+    assert started(schedule.handle(Ready(0), 5.0)) == 0, "1 s of work is left, and a worker takes 5 s"
+    assert schedule.wanted == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.floats(0.0, 1.0), st.floats(0.01, 10.0))
+def test_no_more_workers_start_than_wanted(workers, first, item_s, took_s):
+    schedule = Schedule([(0, 50)], workers, item_s=item_s, first=first)
+    begun = started(schedule.begin(0.0))
+    assert begun == min(first, workers)
+    later = started(schedule.handle(Ready(0), took_s))
+    assert begun + later <= workers
+    assert begun + later == schedule.wanted
+
+
+def test_a_caller_that_waits_loses_its_patience():
+    schedule = Schedule([(0, 10)], 2, item_s=1.0, patience_s=3.0)
+    assert not [one for one in schedule.begin(0.0) if isinstance(one, Send)]
+    assert schedule.wait_s(1.0) == 2.0
+    assert schedule.handle(Tick(()), 2.9) == []
+    assert schedule.handle(Tick(()), 3.0) == [Send(CALLER, Span(0, 1))]
+    assert schedule.wait_s(3.0) is None
+    assert schedule.handle(Ready(1), 3.5) != []
+    assert schedule.handle(Done(CALLER, 1.0), 4.0) == [], "workers do the rest"
+
+
+def test_patience_ends_when_a_worker_is_ready():
+    schedule = Schedule([(0, 10)], 2, item_s=1.0, patience_s=3.0)
+    schedule.begin(0.0)
+    schedule.handle(Ready(0), 1.0)
+    assert schedule.wait_s(2.0) is None
+    assert CALLER not in schedule.workers

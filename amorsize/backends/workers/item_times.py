@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from bisect import insort
 from collections.abc import Callable, Iterable
 
 from amorsize.system.clock import thread_cpu
@@ -116,7 +115,8 @@ def _place(top: list[Any], key: float, record: Record) -> bool:
         if key <= top[0][0]:
             return False
         del top[0]
-    insort(top, (key, -record[0], record))
+    top.append((key, -record[0], record))
+    top.sort()
     return True
 
 

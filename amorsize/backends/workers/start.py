@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
-from amorsize.backends.workers import child, protocol
+from amorsize.backends.workers import child, fork_server, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
 from amorsize.backends.workers.process_setup import leave_fork_server
 from amorsize.system import belongings
@@ -44,6 +44,7 @@ def start_worker(
         try:
             return _started(setup, data, start_method, held, passed)
         except (EOFError, ConnectionError):  # the fork server has died; multiprocessing starts another one
+            fork_server.forget()
             return _started(setup, data, start_method, held, passed)
         except ChildProcessError:  # it belongs to the process that this one was forked from
             leave_fork_server()
@@ -165,6 +166,7 @@ def _spawn(
     with STARTING, _no_sigpipe(), free_to_start(), _main_file_hidden() if setup.by_value else nullcontext():
         if start_method == "forkserver":
             _shorten_socket_path()
+            fork_server.prepare(setup.func)
         process.start()
     belongings.started(process.pid)
     handle = Handle(ours, process.pid, None, slot)

@@ -11,14 +11,14 @@ from math import exp, hypot, log
 from typing import Any, Final
 
 from amorsize.backends.workers.native_threads import native_threads
-from amorsize.facts import Breakdown, Costs, Forecast, Machine, Sample, Trial
+from amorsize.facts import OWN_THREADS, Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.formatting import count, seconds
 from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
 from amorsize.history.this_process import shape_of
 from amorsize.learn.features import Case, engine_of, shares
-from amorsize.model.cost import NOISE, OWN_THREADS, Z_80, forecast
+from amorsize.model.cost import NOISE, Z_80, forecast
 from amorsize.model.memory_limit import refusal
 from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE

@@ -1,0 +1,134 @@
+"""What the fork server of multiprocessing loads before it forks workers, so that none of them needs to.
+
+A server without that makes every worker import the packages that the program's main module imports (pandas and
+scikit-learn: 1.5 s each). The server imports them once instead. The main module itself is never among them, since it
+may start anything; nor are packages that have started threads here, or that hold a device or break after a fork.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType, ModuleType
+
+from amorsize.system.start_methods import UNSAFE_AFTER_FORK, main_is_interactive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+# Every worker needs it (15 ms).
+OURS: Final = "amorsize.backends.workers.child"
+# multiprocessing's own default.
+UNSET: Final = ["__main__"]
+# A kernel's own packages are in its user's namespace, though no function uses them.
+SHELLS: Final = frozenset({"IPython", "ipykernel"})
+# guess: the names go onto a command line
+MOST: Final = 256
+
+
+def prepare(func: Any = None) -> None:
+    """Have the fork server load `packages`, unless it runs already or the program has said what it is to load.
+
+    ``func``: the function that workers will run. Where they cannot import the main module, it alone brings packages.
+    """
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is None and server._preload_modules == UNSET:
+        server._preload_modules = [OURS, *packages(func)]
+
+
+def start() -> None:
+    """Start the fork server, if none runs; it boots while the caller goes on."""
+    from multiprocessing import forkserver
+
+    prepare()
+    try:
+        forkserver.ensure_running()
+    except (OSError, EOFError):
+        # The start of a worker tries again, and says why.
+        return
+
+
+def forget() -> None:
+    """Have the next fork server load nothing: the last one died, perhaps of what it loaded."""
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    server._preload_modules = []
+
+
+def is_running() -> bool:
+    """Return True if there is a fork server already."""
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    return getattr(server, "_forkserver_pid", None) is not None
+
+
+def packages(func: Any = None) -> list[str]:
+    """Return the modules of installed packages that workers will import, in the order of their import.
+
+    Those that the program's own modules name; only those that ``func`` names, if workers cannot import the main module.
+    """
+    if main_is_interactive():
+        homes = named_by(func)
+    else:
+        users = [module for module in list(sys.modules.values()) if _is_users(module)]
+        homes = {_home_of(value) for module in users for value in list(vars(module).values())}
+    out, found = _excluded(), set[str]()
+    for name in homes:
+        root = name.partition(".")[0]
+        if name in sys.modules and root not in out and _is_installed(sys.modules.get(root)):
+            found |= {root, name}
+    return [name for name in list(sys.modules) if name in found][:MOST]
+
+
+def named_by(func: Any, items: Any = None) -> set[str]:
+    """Return the modules that a function names by its globals, and those of the first item's class."""
+    from amorsize.backends.workers.main_module import global_names, used
+
+    func = getattr(func, "__func__", func)
+    names = global_names(func.__code__) if type(func) is FunctionType else ()
+    scope = func.__globals__ if type(func) is FunctionType else {}
+    objects = [*used(func, items), *(scope[name] for name in names if name in scope)]
+    return {_home_of(one) or _home_of(type(one)) for one in objects}
+
+
+def _home_of(value: object) -> str:
+    """Return the name of a module, or of that of a class or function. Other objects are not looked at."""
+    kind = type(value)
+    home = None
+    if kind is ModuleType:
+        home = vars(value).get("__name__")
+    elif kind is FunctionType or issubclass(kind, type):
+        home = getattr(value, "__module__", None)
+    return home if type(home) is str else ""
+
+
+def _excluded() -> set[str]:
+    """Return the names of top-level packages that a fork server must not load."""
+    out = {*SHELLS, "amorsize"} | {name.partition(".")[0] for name in UNSAFE_AFTER_FORK if name in sys.modules}
+    threading = sys.modules.get("threading")
+    for thread in () if threading is None else threading.enumerate():
+        target = getattr(thread, "_target", None)
+        for home in (getattr(target, "__module__", None), type(thread).__module__):
+            out.add(str(home).partition(".")[0])
+    return out
+
+
+def _file_of(module: object) -> str:
+    file = vars(module).get("__file__") if type(module) is ModuleType else None
+    return file.replace("\\", "/") if type(file) is str else ""
+
+
+def _is_installed(module: object) -> bool:
+    file = _file_of(module)
+    return "/site-packages/" in file or "/dist-packages/" in file
+
+
+def _is_users(module: object) -> bool:
+    """Return True for the main module, and for modules that are neither installed nor part of Python."""
+    if module is sys.modules.get("__main__"):
+        return type(module) is ModuleType
+    file = _file_of(module)
+    library = _file_of(sys.modules["os"]).rpartition("/")[0] + "/"
+    return bool(file) and not _is_installed(module) and not file.startswith(library)
