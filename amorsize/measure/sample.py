@@ -492,7 +492,8 @@ class Sampler:
             _, item_s, items = point
             (clear if max(DISTORTED * item_s, least) * items >= CLOCKS_S else others).append(point)
         if not clear:
-            return [max(others, key=lambda point: point[2])]
+            most = max(items for _, _, items in others)
+            return [point for point in others if point[2] == most]
         if others:
             curve = self._curve_of(clear, scale)
             clear += [point for point in others if point[1] < curve.at(point[0])]
