@@ -120,7 +120,7 @@ class Scale:
         self.sizes = [size for size, _ in self.strata]
 
     def works(self, exponent: float) -> list[float]:
-        """Return the sums of the first strata's sizes to that power; the list is kept as long as it hardly changes."""
+        """Return running sums of the strata's sizes to that power; they are kept as long as it hardly changes."""
         if abs(exponent - self.exponent) > NEARLY:
             self.exponent = exponent
             self.sums = [0.0, *accumulate([size**exponent for size in self.sizes])]
@@ -315,7 +315,7 @@ class Sampler:
             self._go_by_position()
 
     def _go_by_position(self) -> None:
-        n = len(self.source.data)
+        n = self.length or 1
         self.scales = [Scale(None, [(at, float(at)) for at in range(0, n, max(1, n // MOST_PROBES))])]
 
     def _spread(self) -> None:
@@ -460,7 +460,7 @@ class Sampler:
 
     def _is_worth_repeating(self) -> bool:
         """Return True if the first item was cold, or if sizes are known and another one as dear is cheap."""
-        if len(self.source.data) < 2:
+        if (self.length or 1) < 2:
             return False
         scale = self.scales[0]
         size, first_s, _ = scale.read(self.seen, self.source.data)[0]
@@ -568,7 +568,9 @@ class Sampler:
             stop = min(stop, n)
         if stop > start and self.watched_s + (stop - start) * item_s >= WATCH_S:
             # The canary slows these items a little, so that they do not count in the mean.
-            self.seen = self.seen[: len(self.seen) - bool(self._run(start, stop).items)]
+            counted = len(self.seen)
+            self._run(start, stop)
+            del self.seen[counted:]
 
     def _item_s(self) -> float:
         """Return the expected seconds of an item."""
