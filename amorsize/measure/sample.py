@@ -29,6 +29,7 @@ from amorsize.model.decide import LOCK_FREE, PROBES, Decider
 from amorsize.model.evidence import BATCH_S as LONG_S
 from amorsize.model.evidence import COLD_BYTES, DEAR, DEAR_TO_FEW, EVIDENCE_ITEMS, UNSURE, WARM
 from amorsize.model.size_regression import Curve, vary
+from amorsize.system.clock import late_s
 from amorsize.system.looks import block_bytes, held_bytes, is_interrupt
 from amorsize.system.memory import keeping_s, resident_bytes
 from amorsize.system.object_sizes import ways_to_size
@@ -48,6 +49,8 @@ CLOCKS_S: Final = 5e-6
 # guess: the most by which that may distort a point's seconds, as a share of its own, and of the mean of all items
 DISTORTED: Final = 0.1
 DISTORTED_MEAN: Final = 0.03
+# guess: items that were off their core for longer may have lost it to another program
+IDLE_S: Final = 0.2e-3
 # A shorter watch is no evidence; by then a canary that may run has woken 4 times.
 WATCH_S: Final = 1.2e-3
 # Until a held lock is believed: a canary can oversleep.
@@ -120,21 +123,21 @@ class Scale:
         self.sizes = [size for size, _ in self.strata]
 
     def works(self, exponent: float) -> list[float]:
-        """Return the sums of the first strata's sizes to that power; the list is kept as long as it hardly changes."""
+        """Return running sums of the strata's sizes to that power; they are kept as long as it hardly changes."""
         if abs(exponent - self.exponent) > NEARLY:
             self.exponent = exponent
             self.sums = [0.0, *accumulate([size**exponent for size in self.sizes])]
         return self.sums
 
-    def read(self, seen: list[Observation], data: Any) -> list[tuple[float, float, int]]:
+    def read(self, seen: list[Observation], took: list[float], data: Any) -> list[tuple[float, float, int]]:
         """Return mean size, mean seconds and number of the items of each observation; the list grows with them."""
-        for one in seen[len(self.points) :]:
+        for one, took_s in list(zip(seen, took, strict=True))[len(self.points) :]:
             if self.size is None:
                 size = one.start + (one.items - 1) / 2
             else:
                 looked = self._looked(one, data)
                 size = sum(looked) / max(1, len(looked))
-            self.points.append((size, took_s(one) / one.items, one.items))
+            self.points.append((size, took_s / one.items, one.items))
         return self.points
 
     def is_mixed(self, seen: Observation, data: Any) -> bool:
@@ -192,6 +195,9 @@ class Sampler:
         self.mean_s = 0.0
         self.where: list[int] = []
         self.seen: list[Observation] = []
+        # Their seconds, without those that other programs took.
+        self.took: list[float] = []
+        self.late_before_s = 0.0
         self.ran: list[tuple[int, int]] = []
         # One ran beside the first, to tell whether that was cold.
         self.is_repeated = False
@@ -209,6 +215,7 @@ class Sampler:
     def take(self) -> Sample:
         """Run the items and return their sample. An exception of ``func`` is raised with a note that names the item."""
         before = resident_bytes()
+        self.late_before_s = late_s()
         if self.spread:
             self._size()
         with self.canary or nullcontext():
@@ -248,17 +255,32 @@ class Sampler:
         rounds = self.canary.rounds if self.canary is not None else 0
         began_s = self.loop.clock.wall()
         seen = self.loop.run(start, stop)
-        self.spent_s += self.loop.clock.wall() - began_s - lost_s(seen)
+        took_s = self._took_s(seen)
+        self.spent_s += self.loop.clock.wall() - began_s - (seen.wall_s - took_s)
         if self.canary is not None:
             self.rounds += self.canary.rounds - rounds
             self.watched_s += seen.wall_s
         self.outcome.finish(self.source.item)
         self.where.extend(range(start, min(start + seen.items, start + 2)))
-        self.longest_s = max(self.longest_s, took_s(seen) / max(1, seen.items))
+        self.longest_s = max(self.longest_s, took_s / max(1, seen.items))
         if seen.items:
             self.seen.append(seen)
+            self.took.append(took_s)
             self.ran.append((start, start + seen.items))
         return seen
+
+    def _took_s(self, seen: Observation) -> float:
+        """Return the seconds of these items without those in which they only waited for a core that others had.
+
+        These come by chance: none, or as long as the items of a whole sample. So they count for no item, but in the
+        error.
+        """
+        idle_s = seen.wall_s - seen.process_cpu_s
+        if seen.process_cpu_s <= 0 or idle_s < IDLE_S:
+            return seen.wall_s
+        late_before_s, self.late_before_s = self.late_before_s, late_s()
+        robbed_s = max(seen.cpu_s - seen.process_cpu_s, self.late_before_s - late_before_s)
+        return seen.wall_s - max(0.0, min(idle_s, robbed_s))
 
     # -- the first items --------------------------------------------------------------------------------------------
 
@@ -315,7 +337,7 @@ class Sampler:
             self._go_by_position()
 
     def _go_by_position(self) -> None:
-        n = len(self.source.data)
+        n = self.length or 1
         self.scales = [Scale(None, [(at, float(at)) for at in range(0, n, max(1, n // MOST_PROBES))])]
 
     def _spread(self) -> None:
@@ -460,10 +482,10 @@ class Sampler:
 
     def _is_worth_repeating(self) -> bool:
         """Return True if the first item was cold, or if sizes are known and another one as dear is cheap."""
-        if len(self.source.data) < 2:
+        if (self.length or 1) < 2:
             return False
         scale = self.scales[0]
-        size, first_s, _ = scale.read(self.seen, self.source.data)[0]
+        size, first_s, _ = scale.read(self.seen, self.took, self.source.data)[0]
         if self._was_cold() or scale.size is None or size <= 0:
             return self._was_cold()
         mean_s = first_s * sum(scale.sizes) / len(scale.sizes) / size
@@ -485,14 +507,15 @@ class Sampler:
 
         Where the clocks distort a point, it is too high: then it counts only if it is below what the others tell.
         """
-        points, least = scale.read(self.seen, self.source.data), DISTORTED_MEAN * self.mean_s
+        points, least = scale.read(self.seen, self.took, self.source.data), DISTORTED_MEAN * self.mean_s
         clear: list[tuple[float, float, int]] = []
         others: list[tuple[float, float, int]] = []
         for point in points[self._was_unlike(points) :]:
             _, item_s, items = point
             (clear if max(DISTORTED * item_s, least) * items >= CLOCKS_S else others).append(point)
         if not clear:
-            return [max(others, key=lambda point: point[2])]
+            most = max(items for _, _, items in others)
+            return [point for point in others if point[2] == most]
         if others:
             curve = self._curve_of(clear, scale)
             clear += [point for point in others if point[1] < curve.at(point[0])]
@@ -513,7 +536,8 @@ class Sampler:
         counted = self._points(scale)
         is_unlike = self._was_unlike(scale.points)
         seen = self.seen[is_unlike:]
-        all_s, robbed_s = sum(one.wall_s for one in seen), sum(map(lost_s, seen))
+        all_s = sum(one.wall_s for one in seen)
+        robbed_s = all_s - sum(self.took[is_unlike:])
         share = min(1.0, (sum(one.cpu_s for one in seen) + self.late_s) / all_s) if all_s > 0 else 1.0
         if len(self.seen) == 1:
             share = sample.item_cpu_s / sample.item_s if sample.item_s > 0 else 1.0
@@ -531,7 +555,7 @@ class Sampler:
 
     def _first_call_s(self, usual_s: float) -> float:
         """Return the seconds by which the first call exceeded what such items take; 0 if that may be chance."""
-        first_s = took_s(self.seen[0])
+        first_s = self.took[0]
         dear = WARM if self._was_cold() else DEAR if len(self.seen) > EVIDENCE_ITEMS else DEAR_TO_FEW
         return first_s - usual_s if first_s > dear * usual_s and first_s > LONG_S else 0.0
 
@@ -567,7 +591,9 @@ class Sampler:
             stop = min(stop, n)
         if stop > start and self.watched_s + (stop - start) * item_s >= WATCH_S:
             # The canary slows these items a little, so that they do not count in the mean.
-            self.seen = self.seen[: len(self.seen) - bool(self._run(start, stop).items)]
+            counted = len(self.seen)
+            self._run(start, stop)
+            del self.seen[counted:], self.took[counted:]
 
     def _item_s(self) -> float:
         """Return the expected seconds of an item."""
@@ -622,19 +648,6 @@ class Sampler:
 
 TRANSFER_S: Final = ("arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s")
 TRANSFER: Final = ("arg_bytes", "result_bytes", *TRANSFER_S, "transfer_error")
-
-
-def lost_s(seen: Observation) -> float:
-    """Return the seconds in which these items only waited for a core that other programs had taken away.
-
-    They come by chance: none, or as long as the items of a whole sample. So they count for no item, but in the error.
-    """
-    return max(0.0, seen.cpu_s - seen.process_cpu_s) if seen.process_cpu_s > 0 else 0.0
-
-
-def took_s(seen: Observation) -> float:
-    """Return the seconds of these items, without those."""
-    return seen.wall_s - lost_s(seen)
 
 
 class Kept(Outcome):

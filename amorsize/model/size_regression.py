@@ -113,7 +113,8 @@ class Curve:
             if len(some) < 2 or some[-1][0] < differ * some[0][0]:
                 continue
             # More would tell no more, but take time.
-            some = some[:: -(-len(some) // MOST_SLOPES)]
+            if len(some) > MOST_SLOPES:
+                some = [some[k * (len(some) - 1) // (MOST_SLOPES - 1)] for k in range(MOST_SLOPES)]
             slopes = sorted(
                 (t2 - t1) / (log_2 - log_1)
                 for i, (x1, log_1, t1, _) in enumerate(some)
