@@ -288,6 +288,8 @@ class Sample(Frozen):
         Seconds per item that keeping all results takes beyond what the sample saw: memory touched for the first time.
     longest_s : float
         Wall seconds of the longest item that sampling ran by itself; 0: not noted.
+    func_bytes, func_pickle_s, func_unpickle_s : float
+        Pickled size of the function with all that it holds, and seconds for it; 0 where it need not be sent.
     transfer_error : str or None
         Why the function, an item or a result cannot be pickled; None when it can (or it need not be).
     """
@@ -313,6 +315,9 @@ class Sample(Frozen):
     rss_growth_bytes: float = 0.0
     kept_s: float = 0.0
     longest_s: float = 0.0
+    func_bytes: float = 0.0
+    func_pickle_s: float = 0.0
+    func_unpickle_s: float = 0.0
     transfer_error: str | None = None
 
     @property

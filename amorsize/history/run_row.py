@@ -36,6 +36,7 @@ SAMPLE_FIELDS: Final = (
     "n_sampled", "item_s", "item_std_s", "item_max_s", "item_cpu_s", "last_s", "first_call_s", "error_s", "arg_bytes",
     "result_bytes", "arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s", "touched_bytes",
     "worker_s", "gil_held", "own_threads", "rss_growth_bytes", "transfer_error", "kept_s",
+    "func_bytes", "func_pickle_s", "func_unpickle_s",
 )  # fmt: skip
 """Order of a sample's values in the file; only ever appended to."""
 

@@ -24,7 +24,7 @@ from amorsize.facts import WAITS, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.transfer import BUDGET_S as WEIGH_S
-from amorsize.measure.transfer import WEIGHED, weigh
+from amorsize.measure.transfer import FUNC, WEIGHED, weigh
 from amorsize.model.decide import LOCK_FREE, PROBES, Decider
 from amorsize.model.evidence import BATCH_S as LONG_S
 from amorsize.model.evidence import COLD_BYTES, DEAR, DEAR_TO_FEW, EVIDENCE_ITEMS, UNSURE, WARM
@@ -631,7 +631,7 @@ class Sampler:
             return first  # one alone takes longer than there is time for
         items = self._items_at(where)
         results = [self.outcome.by_index[i] for i in where if i in self.outcome.by_index]
-        return weigh(items, results, in_band=True, func=self.func)
+        return weigh(items, results, in_band=True, func=self.func, known=first)
 
     def _items_at(self, where: list[int]) -> list[Any]:
         """Return some of the items, to be weighed; none that is gone, or that cannot be had a second time."""
@@ -647,7 +647,7 @@ class Sampler:
 
 
 TRANSFER_S: Final = ("arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s")
-TRANSFER: Final = ("arg_bytes", "result_bytes", *TRANSFER_S, "transfer_error")
+TRANSFER: Final = ("arg_bytes", "result_bytes", *TRANSFER_S, *FUNC, "transfer_error")
 
 
 class Kept(Outcome):

@@ -26,6 +26,9 @@ customers that think for ``μ (1 - g)`` between two visits (mean value analysis:
 than cores make up for it: sums over arrays of 4 MB (g = 0.36) took 26 ms on 2 threads and 22 on 3 or 4, on two cores;
 sines of 100 kB arrays 110 and 95; zlib (g = 0.05) 217 and 219.
 
+The function's own weight (its pickle, with all that it holds) is part of the start where workers get it once, and of
+``h`` and ``u`` where it goes with every chunk (`weight_of_func`).
+
 The tail is the time in which the last worker runs while others are idle (Kruskal & Weiss 1985). With one chunk for each
 worker it is the expected excess of the longest of p chunks, whose deviation is ``σ sqrt(c)``. With several, workers
 that have drifted apart end within one chunk of each other; those that have not, in whole rounds (`_chunks_tail`).
@@ -42,7 +45,7 @@ from __future__ import annotations
 from math import ceil, exp, hypot, log, sqrt
 
 from amorsize.facts import OWN_THREADS, WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
-from amorsize.frozen import replace
+from amorsize.frozen import Frozen, replace
 from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
 TYPE_CHECKING = False
@@ -93,6 +96,8 @@ def forecast(
     shrinking : bool
         Chunks shrink towards the end (``execute``), instead of being equal (``Pool.map``).
 
+    The function's own weight counts as in ``plan.pool()`` and `amorsize.execute`; see `Candidates`.
+
     Returns
     -------
     Forecast
@@ -119,8 +124,9 @@ class Candidates:
     """All candidates of one backend for one map: terms that depend on neither workers nor chunks are computed once.
 
     Parameters are those of `forecast`, and ``load``: threads of other programs that compute at any moment, beyond what
-    the sample has met (0: they were there, and slowed it). A search compares seconds (`seconds`: 3 µs), and makes a
-    full forecast only of the best (`forecast`: 15 µs).
+    the sample has met (0: they were there, and slowed it); ``plain``: for processes, of a plain
+    ``multiprocessing.Pool``, which sends the function with every chunk. A search compares seconds (`seconds`: 3 µs),
+    and makes a full forecast only of the best (`forecast`: 15 µs).
     """
 
     def __init__(
@@ -134,6 +140,7 @@ class Candidates:
         caller_rss_bytes: int = 0,
         shrinking: bool = False,
         load: float = 0.0,
+        plain: bool = False,
     ) -> None:
         sample = _without_stall(sample, machine.usable_cores)
         self.sample, self.machine, self.backend, self.n = sample, machine, backend, n_items
@@ -147,6 +154,7 @@ class Candidates:
         self.cost = cost
         self.first_call_s = sample.first_call_s * (cost.start_method not in (None, "fork"))
         channel = cost.channel
+        self.weight = weight_of_func(sample, cost, plain)
         self.u = self.q = 0.0
         self.mu_c = cpu_per_item(sample)
         self.item_s = sample.item_s
@@ -182,9 +190,11 @@ class Candidates:
         return self._start_s(workers, chunksize) + self._run(workers, chunksize)[0] + self.first_call_s
 
     def _start_s(self, workers: int, chunksize: int) -> float:
-        start = self.cost.start
+        start, weight = self.cost.start, self.weight
         in_turns = ceil(self.n / chunksize) > workers > 1
-        return start.total_s(workers, self.rss_bytes, self.machine.usable_cores) + start.settle_s * in_turns
+        handed_s = weight.first_s(workers, self.machine.usable_cores)
+        start_s = start.total_s(workers, self.rss_bytes, self.machine.usable_cores)
+        return start_s + start.settle_s * in_turns + handed_s
 
     def forecast(self, workers: int, chunksize: int) -> Forecast:
         """Return the same with its interval and its breakdown."""
@@ -217,13 +227,14 @@ class Candidates:
         )
         if not n:
             return 0.0, 0.0, active, cores
-        in_worker_s = self.item_s + (crowding - 1) * self.mu_c + crowding * (self.u + self._lock_wait_s(active))
-        per_chunk_s = channel.per_chunk_s / chunksize
+        u = self.u + self.weight.load_s / chunksize
+        in_worker_s = self.item_s + (crowding - 1) * self.mu_c + crowding * (u + self._lock_wait_s(active))
+        per_chunk_s = (channel.per_chunk_s + self.weight.send_s) / chunksize
         waits_for_chunk = channel.latency_s / chunksize if not self.shrinking else 0.0
         tail_s = _tail(n, active, chunksize, in_worker_s, self.sample, self.shrinking)
         bounds = [
             n * (in_worker_s + waits_for_chunk) / active + tail_s,
-            n * (self.mu_c + self.u + self.q + per_chunk_s) / cores,
+            n * (self.mu_c + u + self.q + per_chunk_s) / cores,
             n * (self.q + per_chunk_s) * crowding,
         ]
         if self.backend == "threads":
@@ -262,13 +273,75 @@ class Candidates:
         compute = min(max(n * self.item_s / active, n * self.mu_c / cores), run_s)
         tail = min(tail_s, run_s - compute)
         rest = run_s - compute - tail
-        in_transfer = n * (self.u / active + self.q)
+        weight_s = (self.weight.load_s / active + self.weight.send_s) / chunksize
+        in_transfer = n * (self.u / active + self.q + weight_s)
         in_dispatch = n * self.cost.channel.per_chunk_s / chunksize
         both = in_transfer + in_dispatch
         transfer = rest * in_transfer / both if both > 0 else 0.0
         return Breakdown(
             start_s=start_s, compute_s=compute, transfer_s=transfer, dispatch_s=rest - transfer, tail_s=tail
         )
+
+
+# A function whose pickle is larger is handed to the workers of ``plan.pool()`` once, as the pool opens. A smaller one
+# goes with every chunk, as in any Pool, so that workers see what has become of it since: 50-500 µs per chunk.
+HANDED_BYTES: Final = 1 << 16
+
+
+class Weight(Frozen):
+    """What it costs to bring the function to the workers, besides the channel's own costs.
+
+    Attributes
+    ----------
+    once_s : float
+        In the caller, before any worker starts.
+    per_worker_s : float
+        In the caller, for each worker.
+    worker_s : float
+        In each worker, before its first item; side by side on several cores.
+    send_s, load_s : float
+        For every chunk: in the caller, and in the worker that gets it.
+    """
+
+    once_s: float = 0.0
+    per_worker_s: float = 0.0
+    worker_s: float = 0.0
+    send_s: float = 0.0
+    load_s: float = 0.0
+
+    def first_s(self, workers: int, cores: float) -> float:
+        """Return the seconds until the last of the workers has the function for the first time."""
+        in_turns = max(1.0, workers / cores) if cores > 0 else 1.0
+        # A chunk's function is not sent before the one of the chunk before.
+        return self.once_s + workers * (self.per_worker_s + self.send_s) + in_turns * self.worker_s
+
+
+NO_WEIGHT: Final = Weight()
+
+
+def weight_of_func(sample: Sample, cost: BackendCost, plain: bool = False) -> Weight:
+    """Return the function's weight: none in threads and forked workers of ``execute``, which share or inherit it.
+
+    Other workers of ``execute`` and of ``plan.pool()`` get it once (the latter if it is heavier than `HANDED_BYTES`),
+    an executor's with every task, though pickled once.
+    """
+    size, channel = sample.func_bytes, cost.channel
+    if not size or cost.start_method is None:
+        return NO_WEIGHT
+    send_s = size * channel.send_s_per_byte
+    load_s = sample.func_unpickle_s + size * channel.worker_s_per_byte
+    if cost.engine == "team":
+        if channel.inherits:
+            return NO_WEIGHT
+        return Weight(once_s=sample.func_pickle_s, per_worker_s=send_s, worker_s=load_s)
+    if cost.engine == "executor":
+        return Weight(once_s=sample.func_pickle_s, send_s=send_s, load_s=load_s)
+    if plain or size <= HANDED_BYTES:
+        return Weight(send_s=sample.func_pickle_s + send_s, load_s=load_s)
+    if cost.start_method == "fork":
+        return NO_WEIGHT
+    # All workers map the same memory.
+    return Weight(once_s=sample.func_pickle_s, worker_s=sample.func_unpickle_s)
 
 
 def _may_queue(sample: Sample, workers: int, cores: float) -> bool:

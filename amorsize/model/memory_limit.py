@@ -23,9 +23,13 @@ HEADROOM: Final = 0.9
 
 
 def worker_bytes(sample: Sample, start_method: str | None, chunksize: int) -> float:
-    """Return the bytes that one more worker adds: itself, its growth by an item, and a chunk of items and results."""
+    """Return the bytes that one more worker adds: itself, its growth by an item, a chunk of items and results.
+
+    One that is not forked also has what func holds.
+    """
     in_flight = 2 * chunksize * (sample.arg_bytes + sample.result_bytes)
-    return WORKER_BYTES.get(start_method, WORKER_BYTES["spawn"]) + sample.rss_growth_bytes + in_flight
+    func = 0.0 if start_method == "fork" else sample.func_bytes
+    return WORKER_BYTES.get(start_method, WORKER_BYTES["spawn"]) + sample.rss_growth_bytes + in_flight + func
 
 
 def is_unknown(machine: Machine) -> bool:

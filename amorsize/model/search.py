@@ -47,6 +47,9 @@ def choose(
     taken, even a refused one. ``loop_slowdown``: factor by which other calls slow the loop down. ``kept_items``:
     results that the memory must hold (`amorsize.model.memory_limit.refusal`). ``load``: see `Candidates`.
 
+    Chunks are the best for a plain ``multiprocessing.Pool``, also where ``plan.pool()`` sends the function once: many
+    users take ``n_jobs`` and ``chunksize`` to a Pool of their own. The forecast is that of ``plan.pool()``.
+
     Returns
     -------
     best : Forecast
@@ -58,7 +61,8 @@ def choose(
         cost = None if backend == "serial" else costs.threads if backend == "threads" else costs.processes
         if backend != "serial" and cost is None:
             continue
-        of = Candidates(
+        candidates = partial(
+            Candidates,
             replace(sample, item_s=sample.item_s * loop_slowdown) if backend == "serial" else sample,
             costs,
             machine,
@@ -68,14 +72,15 @@ def choose(
             shrinking=shrinking,
             load=load,
         )
+        of, plain = candidates(), candidates(plain=True)
         counts = worker_counts(sample, machine, backend, n_items, max_workers)
-        by_four = {p: of.seconds(p, ceil(n_items / (4 * p))) for p in counts} if len(counts) > COUNTS else {}
+        by_four = {p: plain.seconds(p, ceil(n_items / (4 * p))) for p in counts} if len(counts) > COUNTS else {}
         thorough = set(sorted(by_four, key=by_four.__getitem__)[:COUNTS]) if by_four else set(counts)
         for workers in counts:
             sizes = [max(1, ceil(n_items / (4 * workers)))]
             if workers in thorough:
                 sizes = chunk_sizes(sample, backend, workers, n_items, shrinking)
-            best = of.forecast(workers, min(sizes, key=partial(of.seconds, workers)))
+            best = of.forecast(workers, min(sizes, key=partial(plain.seconds, workers)))
             why = refusal(best, sample, cost, machine, memory_limit_bytes, kept_items)
             # Smaller chunks may fit into memory where the fastest do not.
             if why is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from itertools import chain
+from math import ceil
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,13 +17,15 @@ from amorsize.backends.workers import child
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.main_module import Values, used, values_of
 from amorsize.backends.workers.native_threads import native_threads
-from amorsize.facts import OWN_THREADS, Costs, Machine, Sample
+from amorsize.facts import OWN_THREADS, Costs, Forecast, Machine, Sample
+from amorsize.formatting import count, seconds, size
 from amorsize.frozen import replace
 from amorsize.history.agreement import LOOKED_AT, Known, known
 from amorsize.history.history import History
 from amorsize.history.machine_id import digest_of, features
 from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
+from amorsize.model.cost import HANDED_BYTES, Candidates
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import choose
@@ -46,6 +49,8 @@ UNKNOWN_ITEMS: Final = 100
 # Seconds of work that no pool on any machine shortens: opening one takes longer.
 # guess
 HOPELESS_S: Final = 1e-3
+# guess: how many times the forecast a plain Pool must take for a warning
+NOTICED: Final = 1.1
 
 
 def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
@@ -197,6 +202,8 @@ def plan_from(
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
         serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",), load=load)
+    if heavy := _weight_in_a_plain_pool(best, serial, sample, costs, here, items, load):
+        warnings.append(heavy)
     if best.backend != "serial" and not is_elsewhere:
         # Loading the module takes 10 ms once: pay while planning, not while the pool opens.
         import multiprocessing.pool  # noqa: F401
@@ -224,6 +231,23 @@ def plan_from(
         known_runs=known_runs,
         is_elsewhere=is_elsewhere,
     )
+
+
+def _weight_in_a_plain_pool(
+    best: Forecast, serial: Forecast, sample: Sample, costs: Costs, here: Machine, items: int, load: float
+) -> str | None:
+    """Return a warning if a ``multiprocessing.Pool`` of the user's own would lose time over func's weight."""
+    if best.backend != "processes" or sample.func_bytes <= HANDED_BYTES:
+        return None
+    plain = Candidates(
+        sample, costs, here, "processes", n_items=items, caller_rss_bytes=forked_bytes(), load=load, plain=True
+    ).seconds(best.workers, best.chunksize)
+    if plain <= best.total_s * NOTICED:
+        return None
+    chunks = count(ceil(items / best.chunksize), "chunk")
+    took = f"about {seconds(plain)}" + (f", and the loop {seconds(serial.total_s)}" if plain > serial.total_s else "")
+    weight = size(sample.func_bytes)
+    return f"a plain Pool pickles func ({weight}) with each of {chunks}: {took}; plan.pool() sends it once"
 
 
 def pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
@@ -335,8 +359,7 @@ def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan 
     method = start_method_for(request, warnings)
     sample = found.sample
     if method is not None:
-        if not found.sent:
-            sample = _with_items(request, found)
+        sample = _with_transfer(request, found)
         sample = pool_can_find(request.func, method, sample)
     costs = known_costs(request, sample, here, method, n, warnings)
     plan = plan_from(request, here, sample, costs, n, request.data, warnings, known_runs=found.runs)
@@ -344,17 +367,16 @@ def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan 
     return None if plan.backend == "processes" and not found.weighed else plan
 
 
-def _with_items(request: Request, found: Known) -> Any:
-    """Add to the sample the measured cost of sending some items, which takes no call of func."""
-    from amorsize.measure.transfer import weigh
+def _with_transfer(request: Request, found: Known) -> Sample:
+    """Add to the sample the measured cost of sending func, and items if that is not known; func is not called."""
+    from amorsize.measure.transfer import FUNC, ITEMS, weigh
 
     data: Any = request.data
     stride = max(1, len(data) // 4)
-    weighed = weigh(data[stride // 2 :: stride][:4], [], in_band=True, func=request.func)
+    items = [] if found.sent else data[stride // 2 :: stride][:4]
+    weighed = weigh(items, [], in_band=True, func=request.func)
     return replace(
         found.sample,
-        arg_bytes=weighed.arg_bytes,
-        arg_pickle_s=weighed.arg_pickle_s,
-        arg_unpickle_s=weighed.arg_unpickle_s,
         transfer_error=weighed.transfer_error or found.sample.transfer_error,
+        **{name: getattr(weighed, name) for name in (FUNC if found.sent else (*FUNC, *ITEMS))},
     )

@@ -31,7 +31,9 @@ class Plan(PlanRecord):
     def pool(self) -> PoolLike:
         """Open the pool that the plan chose: a ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop.
 
-        Its ``map``, ``imap``, ``imap_unordered`` and ``starmap`` use the plan's chunksize unless given another.
+        Its ``map``, ``imap``, ``imap_unordered`` and ``starmap`` use the plan's chunksize unless given another. Worker
+        processes get the plan's function once, as the pool opens, if its pickle is larger than 64 kB: they then see
+        nothing of what is changed in it later. A smaller one goes with every chunk, as in any Pool.
 
         Returns
         -------
@@ -63,7 +65,8 @@ class Plan(PlanRecord):
         watch, uses = None, []
         if watched is not None:
             watch, uses = watched.watch(self), used(watched.func, self.data)
-        return open_pool(self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads, watch, uses)
+        how = self.backend, self.n_jobs, self.chunksize, self.start_method, self.native_threads
+        return open_pool(*how, watch, uses, self.sample.func_bytes if self.sample is not None else 0.0)
 
     def explain(self) -> str:
         """Return the plan, its forecast, the sample and the rejected candidates, in a few lines."""

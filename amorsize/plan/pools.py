@@ -1,6 +1,7 @@
 """The pool that a plan opens: a real ``multiprocessing.Pool``, a ``ThreadPool``, or a plain loop with their methods.
 
-They differ from the originals in one thing: without a chunksize, a map uses the plan's.
+They differ from the originals in two things: without a chunksize, a map uses the plan's; and worker processes get the
+plan's own function once, as the pool opens, if it is heavy (`amorsize.backends.workers.handed`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.system.start_methods import NO_THREAD, can_start_a_thread
 
 if TYPE_CHECKING:
+    from amorsize.backends.workers.handed import Handed
     from amorsize.facts import Backend
     from amorsize.plan.pool_watch import Watch
 
@@ -183,14 +185,16 @@ def open_pool(
     native_threads: int | None = None,
     watch: Watch | None = None,
     uses: Sequence[Any] = (),
+    func_bytes: float = 0.0,
 ) -> PoolLike:
     """Open the pool of a plan.
 
     ``native_threads`` caps the BLAS and OpenMP threads of each worker process; ``watch`` is told of each use; ``uses``
-    are the plan's function and its first item.
+    are the plan's function and its first item; ``func_bytes`` is the size of the function's pickle.
     """
     kind: Any
     options: dict[str, Any] = {}
+    handed: Handed | None = None
     # A pool of processes has three threads, too.
     if backend != "serial" and not can_start_a_thread():
         warnings.warn(f"{NO_THREAD}: the plan's pool is a plain loop", RuntimeWarning, stacklevel=3)
@@ -202,9 +206,10 @@ def open_pool(
 
         kind = multiprocessing.pool.ThreadPool if backend == "threads" else multiprocessing.pool.Pool
         options = {"processes": workers}
-        kind = _planned(kind, chunksize)
         if backend != "threads":
-            options |= process_options(start_method, native_threads, uses)
+            handed = handed_for(uses, start_method, func_bytes)
+            options |= process_options(start_method, native_threads, uses, handed)
+        kind = _planned(kind, chunksize, handed)
     kind = kind if watch is None else _watched(kind, watch)
     pool: PoolLike
     if backend == "processes":
@@ -219,7 +224,30 @@ def open_pool(
     return pool
 
 
-def process_options(start_method: str | None, native_threads: int | None, uses: Sequence[Any]) -> dict[str, Any]:
+def handed_for(uses: Sequence[Any], start_method: str | None, func_bytes: float) -> Handed | None:
+    """Return the plan's function as its workers get it; None where it goes with every chunk.
+
+    To forked workers it is at hand anyway, should it turn out that it cannot be pickled.
+    """
+    from amorsize.backends.workers.handed import Handed
+    from amorsize.model.cost import HANDED_BYTES
+    from amorsize.system.start_methods import main_is_interactive
+
+    heavy = func_bytes > HANDED_BYTES
+    if not uses or not (heavy or start_method == "fork"):
+        return None
+    try:
+        handed = Handed(uses[0], forks=start_method == "fork", by_value=main_is_interactive())
+    # The map says so.
+    except Exception:  # noqa: BLE001
+        return None
+    handed.goes_once = heavy
+    return handed
+
+
+def process_options(
+    start_method: str | None, native_threads: int | None, uses: Sequence[Any], handed: Handed | None = None
+) -> dict[str, Any]:
     """Return the arguments of a ``multiprocessing.Pool`` whose workers run a function as the caller would.
 
     Workers that are not forked get what the caller has made of the globals that it names. Those of a daemonic process
@@ -244,17 +272,20 @@ def process_options(start_method: str | None, native_threads: int | None, uses: 
     filters = None if start_method == "fork" else filters_here()
     # A handler of the caller's program is inherited by a fork; see `enter_pool`.
     catches = callable(signal.getsignal(signal.SIGTERM))
-    if filters is not None or native_threads is not None or is_daemonic or catches:
+    if filters is not None or native_threads is not None or is_daemonic or catches or handed is not None:
         options["initializer"] = enter_pool
-        options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic, filters)
+        options["initargs"] = ({} if values is None else values.pickled, native_threads, is_daemonic, filters, handed)
     return options
 
 
-def _sendable(func: Any, forks: bool, kept: list[Any]) -> Any:
+def _sendable(func: Any, forks: bool, kept: list[Any], handed: Handed | None = None) -> Any:
     """Return ``func``, or what stands for it where a worker would not find it: it would wait for it without end.
 
-    ``kept`` holds the last one asked for, and the answer.
+    ``kept`` holds the last one asked for, and the answer. ``handed``: what the workers have been given.
     """
+    mine = handed is not None and handed.func is func
+    if handed is not None and mine and handed.goes_once:
+        return handed.token()
     if kept and kept[0] is func:
         return kept[1]
     from amorsize.backends.workers import child, protocol
@@ -266,6 +297,9 @@ def _sendable(func: Any, forks: bool, kept: list[Any]) -> Any:
     by_value = not forks and main_is_interactive()
     found, named = func, func if forks else sent(func, by_value)
     if named is not func or by_value or cannot(func, "func", in_band=True) is not None:
+        if handed is not None and mine:
+            # Inherited, as it is.
+            return handed.token()
         try:
             found = Portable(func, protocol.dumps(named, by_value))
             protocol.loads(found.parts)
@@ -275,8 +309,11 @@ def _sendable(func: Any, forks: bool, kept: list[Any]) -> Any:
     return found
 
 
-def _planned(kind: Any, planned: int) -> Any:
-    """Return a subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's."""
+def _planned(kind: Any, planned: int, handed: Handed | None = None) -> Any:
+    """Return a subclass of ``Pool`` or ``ThreadPool`` whose default chunksize is the plan's.
+
+    ``handed``: the plan's function, where the workers are given it.
+    """
     import multiprocessing.pool
 
     sends = not issubclass(kind, multiprocessing.pool.ThreadPool)
@@ -294,7 +331,21 @@ def _planned(kind: Any, planned: int) -> Any:
             if not sends:
                 return func
             self.kept = getattr(self, "kept", [])
-            return _sendable(func, self._ctx.get_start_method() == "fork", self.kept)
+            return _sendable(func, self._ctx.get_start_method() == "fork", self.kept, handed)
+
+        def terminate(self) -> None:
+            super().terminate()
+            self._let_go()
+
+        def join(self) -> None:
+            super().join()
+            self._let_go()
+
+        def _let_go(self) -> None:
+            # Only now does no worker start any more.
+            self.kept = []
+            if handed is not None:
+                handed.close()
 
         def map(self, func: Any, iterable: Any, chunksize: int | None = None) -> Any:
             return super().map(func, iterable, chunksize or planned)

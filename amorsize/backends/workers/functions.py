@@ -32,10 +32,15 @@ MAIN: Final = ("__main__", "__mp_main__")  # the second in a child that multipro
 def pickled_by_name(obj: object, on_buffer: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
     """Pickle ``obj`` as pickle does, but for methods; large buffers go to ``on_buffer`` where there is one."""
     stream = io.BytesIO()
+    pickle_by_name(obj, stream, on_buffer)
+    return stream.getvalue()
+
+
+def pickle_by_name(obj: object, stream: Any, on_buffer: Callable[[pickle.PickleBuffer], object] | None = None) -> None:
+    """Write the same to a stream."""
     pickler = pickle.Pickler(stream, protocol=5, buffer_callback=on_buffer)
     pickler.dispatch_table = {**copyreg.dispatch_table, MethodType: reduce_method}
     pickler.dump(obj)
-    return stream.getvalue()
 
 
 # -- methods ----------------------------------------------------------------------------------------------------------
@@ -288,6 +293,17 @@ def _in_cell(cell: CellType, above: tuple[FunctionType, ...]) -> Held:
         return _held(cell.cell_contents, above)
     except ValueError:  # the variable is not assigned yet
         return Held("empty")
+
+
+def cells_of(func: FunctionType) -> list[Any]:
+    """Return what a function closes over."""
+    found = []
+    for cell in func.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # the variable is not assigned yet
+            continue
+    return found
 
 
 def scope_of(module: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 
-from amorsize.backends.workers.functions import MAIN, Sent, found, pickled_by_name, scope_of
+from amorsize.backends.workers.functions import MAIN, Sent, cells_of, found, pickled_by_name, scope_of
 from amorsize.system.looks import ATOMS, attribute
 
 TYPE_CHECKING = False
@@ -238,7 +238,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
                     if name in main and not (issubclass(type(main[name]), type) and main[name].__module__ in MAIN):
                         values[name] = main[name]
                     todo.append(main.get(name))
-            todo += [*_contents(one), *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
+            todo += [*cells_of(one), *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
         elif type(one) is MethodType:
             todo += [one.__func__, one.__self__]
         elif issubclass(type(one), partial):
@@ -262,16 +262,6 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
         elif type(one).__name__ == "_lru_cache_wrapper":
             todo.append(one.__wrapped__)
     return values
-
-
-def _contents(func: FunctionType) -> list[Any]:
-    found = []
-    for cell in func.__closure__ or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # the variable is not assigned yet
-            continue
-    return found
 
 
 @lru_cache(maxsize=1024)

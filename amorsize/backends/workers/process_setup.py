@@ -44,14 +44,26 @@ def set_up_spawned() -> None:
     _join_family()
 
 
-def enter_pool(values: dict[str, bytes], native: int | None, ends_with_caller: bool, filters: list[str] | None) -> None:
+def enter_pool(
+    values: dict[str, bytes],
+    native: int | None,
+    ends_with_caller: bool,
+    filters: list[str] | None,
+    handed: Any = None,
+) -> None:
     """Initialize a worker of a ``multiprocessing.Pool``; never raises, or the pool would start it again without end.
+
+    ``handed``: the pool's function (`amorsize.backends.workers.handed`).
 
     A pool ends its workers by SIGTERM. A handler written in Python would be called only after the lock that the worker
     waits for, and the pool would wait for the worker for ever.
     """
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if handed is not None:
+            from amorsize.backends.workers.handed import hold
+
+            hold(handed)
         if ends_with_caller:
             caller = sys.modules["multiprocessing.process"].parent_process()
             die_with_caller(caller.sentinel)

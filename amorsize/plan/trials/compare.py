@@ -139,6 +139,7 @@ def _run(request: Request, subset: Subset, setting: Setting) -> tuple[str, str |
     start = resolve_start_method(request.start_method)[0] if processes else None
     workers = setting.workers or ceil(plan.machine.usable_cores if plan.machine is not None else 1)
     chunksize = setting.chunksize or ceil(len(items) / (4 * workers))  # as Pool.map has it
+    func_bytes = 0.0 if plan.sample is None else plan.sample.func_bytes
     how = (cast(Backend, setting.kind), workers, chunksize, start, None)
     what = f"{setting.kind}:{workers}:{chunksize}" + (f" ({start})" if start else "")
-    return what, no_pool(plan) if processes else None, ways.PlanRun(func, items, *how)
+    return what, no_pool(plan) if processes else None, ways.PlanRun(func, items, *how, func_bytes)

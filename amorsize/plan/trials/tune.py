@@ -210,6 +210,7 @@ class Contest:
             one.chunksize,
             one.start_method,
             field.native_threads(one),
+            field.sample.func_bytes,
         )
         took_s = ways.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
         self._record(one, items, took_s)

@@ -112,7 +112,7 @@ def warm_up(method: str | None) -> None:
 def way_of_plan(request: Request, plan: Plan, items: Sequence[Any]) -> Way:
     """Return the way that runs a plan's own pool."""
     how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
-    run = PlanRun(request.func, items, *how)
+    run = PlanRun(request.func, items, *how, func_bytes=0.0 if plan.sample is None else plan.sample.func_bytes)
     return Way(name="plan", what=f"optimize(): {describe_plan(plan)}", run=run, settle=run.settle)
 
 
@@ -165,6 +165,8 @@ class PlanRun:
         The map.
     backend, workers, chunksize, method, native
         The plan: its pool's kind, and the cap on native threads.
+    func_bytes : float
+        Size of the function's pickle.
     """
 
     def __init__(
@@ -176,14 +178,15 @@ class PlanRun:
         chunksize: int,
         method: str | None,
         native: int | None = None,
+        func_bytes: float = 0.0,
     ) -> None:
-        self.func, self.items = func, items
+        self.func, self.items, self.func_bytes = func, items, func_bytes
         self.how = (backend, workers, chunksize, method, native)
         self.pool: Any = None
 
     def __call__(self) -> list[Any]:
         """Run the map."""
-        self.pool = open_pool(*self.how, uses=used(self.func, self.items))
+        self.pool = open_pool(*self.how, uses=used(self.func, self.items), func_bytes=self.func_bytes)
         return pooled(self.pool, self.func, self.items)
 
     def settle(self) -> None:
