@@ -73,10 +73,16 @@ def test_a_short_map_loads_nothing_heavy(history, tmp_path):
     script = f"import os; os.environ['XDG_CACHE_HOME'] = {str(tmp_path)!r}; {history}\nimport amorsize\n{call}"
     # An overloaded machine may stop the loop for so long that the map looks like a long one: one quiet try must do.
     tries = (loaded_by(script) for _ in range(10))
-    loaded = next((t for t in tries if not t & HEAVY), HEAVY)
-    assert "amorsize.run.execute" in loaded
-    assert not loaded & (HEAVY | PARALLEL | STORE | MODEL | {"cloudpickle", "threadpoolctl", "platformdirs"})
-    assert not (loaded - loaded_by("")) & (SLOW_TO_LOAD | {"contextlib", "importlib", "bisect"})
+    anyway = loaded_by("")
+    heavy = HEAVY | PARALLEL | STORE | MODEL | {"cloudpickle", "threadpoolctl", "platformdirs"}
+    slow = (SLOW_TO_LOAD | {"contextlib", "importlib", "bisect"}) - anyway
+    found = []
+    for loaded in tries:
+        assert "amorsize.run.execute" in loaded
+        found.append(sorted(loaded & (heavy | slow)))
+        if not found[-1]:
+            break
+    assert not found[-1], found
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -113,6 +113,10 @@ def touched_bytes(item: Any) -> float:
     return float(sink.bytes)
 
 
+# CPU time of this thread: what looks heavy must not depend on other programs. Not every platform has it.
+spent_s: Final[Callable[[], float]] = getattr(time, "thread_time", time.perf_counter)
+
+
 class Enough(Exception):  # noqa: N818
     """A pickler has written for long enough."""
 
@@ -122,14 +126,14 @@ class Sink:
 
     def __init__(self, most_s: float = LONG_S) -> None:
         self.bytes = self.beside_bytes = 0
-        self._until_s = time.perf_counter() + most_s
+        self._until_s = spent_s() + most_s
 
     def write(self, data: Any) -> None:
         """Count some bytes."""
         self.bytes += len(data)
         if len(data) > BIG_BYTES:
             self.beside_bytes += len(data)
-        if time.perf_counter() > self._until_s:
+        if spent_s() > self._until_s:
             raise Enough
 
     def beside(self, buffer: pickle.PickleBuffer) -> None:
@@ -179,7 +183,7 @@ def weigh_func(func: Callable[..., Any], *, in_band: bool = False) -> Sample:
         if sink.bytes > BIG_BYTES:
             cost = _sunk(sink, time.perf_counter() - began, in_band)
     except Enough:
-        cost = _by_parts(func, in_band, time.perf_counter() + LOOKS_S)
+        cost = _by_parts(func, in_band, spent_s() + LOOKS_S)
     except BaseException as exc:
         if is_interrupt(exc):
             raise
@@ -197,7 +201,7 @@ def weigh_func(func: Callable[..., Any], *, in_band: bool = False) -> Sample:
 def _by_parts(obj: Any, in_band: bool, until_s: float, depth: int = PARTS_DEPTH) -> Cost:
     """Return bytes, seconds to pickle and to unpickle an object, estimated from parts of it.
 
-    After ``until_s`` of the clock the parts looked at stand for the others.
+    After ``until_s`` of CPU time the parts looked at stand for the others.
     """
     if (size := plain_bytes(obj)) > BIG_BYTES:
         rate = IN_BAND_S_PER_BYTE if in_band else 0.0
@@ -213,7 +217,7 @@ def _by_parts(obj: Any, in_band: bool, until_s: float, depth: int = PARTS_DEPTH)
             found.append(_by_parts(part, in_band, until_s, depth - 1))
         else:
             light.append(part)
-        if found and time.perf_counter() > until_s:
+        if found and spent_s() > until_s:
             break
     looked = len(found) + len(light)
     if not found and not are_all:

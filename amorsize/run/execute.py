@@ -331,6 +331,9 @@ class Execution:
         with row_named("threads").open_driver(work, no_forecast("threads", 2, None), lambda _: schedule) as driver:
             assert driver is not None
             ran = drain(driver.steps())
+        # Where no thread can be started, the loop runs them.
+        state.todo.extendleft(reversed([(start, stop) for start, stop in driver.left_over if stop is not None]))
+        left = {index for start, stop in driver.left_over if stop is not None for index in range(start, stop)}
         if trial.fatal is not None:
             trial.finish(state.source.item)
         length = state.source.length
@@ -339,13 +342,16 @@ class Execution:
             state.todo.clear()
         for start, stop in spans:
             results = trial.results[start:stop]
-            state.outcome.put(start, results, but=trial.failures)
+            state.outcome.put(start, results, but=trial.failures.keys() | left)
             if state.news is not None and results:
                 share = len(results) / ran.items
                 failed = sum(start <= index < stop for index in trial.failures)
                 state.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
         for index in sorted(trial.failures):
             state.loop.run(index, index + 1)
+        if not ran.items:
+            self.decider.withdraw("threads")
+            return
         self.summary.trials.append(self.summary.attempt(no_forecast("threads", 2, None), ran.wall_s, ran, TRIAL))
         self.decider.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from time import process_time
 
 from amorsize.frozen import replace
 from amorsize.system import nested
+from amorsize.system.clock import process_cpu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ _cpu_s: list[float | None] = []
 def note_first_use() -> None:
     """Note the CPU time of this process when amorsize is first called: it has imported what it imports by then."""
     if not _cpu_s:
-        _cpu_s.append(process_time())
+        _cpu_s.append(process_cpu())
 
 
 def cpu_before_first_use_s() -> float | None:

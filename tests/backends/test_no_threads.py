@@ -10,6 +10,7 @@ import pytest
 
 import amorsize
 from amorsize.measure.gil import Canary
+from amorsize.model.decide import Decider, RunMore, TryThreads
 
 DATA = list(range(40))
 
@@ -49,6 +50,24 @@ def test_execute_and_stream_run_without_a_thread(func, backend):
     """It was a RuntimeError: can't start new thread."""
     assert amorsize.execute(func, DATA, backend=backend) == DATA
     assert list(amorsize.stream(func, DATA, backend=backend)) == DATA
+
+
+class TriesThreads(Decider):
+    """Goes on to a trial on two threads after five items."""
+
+    def wants_choices(self, backends):
+        return self.items > 0
+
+    def next(self):
+        return TryThreads(17) if self.items == 5 and "threads" in self.choices.backends else RunMore(1)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+@pytest.mark.parametrize("entry", [amorsize.execute, amorsize.stream])
+def test_items_of_a_trial_that_no_thread_can_run_are_run_by_the_loop(monkeypatch, entry, kind):
+    """Their results were missing, or None."""
+    monkeypatch.setattr("amorsize.run.execute.Decider", TriesThreads)
+    assert list(entry(abs, kind(DATA), backend=("serial", "threads"))) == DATA
 
 
 @pytest.mark.parametrize("backend", ["auto", "serial", "processes"])

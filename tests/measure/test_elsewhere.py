@@ -143,7 +143,8 @@ def test_a_plan_for_a_larger_machine_uses_its_cores_and_its_costs(written, monke
         assert json.loads(plan.to_json())["machine"]["usable_cores"] == 64
         with pytest.raises(ValueError, match="machine that is not here"):
             plan.pool()
-    assert 0.5 <= plan.breakdown.start_s < 0.8
+    # A fork also copies the page tables of this process, whatever the tests have loaded into it.
+    assert 0.5 <= plan.breakdown.start_s < 2.0
 
 
 def test_the_other_machines_load_start_methods_and_interpreter_count(monkeypatch):

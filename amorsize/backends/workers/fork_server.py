@@ -8,8 +8,9 @@ may start anything; nor are packages that have started threads here, or that hol
 from __future__ import annotations
 
 import sys
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 
+from amorsize.system.looks import attribute
 from amorsize.system.start_methods import UNSAFE_AFTER_FORK, main_is_interactive
 
 TYPE_CHECKING = False
@@ -86,7 +87,7 @@ def named_by(func: Any, items: Any = None) -> set[str]:
     """Return the modules that a function names by its globals, and those of the first item's class."""
     from amorsize.backends.workers.main_module import global_names, used
 
-    func = getattr(func, "__func__", func)
+    func = func.__func__ if type(func) is MethodType else func
     names = global_names(func.__code__) if type(func) is FunctionType else ()
     scope = func.__globals__ if type(func) is FunctionType else {}
     objects = [*used(func, items), *(scope[name] for name in names if name in scope)]
@@ -100,7 +101,7 @@ def _home_of(value: object) -> str:
     if kind is ModuleType:
         home = vars(value).get("__name__")
     elif kind is FunctionType or issubclass(kind, type):
-        home = getattr(value, "__module__", None)
+        home = attribute(value, "__module__")
     return home if type(home) is str else ""
 
 
