@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+import hypothesis
 import lanes
 import modes
 import psutil
@@ -18,6 +19,10 @@ from amorsize.testing import left_behind
 
 os.environ["AMORSIZE_HISTORY"] = "off"  # at import, so that it holds for doctests and child processes too
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
+
+# No test fails because another program has the cores.
+hypothesis.settings.register_profile("amorsize", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("amorsize")
 
 PATIENCE_S = 20.0  # for the end of processes on a machine under load
 
