@@ -52,7 +52,7 @@ def test_compress_files():
 
 
 def test_does_it_hold():
-    told = run("does_it_hold.py", "--limit", "20", "--seconds", "0.5")
+    told = run("does_it_hold.py", "--limit", "20", "--seconds", "5")
     assert told.startswith("amorsize: ")
     assert "  items      all 20, " in told
     assert re.search(r"^an item takes .* trials? of [0-9]+ candidates?\.$", told, re.MULTILINE)
