@@ -130,7 +130,7 @@ async def _run_tasks(request: Request) -> list[Any]:
 
 
 def _refuse_coroutines(results: list[Any]) -> None:
-    """Nobody wants these as results: they came from a lambda, which does not show what it makes."""
+    """Raise TypeError if the results are coroutines: a lambda that returns them is not seen as a coroutine function."""
     if not (results and type(results[0]) is CoroutineType):
         return
     for one in results:

@@ -212,17 +212,20 @@ class TestFrames:
             protocol.sizes_of(bytearray(head))
 
 
+def all_results_or_one_is_named(found):
+    wrong = [x for x in range(N) if found[x] != x * x]
+    assert wrong in ([], [17])
+    if wrong:
+        assert isinstance(found[17].exception, WorkerLostError)
+
+
 class TestAnswersToOtherSpans:
     """A foreign or doubled answer takes the worker's word away; it gives no result to another item."""
 
     @over(*modes.PROCESSES)
     @pytest.mark.parametrize("func", [sf.answer_twice, sf.answer_for_others, sf.answer_apart])
     def test_all_results_or_that_item_is_named(self, run, func):
-        found = run(func, range(N), on_error="collect")
-        wrong = [x for x in range(N) if found[x] != x * x]
-        assert wrong in ([], [17])
-        if wrong:
-            assert isinstance(found[17].exception, WorkerLostError)
+        all_results_or_one_is_named(run(func, range(N), on_error="collect"))
 
 
 class TestItemsThatReadTheConnection:
@@ -231,11 +234,7 @@ class TestItemsThatReadTheConnection:
     @over(*modes.PROCESSES)
     @pytest.mark.parametrize("func", [sf.read_all, sf.read_half, sf.read_beside])
     def test_all_results_or_that_item_is_named(self, run, func):
-        found = run(func, range(N), on_error="collect")
-        wrong = [x for x in range(N) if found[x] != x * x]
-        assert wrong in ([], [17])
-        if wrong:
-            assert isinstance(found[17].exception, WorkerLostError)
+        all_results_or_one_is_named(run(func, range(N), on_error="collect"))
 
 
 def late(found: list[Any]) -> list[tuple[int, type]]:
