@@ -280,8 +280,13 @@ def test_an_iterator_that_raises_is_named(backend):
         assert caught.value.__notes__ == ["amorsize: raised by the iterator of data, after 0 items"]
 
 
-@pytest.mark.parametrize("call", [amorsize.optimize, amorsize.tune, amorsize.validate])
-@pytest.mark.parametrize("items", [0, 1, 2, 3, 40])
+# How far optimize reads ahead depends on the time that items take; tune and validate read all.
+READERS = [(amorsize.optimize, items) for items in (0, 1, 2)] + [
+    (call, items) for call in (amorsize.tune, amorsize.validate) for items in (0, 1, 2, 3, 40)
+]
+
+
+@pytest.mark.parametrize(("call", "items"), READERS)
 def test_an_iterator_that_raises_is_named_while_planning(call, items):
     def breaks():
         yield from range(items)
