@@ -503,6 +503,9 @@ def test_a_journal_of_the_format_before_goes_on_with_a_key_only(path, step, note
     key = str(caught.value).split("checkpoint_key=")[1].strip("'.")
     assert amorsize.execute(step, range(N), checkpoint=path, checkpoint_key=key) == SQUARES
     assert sorted(notes.ran()) == list(range(N - 5, N))
+    # It holds rows of today's format now, which an earlier amorsize must not take for its own.
+    with closing(sqlite3.connect(path)) as link:
+        assert link.execute("PRAGMA user_version").fetchone() == (journal.VERSION,)
 
 
 def test_the_format_before_is_told_though_the_function_would_fit(path, step):
