@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from types import FunctionType, MethodType, ModuleType
 
+from amorsize.system.critical import held_signals
 from amorsize.system.looks import attribute
 from amorsize.system.start_methods import UNSAFE_AFTER_FORK, main_is_interactive
 
@@ -45,7 +46,9 @@ def start() -> None:
 
     prepare()
     try:
-        forkserver.ensure_running()
+        # Interrupted before multiprocessing has noted its process id, the server would be lost.
+        with held_signals():
+            forkserver.ensure_running()
     except (OSError, EOFError):
         # The start of a worker tries again, and says why.
         return

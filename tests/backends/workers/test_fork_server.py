@@ -1,5 +1,6 @@
 """What the fork server loads before it forks: packages that the program's modules name, and nothing dangerous."""
 
+import subprocess
 import sys
 import threading
 from multiprocessing import forkserver
@@ -102,3 +103,42 @@ def test_a_server_that_runs_is_left_alone(program, monkeypatch):
     monkeypatch.setattr(server, "_preload_modules", list(UNSET))
     prepare()
     assert server._preload_modules == UNSET
+
+
+INTERRUPTED = """
+import os, signal
+from multiprocessing import forkserver, resource_tracker, util
+from pathlib import Path
+
+from amorsize.backends.workers import fork_server
+
+
+class Shot(BaseException):
+    pass
+
+
+def shoot(*_):
+    raise Shot
+
+
+def spawned(*arguments):
+    pid = spawn(*arguments)
+    os.kill(os.getpid(), signal.SIGALRM)
+    return pid
+
+
+signal.signal(signal.SIGALRM, shoot)
+spawn, util.spawnv_passfds = util.spawnv_passfds, spawned
+try:
+    fork_server.start()
+except Shot:
+    known = {forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid}
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    print(sorted(map(int, children)) == sorted(known))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_interrupt_of_its_start_loses_no_process():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
