@@ -101,9 +101,9 @@ def timed(way: Way, clock: Clock = REAL) -> tuple[list[Any], float]:
 def warm_up(method: str | None) -> None:
     """Start the fork server, so that the first pool need not wait for it."""
     if method == "forkserver":
-        from multiprocessing.forkserver import ensure_running
+        from amorsize.backends.workers import fork_server
 
-        ensure_running()
+        fork_server.start()
 
 
 # ---------------------------------------------------------------------------------------------------------- the ways
