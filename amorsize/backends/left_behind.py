@@ -96,13 +96,15 @@ def _orphans(kept: dict[int, Any]) -> Iterator[str]:
         return
     import psutil
 
-    own = os.getpgrp()
+    own, session = os.getpgrp(), os.getsid(0)
     for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
             group = os.getpgid(pid)
             if group == own or group not in belongings.groups or group in kept or pid in belongings.processes:
                 continue
-            if pid == group:  # a stranger's, which has the number of a worker that has gone
+            # The number of a worker that has gone may be that of another program's group by now. A worker stays in
+            # the session of the caller.
+            if pid == group or os.getsid(pid) != session:
                 continue
             process = psutil.Process(pid)
             if process.status() != psutil.STATUS_ZOMBIE:

@@ -105,6 +105,18 @@ def test_a_program_that_outlives_the_worker_which_started_it():
     assert left_behind() == NOTHING
 
 
+@pytest.mark.skipif(not hasattr(os, "setsid"), reason="no sessions here")
+def test_another_program_with_the_number_of_a_worker_is_none_of_ours():
+    shell = subprocess.Popen(
+        ["sh", "-c", "sleep 1000 >/dev/null & echo $!"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    program = int(shell.communicate()[0])
+    assert os.getpgid(program) == shell.pid
+    belongings.groups[shell.pid] = None
+    assert left() == NOTHING
+    os.kill(program, signal.SIGKILL)
+
+
 def test_a_thread():
     end = threading.Event()
     thread = threading.Thread(target=end.wait, name="amorsize-canary")
