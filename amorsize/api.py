@@ -108,9 +108,9 @@ def optimize(
         Where runs are recorded; by default as ``AMORSIZE_HISTORY`` says.
     machine : Machine or path, optional
         Plan for this machine instead: a `Machine`, or the path of what ``python -m amorsize --json`` printed there.
-        Costs that were measured there come along, others are recorded figures; its load counts. func still runs on a
-        few items here, and takes as long as it does here. Such a plan explains and plots; its ``pool()`` raises
-        ValueError.
+        Costs that were measured there are used, with recorded figures for all others, and the load of that machine
+        counts. func still runs on a few items here, and takes as long as it does here. The plan can be explained and
+        plotted, but its ``pool()`` raises ValueError.
 
     Returns
     -------

@@ -29,7 +29,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendChosen(Event):
-    """From here on this runs the items. ``"auto"`` begins with the loop (``"serial"``), and may choose again."""
+    """This backend runs the items from now on. ``"auto"`` begins with the loop (``"serial"``), and may choose again."""
 
     backend: str
     workers: int
@@ -38,7 +38,7 @@ class BackendChosen(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
-    """A worker is on its way; ``pid``: None for a thread."""
+    """A worker is being started; ``pid``: its process id, None for a thread."""
 
     worker: int
     pid: int | None
@@ -46,7 +46,7 @@ class WorkerStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRetired(Event):
-    """A worker was let go: there is nothing more to do, it is one too many, or its item ran too long."""
+    """A worker was ended: there is nothing more to do, there were too many workers, or its item ran too long."""
 
     worker: int
 
@@ -55,7 +55,7 @@ class WorkerRetired(Event):
 class WorkerLost(Event):
     """A worker process died, while it ran item ``index`` (None: no item, or unknown).
 
-    ``oom``: for want of memory. What it ran is repeated.
+    ``oom``: True if the kernel ended it because memory ran out. The items that it was running are repeated.
     """
 
     worker: int
@@ -67,7 +67,7 @@ class WorkerLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersResized(Event):
-    """So many workers are wanted from now on: memory got tight, or there is room again."""
+    """The wanted number of workers has changed, because memory is tight or there is room again."""
 
     workers: int
 
@@ -100,7 +100,7 @@ class ItemFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """Every item has been run, ``failed`` of them in vain. A run that ends by an exception sends none."""
+    """Every item has been run, and ``failed`` of them have failed. A run that raises sends no such event."""
 
     items: int
     failed: int

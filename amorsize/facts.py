@@ -143,7 +143,7 @@ class ChannelCost(Frozen):
     worker_s_per_byte : float
         CPU seconds that a worker spends for each byte in or out.
     latency_s : float
-        From the end of one chunk until the same worker is at its next, when no further chunk waits in its pipe.
+        Seconds from the end of one chunk until the same worker begins its next one, if no chunk waits in its pipe.
     spread : float
         Relative uncertainty of ``per_chunk_s``.
     inherits : bool
@@ -392,9 +392,9 @@ class Trial(Frozen):
     forecast_s : float
         What the model had expected of this slice.
     total_s : float
-        What that makes for all items: ``seconds`` times the forecast for all over the forecast for the slice.
+        Seconds for all items: ``seconds`` times the forecast for all items, divided by the forecast for the slice.
     rung : int
-        Which round of the contest it was, from 0.
+        Number of the round, from 0.
     """
 
     backend: Backend

@@ -1,4 +1,4 @@
-"""Durations, dates, sizes, counts and foreign texts as text that a terminal can show."""
+"""Format durations, dates, sizes and counts as text, and make texts from other sources safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def date(at_s: float) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Spell out what a terminal would obey: escapes, control characters, marks that turn the writing direction.
+    r"""Escape the characters that a terminal would act on: control characters and marks of the writing direction.
 
     A name or a message may come from another machine's history, a file or an item, and hold anything. ``lines=True``
     keeps line breaks and tabs.

@@ -1,4 +1,4 @@
-"""Names that other libraries have for what amorsize calls otherwise: for the error that one of them meets."""
+"""Names that other libraries use for arguments and backends of amorsize, for a hint in the error about such a name."""
 
 from __future__ import annotations
 

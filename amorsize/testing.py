@@ -280,7 +280,8 @@ class VirtualDriver(Simulator):
         self.ready: set[int] = set()
         # By worker: the item that hangs, and the time at which it began.
         self.stuck: dict[int, tuple[int, float]] = {}
-        # Events that are being told: one may lead to another, and the books are right only after the outermost.
+        # Depth of nested events. One event may lead to another, and the books are complete only after the outermost
+        # one.
         self._depth = 0
 
     def run(self) -> Simulation:

@@ -13,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# Threads that all calls start with, together; each may add more. Beside many others, one takes 0.1-0.2 ms to start.
+# Number of threads with which all calls together start. Each call may add more later. Starting one thread beside many
+# others takes 0.1-0.2 ms.
 THREADS_AT_FIRST: Final = 128
 
 
@@ -21,7 +22,8 @@ class ConcurrentCalls:
     """Counts the calls that run in this process at the moment."""
 
     def __init__(self) -> None:
-        # By identity: beginning and ending twice, as an interrupted call may, counts once. Both are atomic.
+        # A call is kept by its id, because an interrupted call may begin or end twice and must count once. Adding an
+        # element to a set and discarding one are atomic.
         self._calls: set[int] = set()
 
     @property
@@ -30,7 +32,7 @@ class ConcurrentCalls:
         return len(self._calls)
 
     def begin(self, call: object) -> None:
-        """Count a call, until `end`."""
+        """Count a call as running until `end` is called for it."""
         self._calls.add(id(call))
 
     def end(self, call: object) -> None:
@@ -42,7 +44,7 @@ class ConcurrentCalls:
         self._calls.clear()
 
     def threads(self, wanted: int) -> int:
-        """Return the number of threads that a call starts with if it wants ``wanted``; more are added if they pay."""
+        """Return the number of threads with which a call starts if it asks for ``wanted``; more may be added later."""
         return wanted if self.size < 2 else min(wanted, max(2, THREADS_AT_FIRST // self.size))
 
     def observe(self, run: Callable[[int, int], Observation], start: int, stop: int) -> Observation:

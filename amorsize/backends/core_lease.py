@@ -26,23 +26,23 @@ from amorsize.schedule.messages import Event, Resize
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.critical import held_signals
 
-# Seconds between two looks at the workers of other calls: the period of a CPU quota.
+# Seconds between two checks of the workers of other calls. This is the period of a CPU quota.
 LOOK_S: Final = 0.1
-# guess: so many looks in succession must find an idle core
+# Number of successive checks that must find an idle core before one more call is admitted (a guess).
 LOOKS: Final = 3
-# guess: cores that the other calls leave unused before one more call is admitted
+# Number of cores that the other calls must leave unused before one more call is admitted (a guess).
 IDLE_CORES: Final = 0.75
-# guess: looks before a call is admitted where the CPU time of a worker is unknown
+# Number of checks before a call is admitted if the CPU time of a worker is unknown (a guess).
 BLIND_LOOKS: Final = 10
-# guess: seconds after which the first call in the queue gets one worker, though all cores are used: the other calls may
-# never end
+# Seconds after which the first call in the queue gets one worker even if all cores are used, because the other calls
+# may never end (a guess).
 LONGEST_WAIT_S: Final = 10.0
-# guess: seconds of work left per worker, below which the number of workers stays as it is
+# If fewer seconds of work than this are left per worker, the number of workers is not changed any more (a guess).
 CHANGE_S: Final = 1.0
 
 
 class Lease:
-    """The number of workers that a call may have: ``with Lease(...) as lease:``, until its workers have ended.
+    """The number of workers that a call may have, from entering ``with Lease(...)`` until its workers have ended.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Lease:
     cores : float
         Cores that this process may use.
     stop : Stop, optional
-        Can end the wait.
+        Ends the wait from another thread.
 
     Attributes
     ----------
@@ -80,14 +80,15 @@ class Lease:
         return _budget.held.get(self.ticket, 0)
 
     def __enter__(self) -> Lease:
-        # Whatever interrupts it, also at its last line: a lease that stays behind would hold up all later calls.
+        # An interrupt may come at any line, also at the last one. A lease that is not closed would block all later
+        # calls.
         try:
             with _locked():
                 self.is_nested = any(lease.thread == self.thread and lease.workers for lease in _leases.values())
                 _leases[self.ticket] = self
                 _wake(_budget.ask(self.ticket, self.wanted, max(1, ceil(self.cores))))
                 if self.is_nested and not self.workers:
-                    # This thread holds the workers it would wait for: the wait would never end.
+                    # This thread itself holds the workers that the call would wait for, so the wait would never end.
                     _wake(_budget.let_in(self.ticket))
             if not self.workers:
                 self._wait()
@@ -147,7 +148,8 @@ class Lease:
         if schedule is None:
             return ()
         if len(_leases) > 1:
-            # The search for a better number of workers would count the load and the cores of other calls as its own.
+            # The search for a better number of workers would take the load and the cores of other calls for those of
+            # this call.
             schedule.worker_count = None
         if not _takes_long(schedule):
             return ()
@@ -157,9 +159,12 @@ class Lease:
         return () if share == before else (Resize(share),)
 
     def close(self) -> None:
-        """Give all workers of this call back to the budget; also from a finalizer, and any number of times."""
+        """Give all workers of this call back to the budget.
+
+        May be called from a finalizer, and more than once.
+        """
         _ended.append(self.ticket)
-        # Within the lock of this very thread (a finalizer), the thread itself removes the lease when it unlocks.
+        # A finalizer may run while this same thread holds the lock. Then the lease is removed when the thread unlocks.
         if not _lock._is_owned():  # type: ignore[attr-defined]
             with _locked():
                 pass
@@ -167,7 +172,7 @@ class Lease:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Lock the budget; nothing tears what is done to it, and leases that have ended are gone before and after."""
+    """Lock the budget and hold signals. Leases that have ended are removed at the begin and at the end."""
     with held_signals(), _lock:
         _bury()
         yield
@@ -202,8 +207,8 @@ class _Look:
             teams = [lease.team for lease in _leases.values() if lease.workers]
         pids = [handle.pid for team in teams if team is not None for handle in list(team.handles.values())]
         self.used_s = {pid: _wanted_cpu_s(pid) for pid in sorted(pids)}
-        # A team without a worker is about to start one. Or its workers have ended, and nothing takes the results of its
-        # call any more: it may stay so for ever.
+        # A team without workers is about to start one, or its workers have ended and the results of its call are never
+        # taken. In both cases the CPU seconds do not show if a core is idle.
         has_all_teams = all(team is not None and (team.handles or team.leaving) for team in teams)
         self.is_blind = None in self.used_s.values() or not has_all_teams
 

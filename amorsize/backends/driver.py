@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from amorsize.backends.notify import News
 
 
-# guess: of the time of a slow read, what may be spent on waiting for results before the next read
+# Share of the time of a slow read that may be spent on waiting for results before the next read (a guess).
 READ_SHARE: Final = 0.1
 
 
 class Work(NamedTuple):
-    """A map, as the drivers need it: items, function, results, and the checks made meanwhile."""
+    """The data of a map that a driver needs: items, function, results, and the periodic checks."""
 
     func: Callable[[Any], Any]
     source: Indexable | Streamed
@@ -79,8 +79,9 @@ class Work(NamedTuple):
 class Opened:
     """A context manager from a generator that yields a driver once, and cleans up whether or not the run raises.
 
-    The generator does not see what is raised. `contextlib.contextmanager` hands it in and then sets the exception's
-    ``__traceback__``, which one of the user's may refuse (a frozen dataclass): another exception would be raised.
+    The generator does not see an exception of the block. `contextlib.contextmanager` would throw it into the generator
+    and then set its ``__traceback__``. An exception class of the user's may refuse that (a frozen dataclass), and then
+    another exception would be raised instead.
     """
 
     def __init__(self, steps: Generator[Any, None, None]) -> None:
@@ -104,7 +105,7 @@ def opening(function: Callable[..., Generator[Any, None, None]]) -> Callable[...
 
 
 class CannotStart(Exception):  # noqa: N818
-    """Workers cannot even be tried: func cannot be sent to any, or the system refuses to start one."""
+    """No worker can be started: func cannot be sent to one, or the system refuses to start one."""
 
     def __init__(self, why: AmorsizeError) -> None:
         super().__init__(why)
@@ -126,7 +127,7 @@ class Driver:
     records : Records, optional
         The items that took longest.
     news : News, optional
-        Told of chunks and workers.
+        Is notified of chunks and workers.
 
     Attributes
     ----------
@@ -166,8 +167,10 @@ class Driver:
         self._ready_s: float | None = None
         self._work_s = self._work_cpu_s = 0.0
         self._items = self._chunks = self._lost = 0
-        self._read_s = 0.0  # in this turn
-        self._is_slow = False  # the iterator, at its last read
+        # Seconds spent on reading in this turn of the loop.
+        self._read_s = 0.0
+        # True if the last read of the iterator was slow.
+        self._is_slow = False
         self._spare_s = self._until_s = 0.0
         self._may_read = True
 
@@ -192,25 +195,25 @@ class Driver:
         """End a worker now. Only a backend whose items can have a time limit is asked to."""
 
     def open(self) -> None:
-        """Before the first instruction."""
+        """Called before the first instruction is carried out."""
 
     def started(self) -> None:
-        """After each of the first instructions that started a worker."""
+        """Called after each of the first instructions that started a worker."""
 
     def begun(self) -> None:
-        """After the first instructions."""
+        """Called after all first instructions."""
 
     def over(self) -> None:
-        """After the last turn; may raise the error that ended the run."""
+        """Called after the last turn. May raise the error that ended the run."""
 
     def abort(self, exc: BaseException) -> None:
-        """End all workers, since ``exc`` is about to be raised; nothing happens the second time."""
+        """End all workers, because ``exc`` is about to be raised. A second call does nothing."""
 
     def close(self) -> None:
         """Let all workers go after the run."""
 
     def running(self, now_s: float) -> tuple[Running, ...]:
-        """Return which worker is at which item, if it is time to check the items' time limit."""
+        """Return the item that each worker runs, if a check of the items' time limit is due."""
         return ()
 
     def pids(self) -> list[int]:
@@ -222,11 +225,11 @@ class Driver:
         return self.ticks.wait_s(now_s, self.schedule.wait_s(now_s))
 
     def announce(self, event: Event) -> None:
-        """Tell listeners of an event that did not come from a worker."""
+        """Notify the listeners of an event that did not come from a worker."""
 
     def fail(self, index: int, why: Why, lot: int) -> None:
         """Record that this item of this group has failed for good."""
-        # A fatal outcome knows of this item already.
+        # A fatal outcome has recorded this failure already.
         if self.outcome.fatal is None:
             self.outcome.fail(self.failure(index, why))
 
@@ -235,7 +238,7 @@ class Driver:
         return self.outcome.last_error[index]
 
     def give_up(self, slow: bool) -> None:
-        """Hand the items left back to the caller. ``slow``: the backend is unprofitable; else no worker survives."""
+        """Leave the remaining items to the caller: the backend is unprofitable (``slow``), or no worker survives."""
         self.left_over = self.schedule.left_over()
         self.finish()
 
@@ -254,7 +257,7 @@ class Driver:
         return drain(self.steps())
 
     def steps(self) -> Generator[None, None, Ran]:
-        """The same, step by step: between two steps the results so far may be taken away.
+        """Run to the end in steps. Between two steps the results so far may be taken away.
 
         The first step starts the workers and waits for none of them.
         """
@@ -278,7 +281,7 @@ class Driver:
                 self.abort(exc)
                 raise
         except BaseException as exc:
-            # Once more: an interrupt may have torn the first time.
+            # Once more, because an interrupt may have cut the first call short.
             self.abort(exc)
             raise
         return Ran(
@@ -302,7 +305,8 @@ class Driver:
             self._read_s = 0.0
         before, self._may_read = self._items, False
         self.receive(wait_s)
-        # Results that have come, or are soon there, are handed on before the next read of a slow iterator.
+        # Results that have arrived, or soon will, are passed on before the next read of a slow iterator, which delays
+        # them.
         if self.is_over() or (self._is_slow and (self._items > before or self._patience_s() > 0.0)):
             return
         self._may_read = True
@@ -351,7 +355,7 @@ class Driver:
                     return
 
     def send(self, number: int, span: Span) -> list[Instruction]:
-        """Give a worker a span, or as much of it as the source has; the instructions that follow at once."""
+        """Give a worker a span, or as much of it as the source has. Return the instructions that follow at once."""
         items = self.source.items(span.start, span.stop) if self.source.indexable else self._read(span)
         out = [] if len(items) == len(span) else self._handle(self._short(number, span, len(items)))
         if len(items):
@@ -359,7 +363,7 @@ class Driver:
         return out
 
     def _read(self, span: Span) -> Any:
-        """Read items of an iterator; none if that has taken long enough in this turn: results wait meanwhile."""
+        """Read items of an iterator; none if reads have taken too long in this turn, because results wait meanwhile."""
         if self.schedule.dry or self._read_s > PATIENCE_S or (self._is_slow and not self._may_read):
             return ()
         began = time.perf_counter()
@@ -372,7 +376,7 @@ class Driver:
         return items
 
     def _patience_s(self) -> float:
-        """Return how long to wait for results that are soon there, before the next read of a slow iterator."""
+        """Return the seconds to wait for results that are due soon, before the next read of a slow iterator."""
         is_soon = self.schedule.workers.in_flight and self._work_s <= self._spare_s * self._items
         return max(0.0, self._until_s - time.perf_counter()) if self._is_slow and (is_soon or not self._items) else 0.0
 
@@ -382,7 +386,7 @@ class Driver:
         if self.source.indexable:
             raise RuntimeError(CHANGED)
         if length is None or span.start + items < min(span.stop, length):
-            # It has them, or may have them, but not in this turn.
+            # The source may have the other items, but they were not read in this turn.
             return ShortSend(number, span.start, span.start + items)
         return SourceEnded(length)
 
@@ -397,7 +401,11 @@ class Driver:
         rss_bytes: int = 0,
         mended: Collection[int] = (),
     ) -> Done:
-        """Keep the results of a chunk; return the event to report. ``mended``: items that have their results."""
+        """Keep the results of a chunk. Return the event to report.
+
+        ``mended``: items that failed in the worker and were repeated in the caller, so that their results are kept
+        already.
+        """
         self._chunks += 1
         self._items += len(results)
         self._work_s += wall_s
@@ -413,5 +421,5 @@ class Driver:
 
 
 def items_of(records: Iterable[Record]) -> tuple[ItemRecord, ...]:
-    """Return records as the user sees them."""
+    """Return the records as instances of the public `ItemRecord`."""
     return tuple(ItemRecord(*record) for record in records)

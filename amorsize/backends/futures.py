@@ -4,9 +4,10 @@ The executor starts its own workers and does not report them, so each task that 
 A chunk is one task: it sends the function (by cloudpickle if necessary) and the items, and returns results and errors
 like a worker of amorsize.
 
-What crosses to another process is pickled and rebuilt here, not by the executor: methods and functions arrive as
-themselves, values of the main module's globals come along, and what cannot be rebuilt is an error of its item. Rebuilt
-by a ``ProcessPoolExecutor``, it would end the worker, and the executor with it. Threads get the objects themselves.
+Objects that cross to another process are pickled and unpickled here, not by the executor. So a worker gets the very
+same methods and functions, the values of the main module's globals are sent too, and an object that cannot be unpickled
+is an error of its item. In a ``ProcessPoolExecutor``, an error of unpickling would end the worker, and the executor
+with it. Threads get the objects themselves.
 """
 
 from __future__ import annotations
@@ -34,17 +35,18 @@ if TYPE_CHECKING:
     from amorsize.backends.driver import Work
     from amorsize.facts import Forecast
 
-# guess: tasks at a time of an executor that does not tell their number
+# Assumed number of tasks that an executor runs at a time, if it is unknown (a guess).
 UNKNOWN_PLACES: Final = 8
 
 
 def places_of(executor: Any) -> int:
-    """Return the number of tasks that an executor runs at a time; `UNKNOWN_PLACES` if it does not tell."""
+    """Return the number of tasks that an executor runs at a time; `UNKNOWN_PLACES` if it is unknown."""
     for name in ("_max_workers", "max_workers", "_processes", "n_workers"):
         number = getattr(executor, name, None)
         if type(number) is int and number > 0:
             return number
-    cores = getattr(executor, "ncores", None)  # a client of dask: cores by worker
+    # A client of dask returns the number of cores of each worker.
+    cores = getattr(executor, "ncores", None)
     try:
         return max(1, int(sum(cores().values()))) if callable(cores) else UNKNOWN_PLACES
     except BaseException as exc:
@@ -62,13 +64,13 @@ def open_driver(
 
 
 class Parcel:
-    """Something that is pickled as amorsize's own workers get it, if the executor pickles its tasks."""
+    """An object to send. If the executor pickles its tasks, it is pickled as for amorsize's own workers."""
 
     def __init__(self, held: Any) -> None:
         self.held = held
 
     def open(self) -> Any:
-        """Return what is held."""
+        """Return the object."""
         return self.held
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -76,13 +78,16 @@ class Parcel:
 
 
 class Sealed:
-    """A `Parcel` that has been sent. It is unpickled only when it is opened, so that errors come out of its task."""
+    """A `Parcel` that has been sent.
+
+    Its object is unpickled only by `open`, so that an error of unpickling is raised in the code of the task.
+    """
 
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
 
     def open(self) -> Any:
-        """Unpickle what is held."""
+        """Unpickle the object and return it."""
         return protocol.loads(self.parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -100,7 +105,7 @@ class FuncParcel(Parcel):
     ----------
     func : callable
     warn : callable
-        Called with what cannot travel.
+        Called with a warning for each global whose value cannot be sent.
     """
 
     def __init__(self, func: Callable[[Any], Any], warn: Callable[[str], object]) -> None:
@@ -200,7 +205,8 @@ class ExecutorDriver(Driver):
         try:
             parcel, errors, wall_s, cpu_s = future.result()
             results = parcel.open()
-        except BaseException as exc:  # whatever the executor makes of what cannot be pickled
+        # For an object that cannot be pickled, each kind of executor raises another exception.
+        except BaseException as exc:
             if is_interrupt(exc):
                 raise
             return self._handle(self._on_lost_task(number, span, exc))
@@ -208,7 +214,7 @@ class ExecutorDriver(Driver):
         return self._handle(self._keep(number, span.start, results, failures, wall_s, cpu_s))
 
     def _on_lost_task(self, number: int, span: Span, exc: BaseException) -> Event:
-        """The task itself came to grief: an item or result that cannot be pickled, or an executor that is broken."""
+        """Handle a task that failed as a whole: an item or result cannot be pickled, or the executor is broken."""
         if is_broken(exc):
             blame(exc, span.start, span.stop)
         if is_broken(exc) or (isinstance(exc, TransferError) and exc.what == "func"):
@@ -223,12 +229,12 @@ class ExecutorDriver(Driver):
 
 
 def blame(exc: BaseException, start: int, stop: int) -> None:
-    """Note on an exception that the user's executor raised it."""
+    """Add a note to an exception that the user's executor raised."""
     note(exc, f"amorsize: while items {start} to {stop - 1} were under way; the executor is yours to mend")
 
 
 def is_broken(exc: BaseException) -> bool:
-    """Return True if an executor raises this once it runs nothing any more."""
+    """Return True if this is the exception of an executor that runs no more tasks."""
     from concurrent.futures import BrokenExecutor, CancelledError
 
     return isinstance(exc, BrokenExecutor | CancelledError)

@@ -1,7 +1,7 @@
 """Find what is left of amorsize in this process although no call is at work: see `amorsize.testing.left_behind`.
 
-Notes of what was started and opened (`amorsize.system.belongings`) are compared with what the system says now. Modules
-that have not been loaded have left nothing, and are not loaded for this.
+The notes of started processes and opened descriptors (`amorsize.system.belongings`) are compared with the present state
+of the system. A module that has not been loaded has left nothing, and is not loaded for this.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from amorsize.system import belongings
 
-LOOK_S: Final = 0.01  # guess: between two looks at what is on its way out
+# Seconds between two checks of what is about to end (a guess).
+LOOK_S: Final = 0.01
 
 MEMORY: Final = "memory shared with a worker"
 
@@ -28,11 +29,15 @@ Left = dict[str, list[str]]
 
 
 def look_until(patience_s: float) -> Left:
-    """See `amorsize.testing.left_behind`. Looks again until nothing is left, or for so many seconds."""
+    """Return what is left; see `amorsize.testing.left_behind`.
+
+    Checks again until nothing is left, for at most ``patience_s`` seconds.
+    """
     until = time.monotonic() + patience_s
     found = _look()
     while any(found.values()):
-        gc.collect()  # what only a cycle holds is not left
+        # An object that only a reference cycle keeps alive does not count as left.
+        gc.collect()
         found = _look()
         if not any(found.values()) or time.monotonic() >= until:
             break
@@ -53,12 +58,12 @@ def _look() -> Left:
 
 
 def _loaded(name: str) -> Any:
-    """A module of amorsize's, or None if it has not been loaded."""
+    """Return a module of amorsize, or None if it has not been loaded."""
     return sys.modules.get(f"amorsize.{name}")
 
 
 def _kept_workers() -> dict[int, Any]:
-    """The workers that wait for the next map, by process id: they are kept on purpose."""
+    """Return the workers that wait for the next map, by process id. They are kept on purpose."""
     warm = _loaded("backends.workers.warm")
     return {one.handle.pid: one.handle for one in list(warm._kept)} if warm is not None else {}
 
@@ -80,7 +85,7 @@ def _unreaped(kept: dict[int, Any]) -> Iterator[str]:
 
 
 def _told(pid: int, what: str, parents: set[int | None]) -> str | None:
-    """A process in words; None if it has gone, or if its number belongs to a stranger by now."""
+    """Describe a process in words; None if it has ended, or if its id is now that of an unrelated process."""
     import psutil
 
     with suppress(psutil.Error):
@@ -91,7 +96,7 @@ def _told(pid: int, what: str, parents: set[int | None]) -> str | None:
 
 
 def _orphans(kept: dict[int, Any]) -> Iterator[str]:
-    """Programs that items have started: they are in the group of a worker which has gone."""
+    """Yield the programs that items have started and that outlive their worker: they are in its process group."""
     if not belongings.groups or not hasattr(os, "getpgid"):
         return
     import psutil
@@ -102,7 +107,7 @@ def _orphans(kept: dict[int, Any]) -> Iterator[str]:
             group = os.getpgid(pid)
             if group == own or group not in belongings.groups or group in kept or pid in belongings.processes:
                 continue
-            # The number of a worker that has gone may be that of another program's group by now. A worker stays in
+            # The process id of a worker that has ended may be that of another program's group by now. A worker stays in
             # the session of the caller.
             if pid == group or os.getsid(pid) != session:
                 continue
@@ -129,7 +134,7 @@ def _open_descriptors(kept: dict[int, Any]) -> Iterator[str]:
                 memories.append(f"{what} ({fd})")
             elif what is not None:
                 yield f"{what} ({fd})"
-    # A mapping holds a descriptor of its own, and does not tell which.
+    # The mapping of each kept worker holds one descriptor, and the system does not show which one.
     yield from memories[len(kept) :]
 
 
@@ -166,7 +171,7 @@ def _locked_files() -> list[str]:
 
 
 def _mapped(kept: dict[int, Any]) -> list[str]:
-    """Memory shared with workers, but for that of workers which are kept."""
+    """Return the memory shared with workers, except with those that are kept for the next map."""
     connection = _loaded("backends.workers.connection")
     if connection is None:
         return []
@@ -202,7 +207,7 @@ def _collector() -> list[str]:
 
 
 def _blocked() -> set[int]:
-    """The signals that this thread and the main one do not take now."""
+    """Return the signals that are blocked in this thread or in the main thread."""
     if not hasattr(signal, "pthread_sigmask"):
         return set()
     found = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
@@ -216,7 +221,7 @@ _blocked_before: Final = _blocked()
 
 
 def _blocked_signals() -> list[str]:
-    """Signals with a handler in Python, which amorsize may hold for a moment, and handlers that are amorsize's own."""
+    """Return the blocked signals that have a handler in Python, and the signals whose handler is amorsize's own."""
     blocked, found = _blocked() - _blocked_before, []
     for number in signal.valid_signals():
         handler = signal.getsignal(number)

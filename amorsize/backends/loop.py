@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from amorsize.backends.notify import News
     from amorsize.backends.workers.item_times import Records
 
-# Items read from an iterator per batch, if no decision is made between batches.
-# guess
+# Number of items that are read from an iterator per batch, if no decision is made between batches (a guess).
 STREAM_BATCH: Final = 1024
 
 

@@ -1,8 +1,8 @@
 """Watches the memory of a team of worker processes, as a ticker of the driver's loop.
 
-A look reads the available memory and the resident memory of each worker; `amorsize.schedule.memory_pressure` decides.
-Four looks a second cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux, CPython 3.11, three control groups
-deep).
+Each check reads the available memory and the resident memory of each worker. `amorsize.schedule.memory_pressure`
+decides what follows from them. Four checks per second cost 0.06 % of a core with 2 workers and 0.3 % with 64 (Linux,
+CPython 3.11, three control groups deep).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Guard:
     ----------
     team : Team
     schedule : Schedule
-        Tells the wanted number of workers.
+        Gives the wanted number of workers.
     memory : callable
         Returns the bytes that are still available, and the bytes that may be used in all.
     resident : callable

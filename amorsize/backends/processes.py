@@ -52,11 +52,11 @@ CUT_OFF_TEXT: Final = "its connection to the caller was closed, or something els
 
 
 def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
-    """Return the end of a worker as an error."""
+    """Return the error that describes the end of a worker."""
     code = handle.exitcode if handle is not None else None
     fault = handle.fault if handle is not None else ""
     if fault:
-        # The signal that ended it came from here.
+        # The caller itself sent the signal that ended the worker, so the signal is not reported.
         return WorkerLostError(index, None, None, oom, call, fault)
     killed = code is not None and code < 0
     signal = -code if killed and code is not None else None
@@ -68,10 +68,10 @@ def loss(handle: Handle | None, index: int | None, call: str | None = None, *, o
 def open_driver(
     work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
 ) -> Generator[ProcessDriver | None, None, None]:
-    """Wait until this call may have workers, and return the driver of a map on them; see `amorsize.backends.table`.
+    """Wait until this call is given workers, and return a driver for them; see `amorsize.backends.table`.
 
-    Other calls of this process may have all cores now (`amorsize.backends.core_lease`): then there are fewer workers,
-    or none if one worker would do no more than the caller's loop.
+    If other calls of this process use the cores (`amorsize.backends.core_lease`), this call gets fewer workers, or none
+    if one worker would be no faster than the caller's loop.
     """
     from amorsize.backends import watchers
 
@@ -104,7 +104,7 @@ def open_driver(
             )
     finally:
         ticks.tickers = before
-        # Once more: an interrupt may have torn the end of the with statement.
+        # Once more, because an interrupt may have cut the end of the with statement short.
         lease.close()
 
 
@@ -155,7 +155,7 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
 
 
 def _culprit(setup: child.Setup) -> tuple[str, None, str]:
-    """Return which part of a setup cannot be pickled, None (no index), and why."""
+    """Return the part of a setup that cannot be pickled, None in place of an index, and the reason."""
     parts: list[tuple[str, object]] = [("func", setup.func), ("initializer", (setup.initializer, setup.initargs))]
     for what, part in parts:
         try:
@@ -220,7 +220,7 @@ class ProcessDriver(Driver):
             self.receive(0.0)
 
     def begun(self) -> None:
-        # The workers start meanwhile.
+        # The workers start meanwhile, so this reading costs no time.
         if self._count_oom is not None:
             self.oom = self._count_oom()
 
@@ -324,7 +324,7 @@ class ProcessDriver(Driver):
         out: list[Any] = []
         ran = seen.items
         if span.start + ran in self.outcome.failures:
-            # It has failed for good: its exception waits for its turn.
+            # This item has failed for good. Its exception is raised when all earlier items are done.
             ran += 1
         elif ran < len(span):
             out = self._handle(self._short(CALLER, span, ran))
@@ -368,7 +368,8 @@ class ProcessDriver(Driver):
     def _on_done(self, message: Message) -> Event:
         try:
             (wall_s, cpu_s, rss_bytes, records), results, errors = protocol.loads(message.parts)
-        except BaseException as exc:  # unpickling raises anything
+        # Unpickling can raise any exception.
+        except BaseException as exc:
             if is_interrupt(exc):
                 raise
             return self._on_unreadable(message.worker, exc)
@@ -385,7 +386,7 @@ class ProcessDriver(Driver):
         return self._keep(message.worker, message.start, results, failures, wall_s, cpu_s, rss_bytes, mended)
 
     def _on_unreadable(self, number: int, exc: BaseException) -> Event:
-        """Find the item whose pickled result cannot be rebuilt here: the items of a span are repeated one by one."""
+        """Find the item whose result cannot be unpickled here, by repeating the items of the span one by one."""
         span = self.schedule.oldest(number)
         if len(span) > 1:
             return Done(number, 0.0, apart=True)
@@ -397,20 +398,20 @@ class ProcessDriver(Driver):
         return Done(number, 0.0, self.outcome.take_errors([failure]))
 
     def _on_broken(self, message: Message) -> list[Instruction]:
-        """Handle a worker that is useless: the initializer raised, or the function cannot be rebuilt there."""
+        """Handle a worker that cannot run items: its initializer raised, or it cannot unpickle the function."""
         error: ItemError = protocol.loads(message.parts)
         failure = failure_from(error)
         no_func = isinstance(failure.exception, TransferError)
         if self.loop is not None and (no_func or self.team.setup.initializer is None):
             self.warnings.append(f"a worker could not take the function ({error.type_name}: {error.text})")
-            # The end of its connection follows, which reports the loss.
+            # The worker closes its connection next, and this reports the loss.
             return []
         if not no_func:
             blame_initializer(failure.exception, "in a worker process")
         raise failure.exception
 
     def _on_stray(self, message: Message) -> list[Instruction]:
-        """An answer to a span that this worker was not asked for, or has answered: nothing more of it is believed."""
+        """End a worker that has answered a span which it was not sent, or for a second time."""
         handle = self.team.end(message.worker)
         if handle is None:
             return []
@@ -434,7 +435,7 @@ class ProcessDriver(Driver):
         return self._handle(Lost(message.worker, item, idle=idle, oom=oom))
 
     def _where(self, number: int, handle: Handle) -> tuple[int | None, bool]:
-        """Return the item at which a worker was lost, and True if it was at none of its spans: none is to blame."""
+        """Return the item that a lost worker was running, and True if it was running none of its spans."""
         at, flying = handle.was_at, self.schedule.workers[number].flying
         if not flying:
             return None, True
@@ -445,7 +446,7 @@ class ProcessDriver(Driver):
         span = flying[0]
         if at < 0:
             return None, child.unnamed(at) != span.start
-        # If its answer for this item has been heard, it had nothing more to do with it.
+        # If the worker has already answered for this item, the item is not the cause of the loss.
         is_there = span.start <= at < span.stop
         return at if is_there else None, not is_there
 

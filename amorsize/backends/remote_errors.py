@@ -1,7 +1,8 @@
-"""An item's exception on its way from a worker to the caller: both ends.
+"""Send the exception of an item from a worker to the caller: the code of both sides.
 
-The worker makes an `ItemError` of it, which always arrives. In the caller `ItemError.rebuild` makes the exception
-again, with the worker's traceback as its cause. Workers load this module: it imports next to nothing.
+The worker turns the exception into an `ItemError`, which can always be sent. In the caller, `ItemError.rebuild`
+restores the exception, with the worker's traceback as its cause. Workers load this module, so it imports next to
+nothing.
 """
 
 from __future__ import annotations
@@ -104,17 +105,17 @@ def _loads(pickled: bytes) -> Any:
 
 # -- large exceptions ------------------------------------------------------------------------------------------------
 
-# An exception of more is sent without its large parts. (Guesses: what a message, or a sensible attribute, never has.)
+# A larger exception is sent without its large parts: a message or a useful attribute is never that large (guesses).
 LARGE_ERROR_BYTES: Final = 10_000_000
 LARGE_PART_BYTES: Final = 100_000
 
 
 class _TooLargeError(Exception):
-    """More than a pickle of an exception may have."""
+    """The pickle of an exception is larger than allowed."""
 
 
 class _Sink:
-    """Takes so many bytes. A large part is refused before it is copied."""
+    """A stream that takes `LARGE_ERROR_BYTES` bytes. It refuses a large part before copying it."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
@@ -130,7 +131,7 @@ class _Sink:
 
 
 class _Cutter(pickle.Pickler):
-    """Pickles short texts in the place of large parts."""
+    """A pickler that replaces large parts by short texts."""
 
     def persistent_id(self, obj: Any) -> str | None:
         return shorten(obj) if is_larger(obj, LARGE_PART_BYTES) else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     OnError = Literal["raise", "collect"]
 
-# guess: results that are kept to measure their size
+# Number of results that are kept to measure their size (a guess).
 SAMPLE = 16
 
 
@@ -40,7 +40,7 @@ class Outcome:
         self.most_failures = 0 if on_error == "raise" else max_failures
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
-        # Of items that are not done: what they raised last.
+        # The latest exception of each item that is not done.
         self.last_error: dict[int, Failure] = {}
         # Called with each item that fails for good.
         self.on_failure: Callable[[Failure], object] | None = None
@@ -169,7 +169,7 @@ class Flow(Outcome):
         self._move_on()
 
     def _move_on(self) -> None:
-        """Make the results ready that are next in order."""
+        """Move the results that are next in order to the ready ones."""
         while (more := self.waiting.pop(self.next, None)) is not None:
             self.ready += more
             self.next += len(more)
@@ -213,14 +213,14 @@ def annotate(failure: Failure, item_at: Any = None) -> BaseException:
         except BaseException as exc:
             if is_interrupt(exc):
                 raise
-            # The sequence cannot make it again.
+            # The sequence cannot return the item a second time.
             text += " (its repr cannot be shown)"
     note(failure.exception, text)
     return failure.exception
 
 
 def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...], where: str = "in the caller") -> None:
-    """Call an initializer; what it raises gets a note that says so."""
+    """Call an initializer. If it raises, add a note that says so to the exception."""
     try:
         initializer(*initargs)
     except BaseException as exc:
@@ -229,7 +229,7 @@ def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...], wh
 
 
 def blame_initializer(exc: BaseException, where: str) -> None:
-    """Note on an exception that the initializer raised it, not func."""
+    """Add a note to an exception: the initializer raised it, not func."""
     note(exc, f"amorsize: raised by initializer=, {where}, before the first item there")
 
 

@@ -13,16 +13,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-# guess: results that are ready wait at most this long for slow items
+# Longest time in seconds that ready results wait for slow items (a guess).
 PATIENCE_S: Final = 10e-3
-# guess: seconds of reading between two looks at the clock
+# Seconds of reading items between two readings of the clock (a guess).
 GULP_S: Final = 0.5e-3
 
 
 class View:
-    """Neighbours in a list, tuple or array, without a copy: of 10 ms for 200,000 squares, slices took 1.
+    """Consecutive items of a list, tuple or array, without a copy.
 
-    Their iterators can be set to any position (what pickling one relies on). They end where the list ends now.
+    Copies by slicing took 1 of the 10 ms of a map over 200,000 squares.
+
+    The iterators of these types can be set to any position, because pickling an iterator relies on that. The iterator
+    ends where the list ends at that time.
     """
 
     __slots__ = ("data", "length", "start", "stop")
@@ -43,12 +46,15 @@ class View:
         return walk if self.stop >= len(self.data) else islice(walk, self.stop - self.start)
 
     def ends_at(self, done: int) -> bool:
-        """Return True if there is no item after ``done`` of them: the list has become shorter meanwhile."""
+        """Return True if the list has become so short that no item follows the first ``done`` ones."""
         return len(self.data) <= self.start + done
 
 
 class Walk(View):
-    """Neighbours in a sequence of the user's, each asked for in its turn: to make an item may take long, or raise."""
+    """Consecutive items of a sequence class of the user's.
+
+    Each item is requested only when it is next, because making it may take long or raise.
+    """
 
     __slots__ = ("at", "over")
 
@@ -60,24 +66,27 @@ class Walk(View):
         return self
 
     def __setstate__(self, at: int) -> None:
-        """Move on, as the iterator of a list does: in a copy of this process that an item has forked, to the end."""
+        """Set the position, as for the iterator of a list.
+
+        It is set to the end in a copy of this process that an item has forked.
+        """
         self.at = at
 
     def __next__(self) -> Any:
         at = self.at
         if self.over or at >= self.stop:
             raise StopIteration
-        # First, so that the next call goes on behind an item that raises.
+        # The position moves first, so that the next call continues after an item that raises.
         self.at = at + 1
         try:
             return self.data[at]
         except IndexError:
-            # So a sequence's own iterator takes it.
+            # The default iterator of a sequence ends at an IndexError, too.
             self.over = True
             raise StopIteration from None
 
     def ends_at(self, done: int) -> bool:
-        """Return True if the sequence said so."""
+        """Return True if the sequence raised IndexError after the first ``done`` items."""
         return self.over and self.at == self.start + done + 1
 
 
@@ -89,7 +98,8 @@ class Indexable:
     def __init__(self, data: Sequence[Any]) -> None:
         self.data = data
         self.length: int | None = len(data)
-        self.shrinks = False  # items that it should have were not there
+        # True if the sequence lacked items that it should have.
+        self.shrinks = False
 
     def items(self, start: int, stop: int) -> Any:
         """Return items ``start`` to ``stop``; fewer if the sequence has become shorter."""
@@ -105,7 +115,7 @@ class Indexable:
         return found
 
     def view(self, start: int, stop: int) -> Any:
-        """Return the same, for one walk over them."""
+        """Return the same items, for one iteration over them."""
         if type(self).items is not Indexable.items:
             return self.items(start, stop)
         if type(self.data) is tuple or is_growing(self.data):
@@ -125,7 +135,7 @@ class Indexable:
     def has_changed(self, *, asks: bool = False) -> bool:
         """Return True if func, or another thread, has added items or taken some away since the map began.
 
-        ``asks``: a sequence of the user's is asked for its length, too.
+        ``asks``: True to call ``len`` also for a sequence class of the user's.
         """
         return self.shrinks or ((asks or is_growing(self.data)) and length(self.data) != self.length)
 
@@ -134,7 +144,7 @@ class Indexable:
         self.length = index
 
     def grown(self) -> tuple[int, int] | None:
-        """Return the span of the items that have been added since the map began; it is then among the items."""
+        """Return the span of the items that were added since the map began. From now on they belong to the items."""
         before = self.length
         if before is None or not is_growing(self.data) or len(self.data) <= before:
             return None
@@ -151,8 +161,8 @@ class Streamed:
     ----------
     data : iterator
     one_by_one : bool
-        True: look at the clock after each item, since a reader waits for results meanwhile. False: only about twice
-        per millisecond, which costs next to nothing per item.
+        True: read the clock after each item, because a reader waits for results meanwhile. False: read it only about
+        twice per millisecond, which costs next to nothing per item.
     """
 
     indexable = False
@@ -204,7 +214,7 @@ class Streamed:
         return fresh
 
     def _sip(self, into: list[Any], wanted: int) -> None:
-        """Read item by item, with a look at the clock after each."""
+        """Read item by item, and read the clock after each item."""
         deadline, append = perf_counter() + PATIENCE_S, into.append
         for item in islice(self.rest, wanted):
             append(item)
@@ -255,26 +265,26 @@ class Streamed:
             raise self.broken
 
     def has_changed(self, *, asks: bool = False) -> bool:
-        """Return False: what an iterator does is its own business."""
+        """Return False: an iterator has no length that could change."""
         return False
 
     def ends_at(self, index: int) -> None:
-        """An iterator ends where it says so."""
+        """Do nothing: an iterator itself raises StopIteration at its end."""
 
     def grown(self) -> tuple[int, int] | None:
-        """Return None: an iterator that has ended is not asked again."""
+        """Return None: an iterator that has ended is not read again."""
         return None
 
 
 def blame_iterator(exc: BaseException, items: int) -> None:
-    """Note on an exception that the data raised it, not func."""
+    """Add a note to an exception: the iterator of the data raised it, not func."""
     note(exc, f"amorsize: raised by the iterator of data, after {count(items, 'item')}")
 
 
 def read_on(into: list[Any], data: Iterable[Any], items: int | None = None) -> None:
-    """Append so many items of ``data``, or all; what its iterator raises gets a note that says so."""
+    """Append ``items`` items of ``data``, or all. If its iterator raises, add a note that says so."""
     try:
-        # Not list(data), which asks for a length that may raise or lie.
+        # list(data) would call the ``__len__`` of the data, which may raise or return a wrong number.
         into.extend(islice(data, items))
     except Exception as exc:
         blame_iterator(exc, len(into))
@@ -284,7 +294,7 @@ def read_on(into: list[Any], data: Iterable[Any], items: int | None = None) -> N
 def source_of(data: Iterable[Any], *, one_by_one: bool = False) -> Indexable | Streamed:
     """Return the source for ``data``.
 
-    What has a length but goes by no index (dict, set, Series, deque, a linked list) is read into a list, once.
+    Data that have a length but no access by index (dict, set, Series, deque, a linked list) are read into a list once.
     """
     if goes_by_index(data) and length(data) is not None:
         return Indexable(data)  # type: ignore[arg-type]

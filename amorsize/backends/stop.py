@@ -64,7 +64,7 @@ class Stop:
             return self._ends[0]
 
     def wake(self, call: Callable[[], object]) -> None:
-        """Have ``call`` called by the thread that asks the run to end; at once if it was asked already."""
+        """Register ``call``, to be called by the thread that asks the run to end; at once if that has happened."""
         with self._lock:
             if not self._asked.is_set:
                 self._calls.append(call)

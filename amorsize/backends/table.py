@@ -34,7 +34,7 @@ class Row:
     name : str
         As in ``plan.backend`` and in history.
     engine : str
-        Whose costs it has (`amorsize.model.default_costs`).
+        Engine whose costs apply (`amorsize.model.default_costs`).
     driver : str
         ``"module:function"``; the function has the type `OpenDriver`.
     inherits : bool
@@ -43,7 +43,7 @@ class Row:
         ``"module:Class"`` of the objects that may be passed as ``backend=``, submodules of the module included;
         `ANY_EXECUTOR` for all that have ``submit``. Empty: the backend is chosen by its name.
     load_s : float
-        Seconds to load what a map needs to run on it for the first time, and to decide that it does.
+        Seconds to load the modules that the choice of the backend and the first map on it need.
     """
 
     __slots__ = ("driver", "engine", "inherits", "load_s", "name", "serves")
@@ -84,7 +84,7 @@ class Row:
     ) -> AbstractContextManager[Driver | None]:
         """Return the driver that runs ``work`` as ``chosen``, to be used in a with statement.
 
-        The driver is None where the caller's loop does as much as the workers that can be had now.
+        The driver is None if the workers that are available now would be no faster than the caller's loop.
         """
         from importlib import import_module
 

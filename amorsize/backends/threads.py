@@ -95,7 +95,7 @@ class ThreadDriver(Driver):
         news: News | None = None,
     ) -> None:
         super().__init__(schedule, source, outcome, ticks, records=records, news=news)
-        # Listeners are told in the calling thread, so results go there too.
+        # Listeners are called in the calling thread, so the results are passed to that thread too.
         by_mail = by_mail or news is not None
         self.func = func
         self.initializer = initializer

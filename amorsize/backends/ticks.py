@@ -23,15 +23,16 @@ if TYPE_CHECKING:
             """Return events for the schedule. ``pids``: worker processes. An exception ends the run."""
 
 
-# guess: seconds between two looks; what a look costs is measured in `amorsize.backends.memory_guard`
+# Seconds between two calls of the tickers (a guess). `amorsize.backends.memory_guard` gives the cost of a call.
 TICK_S: Final = 0.25
-# guess: of more absences than these, the first are forgotten, and an item that began before them gets less time
+# Number of absences that are remembered (a guess). If there are more, the earliest are forgotten, and an item that
+# began before them gets less time.
 GAPS: Final = 1024
 # An item that hangs is ended within 5 % of its time limit.
 LOOKS_PER_TIMEOUT: Final = 20
-# guess
+# Longest interval in seconds between two checks for late items (a guess).
 LONGEST_LOOK_S: Final = 0.1
-# A caller that looks again only after more than so many intervals was stopped meanwhile.
+# If more than this many intervals lie between two checks, the caller was stopped meanwhile.
 LATE_LOOKS: Final = 2
 
 
@@ -77,7 +78,7 @@ class Ticks:
         self._next_s = 0.0
 
     def wait_s(self, now_s: float, *others: float | None) -> float | None:
-        """Return how long the loop may sleep: until the next look, and no longer than any of the ``others``."""
+        """Return the seconds that the loop may sleep: until the tickers are due, at most the least of ``others``."""
         if self.poll:
             return 0.0
         waits = [s for s in others if s is not None]
@@ -97,15 +98,16 @@ class Ticks:
 
 
 class Absence:
-    """Tells for how long something has gone on while the loop was there to see it.
+    """Measures how long something has lasted, without the time in which the driver's loop did not run.
 
     The caller may be stopped (Ctrl-Z, a debugger, ``docker pause``), or wait for the reader of a stream. Then it cannot
-    take what workers send, and mostly they are stopped as well: that time counts against no item.
+    receive the messages of workers, and mostly the workers are stopped as well. So this time does not count towards the
+    time limit of an item.
 
     Parameters
     ----------
     most_s : float
-        Longest time between two looks that counts.
+        Longest time between two calls of `look` that counts in full. Of a longer one, the excess does not count.
 
     Examples
     --------
@@ -119,17 +121,17 @@ class Absence:
     def __init__(self, most_s: float) -> None:
         self.most_s = most_s
         self._last_s: float | None = None
-        # When it was away, most recent last.
+        # Periods in which the loop did not run, the latest one last.
         self._gaps: deque[tuple[float, float]] = deque(maxlen=GAPS)
 
     def look(self, now_s: float) -> None:
-        """The loop is there now."""
+        """Note that the loop runs at this time."""
         if self._last_s is not None and now_s - self._last_s > self.most_s:
             self._gaps.append((self._last_s + self.most_s, now_s))
         self._last_s = now_s
 
     def present_s(self, since_s: float, now_s: float) -> float:
-        """Return the seconds since then, without those in which the loop was away."""
+        """Return the seconds since ``since_s``, without those in which the loop did not run."""
         return now_s - since_s - sum(stop - max(start, since_s) for start, stop in self._gaps if stop > since_s)
 
 
@@ -147,7 +149,7 @@ class OomCount:
         self._accounted = read()
 
     def struck(self) -> bool:
-        """Return True if a kill was counted that explains no earlier loss; it then explains this one."""
+        """Return True if a kill was counted that no earlier loss accounts for. This loss then accounts for it."""
         now = self.read()
         if now is None or self._accounted is None or now <= self._accounted:
             return False

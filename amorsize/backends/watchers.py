@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from amorsize.schedule.messages import Event
     from amorsize.schedule.schedule import Schedule
 
-# guess: the mean over this time counts, since shorter bursts are what cores are for
+# Seconds over which the CPU use is averaged, so that a shorter burst does not count (a guess).
 CPU_WINDOW_S: Final = 3.0
 
 
@@ -77,7 +77,7 @@ class Limiter:
     def _cpu_percent(self, now_s: float, pids: Sequence[int]) -> float | None:
         """Return the mean over the window; None until the window is full."""
         used = self.cpu_s(pids)
-        # All that a new process has used counts. What one uses between the last look and its end does not.
+        # All CPU time of a new process counts. The CPU time between the last check and the end of a process does not.
         first = not self._track
         self._used_s += 0.0 if first else sum(s - self._cpu_before.get(pid, 0.0) for pid, s in used.items())
         self._cpu_before = used
@@ -104,7 +104,7 @@ def limiter(limits: Limits, began_s: float) -> Limiter:
 
 
 def memory_guard(team: Team, schedule: Schedule, warn: Callable[[str], object]) -> Ticker:
-    """Return the ticker that looks after the memory of a team, made only in a run that takes long."""
+    """Return the ticker that guards the memory of a team. It is made only if the run takes long."""
     return Later(partial(_memory_guard, team, schedule, warn))
 
 
@@ -124,7 +124,7 @@ def _memory_guard(team: Team, schedule: Schedule, warn: Callable[[str], object])
 
 
 def oom_count() -> OomCount:
-    """Return the kernel's count of its kills, from now on; 0.1 ms."""
+    """Return a counter of the kernel's out-of-memory kills from now on. Takes 0.1 ms."""
     return OomCount(partial(oom_kills, read_text, own_groups()))
 
 

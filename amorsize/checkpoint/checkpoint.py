@@ -43,7 +43,7 @@ class Checkpoint:
     func : callable
         The function, which is looked at now: its items may change what it holds.
     key : str, optional
-        Stands in for the function.
+        Identifies the function in place of its digest.
 
     Attributes
     ----------

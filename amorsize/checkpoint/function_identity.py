@@ -1,4 +1,4 @@
-"""What a checkpoint knows a function by: a digest of all that the function holds, by value and whole.
+"""The identity of a function in a checkpoint: a digest of everything that the function holds, by value and whole.
 
 Results that are taken over from an earlier run must be those of the same function, so nothing here is sampled or cut
 short. (`amorsize.history.fingerprint` only guesses what a function costs, and is much coarser.) The digest covers
@@ -105,7 +105,7 @@ def identity(func: object, *, strict: bool = True) -> str:
 
 
 class _Part(NamedTuple):
-    """What was read of an object: a label, and the digest or the number of each part of it."""
+    """The record of an object that was read: a label, and the digest or the number of each part of it."""
 
     label: bytes
     inner: list[bytes | int]
@@ -113,11 +113,11 @@ class _Part(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """An object on its way to be read: whose part it is, and as which."""
+    """An object to be read: its value, the number of the object that it is a part of, and its name there."""
 
     value: Any
     owner: int | None
-    # A text, the key or the position in a 1-tuple, or None: not worth telling.
+    # A text, a 1-tuple with the key or the position, or None if an error does not need to name the part.
     step: Any
 
 
@@ -477,7 +477,8 @@ def _object(name: str, value: Any) -> Read:
         reduce = copyreg.dispatch_table.get(kind)
         reduced: Any = value.__reduce_ex__(5) if reduce is None else reduce(value)
         if isinstance(reduced, str):
-            # The name of a global object, which says all if it leads back.
+            # This is the name of a global object. It identifies the object if a lookup of the name returns the same
+            # object.
             module = pickle.whichmodule(value, reduced)  # type: ignore[attr-defined]
             found = functools.reduce(getattr, reduced.split("."), sys.modules[module])
             if found is value:
@@ -489,7 +490,7 @@ def _object(name: str, value: Any) -> Read:
         inner: list[tuple[object, Any]] = [("what makes it", call), (None, tuple(arguments or ()))]
         if isinstance(state, tuple) and len(state) == 2 and all(isinstance(half, dict | None) for half in state):
             state = {**(state[0] or {}), **(state[1] or {})}
-        # No attributes are as good as only derived ones.
+        # An object without attributes counts like one whose attributes are all derived.
         state = {} if state is None else state
         inner += _attributes(state, kind) if isinstance(state, dict) else [("its state", state)]
         inner += [(None, list(items or ())), (None, [each for pair in pairs or () for each in pair])]

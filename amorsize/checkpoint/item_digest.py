@@ -79,7 +79,7 @@ class _ByValue(pickle.Pickler):
         self._digest = digest
 
     def persistent_id(self, obj: Any) -> Any:
-        """Return what replaces an object; None keeps its pickle."""
+        """Return the value to pickle in place of an object; None to pickle the object itself."""
         kind = type(obj)
         if kind in _PLAIN:
             return None

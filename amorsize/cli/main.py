@@ -130,7 +130,7 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        # One that has come may come again (see `_terminate`), and this program is at its end.
+        # If SIGTERM is ignored now, it has come once and may come again (see `_terminate`), so it stays ignored.
         if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -141,7 +141,7 @@ def _terminate(owner: int, number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         return
-    # `timeout` sends it to the process and then to its group: the second one must not disturb the end.
+    # `timeout` sends SIGTERM to the process and then to its group. The second signal must not disturb the shutdown.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise TerminatedError
 

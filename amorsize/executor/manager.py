@@ -232,7 +232,7 @@ class Manager(ProcessDriver):
         except Exception as exc:
             # multiprocessing pickles what it passes on, and that may raise.
             raise _BrokenError(f"a worker process could not be started ({type(exc).__name__}: {exc})") from exc
-        # They are for a plan; here they would only pile up.
+        # Warnings are shown by a plan. An executor has none, so they would only accumulate.
         self.warnings.clear()
         return out
 
@@ -321,7 +321,7 @@ class Manager(ProcessDriver):
 
     def _on_broken(self, message: Message) -> list[Instruction]:
         worker = self.schedule.workers.get(message.worker)
-        # One that could serve before says here what ended it. Its end of file follows.
+        # A worker that was ready before reports here why it ends. The end of file on its socket follows.
         if worker is None or worker.ready:
             return []
         error: ItemError = protocol.loads(message.parts)

@@ -16,9 +16,10 @@ from amorsize.executor.calls import NO_KEYWORDS, Call, name_of
 
 
 class _SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typeshed calls it final
-    """A condition that an interrupt does not leave taken: `Condition` enters and exits in Python, a lock in C.
+    """A condition whose lock does not stay acquired after an interrupt.
 
-    `Condition` waits and notifies by the methods of the lock that it is here.
+    An interrupt can come between two lines of the Python code by which `Condition` is entered and left, but not within
+    the C code of a lock. So this class is itself the lock, and inherits ``wait`` and ``notify`` from `Condition`.
     """
 
     def __init__(self) -> None:
@@ -84,7 +85,7 @@ class Singles:
             self._by_index.pop(index).settle(result, errors.get(index))
 
     def cancel(self, start: int, stop: int) -> None:
-        """Cancel these calls, which will not be sent."""
+        """Cancel these calls, so that they are not sent."""
         for index in range(start, stop):
             self._by_index.pop(index).cancel()
 
@@ -153,7 +154,7 @@ class Batch:
             self._news.put(None)
 
     def cancel(self, start: int, stop: int) -> None:
-        """Cancel these calls, which will not be sent."""
+        """Cancel these calls, so that they are not sent."""
         self.put(start, [_Raised(CancelledError())] * (stop - start), {})
 
     def abort(self, error: Callable[[], BaseException]) -> None:

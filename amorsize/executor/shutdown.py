@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Mortal(Protocol):
-    """An executor's manager, as this module sees it."""
+    """The methods of an executor's manager that this module calls."""
 
     def shut(self) -> None:
         """Accept no more calls."""

@@ -124,7 +124,7 @@ def is_recent(run: Run, now_s: float) -> bool:
 
 
 def is_like(run: Run, shape: Shape, n_items: int) -> bool:
-    """True if a run was over such data."""
+    """Return True if the data of a run were like these."""
     if run.shape is None or not run.n_items or not run.shape.items or not run.shape.resembles(shape, CLOSE):
         return False
     return shape.size is not None or n_items / CLOSE <= run.n_items <= CLOSE * n_items
@@ -151,7 +151,10 @@ def measured(run: Run) -> Sample | None:
 
 
 def _by_the_clock(run: Run, told: Sample | None, echo: bool) -> Sample | None:
-    """Sample of a plain loop by its clock. The sample of ``execute()`` leaves out its own overhead."""
+    """Return the sample of a run that was a plain loop; if the run has no sample of its own, from its measured time.
+
+    The sample of ``execute()`` is preferred, because its times leave out the overhead of ``execute()``.
+    """
     if told is not None and not echo and run.source != "optimize":
         return told
     if not run.n_items or run.clock_s <= 0:
@@ -164,7 +167,7 @@ def _by_the_clock(run: Run, told: Sample | None, echo: bool) -> Sample | None:
 
 
 def agreeing(samples: Sequence[Sample], n_items: int) -> Sequence[Sample]:
-    """Those that tell about the same of an item as most do."""
+    """Return the samples whose time and share of waiting per item are near the median."""
     if not samples or n_items * max(sample.item_s for sample in samples) < NOTHING_S:
         return samples
     item_s, waits = median(sample.item_s for sample in samples), median(sample.waits for sample in samples)

@@ -216,7 +216,7 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
 
 
 def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
-    """Open the file, or make it too (mode ``"rwc"``); SQLite itself waits for a lock, up to the deadline."""
+    """Open the file; mode ``"rwc"`` also creates it. SQLite itself waits for a lock, at most until ``deadline_s``."""
     import sqlite3
     from pathlib import Path
 

@@ -117,15 +117,16 @@ class Memory:
         self._known: OrderedDict[object, Known] = OrderedDict()
         # The longest item of any function with this code.
         self._longest_s: dict[object, float] = {}
-        # What starting workers cost in this process, by engine and start method; and, with the main module that they
-        # import, what no file has yet.
+        # Costs of starting workers in this process, by engine and start method. `unsaved` holds those that are not in a
+        # file yet; its keys also have the main module that the workers import.
         self.starts: dict[tuple[str, str | None], StartCost] = {}
         self.unsaved: dict[tuple[str, str | None, str], StartCost] = {}
 
     def recall(self, func: Callable[..., Any], data: object) -> Known | None:
-        """Return the memory of this function over such data, or None; also if it says that the map is short anyway.
+        """Return what is remembered of this function over data like these; None if nothing is.
 
-        About 1 µs for a function that is not known or is short, else 10; 30 to 150 if the function holds values.
+        None is also returned if the map is known to be so short that nothing could be gained. Takes about 1 µs if the
+        function is unknown or the map is short, otherwise 10 µs, and 30 to 150 µs if the function holds values.
         """
         longest_s = self._longest_s.get(code_of(func)) if self._longest_s else None
         if longest_s is None:

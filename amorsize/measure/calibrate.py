@@ -25,7 +25,7 @@ from amorsize.system import nested
 if TYPE_CHECKING:
     from amorsize.history.sqlite_file import Store
 
-# Of optimize(), once.
+# Seconds that optimize() may spend on measuring, once.
 BUDGET_S: Final = 0.3
 # Of diagnose_all(); laps overrun it a little, but it stays below 3 s.
 ALL_BUDGET_S: Final = 2.6
@@ -242,7 +242,7 @@ def _curve(known: Known) -> Curve:
 
 
 def _scaling(known: Known, machine: Machine) -> Scaling:
-    """Return the curve as measured; a doubtful one is raised to what is plausible."""
+    """Return the measured scaling curve. A doubtful one is raised to the least plausible throughput."""
     curve = _curve(known)
     return plausible_scaling(curve.scaling, machine.physical_cores) if curve.is_doubtful else curve.scaling
 

@@ -1,7 +1,7 @@
 """Known costs: in this process's memory, and in the store.
 
-A figure is believed for `FRESH_S`; one with warnings (measured on a busy machine, or a default in place of a
-measurement) for `DOUBTFUL_S`. The key names the machine, the interpreter and the start method, so that a container
+A figure is used for `FRESH_S`, or for `DOUBTFUL_S` if it has warnings (it was measured on a busy machine, or is a
+default in place of a measurement). The key names the machine, the interpreter and the start method, so that a container
 with another quota, or the next Python, measures anew.
 """
 
@@ -66,7 +66,7 @@ class Known(NamedTuple):
 
     @property
     def measured(self) -> bool:
-        """True if it was measured here."""
+        """True if the value was measured on this machine, and is not a default."""
         if isinstance(self.value, Curve):
             return len(self.value.scaling.points) > 1
         return self.value.cost.measured

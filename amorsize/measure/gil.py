@@ -24,17 +24,19 @@ CYCLE_S: Final = 0.27e-3
 
 
 class Canary:
-    """Context manager: watches the lock while the caller runs items inside the block. In and out: 0.15 ms.
+    """Context manager that measures how long the lock is held while its block runs.
+
+    Entering and leaving it takes 0.15 ms.
 
     Attributes
     ----------
     rounds : int
-        Number of times it has woken so far.
+        Number of times that the canary's thread has woken up so far.
     gil_held : float
         After the block: share of the time in which the lock was held, 0 to 1.
     late_s : float
-        After the block: seconds for which the caller's thread and its own could run and had to wait for a core. While
-        its own waits, it is the next to have the lock, and so the items wait as well.
+        After the block: seconds for which the caller's thread and the canary's thread were ready to run and had to wait
+        for a core. While the canary's thread waits, it is the next to get the lock, so the items wait as well.
     is_blind : bool
         True if the system does not let this process have one more thread.
 
@@ -54,7 +56,8 @@ class Canary:
         self.rounds = 0
         self._home = threading.Lock()
         self._began = self._late_before_s = 0.0
-        # Its thread does not refer to it: a canary that an interrupt has lost ends its thread when it is collected.
+        # The thread holds only a weak reference to the canary. If an interrupt loses the canary, the thread ends as
+        # soon as the canary is collected.
         self._thread = threading.Thread(
             target=_watch, args=(weakref.ref(self), self._home), daemon=True, name="amorsize-canary"
         )
@@ -67,7 +70,7 @@ class Canary:
                 try:
                     self._thread.start()
                 except RuntimeError:
-                    # No thread can be started here: nothing is seen, as if the lock were held all the time.
+                    # No thread can be started here. The result is the same as if the lock were held all the time.
                     self._home.release()
                     self.is_blind = True
             self._began = time.perf_counter()
@@ -84,7 +87,7 @@ class Canary:
         if not self._home.locked():
             return
         rounds, elapsed = self.rounds, time.perf_counter() - self._began
-        # It need not nap to the end.
+        # This ends the nap of the canary's thread.
         self._home.release()
         if self._thread.ident is not None:
             self._thread.join()

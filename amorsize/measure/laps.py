@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 # guess
 SPIN_S: Final = 50e-6
-# guess: CPU time
+# CPU seconds of a `BUSY` item (a guess).
 BUSY_S: Final = 1e-3
-# guess: per worker
+# Number of `BUSY` items for each worker (a guess).
 BUSY_CHUNKS: Final = 4
 # 16 pipefuls: so large that the fixed cost of a message does not show.
 PAYLOAD_BYTES: Final = 1 << 20
 
-# Items; a positive one asks for a result of that many bytes.
+# Kinds of items. A positive item asks for a result of that many bytes.
 NOTHING, SPIN, YIELD, BUSY = 0, -1, -2, -3
 
 

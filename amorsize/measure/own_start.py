@@ -1,4 +1,4 @@
-"""What it costs this process to start workers: modules that it must load, and what its workers must import.
+"""The cost of starting workers from this process: modules that it must load, and imports that its workers must make.
 
 A start by fork costs the same in every program, one by spawn or forkserver what the program's main module imports. That
 is bounded at first (`amorsize.model.starts.import_bound_s`), and then learnt from the moment at which workers were
@@ -187,7 +187,7 @@ def save() -> None:
             cost = replace(recorded(engine, method), start=start, measured=True, measured_at_s=now_s)
             wish = Wish(engine, method, of)
             keep(wish.key(here), Known(Found(cost), now_s), store)
-    except Exception:  # noqa: BLE001  (what is only for learning costs nobody a result)
+    except Exception:  # noqa: BLE001  (a failure to learn must not lose a result)
         return
 
 

@@ -27,11 +27,11 @@ from amorsize.system.memory import resident_bytes
 
 # Beyond it the line is extended; more workers would not fit into 0.3 s.
 MOST_WORKERS: Final = 8
-# 5-10 ms
+# Number of chunks in the first lap, which take 5-10 ms.
 CHUNKS: Final = 200
-# guess: in each later lap, since the cores that the caller shares differ from lap to lap
+# Number of chunks in each later lap, because the cores that the caller shares differ from lap to lap (a guess).
 CHUNKS_AGAIN: Final = 100
-# guess: a lone worker is slow
+# Number of chunks for a lone worker, which is slow (a guess).
 LONE_CHUNKS: Final = 60
 # guess
 PAYLOADS: Final = 4
@@ -41,7 +41,7 @@ BALLAST_BYTES: Final = 16 << 20
 
 # guess: least spread of the cost of a chunk
 CHUNK_SPREAD: Final = 0.1
-# guess: a larger spread of starts is worth a warning
+# A larger spread of starts causes a warning (a guess).
 BUSY_SPREAD: Final = 0.5
 # Per byte of the caller's memory and fork: 6-36 ps were seen.
 MOST_PER_BYTE_S: Final = 100e-12

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from amorsize.system.clock import REAL, Clock
 
-# guess: rounds that must be kept before a spread is believed
+# With fewer rounds than this, a spread is taken as at least `UNKNOWN` (a guess).
 LEAST: Final = 3
 # Least spread that is assumed with fewer rounds: starts differ by 10-30 %.
 UNKNOWN: Final = 0.3

@@ -19,7 +19,7 @@ from amorsize.system.looks import attribute, block_bytes, defined, held_bytes, i
 
 ITEMS: Final = ("arg_bytes", "arg_pickle_s", "arg_unpickle_s")
 FUNC: Final = ("func_bytes", "func_pickle_s", "func_unpickle_s")
-# guess: for all objects of one kind, beyond the first
+# Seconds for pickling the objects of one kind after the first one (a guess).
 BUDGET_S: Final = 0.3e-3
 # guess: objects to pickle
 WEIGHED: Final = 16
@@ -27,7 +27,7 @@ WEIGHED: Final = 16
 BIG_BYTES: Final = 1 << 20
 # guess: bytes of an object of many parts; pickling it takes 0.1 s and more
 HUGE_BYTES: Final = 16 << 20
-# guess: seconds after which the pickle of a huge one has told enough
+# Seconds after which the first part of the pickle of a huge object is enough for an estimate (a guess).
 LONG_S: Final = 20e-3
 # Pickling that takes longer, per object and per byte (nested dicts 10-20 ns), is timed a second time: one pause of the
 # machine once made 16 small numbers seem so expensive that a map of 150,000 items stayed in the loop.
@@ -137,7 +137,7 @@ class Sink:
             raise Enough
 
     def beside(self, buffer: pickle.PickleBuffer) -> None:
-        """Count a buffer that travels beside the pickle."""
+        """Count an out-of-band buffer of the pickle."""
         self.beside_bytes += memoryview(buffer).nbytes
         self.bytes += memoryview(buffer).nbytes
 
@@ -146,18 +146,19 @@ class Sink:
 
 # guess: seconds for pickling a function; one that takes longer is weighed by parts of what it holds
 FUNC_S: Final = 5e-3
-# guess: a function of fewer bytes that takes less has no weight: a chunk's own cost was measured with such a one
+# A function of fewer bytes that takes less time counts as weightless, because the cost of a chunk was measured with
+# such a function (guesses).
 LIGHT_BYTES: Final = 4096
 LIGHT_S: Final = 100e-6
-# guess: elements that stand for all of a large container, and seconds for pickling and unpickling them
+# Number of elements that stand for all of a large container, and seconds for pickling and unpickling them (guesses).
 ELEMENTS: Final = 1024
 PART_S: Final = 1e-3
-# guess: a dict or a set is walked no further for them
+# Number of elements of a dict or a set among which those are chosen (a guess).
 REACH: Final = 50_000
-# guess: containers of no more elements are looked at one by one; of others, so many elements
+# A container of at most this many elements is inspected element by element; of a larger one, `SOME` elements (guesses).
 FEW: Final = 64
 SOME: Final = 4
-# guess: containers within containers, and seconds in all
+# Largest depth of nested containers that is inspected, and seconds for all of them (guesses).
 PARTS_DEPTH: Final = 5
 LOOKS_S: Final = 10e-3
 
@@ -285,7 +286,7 @@ def _is_users(kind: type, name: str) -> bool:
 
 
 def _measured(obj: Any, in_band: bool) -> Cost:
-    """Return the same of an object without parts that are known."""
+    """Return bytes, seconds to pickle and to unpickle an object whose parts are unknown."""
     sink, began = Sink(), time.perf_counter()
     try:
         _dump_into(sink, obj, in_band)
@@ -297,13 +298,13 @@ def _measured(obj: Any, in_band: bool) -> Cost:
 
 
 def _sunk(sink: Sink, took_s: float, in_band: bool) -> Cost:
-    """Return the same of what has gone into a sink as a whole, its large buffers uncopied."""
+    """Return bytes, seconds to pickle and to unpickle an object that went into a sink without its large buffers."""
     took_s += sink.beside_bytes * (IN_BAND_S_PER_BYTE if in_band else 0.0)
     return float(sink.bytes), took_s, took_s
 
 
 def _measured_some(parts: Sequence[Any], in_band: bool, kind: Callable[[Any], Any]) -> tuple[int, Cost]:
-    """Return how many elements were pickled in one container of this kind, evenly spaced ones, and what it took."""
+    """Pickle evenly spaced elements in one container of this kind. Return their number and the cost."""
     count = min(FEW, len(parts))
     while True:
         some = parts[:: max(1, len(parts) // count)][:count]
@@ -371,7 +372,7 @@ def _weigh(objects: Sequence[Any], in_band: bool) -> Cost:
 
 
 def _guessed(obj: Any, held: float) -> Cost | None:
-    """Return the same of a huge object, from the first part of its pickle; None if all of it is there soon."""
+    """Estimate bytes and seconds of a huge object from the begin of its pickle; None if the whole takes no longer."""
     sink, began = Sink(), time.perf_counter()
     try:
         pickle.Pickler(sink, 5, buffer_callback=lambda buffer: None).dump(obj)

@@ -61,7 +61,7 @@ NOISE: Final = 0.08
 # Relative error for many items that wait for an external service, since they may queue there: a server that bears 8
 # callers took 2.2 times the forecast for 44 threads.
 UNKNOWN_PLACES: Final = 0.6
-# guess: that error applies to more workers per core
+# That error applies if there are more workers per core than this (a guess).
 MANY_WAIT: Final = 3.0
 
 
@@ -159,7 +159,7 @@ class Candidates:
         self.mu_c = cpu_per_item(sample)
         self.item_s = sample.item_s
         self.lock_s = 0.0
-        # Wait of an item for the lock, by the number of threads; computed as far as asked for.
+        # Wait of an item for the lock, by the number of threads. It is computed only for the numbers that are needed.
         self.lock_waits_s: list[float] = [0.0]
         # Mean number of threads at the lock, for the largest of these numbers.
         self.lock_queue = 0.0
@@ -289,7 +289,7 @@ HANDED_BYTES: Final = 1 << 16
 
 
 class Weight(Frozen):
-    """What it costs to bring the function to the workers, besides the channel's own costs.
+    """The cost of sending the function to the workers, besides the costs of the channel.
 
     Attributes
     ----------
@@ -366,7 +366,7 @@ QUOTA_PERIOD_S: Final = 0.1
 def _without_stall(sample: Sample, usable_cores: float) -> Sample:
     """Return the sample without one stall by a quota below one core: a short sample may hold none, or one too many.
 
-    A thread that is robbed of its core counts as busy (`amorsize.system.clock.busy_s`); beyond what the threads of this
+    A thread whose core was taken away counts as busy (`amorsize.system.clock.busy_s`); beyond what the threads of this
     process computed it stood still.
     """
     still_s = sample.item_cpu_s - sample.item_s * sample.own_threads

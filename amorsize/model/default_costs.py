@@ -43,7 +43,7 @@ BYTE_S: Final = 1.2e-9
 # Per worker and byte of the caller's resident memory: its page tables are copied and given back.
 FORK_BYTE_S: Final = 25e-12
 
-# guess: a measured start that differs by a larger factor from the recorded one is not believed unless it was steady
+# A measured start that differs by a larger factor from the recorded one is used only if it was steady (a guess).
 PLAUSIBLE: Final = 8.0
 
 
@@ -97,5 +97,5 @@ def plausible_scaling(scaling: Scaling, physical_cores: int) -> Scaling:
     return Scaling(points=tuple(least))
 
 
-# guess: per core, while other programs run: quiet 2-core machines measured 0.95-0.98
+# Least plausible throughput per core while other programs run (a guess). Quiet 2-core machines measured 0.95-0.98.
 LEAST_SCALING: Final = 0.8

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EVIDENCE_ITEMS: Final = 3
 # The clock is read about once per millisecond.
 BATCH_S: Final = 1e-3
-# A lock that still looks held after this time is believed to be: a canary can oversleep, but hardly twice.
+# A lock that still looks held after this time counts as held, because a canary hardly oversleeps twice.
 WATCH_LONGEST_S: Final = 3e-3
 # Items as short as the time in which a lock changes hands (20-50 µs).
 HANDED_OVER_S: Final = 50e-6
@@ -27,22 +27,22 @@ HANDED_OVER_S: Final = 50e-6
 FIRST_WAITS: Final = 0.1
 # A waiting item used 0.1 ms of CPU time in its first call, 0.05 with warm caches.
 FIRST_CPU: Final = 0.5
-# guess: if the first call took this many times as long as the others, the excess is a cost of the first call alone
+# If the first call took this many times as long as the others, the excess is a cost of the first call alone (a guess).
 DEAR: Final = 5.0
-# guess: the same where only one or two other items have run, at other positions
+# The same factor if only one or two other items have run, at other positions (a guess).
 DEAR_TO_FEW: Final = 20.0
-# guess: the same for a first call that touched `COLD_BYTES` more new memory than the others
+# The same factor for a first call that touched `COLD_BYTES` more new memory than the others (a guess).
 WARM: Final = 1.2
 # Imports and allocators touch as much: a first hash took 5.3 ms and 1.5 MB, the others 0.65 ms.
 COLD_BYTES: Final = 1 << 19
-# guess: items that take this many times more or less than the recalled ones are other items
+# If items take this many times more or less than the recalled ones, the recalled sample is dropped (a guess).
 PRIOR_RANGE: Final = 3.0
-# guess: after so much of the loop the items themselves are enough evidence
+# Seconds of the loop after which the items themselves are enough evidence (a guess).
 PRIOR_S: Final = 20e-3
-# guess: relative standard error of the mean from one position; from n alike positions an n-th of it, since others may
-# be unlike them
+# Relative standard error of the mean from one position (a guess). From n alike positions it is an n-th of that. It is
+# not 0, because items at other positions may differ.
 UNSURE: Final = 0.5
-# guess: positions at which the curve through the probes is read
+# Number of positions at which the curve through the probes is evaluated (a guess).
 READ: Final = 32
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # guess: the same for a function with threads of its own, since the gain from the cores that it leaves idle is
 # overestimated while other programs use them
 OWN_THREADS_MARGIN: Final = 0.35
-# guess: worker counts for which all chunk sizes are compared, the best ones with four chunks per worker
+# All chunk sizes are compared only for this many worker counts, those that are best with four chunks per worker (a
+# guess).
 COUNTS: Final = 2
 # Chunks per worker.
 SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
@@ -131,7 +132,7 @@ def worker_counts(
 
 
 def chunk_sizes(sample: Sample, backend: Backend, workers: int, n_items: int, shrinking: bool) -> list[int]:
-    """Return the chunk sizes to forecast: a ladder, and those that divide the items evenly among the workers."""
+    """Return the chunk sizes to forecast: a geometric sequence, and sizes that split the items evenly among workers."""
     if backend == "serial":
         return [max(1, n_items)]
     # The schedule finds the sizes; the forecast assumes chunks of some milliseconds.

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 DIFFER: Final = 1.5
 # guess: sampled sizes must differ by this factor, else their effect cannot be seen
 SAMPLED_DIFFER: Final = 1.2
-# guess: points that took at least this share of the longest tell the exponent; base costs hide it in the others
+# The exponent comes from the points that took at least this share of the longest one, because base costs hide it in the
+# others (a guess).
 DEAR: Final = 0.1
-# guess: exponents beyond the last point; a loop in a loop in a loop has 3
+# Largest exponent beyond the last point (a guess). Three nested loops have the exponent 3.
 STEEPEST: Final = 4.0
 # Exponents between two points: 2 ** size, from 15 to 20, has 12.
 STEEPEST_BETWEEN: Final = 16.0
@@ -42,9 +43,9 @@ UNKNOWN: Final = 0.5
 # guess: error of the exponent where only one or two sizes are known, and where three or more are
 UNKNOWN_ERROR: Final = 0.5
 KNOWN_ERROR: Final = 0.25
-# guess: relative; seconds that differ by less are alike
+# Relative difference below which seconds are alike (a guess).
 ALIKE: Final = 0.08
-# guess: sizes must leave at most this share of the squared surprises
+# Sizes count only if at most this share of the squared deviations remains unexplained by them (a guess).
 BETTER: Final = 0.5
 # Ratio of sizes beyond which no cost goes with them any more, so that squares of their powers can be added up.
 FARTHEST: Final = 1e9
@@ -196,9 +197,10 @@ class Curve:
         return hypot(self.spread_s(ranked), doubt_s)
 
     def _surprises(self) -> list[float]:
-        """Return, for each two neighbouring points, by how much the second differs from what the first tells.
+        """Return, for each pair of neighbouring points, the seconds of the second less those predicted from the first.
 
-        That is the same seconds, or those of the power law, whichever is nearer: a base cost hides the power.
+        The prediction is the same seconds, or those of the power law, whichever is nearer, because a base cost hides
+        the power.
         """
         points = list(zip(self.sizes, self.seconds, strict=True))
         alike = [t2 - t1 for (_, t1), (_, t2) in pairwise(points)]
@@ -212,7 +214,7 @@ class Curve:
         return sqrt(sum(d * d for d in found) / (2 * len(found))) if found else 0.0
 
     def spread_s(self, ranked: Sequence[float]) -> float:
-        """Return the error of the mean that is due to what lies between the points."""
+        """Return the part of the standard error of the mean that is due to the sizes between the points."""
         found = self._surprises()
         if not found:
             return 0.0
@@ -222,12 +224,12 @@ class Curve:
 
 
 def missed(power: float, points: Sequence[tuple[float, float]]) -> list[float]:
-    """Return, for each two neighbouring points, the second's seconds less those that the first's tell by this power."""
+    """Return, for each two neighbouring points, the second's seconds less those that ``power`` predicts for it."""
     return [t2 - t1 * (min(x2 / x1, FARTHEST) ** power if x1 > 0 else 1.0) for (x1, t1), (x2, t2) in pairwise(points)]
 
 
 def pays(power: float, points: Sequence[tuple[float, float]]) -> bool:
-    """Return True if the power explains the seconds far better than that they do not go with sizes at all."""
+    """Return True if the power explains the seconds far better than a constant does."""
     seconds = [t for _, t in points]
     with_it, without = (sum(d * d for d in missed(one, points)) for one in (power, 0.0))
     return max(seconds) > (1 + ALIKE) * min(seconds) and with_it < BETTER * without

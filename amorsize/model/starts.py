@@ -1,4 +1,4 @@
-"""What is learnt of the start of workers: from the CPU time of the caller before any has started, then from starts.
+"""Estimate the start of workers: at first from the CPU time of the caller, later from the starts that were measured.
 
 A start by spawn or forkserver costs mostly what the program's main module imports. Before the first start, two figures
 bound that: a worker imports no more than this process has done so far, and no more than the loaded modules can account

@@ -156,8 +156,7 @@ def _items_line(records: tuple[ItemRecord, ...], what: Callable[[ItemRecord], st
     return ", ".join(f"item {record.index} ({what(record)})" for record in records[:NAMED])
 
 
-# Items named in a line.
-# guess
+# Largest number of items that a line names (a guess).
 NAMED = 3
 
 

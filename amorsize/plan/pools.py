@@ -227,7 +227,7 @@ def open_pool(
 def handed_for(uses: Sequence[Any], start_method: str | None, func_bytes: float) -> Handed | None:
     """Return the plan's function as its workers get it; None where it goes with every chunk.
 
-    To forked workers it is at hand anyway, should it turn out that it cannot be pickled.
+    Forked workers inherit it in any case, because it may turn out that it cannot be pickled.
     """
     from amorsize.backends.workers.handed import Handed
     from amorsize.model.cost import HANDED_BYTES
@@ -238,7 +238,7 @@ def handed_for(uses: Sequence[Any], start_method: str | None, func_bytes: float)
         return None
     try:
         handed = Handed(uses[0], forks=start_method == "fork", by_value=main_is_interactive())
-    # The map says so.
+    # The map itself will raise the error.
     except Exception:  # noqa: BLE001
         return None
     handed.goes_once = heavy
@@ -279,7 +279,7 @@ def process_options(
 
 
 def _sendable(func: Any, forks: bool, kept: list[Any], handed: Handed | None = None) -> Any:
-    """Return ``func``, or what stands for it where a worker would not find it: it would wait for it without end.
+    """Return ``func``, or a placeholder if a worker could not find it, because the pool would then wait without end.
 
     ``kept`` holds the last one asked for, and the answer. ``handed``: what the workers have been given.
     """

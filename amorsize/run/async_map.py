@@ -70,7 +70,7 @@ def _apart(run: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
     async def main() -> None:
         try:
             results.append(await run())
-        # These are for the loop: Ctrl-C cancels the task.
+        # These must reach `asyncio.run`, which cancels the task on Ctrl-C and then raises KeyboardInterrupt.
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException as exc:  # noqa: BLE001

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from amorsize.facts import Machine
 
-# To find and welcome workers that wait: 1-2 ms for two.
+# Time to find the workers that wait and to send them the function: 1-2 ms for two workers.
 WARM_START: Final = StartCost(base_s=0.5e-3, per_worker_s=0.4e-3)
 # guess: a run grows to no more workers by itself
 GROWS_TO: Final = 256

@@ -48,11 +48,11 @@ QUICK_ITEM_S: Final = 0.3e-3
 # take: 20 ms paid for workers that took 80.
 # guess
 SLOW_START_SHARE: Final = 0.25
-# guess: times the expected start, after which the caller goes on alone as long as no worker is ready
+# If no worker is ready after this many times the expected start, the caller goes on alone until one is (a guess).
 OVERDUE: Final = 1.5
 # A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
 REMEMBER_S: Final = 3e-3
-# guess: where the loop was best, it still is for this many times as many items
+# Where the loop was best, it is assumed to be best for up to this many times as many items (a guess).
 NO_MORE: Final = 1.2
 # Read once: it takes 17 µs.
 MOST_CORES: Final = cpu_count() or 1
@@ -138,7 +138,7 @@ class Execution:
             finally:
                 self._close(began)
         finally:
-            # Once more: an interrupt may have torn the first time.
+            # Once more, because an interrupt may have cut the first call short.
             self._close(began)
 
     def _close(self, began: float) -> None:
@@ -331,7 +331,7 @@ class Execution:
         with row_named("threads").open_driver(work, no_forecast("threads", 2, None), lambda _: schedule) as driver:
             assert driver is not None
             ran = drain(driver.steps())
-        # Where no thread can be started, the loop runs them.
+        # If no thread can be started, the plain loop runs the items that are left.
         state.todo.extendleft(reversed([(start, stop) for start, stop in driver.left_over if stop is not None]))
         left = {index for start, stop in driver.left_over if stop is not None for index in range(start, stop)}
         if trial.fatal is not None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
 
-# guess: of neighbours that were to take `PROBE_EACH_S` together, the first alone takes as long: the others wait
+# If the first of some neighbours takes longer than this, the others are not run for the probe, because all of them
+# together were expected to take `PROBE_EACH_S` (a guess).
 DEAR_PROBE_S: Final = 0.1e-3
 
 

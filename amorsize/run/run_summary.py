@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from amorsize.options import Request
     from amorsize.run.map_state import MapState
 
-# guess: of a shorter run no sample is kept in history
+# Of a run that takes fewer seconds than this, the history keeps no sample (a guess).
 RECORD_SAMPLE_S: Final = 1e-3
 # guess: a run that takes more than this share of the loop's time has gained nothing
 UNPROFITABLE: Final = 0.95
-# guess: times the forecast; the item times of such a run are not relied upon
+# If a run takes this many times its forecast, its item times are not relied upon (a guess).
 SLOWED: Final = 2.0
 # Why a backend was left.
 SLOWER: Final = "slower than the loop"
@@ -153,7 +153,8 @@ class RunSummary:
         if self.decider.rate is not None:
             return False
         item_s = self.sample.item_s + self.sample.kept_s + self.read_item_s
-        # The modules that the first run has loaded (15-25 ms) are not paid for again.
+        # The first run also loads modules (15-25 ms), and no later run does. So its time does not show if the backend
+        # is unprofitable.
         if self.is_first:
             return self.withdrew
         return self.withdrew or self.ran.wall_s > UNPROFITABLE * self.ran.items * item_s

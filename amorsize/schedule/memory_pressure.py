@@ -20,50 +20,37 @@ from typing import Final, NamedTuple
 
 from amorsize.schedule.messages import Recycle, Resize
 
-# Reserve as a share of the memory that may be used.
-# guess
+# Reserve as a share of the memory that may be used (a guess).
 RESERVE_SHARE: Final = 0.1
-# Largest reserve.
-# guess
+# Largest reserve (a guess).
 RESERVE_BYTES: Final = 1 << 30
 # Two looks: one to see the fall, one until fewer workers take effect.
 AHEAD_S: Final = 0.5
-# Seconds until the next look.
-# guess
+# Seconds until the next check (a guess).
 NEXT_LOOK_S: Final = 0.25
-# Seconds between two reductions of the number of workers.
-# guess
+# Seconds between two reductions of the number of workers (a guess).
 SETTLE_S: Final = 1.0
-# Seconds for which there must be room before a worker is added.
-# guess
+# Seconds for which there must be room before a worker is added (a guess).
 ROOM_S: Final = 2.0
-# The longest such wait after failed tries.
-# guess
+# The longest such wait after failed tries (a guess).
 LONGEST_ROOM_S: Final = 64.0
-# If memory gets tight within this time after a worker was added, that worker was one too many.
-# guess
+# If memory gets tight within this time after a worker was added, that worker was one too many (a guess).
 REGRET_S: Final = 10.0
-# Share of the reserve. If the workers hold less, fewer workers would not help.
-# guess
+# Share of the reserve (a guess). If the workers hold less, fewer workers would not help.
 HELD_SHARE: Final = 0.25
-# Share of the reserve below which memory is critical.
-# guess
+# Share of the reserve below which memory is critical (a guess).
 CRITICAL_SHARE: Final = 0.25
 
-# Fewest looks in a window.
-# guess
+# Fewest checks in a window (a guess).
 WINDOW_LOOKS: Final = 4
-# Fewest changes of item in a window. Its lowest must lie between items, because memory used within one item is no leak.
-# guess
+# Fewest changes of item in a window (a guess). The lowest memory must lie between items, because memory used within one
+# item is no leak.
 WINDOW_ITEMS: Final = 2
-# Windows in a row that must rise.
-# guess
+# Windows in a row that must rise (a guess).
 WINDOWS: Final = 5
-# Smallest rise that counts as a leak.
-# guess
+# Smallest rise that counts as a leak (a guess).
 LEAK_BYTES: Final = 64 << 20
-# Smallest rise that counts as a leak, as a share of the room per worker.
-# guess
+# Smallest rise that counts as a leak, as a share of the room per worker (a guess).
 LEAK_SHARE: Final = 0.1
 
 

@@ -1,4 +1,4 @@
-"""What amorsize has started and opened in this process: notes to find it by when it is lost.
+"""Notes of what amorsize has started and opened in this process, to find it when it is lost.
 
 The notes own nothing and decide nothing. `amorsize.testing.left_behind` compares them with what the system says, so a
 worker or a descriptor that no object knows any more is still told apart from the main program's own.
@@ -22,13 +22,13 @@ MOST_NOTES: Final = 4096
 Inode = tuple[int, int]
 
 processes: dict[int, str] = {}
-"""What each child is that has been started and not been reaped, by process id."""
+"""Description of each child that has been started and not been reaped, by process id."""
 
 groups: OrderedDict[int, None] = OrderedDict()
 """The process groups of children that were killed, the latest last: no program in them may live on."""
 
 descriptors: OrderedDict[Inode, str] = OrderedDict()
-"""What has been opened, by device and inode, the latest last."""
+"""Description of each descriptor that has been opened, by device and inode, the latest last."""
 
 
 def started(pid: int, what: str = "worker") -> None:

@@ -85,8 +85,8 @@ REAL = Clock(counts=thread_counts, cpu_tick_s=CPU_TICK_S)
 class CpuTime:
     """CPU seconds of one stretch after the other, by clocks whose sum may be wrong by a tick.
 
-    While it is open what the sum of the stretches was, they count as computing, in one thread: the sum is the one
-    nearest to that among those within a tick of what the clocks have shown.
+    The clocks leave open, by up to a tick, what the true sum of the stretches is. Among the possible sums the one is
+    taken that is nearest to the assumption that the thread computes all the time, and alone.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class CpuTime:
     """
 
     def __init__(self) -> None:
-        # Sums: by the clocks, and as told.
+        # Sums of the stretches, as shown by the clocks and as returned by `of`.
         self._wall_s = self._thread_s = self._process_s = 0.0
         self._told_thread_s = self._told_process_s = 0.0
 

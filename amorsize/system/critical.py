@@ -1,4 +1,4 @@
-"""Hold signals over the few lines that must not be torn: ``with held_signals():``.
+"""Hold signals during the few lines that an exception must not interrupt: ``with held_signals():``.
 
 A signal handler written in Python runs in the main thread, between any two of its bytecodes, and may raise: Ctrl-C
 does, and so does the alarm of a test's time limit. Between a fork and the note of the child's process id, that loses
@@ -150,8 +150,8 @@ def _imports() -> bool:
 class Latch:
     """An event that is set once, for one thread that waits. An interrupt of the wait leaves no lock taken.
 
-    `threading.Event` locks in Python code: an exception between two of its lines leaves it taken, and who sets it then
-    waits for ever.
+    `threading.Event` locks in Python code. An exception between two of its lines leaves the lock acquired, and then the
+    thread that sets the event waits for ever.
     """
 
     __slots__ = ("_lock", "is_set")

@@ -1,11 +1,11 @@
-"""All looks at the user's objects: how long and how large they are, their text, and whether they go by index.
+"""Inspect the user's objects: their length, their size, their text, and if they can be read by index.
 
-A look is for learning, for a choice or for a message. It never costs a result, so it does not raise, whatever an
-object's special methods raise: `SystemExit` included. What passes is Ctrl-C, and what the handler of a signal raises
-meanwhile (`is_interrupt`). It does not run long either. For learning, only built-in types and compiled attributes are
-asked, never a method that the user wrote in Python: a lazy object would load itself, and a mock answers anything. An
-object's ``__class__`` is not believed. Of a container a few elements stand for all. For a message an object's own
-``__repr__`` runs, once per failure.
+An object is inspected to learn about its costs, to make a choice, or for a message. No result may be lost by that, so
+an inspection does not raise, whatever an object's special methods raise, `SystemExit` included. Only Ctrl-C passes, and
+an exception that the handler of a signal raises meanwhile (`is_interrupt`). An inspection does not run long either. To
+learn about costs, only built-in types and compiled attributes are used, never a method that the user wrote in Python: a
+lazy object would load itself, and a mock would return something for any name. An object's ``__class__`` is not relied
+upon. A few elements of a container stand for all. For a message an object's own ``__repr__`` runs, once per failure.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _context: Final[Callable[[BaseException], Any]] = BaseException.__dict__["__cont
 
 
 def is_interrupt(exc: BaseException) -> bool:
-    """Return True for Ctrl-C and for what the handler of a signal raised: neither is the doing of the object."""
+    """Return True for Ctrl-C and for an exception that a signal handler raised: neither comes from the object."""
     if issubclass(type(exc), KeyboardInterrupt):
         return True
     handlers = _handlers()
@@ -168,12 +168,12 @@ def dimensions(obj: object) -> int | None:
 
 
 def goes_by_index(data: object) -> bool:
-    """Return True if any item of ``data`` may be asked for by its index, at once.
+    """Return True if any item of ``data`` can be read quickly by its index.
 
-    So it is with the built-in sequences, numpy's arrays, and subclasses that leave their methods alone. A class of the
-    user's says so by deriving from `collections.abc.Sequence` without an ``__iter__`` of its own: then to iterate over
-    it is to ask for one index after the other. One with its own ``__iter__`` is read by that: a linked list, say, whose
-    every index is a walk, as a deque's is.
+    This holds for the built-in sequences, numpy's arrays, and subclasses that do not override their methods. It also
+    holds for a class of the user's that derives from `collections.abc.Sequence` and has no ``__iter__`` of its own,
+    because iterating over it reads one index after the other. A class with its own ``__iter__`` is read by that: in a
+    linked list or a deque, for example, each access by index walks through the list.
     """
     kind = type(data)
     try:

@@ -305,7 +305,7 @@ def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | 
 
 
 def _capped(now: MemoryNow, slurm: Finding[int | None], read: Reader, system: str, query: Query) -> MemoryNow:
-    """Return the memory as the batch scheduler, ``ulimit -v`` and Windows' job object cap it."""
+    """Return the memory, capped by the batch scheduler, ``ulimit -v`` and Windows' job object."""
     space = caps.address_space()
     found = [(slurm, resident_bytes() if slurm.value is not None else 0)]
     found.append((space, caps.used_address_space(read) if space.value is not None else 0))

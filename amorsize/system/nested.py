@@ -33,12 +33,12 @@ def take(data: Any, start: int, stop: int) -> Any:
 
 
 def take_of(data: Any, length: int | None, start: int, stop: int) -> Any:
-    """Return the same of data that had this length when the map began (None: not known).
+    """Return items ``start`` to ``stop`` of data that had this length when the map began (None: unknown).
 
     Raises
     ------
     RuntimeError
-        If it has another one now, so that an index may mean another item.
+        If the length has changed, so that an index may mean another item.
     """
     if length is not None and len(data) != length:
         raise RuntimeError(CHANGED)

@@ -22,7 +22,7 @@ class Reading(NamedTuple):
 
 
 def read() -> Reading:
-    """Read the counters. Takes some 0.2 ms. All zero where the system shows none."""
+    """Read the CPU counters of the system; all are 0 if it shows none. Takes some 0.2 ms."""
     try:
         import psutil
     except ImportError:

@@ -158,7 +158,7 @@ NO_THREAD: Final = "no thread can be started here (ulimit -u, or pids.max of the
 
 
 def can_start_a_thread() -> bool:
-    """Whether the system lets this process have one more thread; 0.1 ms."""
+    """Return True if the system lets this process start one more thread. Takes 0.1 ms."""
     import threading
 
     try:

@@ -1,4 +1,4 @@
-"""Classes that cloudpickle has sent by value, on their way back: the process that they come from keeps its own.
+"""Unpickle classes that cloudpickle has pickled by value, so that the process that made a class keeps its own.
 
 cloudpickle finds a class again by a mark, and then sets everything on it that the pickle holds. In the process that
 made the class these are copies of its methods, and their globals are copies, too: the class would no longer see what
@@ -30,7 +30,7 @@ _foreign: WeakSet[type] = WeakSet()
 
 
 def loads(parts: Sequence[Any]) -> Any:
-    """Undo a pickle and its buffers beside it, as ``pickle.loads`` does but for classes by value."""
+    """Unpickle a pickle with its out-of-band buffers, as ``pickle.loads`` does except for classes pickled by value."""
     if parts[0][: len(BY_VALUE)] == BY_VALUE:
         return _Unpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
     return pickle.loads(parts[0], buffers=parts[1:])

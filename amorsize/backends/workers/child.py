@@ -70,16 +70,19 @@ An item is named while it is taken, unpickled and run, and while its result is p
 taken or sent together, none of them can be named; if that takes too long, they are sent again one by one."""
 
 SLOT_BYTES: Final = 24
-# Waits for a chunk.
+# First word of the slot while the worker waits for a chunk.
 IDLE = -1
-# The worker has no slot.
+# Stands for the first word of the slot if the worker has no slot.
 UNKNOWN = -(1 << 63)
 # Exit code (EX_PROTOCOL) of a worker that has lost its connection to the caller.
 CUT_OFF = 76
 
 
 def unnamed(start: int) -> int:
-    """Return the slot's first word at none of the items of the chunk that begins with this one; its own inverse."""
+    """Return the slot's first word for a worker that has the chunk from ``start`` on, but runs no single item of it.
+
+    The function is its own inverse.
+    """
     return -2 - start
 
 
@@ -298,7 +301,7 @@ def _cannot_take(kind: int, start: int, stop: int, exc: BaseException) -> list[A
 
 
 def _one_by_one(data: Any, length: int | None, start: int, stop: int, slot: Slot) -> list[Any]:
-    """Return items of the data, each named in the slot while it is taken, because it has a timeout."""
+    """Return items of the data. Because items have a timeout, the slot holds the index of each while it is taken."""
     items: list[Any] = []
     for index in range(start, stop):
         slot[1] = time.monotonic_ns()
@@ -308,7 +311,7 @@ def _one_by_one(data: Any, length: int | None, start: int, stop: int, slot: Slot
 
 
 class _Line:
-    """The worker's end of its connection, guarded against items: only the worker itself may send on it.
+    """The worker's end of its connection. Only the worker itself may send on it, not a copy that an item has forked.
 
     Items may fork the worker, close all its descriptors, and open others under the same numbers.
     """

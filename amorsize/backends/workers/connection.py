@@ -23,9 +23,9 @@ from amorsize.system import belongings
 BLOCK: Final = 65536
 # An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess).
 LEAVE_S: Final = 1.0
-# guess: seconds between two looks at a process that has no descriptor to wait for
+# Seconds between two checks of a process that has no descriptor to wait for (a guess).
 POLL_S: Final = 1e-3
-# guess: no worker has more processes below it
+# The search for descendants of a worker ends at this number of them (a guess).
 MOST_DETACHED: Final = 10_000
 KILL: Final = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
 
@@ -190,7 +190,7 @@ class Handle:
         belongings.killed(self.pid)
         if self.has_ended or self.reaped:
             return
-        # Looked for while the worker lives: afterwards they are no longer below it.
+        # They are searched for while the worker lives. Afterwards they are no longer its descendants.
         detached = _detached(self.pid)
         if not self._end_group():
             with suppress(ProcessLookupError):
@@ -263,7 +263,10 @@ class Handle:
         self.abandon()
 
     def forget(self) -> None:
-        """In a forked copy of the caller: it is no child of this process, and multiprocessing must not end it."""
+        """Forget the worker in a forked copy of the caller, which is not its parent.
+
+        multiprocessing must not end it there.
+        """
         if self.process is not None:
             sys.modules["multiprocessing.process"]._children.discard(self.process)
         self.abandon()

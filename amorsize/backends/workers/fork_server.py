@@ -1,8 +1,8 @@
-"""What the fork server of multiprocessing loads before it forks workers, so that none of them needs to.
+"""Load modules in the fork server of multiprocessing before it forks workers, so that no worker has to import them.
 
-A server without that makes every worker import the packages that the program's main module imports (pandas and
-scikit-learn: 1.5 s each). The server imports them once instead. The main module itself is never among them, since it
-may start anything; nor are packages that have started threads here, or that hold a device or break after a fork.
+Otherwise every worker would import the packages that the program's main module imports (pandas and scikit-learn: 1.5 s
+each). The server imports them once instead. The main module itself is never among them, since it may start anything;
+nor are packages that have started threads here, or that hold a device or break after a fork.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OURS: Final = "amorsize.backends.workers.child"
 UNSET: Final = ["__main__"]
 # A kernel's own packages are in its user's namespace, though no function uses them.
 SHELLS: Final = frozenset({"IPython", "ipykernel"})
-# guess: the names go onto a command line
+# Largest number of modules (a guess). It is limited because their names are passed on a command line.
 MOST: Final = 256
 
 
@@ -50,7 +50,7 @@ def start() -> None:
         with held_signals():
             forkserver.ensure_running()
     except (OSError, EOFError):
-        # The start of a worker tries again, and says why.
+        # The later start of a worker tries again, and its error gives the reason.
         return
 
 

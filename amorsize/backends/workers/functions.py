@@ -1,4 +1,4 @@
-"""Functions on their way to a worker: the very function arrives, not another one of the same name.
+"""Send functions to a worker, so that it gets this very function and not another one of the same name.
 
 pickle sends a method as ``getattr(self, __name__)`` and a function as the name of its module and its own. Both may lead
 elsewhere: to the override of ``super().m``, to what a decorator or a patch has put there, to nothing at all for
@@ -92,7 +92,7 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 class Portable:
-    """A callable that arrives as itself, also if another library pickles it."""
+    """A callable that is unpickled as the same callable, also if another library pickles it."""
 
     def __init__(self, func: Any, parts: Sequence[Any]) -> None:
         self.func = func
@@ -130,7 +130,7 @@ def sent(func: Any, by_value: bool = False) -> Any:
 
 
 class Sent:
-    """Stands for a function on its way, and comes out of a pickle as that function."""
+    """A placeholder that is pickled in place of a function and unpickled as that function."""
 
     __slots__ = ("func",)
 
@@ -168,7 +168,7 @@ def _plain_function(pickled: bytes) -> Any:
 
 
 def found(module: str | None, qualname: str) -> Any:
-    """Return what stands under this name; None if nothing does."""
+    """Return the object that has this name; None if there is none."""
     try:
         value = _module(module or "")
     except Exception:  # noqa: BLE001  (an import runs anything)

@@ -1,10 +1,10 @@
-"""The function of a plan's pool, handed to each of its workers once; with every chunk goes a token that leads to it.
+"""Send the function of a plan's pool to each worker once. Every chunk brings only a token that stands for it.
 
 A ``multiprocessing.Pool`` pickles the function with every chunk: with a table of 10 MB in it, 40 chunks took 1.4 s
-where the items took 0.5. Forked workers inherit the function, pickled or not. For others its pickle lies in memory
-without a name, whose descriptor every worker gets as it starts, also one that replaces another. The descriptor, not the
-bytes: a pipe would hold the caller up until each worker in turn has started and read them. Large buffers (arrays) are
-not even copied: workers share their memory until they write to it.
+where the items took 0.5. Forked workers inherit the function, pickled or not. For others its pickle lies in anonymous
+memory. Every worker, also one that replaces another, gets the descriptor of this memory when it starts. The bytes
+themselves do not go through a pipe, because the caller would have to wait until each worker in turn has started and
+read them. Large buffers (arrays) are not even copied: workers share their memory until they write to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALIGN: Final = 64
 
 
 class Handed:
-    """A function on its way to the workers of one pool, as an argument of their initializer.
+    """The function of one pool, sent to its workers as an argument of their initializer.
 
     Parameters
     ----------
@@ -36,11 +36,12 @@ class Handed:
     Attributes
     ----------
     key : bytes
-        Of this pool alone.
+        Identifies this pool.
     func : callable or None
         None once the pool is closed.
     goes_once : bool
-        True if no chunk brings it, though it could.
+        True if chunks bring only the token. False if each chunk brings the function itself as long as that can be
+        pickled.
     """
 
     def __init__(self, func: Callable[..., Any], *, forks: bool, by_value: bool = False) -> None:
@@ -56,7 +57,7 @@ class Handed:
             try:
                 self._memory = _memory_of(parts)
             except OSError:
-                # Full, or forbidden: they go through the pipe.
+                # The memory is full or must not be used. Then the bytes go through the pipe.
                 self._parts = [bytes(part) for part in parts]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,7 +89,7 @@ class Handed:
 
 
 class Token:
-    """Stands for the function of a pool on its way to a worker, and comes out of a pickle there as that function."""
+    """A placeholder that is pickled in place of a pool's function and unpickled in the worker as that function."""
 
     __slots__ = ("key",)
 
@@ -143,7 +144,7 @@ class _Arrived:
     def _opened(self) -> Callable[..., Any]:
         try:
             found: Callable[..., Any] = protocol.loads(self._loaded())
-        # It would end this worker, and the pool would start the next one without end.
+        # An exception here would end this worker, and the pool would start new workers without end.
         except BaseException as exc:
             if is_interrupt(exc):
                 raise
@@ -156,7 +157,7 @@ class _Arrived:
             return list(given)
         from mmap import ACCESS_COPY, mmap
 
-        # Not read: all workers share one position in it.
+        # The memory is mapped instead of read, because all workers share one file position.
         whole = memoryview(mmap(self.memory, 0, access=ACCESS_COPY))
         os.close(self.memory)
         parts: list[Any] = []
@@ -168,7 +169,7 @@ class _Arrived:
 
 
 class Unfound:
-    """Raises in the place of a function that did not come out of its pickle."""
+    """A callable that raises, in place of a function that could not be unpickled."""
 
     def __init__(self, exc: BaseException) -> None:
         self.why = text_of(exc) or kind_of(exc)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # Items that take so long on average are measured one by one: 2.8 µs are 0.6 % of it.
 MEASURE_S: Final = 0.5e-3
-# guess: a shorter item is not worth a record
+# Items that take less time than this are not recorded (a guess).
 LONG_S: Final = 1e-3
-# guess: records kept of each kind
+# Number of records that are kept, of the slowest and of the hungriest items each (a guess).
 TOP: Final = 10
 
 Record = tuple[int, float, float, int, int]

@@ -1,4 +1,4 @@
-"""The program's main module in a worker that imports it anew: what an import gives, then what the caller has set.
+"""Set the globals of the main module in a worker that imports it anew to the values that they have in the caller.
 
 A worker that is not forked runs the main module again, up to ``if __name__ == "__main__":``. What the program has set
 since (a parameter, a loaded table) is not there. So the values of those globals travel that the user's function names,
@@ -32,7 +32,8 @@ LARGE_BYTES: Final = 10_000_000  # a value of more is sent to a worker once
 # Instructions that read a global, and by how many bits their argument is shifted.
 LOADS: Final = {opcode.opmap["LOAD_GLOBAL"]: 1, opcode.opmap["LOAD_NAME"]: 0}
 STORE: Final = opcode.opmap["STORE_GLOBAL"]
-CLASS: Final = "class "  # before the name of a class, among names of values
+# Prefix that marks the name of a class among the names of values.
+CLASS: Final = "class "
 
 
 class Values:
@@ -154,7 +155,7 @@ def pickled_class(kind: type) -> bytes:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Whatever else of the main module the class holds goes by name, and its methods get the worker's globals."""
+        """A pickler that pickles other objects of the main module by name, and gives methods the worker's globals."""
 
         def reducer_override(self, obj: Any) -> Any:
             if type(obj) is FunctionType and _is_mine(obj):
@@ -314,7 +315,8 @@ def set_values(pickled: dict[str, bytes]) -> None:
 
 def _is_as(value: Any, wanted: bytes) -> bool:
     if type(value) is FunctionType:
-        return False  # whether it is the same comes out when it is unpickled
+        # Only unpickling it shows if the value is the same.
+        return False
     try:
         return pickled_by_name(_portable(value)) == wanted
     except Exception:  # noqa: BLE001

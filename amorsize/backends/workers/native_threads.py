@@ -1,4 +1,4 @@
-"""BLAS and OpenMP threads of a worker process: how many it may run, and the cap itself."""
+"""Compute and set the cap on the BLAS and OpenMP threads of a worker process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process sets up around the functions it runs, and puts back between two of them.
+"""Set up a worker process for the functions that it runs, and restore its state between two of them.
 
 A worker leads a process group of its own, ends with its caller, leaves Ctrl-C to the caller, draws other random numbers
 than its siblings, and treats warnings as the caller does. It imports next to nothing: see `child`.
@@ -81,7 +81,7 @@ def enter_pool(
 
 
 class Surroundings:
-    """What a function can change around it in its process, to be put back for the next map."""
+    """The state of a process that a function can change, to be restored for the next map."""
 
     def __init__(self) -> None:
         self.here = os.open(".", os.O_RDONLY) if hasattr(os, "fchdir") else None

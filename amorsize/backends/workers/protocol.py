@@ -35,14 +35,14 @@ END_MARK: Final = b"zma\xa5"
 HEADER = struct.Struct("<4sBIqqQ")
 SIZE = struct.Struct("<Q")
 SECONDS = struct.Struct("<d")
-# guess: no chunk has more buffers or bytes
+# A frame with more buffers or bytes than these is invalid, because no chunk has so many (guesses).
 MOST_BUFFERS: Final = 1 << 24
 MOST_BYTES: Final = 1 << 46
 # The end of the other side must not raise SIGPIPE, which ends the process if the program has set it to the default.
 QUIET: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 # Of macOS; the socket module has no name for it.
 _SO_NOSIGPIPE: Final = 0x1022
-# guess: seconds that a worker waits for a chunk before it looks if one has gone elsewhere
+# Seconds that a worker waits for a chunk before it checks if other code has read from its socket (a guess).
 LOOK_S: Final = 1
 # guess: copying a shorter pickle takes less time than sending it as a part of its own
 JOIN_BYTES: Final = 4096
@@ -188,7 +188,7 @@ def send_some(sock: socket.socket, outbox: deque[memoryview]) -> int:
 
 
 class Inbox:
-    """What a worker receives. It notices when something else has read bytes of it, for which it would wait for ever.
+    """The receiving side of a worker. It detects that other code has read bytes for which it would wait for ever.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class Inbox:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", LOOK_S, 0))
 
     def recv_into(self, view: memoryview) -> int:
-        """Receive some bytes. Raises `BadFrame` if others have gone elsewhere."""
+        """Receive some bytes. Raises `BadFrame` if other code has read bytes from the socket."""
         while True:
             try:
                 got = self.sock.recv_into(view)

@@ -21,7 +21,7 @@ from amorsize.system import belongings
 from amorsize.system.critical import free_import_lock, held_signals
 from amorsize.system.nested import flush_stdio
 
-# guess: another thread's look for a module, on a slow disk
+# Longest time in seconds that another thread's search for a module takes, on a slow disk (a guess).
 LONGEST_LOOK_S: Final = 10.0
 SHORT_DIRECTORY: Final = "/tmp"  # multiprocessing makes a directory of its own in it
 LONGEST_DIRECTORY: Final = 107 - len("/listener-xxxxxxxx")  # a socket's path has 107 bytes
@@ -46,7 +46,8 @@ def start_worker(
         except (EOFError, ConnectionError):  # the fork server has died; multiprocessing starts another one
             fork_server.forget()
             return _started(setup, data, start_method, held, passed)
-        except ChildProcessError:  # it belongs to the process that this one was forked from
+        # The fork server belongs to the process from which this one was forked.
+        except ChildProcessError:
             leave_fork_server()
             return _started(setup, data, start_method, held, passed)
     except (EOFError, OSError) as exc:
@@ -195,7 +196,8 @@ def _blocked_for_the_child(held: held_signals) -> Iterator[Any]:
 def _no_sigpipe() -> Iterator[None]:
     """Keep SIGPIPE from ending the caller: multiprocessing writes to processes that may have died.
 
-    Where the signal is ignored, as Python has it, nothing need be done. The worker undoes what it inherits of this.
+    Python ignores SIGPIPE by default, and then nothing is done here. Otherwise the signal is blocked, and the worker,
+    which inherits the mask, unblocks it.
     """
     if not hasattr(signal, "pthread_sigmask") or signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN:
         yield
@@ -228,7 +230,8 @@ def _no_word_of_native_threads() -> Iterator[None]:
 def free_to_start() -> Iterator[None]:
     """Let a daemonic process (a Pool's worker, a Celery task) have children, which multiprocessing forbids.
 
-    It does so since they would stay behind when such a process is ended; ours end with it.
+    multiprocessing forbids it because such children would outlive a process that is ended. Those of amorsize end with
+    it.
     """
     config = sys.modules["multiprocessing.process"].current_process()._config
     daemonic = config.get("daemon")

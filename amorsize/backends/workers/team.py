@@ -202,7 +202,7 @@ class Team:
                     self.on_left()
                 return
             if handle.process is not None and not handle.ready:
-                # It still runs its imports: waiting for these would be in vain.
+                # The worker still runs its imports, and there is no use in waiting for their end.
                 handle.kill()
             handle.sock.close()
             self.leaving.append(handle)

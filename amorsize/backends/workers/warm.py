@@ -20,9 +20,9 @@ from typing import Any, Final, NamedTuple
 from amorsize.backends.workers import protocol
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
 
-# guess: seconds that a warm worker waits
+# Seconds that a warm worker waits for the next map before it ends (a guess).
 IDLE_S: Final = 60.0
-# guess: a worker that has waited longer may be about to end, so it is not used
+# A worker that has waited longer than this may be about to end, so it is not used (a guess).
 SAFE_S: Final = IDLE_S - 5.0
 
 

@@ -187,7 +187,7 @@ class Contest:
         self.trials: list[Trial] = []
 
     def hold(self, until: float) -> None:
-        """Run rung after rung, until the contest is decided or the clock shows ``until``."""
+        """Run one rung after the other, until the search is decided or the time ``until`` is reached."""
         import multiprocessing.pool  # noqa: F401  (loaded before the clock starts)
 
         processes = self.field.costs.processes

@@ -224,7 +224,7 @@ class Work:
                 yield "compute", self._cpus[index]
 
     def cpu_s(self, start: int, stop: int) -> float:
-        """Return the seconds that these items compute."""
+        """Return the CPU seconds of items ``start`` to ``stop``."""
         return self._cpu_sums[stop] - self._cpu_sums[start]
 
 
