@@ -10,12 +10,12 @@ from time import perf_counter
 from typing import Any, Final
 
 from amorsize.backends.results import Outcome, blame_initializer, failure_here
+from amorsize.backends.shared_windows import join
 from amorsize.backends.source import blame_iterator
 from amorsize.backends.ticks import LATE_LOOKS, look_every_s
 from amorsize.errors import ItemTimeoutError
 from amorsize.schedule.failures import after_error
 from amorsize.schedule.rate_limit import Pace
-from amorsize.schedule.task_count import Concurrency
 from amorsize.system import nested
 
 # Marks the end of the data; None may be an item.
@@ -31,8 +31,8 @@ class Tasks:
     data : iterable or async iterable
         Read as items are needed.
     outcome : Outcome
-    concurrency : Concurrency
-        Sets the number of items that may be in flight.
+    most_in_flight : int
+        Largest number of items in flight. How many there are is found by measurement.
     retries : int
         Number of times that an item that raised, or ran too long, is repeated.
     timeout_s : float, optional
@@ -46,7 +46,7 @@ class Tasks:
         func: Callable[[Any], Any],
         data: Iterable[Any] | AsyncIterable[Any],
         outcome: Outcome,
-        concurrency: Concurrency,
+        most_in_flight: int,
         *,
         retries: int = 0,
         timeout_s: float | None = None,
@@ -54,7 +54,7 @@ class Tasks:
     ) -> None:
         self.func = func
         self.outcome = outcome
-        self.concurrency = concurrency
+        self.most_in_flight = most_in_flight
         self.retries = retries
         self.timeout_s = timeout_s
         self.pace = pace
@@ -86,6 +86,7 @@ class Tasks:
     async def run(self) -> list[Any]:
         """Run all items. Return their results in order, or raise as `Outcome.finish` does."""
         loop = asyncio.get_running_loop()
+        self.share = join(self.func, self.most_in_flight, self._news.set)
         if self.timeout_s is not None:
             self._looked_s = loop.time()
             self._look(look_every_s(self.timeout_s))
@@ -104,7 +105,10 @@ class Tasks:
         finally:
             if self._next_look is not None:
                 self._next_look.cancel()
-            await self._end()
+            try:
+                await self._end()
+            finally:
+                self.share.leave()
         if self._broken is not None and not self.outcome.doomed:
             raise self._broken
         return self.outcome.finish(self._failed.__getitem__)
@@ -131,17 +135,19 @@ class Tasks:
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _fill(self) -> float | None:
-        """Begin as many items as allowed. If the pace allows no more, return the seconds until it allows one."""
-        while self.concurrency.in_flight < self.concurrency.limit:
+        """Begin as many items as allowed. Return the seconds until more may begin; None: when something happens."""
+        while (wait_s := self.share.wait_s(perf_counter())) == 0.0:
             if self.pace is not None and not self.pace.allowed(perf_counter()):
+                self.share.passes()
                 return self.pace.wait_s(perf_counter())
             work = self._again.popleft() if self._again else self._next()
             if work is None:
+                self.share.passes()
                 return None
             if self.pace is not None:
                 self.pace.spend(1, perf_counter())
             self._begin(*work)
-        return None
+        return wait_s
 
     def _next(self) -> tuple[int, Any] | None:
         """Return the next new item with its index; None: there is none now."""
@@ -175,8 +181,8 @@ class Tasks:
         self._broken, self._is_over = exc, True
 
     def _begin(self, index: int, item: Any) -> None:
-        ticket = self.concurrency.began(perf_counter())
-        self.most = max(self.most, self.concurrency.in_flight)
+        ticket = self.share.began(perf_counter())
+        self.most = max(self.most, self.share.in_flight)
         task = asyncio.ensure_future(self._call(index, item))
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._done(done, ticket, index, item))
@@ -227,9 +233,10 @@ class Tasks:
         self._tasks.discard(task)
         self._news.set()
         if self._is_ending:
+            self.share.dropped(ticket)
             return
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self.concurrency.ended(ticket, perf_counter(), well=exc is None)
+        self.share.ended(ticket, perf_counter(), well=exc is None)
         tries = self._tries.pop(index, 0) + 1
         if exc is None:
             self.outcome.put(index, [task.result()])

@@ -20,7 +20,7 @@ from amorsize.history.this_process import shape_of
 from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.rate_limit import Pace
-from amorsize.schedule.task_count import MOST, Concurrency
+from amorsize.schedule.task_count import MOST
 from amorsize.system.critical import free_import_lock
 from amorsize.system.start_methods import NO_THREAD
 
@@ -99,7 +99,7 @@ async def _run_tasks(request: Request) -> list[Any]:
         request.func,
         request.data,
         Outcome(request.on_error, request.max_failures),
-        Concurrency(request.max_workers or min(MOST, request.most_workers or MOST)),
+        request.max_workers or min(MOST, request.most_workers or MOST),
         retries=request.retries,
         timeout_s=request.timeout_s,
         pace=None if request.rate is None else Pace(request.rate),
