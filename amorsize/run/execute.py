@@ -450,7 +450,7 @@ class Execution:
 
     def _options(self, chosen: Forecast, theirs: bool, may_loop: bool) -> Options:
         """Return the arguments of the schedule that depend on measurements."""
-        from amorsize.run.go_parallel import worker_count_for
+        from amorsize.run.go_parallel import climb_for, worker_count_for
 
         request, decider, summary = self.request, self.decider, self.summary
         assert decider.choices is not None
@@ -475,6 +475,7 @@ class Execution:
             # One core is left to the caller until it has seen how long a worker takes.
             "first": max(1, min(chosen.workers, ceil(cores) - 1)) if is_slow and quick else None,
             "worker_count": worker_count,
+            "climb": climb_for(request, chosen, sample) if not theirs else None,
         }
 
     def _back_to_loop(self, chosen: Forecast) -> None:

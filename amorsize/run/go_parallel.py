@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.driver import Work
 from amorsize.backends.table import row_named, row_serving
-from amorsize.facts import OWN_THREADS, Breakdown, Forecast, Machine, Ran, Sample
+from amorsize.facts import OWN_THREADS, WAITS, Breakdown, Forecast, Machine, Ran, Sample
 from amorsize.frozen import replace
 from amorsize.run.choices import GROWS_TO, most_workers
 from amorsize.schedule.schedule import Schedule
-from amorsize.schedule.worker_count import WorkerCount
+from amorsize.schedule.worker_count import MAX_CHANGES, WorkerCount
 
 if TYPE_CHECKING:
     from amorsize.backends.table import Row
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from amorsize.options import Request
     from amorsize.run.execute import Execution
     from amorsize.run.map_state import MapState
+    from amorsize.schedule.task_count import Concurrency
 
 # guess: more processes than this per core are never tried, since each holds memory
 MOST_PROCESSES_PER_CORE: Final = 4
@@ -121,7 +122,25 @@ def worker_count_for(
         most = min(most, MOST_PROCESSES_PER_CORE * ceil(machine.usable_cores), machine.most_processes)
     comparable = sample.item_std_s < COMPARABLE_SPREAD * sample.item_s
     alone_s = sample.item_s + sample.kept_s if comparable else 0.0
-    return WorkerCount(machine.usable_cores, max(most, chosen.workers), alone_s, may_lose, read_item_s)
+    rule = WorkerCount(machine.usable_cores, max(most, chosen.workers), alone_s, may_lose, read_item_s)
+    if _climbs(chosen, sample):
+        # It only judges whether threads pay at all.
+        rule.changes = MAX_CHANGES
+    return rule
+
+
+def climb_for(request: Request, chosen: Forecast, sample: Sample) -> Concurrency | None:
+    """Return the rule by which threads that wait become more, as coroutines do, since they may wait for a server."""
+    if not _climbs(chosen, sample):
+        return None
+    from amorsize.schedule.task_count import Concurrency
+
+    most = most_workers(request) or GROWS_TO
+    return Concurrency(max(most, chosen.workers), alone_s=sample.item_s + sample.kept_s, sure=chosen.workers)
+
+
+def _climbs(chosen: Forecast, sample: Sample) -> bool:
+    return chosen.backend == "threads" and sample.waits > WAITS
 
 
 def no_forecast(backend: Backend, workers: int, start_method: str | None) -> Forecast:

@@ -49,6 +49,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from amorsize.schedule.task_count import Concurrency
+
 # guess
 MAX_RESTARTS: Final = 3
 """Workers in a row that may be lost while they run no item, before the schedule stops starting new ones."""
@@ -64,6 +66,9 @@ IDLE_LOOK_S: Final = 10e-3
 # guess
 ASK_AGAIN_S: Final = 1.0
 """Time for which an open schedule keeps fewer workers after one could not start, before it tries to have all."""
+
+START_S: Final = 0.2e-3
+"""Seconds to start one more thread. Beside many others, one takes 0.1-0.2 ms."""
 
 # guess
 READ_AHEAD_DEPTH: Final = 3
@@ -104,6 +109,8 @@ class Schedule:
         Largest number of items in flight or waiting for `ResultsTaken`; None: no limit.
     worker_count : WorkerCount, optional
         Judges whether there are too many workers or too few; without it their number stays.
+    climb : Concurrency, optional
+        Sets how many of the workers may run at a time; the others rest. More workers are started if it allows more.
     prefetch : bool
         True if a worker is sent its next span while it runs a short one; else it gets one at a time.
     is_open : bool
@@ -128,6 +135,7 @@ class Schedule:
         pace: Pace | None = None,
         window: int | None = None,
         worker_count: WorkerCount | None = None,
+        climb: Concurrency | None = None,
         prefetch: bool = True,
         is_open: bool = False,
     ) -> None:
@@ -139,12 +147,17 @@ class Schedule:
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
         self.patience_s = patience_s
-        self.first = workers if first is None else max(1, min(first, workers))
+        self.first = self.wanted if first is None else max(1, min(first, workers))
         self.timeout_s = timeout_s
         self.pace = pace
         self.window = window
         self.worker_count = worker_count
-        self.prefetch = prefetch
+        self.climb = climb
+        # The limit at the event before.
+        self._limit = 0
+        # Of the spans in flight at the workers that may run: the ticket by worker.
+        self._tickets: dict[int, int] = {}
+        self.prefetch = prefetch and climb is None
         self.is_open = is_open
         # True if the items come from many calls of all kinds; stays True after `Closed`.
         self.serves = is_open
@@ -236,12 +249,29 @@ class Schedule:
                 if self.patience_s is not None and self.now_s - self.began_s >= self.patience_s:
                     self.patience_s = None
                     self.workers[CALLER] = Worker(ready=True)
+        if self.climb is not None and self._climbs(self.climb, event):
+            hungry = None
         if hungry is None:
             self._held_back, hungry = False, list(self.workers)
         out += self._assign(hungry)
         if self.backlog and not self.abandoned and not self.retreats:
             out += self._reinforce()
         return out
+
+    def _climbs(self, climb: Concurrency, event: Event) -> bool:
+        """Start workers if more may run. Return True if a worker that rests may run again."""
+        if not isinstance(event, Done):
+            for number in [n for n in self._tickets if n not in self.workers or not self.workers[n].flying]:
+                climb.dropped(self._tickets.pop(number))
+        # Time alone may raise the limit.
+        climb.wait_s(self.now_s)
+        rises, self._limit = climb.limit > self._limit, climb.limit
+        most = climb.limit if self.ceiling is None else min(climb.limit, self.ceiling)
+        if rises and most > self.wanted:
+            saves_s = self.backlog.fresh * self._item_s() * (1 / max(1, self.wanted) - 1 / most)
+            if self.backlog.is_endless or saves_s > START_S * (most - self.wanted):
+                self._want(most)
+        return rises
 
     def _follow(self) -> list[Instruction]:
         """Start the workers that were held back until one was ready, if they still pay."""
@@ -280,6 +310,8 @@ class Schedule:
 
     def _on_done(self, event: Done) -> list[Instruction]:
         span = self.workers.end_span(event.worker)
+        if self.climb is not None and event.worker in self._tickets:
+            self.climb.ended(self._tickets.pop(event.worker), self.now_s, well=not event.failed)
         self.restarts = 0
         ran = 0 if event.apart else len(span) if event.ran is None else event.ran
         if event.apart:
@@ -353,6 +385,8 @@ class Schedule:
             if not worker.ready:
                 self.wanted = max(self.wanted - 1, int(self.serves))
                 self._refused_s = self.now_s
+                if self.climb is not None:
+                    self.ceiling = max(1, self.wanted)
         self.backlog.give_back(spans)
         if self.wanted <= 0 or self.restarts > MAX_RESTARTS:
             self._abandon()
@@ -461,6 +495,8 @@ class Schedule:
                 span = None if worker is None or number in workers.leaving else self._pick(number, worker)
                 if span is not None:
                     out.append(workers.send(number, span))
+                    if self.climb is not None and number != CALLER:
+                        self._tickets[number] = self.climb.began(self.now_s, len(span))
                     progress = True
         if not self.backlog and not self.is_open:
             # Workers that got nothing at an earlier event are still here, so look at all when the last span is sent.
@@ -489,6 +525,8 @@ class Schedule:
             return None if worker.flying or self.workers.any_ready() else self._cut(self._caller_size())
         if self.backlog.quiet or self.workers.is_quiet():
             return self.backlog.quiet.popleft() if self.backlog.quiet and not self.workers.in_flight else None
+        if self.climb is not None and (worker.flying or self.climb.wait_s(self.now_s) != 0.0):
+            return None
         allowed = self._allowed()
         if allowed < 1:
             return None
@@ -567,6 +605,8 @@ class Schedule:
             return 0.0
         if self.patience_s is not None:
             return max(0.0, self.began_s + self.patience_s - now_s)
+        if self.climb is not None and self.backlog and (due_s := self.climb.due_s(now_s)) is not None:
+            return due_s
         if self.pace is None or not self.backlog:
             return None
         wait_s = self.pace.wait_s(now_s)
