@@ -15,6 +15,7 @@ A look takes 0.1 to 2 ms. It never raises, and runs no code of the user's.
 
 from __future__ import annotations
 
+from amorsize.formatting import count, seconds
 from amorsize.frozen import Frozen
 from amorsize.measure.safety_calls import Look
 from amorsize.measure.safety_code import OddCodeError
@@ -26,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Final, Literal
+
+    from amorsize.facts import Forecast
 
 # guess: items whose types stand for all
 LOOKED_AT: Final = 16
@@ -98,6 +101,24 @@ def look(func: Any, items: Sequence[Any] = (), data: Any = None) -> Safety:
         if is_interrupt(exc):
             raise
         return Safety(answer="unknown", why=f"cannot be looked at ({kind_of(exc)})")
+
+
+def examples(data: Any) -> list[Any]:
+    """Return some items at even distances, where they can be had without running code of the user's."""
+    if type(data) in (list, tuple, range) or is_array(data):
+        return list(data[:: max(1, len(data) // LOOKED_AT)][:LOOKED_AT])
+    return []
+
+
+def warning(found: Safety, threads: Forecast | None = None) -> str:
+    """Return what a plan says where threads are out; ``threads``: their forecast, where they would have been best."""
+    what = "threads are out"
+    if threads is not None:
+        what = f"{count(threads.workers, 'thread')} should take {seconds(threads.total_s)}, but are out"
+    return (
+        f"{what}: func is not shown to be safe in threads, since it {found}. If it is safe, allow them: "
+        "backend='threads', or a tuple that names threads"
+    )
 
 
 def _look(walk: Look, func: Any, items: tuple[Any, ...], data: Any) -> Safety:
