@@ -258,14 +258,15 @@ def _candidates(
     A timeout needs amorsize's own processes: only these can be ended at any time.
     """
     named = _backends(backend)
-    narrowed = allowed is not None and backend == "auto" and place is None
-    if narrowed:
-        if timeout_s is not None and "processes" not in allowed:  # type: ignore[operator]
+    narrowed = False
+    if allowed is not None and place is None and isinstance(backend, str) and backend == "auto":
+        narrowed = True
+        if timeout_s is not None and "processes" not in allowed:
             raise ValueError(
-                f"timeout: needs worker processes, which alone can be ended, and {BACKENDS_VARIABLE}={','.join(allowed)} "  # type: ignore[arg-type]
-                "leaves them out; add processes there, or pass backend='processes'"
+                f"timeout: needs worker processes, which alone can be ended, and {BACKENDS_VARIABLE} leaves them out; "
+                "add processes there, or pass backend='processes'"
             )
-        named = tuple(name for name in named if name in allowed)  # type: ignore[operator]
+        named = tuple(name for name in named if name in allowed)
     if place != "executor" and "processes" in named and not available_start_methods():
         named = tuple(name for name in named if name != "processes")
     if timeout_s is None:

@@ -3,8 +3,8 @@
 A function that is right in a loop may be wrong in threads: two items write one global, one buffer, one connection. So
 ``backend="auto"`` runs it in threads only when `look` answers "safe". It walks through the function's bytecode and that
 of every function written in Python that it calls, and follows where each value comes from
-(`amorsize.measure.safety_values`). Compiled functions and types are looked up in tables with their sources
-(`amorsize.measure.thread_safe_calls`).
+(`amorsize.measure.safety.values`). Compiled functions and types are looked up in tables with their sources
+(`amorsize.measure.safety.tables`).
 
 * **unsafe**: it writes what outlives the call, uses an object that is known not to be safe, or changes the process.
 * **unknown**: a function, a type or an instruction of which nothing is known; or too much code to look at.
@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from amorsize.formatting import count, seconds
 from amorsize.frozen import Frozen
-from amorsize.measure.safety_calls import Look
-from amorsize.measure.safety_code import OddCodeError
-from amorsize.measure.safety_ground import FoundError
-from amorsize.measure.safety_values import NOTHING, Item, Value, one
+from amorsize.measure.safety.calls import Look
+from amorsize.measure.safety.code import OddCodeError
+from amorsize.measure.safety.ground import TooMuchError
+from amorsize.measure.safety.values import NOTHING, Item, Outer, Value, one
 from amorsize.system.looks import attribute, is_array, is_interrupt, kind_of
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Final, Literal
 
-    from amorsize.facts import Forecast
+    from amorsize.facts import Backend, Forecast
 
 # guess: items whose types stand for all
 LOOKED_AT: Final = 16
@@ -48,11 +48,15 @@ class Safety(Frozen):
         What the function does, as the end of a sentence that begins with it; empty if safe.
     where : str
         The line of the code, and the function if it is a helper; empty if safe.
+    carries : bool
+        True if what an item gives seems to depend on the items before it, or if it uses what forked processes would
+        share (a file, a connection): then only the loop gives what ``map`` gives.
     """
 
     answer: Literal["safe", "unsafe", "unknown"]
     why: str = ""
     where: str = ""
+    carries: bool = False
 
     @property
     def is_safe(self) -> bool:
@@ -91,12 +95,10 @@ def look(func: Any, items: Sequence[Any] = (), data: Any = None) -> Safety:
     try:
         walk = Look()
         return _look(walk, func, tuple(items[:LOOKED_AT]), data)
-    except FoundError as found:
-        if found.answer != "unsafe" and walk is not None and walk.doubts:
-            return Safety(answer="unknown", why=walk.doubts[0][0], where=walk.doubts[0][1])
-        return Safety(answer="unsafe" if found.answer == "unsafe" else "unknown", why=found.why, where=found.where)
+    except TooMuchError as ended:
+        return _answer(walk, (ended.why, ended.where), ())
     except OddCodeError as odd:
-        return Safety(answer="unknown", why=f"cannot be read: {odd}")
+        return _answer(walk, (f"cannot be read: {odd}", ""), ())
     except BaseException as exc:
         if is_interrupt(exc):
             raise
@@ -115,10 +117,20 @@ def warning(found: Safety, threads: Forecast | None = None) -> str:
     what = "threads are out"
     if threads is not None:
         what = f"{count(threads.workers, 'thread')} should take {seconds(threads.total_s)}, but are out"
+    also, alone = "", "backend='threads', or a tuple that names threads"
+    if found.carries:
+        also = (
+            " Only a loop is left, since its results seem to depend on the items before, as no process would know them."
+        )
     return (
-        f"{what}: func is not shown to be safe in threads, since it {found}. If it is safe, allow them: "
-        "backend='threads', or a tuple that names threads"
+        f"{what}: func is not shown to be safe in threads, since it {found}.{also} If it is safe, allow them: {alone}"
     )
+
+
+def left_of(backends: tuple[Backend, ...], found: Safety) -> tuple[Backend, ...]:
+    """Return the backends of "auto" that may run a function which is not shown to be safe in threads."""
+    out = ("threads", "processes") if found.carries else ("threads",)
+    return tuple(name for name in backends if name not in out) or ("serial",)
 
 
 def _look(walk: Look, func: Any, items: tuple[Any, ...], data: Any) -> Safety:
@@ -126,19 +138,30 @@ def _look(walk: Look, func: Any, items: tuple[Any, ...], data: Any) -> Safety:
     for _ in range(MOST_PASSES):
         walk.changed = False
         walk.passes += 1
-        walk.call(walk.outer(func, "the function"), [given], {}, NOTHING)
+        gives = walk.call(walk.outer(func, "the function"), [given], {}, NOTHING)
         if not walk.changed:
             break
     else:
-        raise FoundError("unknown", "has values that cannot be followed", "")
-    if walk.doubts:
-        return Safety(answer="unknown", why=walk.doubts[0][0], where=walk.doubts[0][1])
+        raise TooMuchError("has values that cannot be followed", "")
+    if walk.found or walk.doubts:
+        returned = tuple(obj for thing in gives if isinstance(thing, Outer) for obj in thing.objs)
+        return _answer(walk, walk.doubts[0] if walk.doubts else ("", ""), returned)
     if walk.local_reads - walk.local_writes:
         names = sorted(name for _, name in walk.local_reads - walk.local_writes)
-        return Safety(answer="unknown", why=f"reads `{names[0]}` of a threading.local, which other threads have not set")
+        return Safety(
+            answer="unknown", why=f"reads `{names[0]}` of a threading.local, which other threads have not set"
+        )
     if walk.writes_item and not _are_apart(data):
         return Safety(answer="unknown", why="writes the item, and the same object may come twice")
     return Safety(answer="safe")
+
+
+def _answer(walk: Look | None, doubt: tuple[str, str], returned: tuple[Any, ...]) -> Safety:
+    """Return the answer of a look that has found something, or has a doubt."""
+    if walk is None or walk.found is None:
+        return Safety(answer="unknown", why=doubt[0], where=doubt[1])
+    why, where = walk.found
+    return Safety(answer="unsafe", why=why, where=where, carries=walk.carries or walk.state.carries(returned))
 
 
 def _as_value(walk: Look, items: tuple[Any, ...]) -> Value:

@@ -181,8 +181,7 @@ def plan_from(
     itself has computed in the last minute.
     """
     items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
-    backends = request.backends
-    if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
+    if sample.transfer_error is not None and len(request.backends) > 1 and "processes" in request.backends:
         warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
     load = (here.load or 0.0) if is_elsewhere else 0.0
     fit = None if is_elsewhere else fit_for(request, sample, n)
@@ -202,10 +201,12 @@ def plan_from(
         )
         return fit.narrow(best, others, sample, here, items) if fit else (best, others, None, None)
 
-    best, others, model_s, said = pick(backends)
-    if best.backend == "threads" and (why := not_in_threads(request, best, head)):
-        warnings.append(why)
-        best, others, model_s, said = pick(tuple(b for b in backends if b != "threads") or ("serial",))
+    best, others, model_s, said = pick(request.backends)
+    if best.backend == "threads":
+        request, why = shown_safe(request, best, head)
+        if why is not None:
+            warnings.append(why)
+            best, others, model_s, said = pick(request.backends)
     if n is not None and (too_much := results_warning(sample, n, here)):
         warnings.append(too_much)
     if best.refused is not None:
@@ -244,14 +245,19 @@ def plan_from(
     )
 
 
-def not_in_threads(request: Request, threads: Forecast | None, head: Sequence[Any] = ()) -> str | None:
-    """Return why "auto" may not run func in threads, and what they would take; None if it may."""
+def shown_safe(request: Request, threads: Forecast | None, head: Sequence[Any] = ()) -> tuple[Request, str | None]:
+    """Return the request without backends that "auto" may not use, and why; None: func is safe in threads, or so said.
+
+    ``threads``: their forecast, where they would have been best.
+    """
     if not request.auto or "threads" not in request.backends:
-        return None
-    from amorsize.measure.thread_safety import examples, look, warning
+        return request, None
+    from amorsize.measure.thread_safety import examples, left_of, look, warning
 
     found = look(request.func, examples(request.data) or head, request.data)
-    return None if found.is_safe else warning(found, threads)
+    if found.is_safe:
+        return request, None
+    return replace(request, backends=left_of(request.backends, found)), warning(found, threads)
 
 
 def _weight_in_a_plain_pool(

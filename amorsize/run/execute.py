@@ -210,7 +210,7 @@ class Execution:
         ):
             return False
         load("amorsize.measure.thread_safety")
-        from amorsize.measure.thread_safety import examples, look, warning
+        from amorsize.measure.thread_safety import examples, left_of, look, warning
 
         state, decider, data = self.state, self.decider, self.request.data
         found = look(self.request.func, examples(data) or state.next_items(), data)
@@ -220,8 +220,9 @@ class Execution:
         assert decider.choices is not None
         best, _ = decider.candidates(decider.choices, decider.sample())
         self.summary.warnings.append(warning(found, best))
-        self.backends = tuple(b for b in self.backends if b != "threads") or ("serial",)
-        decider.withdraw("threads")
+        for backend in set(self.backends) - set(left_of(self.backends, found)):
+            decider.withdraw(backend)
+        self.backends = left_of(self.backends, found)
         return True
 
     def _look_up(self) -> None:

@@ -41,7 +41,9 @@ def backends_setting(known: tuple[str, ...]) -> tuple[str, ...] | None:
         return None
     names = [name.strip() for name in text.split(",")]
     if not all(name in known for name in names):
-        raise ValueError(f"{BACKENDS}: must hold names out of {known} with commas between them, or not be set, not {text!r}")
+        raise ValueError(
+            f"{BACKENDS}: must hold names out of {known} with commas between them, or not be set, not {text!r}"
+        )
     return tuple(name for name in known if name in names)
 
 

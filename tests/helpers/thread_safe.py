@@ -580,7 +580,11 @@ def generators(x):
 def tools(x):
     pairs = list(zip(range(3), NAMES, strict=True))
     chained = list(itertools.chain(pairs, enumerate(NAMES)))
-    return [*itertools.islice(chained, 2)], functools.reduce(operator.add, [1, 2]), max(pairs, key=operator.itemgetter(0))
+    return (
+        [*itertools.islice(chained, 2)],
+        functools.reduce(operator.add, [1, 2]),
+        max(pairs, key=operator.itemgetter(0)),
+    )
 
 
 @row()
@@ -661,7 +665,12 @@ def a_local_of_each_thread(x):
 
 @row({"name": "a", "tags": ["x", "y"], "n": 3})
 def methods_of_parts(item):
-    return item["name"].upper(), [tag.strip() for tag in item["tags"]], item.get("n", 0) + 1, sorted(item.items(), key=str)
+    return (
+        item["name"].upper(),
+        [tag.strip() for tag in item["tags"]],
+        item.get("n", 0) + 1,
+        sorted(item.items(), key=str),
+    )
 
 
 @row(("a", 3), ("b", 4))
@@ -719,7 +728,12 @@ def loops(x):
             continue
     else:
         at = -1
-    return at, [a * b for a in range(3) for b in range(a) if a], {a: b for a, b in zip("ab", "cd", strict=True)}, {1, 2} | {x}
+    return (
+        at,
+        [a * b for a in range(3) for b in range(a) if a],
+        {a: b for a, b in zip("ab", "cd", strict=True)},
+        {1, 2} | {x},
+    )
 
 
 @contextlib.contextmanager
@@ -768,3 +782,10 @@ def sleeps_for_an_array(x):
     time.sleep(0)
     values = np.array([x, x + 1], dtype=float)
     return {"mean": values.mean(), "max": values.max(), "list": values.tolist(), "norm": np.linalg.norm(values)}
+
+
+@row()
+def writes_to_stdout(x):
+    sys.stdout.write("")
+    print(x * "", file=sys.stderr, end="")
+    return x

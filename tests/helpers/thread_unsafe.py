@@ -836,11 +836,6 @@ def hands_a_file_on(x):
 
 
 @row()
-def writes_to_stdout(x):
-    sys.stdout.write(str(x))
-
-
-@row()
 def pushes_to_a_heap(x):
     import heapq
 

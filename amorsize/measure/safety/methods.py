@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import sys
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import FunctionType, ModuleType
 
-from amorsize.measure.safety_types import (
+from amorsize.measure.safety.tables import (
+    ARRAY,
+    ATOMIC,
+    BAD,
+    FIRST,
+    HOLDS,
+    KEEPS,
+    PART,
+    PARTS,
+    PLACE,
+    SAME,
+    SHARED,
+    UNSAFE,
+    what_of,
+)
+from amorsize.measure.safety.types import (
     ADDS,
     ADDS_ALL,
     READS_PARTS,
     WRITES,
-    defined,
     is_generated,
     is_written_in_python,
     mro,
     names_of,
     namespace,
     nature,
-    python_method,
     rule_of,
 )
-from amorsize.measure.safety_values import (
+from amorsize.measure.safety.values import (
     ANY,
     ATOMS,
     NOTHING,
@@ -37,42 +50,31 @@ from amorsize.measure.safety_values import (
     joined,
     one,
 )
-from amorsize.measure.safety_walk import CONTAINERS, OPERATORS, Walk
-from amorsize.measure.thread_safe_calls import (
-    ARRAY,
-    ATOMIC,
-    BAD,
-    FIRST,
-    HOLDS,
-    KEEPS,
-    PART,
-    PARTS,
-    PLACE,
-    SAME,
-    SHARED,
-    UNSAFE,
-    what_of,
-)
+from amorsize.measure.safety.walk import CONTAINERS, OPERATORS, Walk
+from amorsize.system.looks import defined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Final
 
 # Methods that a library may call of an object that it is given.
-LENT: Final = (
-    *OPERATORS,
-    *(f"__{name}__" for name in "iter next len getitem contains call hash bool index int float array fspath str format".split()),
-)
+_SPECIAL: Final = "iter next len getitem contains call hash bool index int float array fspath str format"
+LENT: Final = (*OPERATORS, *(f"__{name}__" for name in _SPECIAL.split(" ")))
 # Built-in functions that give numbers, texts and the like.
-ATOM_MAKERS: Final = frozenset(
-    f"builtins.{name}"
-    for name in "ascii bin bool bytes callable chr float format hash hex id int isinstance issubclass len oct ord repr str".split()
+_NAMES: Final = (
+    "ascii bin bool bytes callable chr float format hash hex id int isinstance issubclass len oct ord repr str"
 )
+ATOM_MAKERS: Final = frozenset(f"builtins.{name}" for name in _NAMES.split(" "))
 # What some functions make, where the type matters if it is kept.
 MADE: Final = {"re.compile": ("re", "Pattern"), "logging.getLogger": ("logging", "Logger")}
+# Methods that replace all that a container holds; that take something out of it.
+FILLS: Final = frozenset(["clear", "fill", "update", "setdefault", "__setitem__", "__delitem__", "discard", "release"])
+TAKES: Final = frozenset(["popleft", "popitem"])
 # Methods of arrays that give a view.
-VIEWS: Final = frozenset("reshape ravel transpose view squeeze swapaxes diagonal cast toreadonly __getitem__ __iter__".split())
-SETS_UP: Final = frozenset("setLevel addHandler removeHandler addFilter removeFilter shutdown".split())
+VIEWS: Final = frozenset(
+    ("reshape", "ravel", "transpose", "view", "squeeze", "swapaxes", "diagonal", "cast", "toreadonly", "__getitem__")
+)
+SETS_UP: Final = frozenset(("setLevel", "addHandler", "addFilter", "removeHandler", "removeFilter", "shutdown"))
 _CALLABLE: Final = frozenset(
     ("function", "builtin_function_or_method", "method", "partial", "_lru_cache_wrapper", "method_descriptor")
 )
@@ -81,7 +83,7 @@ _CALLABLE: Final = frozenset(
 class Methods(Walk):
     """Methods, and the calls that the tables know."""
 
-    # -- functions of the tables -------------------------------------------------------------------------------------------
+    # -- functions of the tables --------------------------------------------------------------------------------------
 
     def apply(
         self,
@@ -111,12 +113,12 @@ class Methods(Walk):
             found = self.get(first, key) if type(key) is str else ANY
             return joined(found, *args[2:])
         if rule in (FIRST, "counts"):
-            self.mutate(first, "changes")
+            self.mutate(first, "changes", grows=True)
             self._store(first, args[1:])
         elif rule == "second":
             self.mutate(args[1] if len(args) > 1 else rest, "writes into")
         elif rule == PLACE and any(isinstance(thing, Outer) for thing in first):
-            self.unsafe(f"calls `{name}` on a file that outlives the call: its position is shared")
+            self.unsafe(f"calls `{name}` on a file that outlives the call: its position is shared", carries=True)
         given = [*args, *words.values(), rest]
         called = self.lend(joined(*given), f"`{name}`")
         return self._result(rule, name, args, words, given, called, kind)
@@ -170,7 +172,7 @@ class Methods(Walk):
 
     def _insides(self, thing: Thing) -> Value:
         if isinstance(thing, Outer | Item) and thing.objs and is_written_in_python(type(thing.objs[0])):
-            from amorsize.measure.safety_types import own_attributes
+            from amorsize.measure.safety.types import own_attributes
 
             held = list((own_attributes(thing.objs[0]) or {}).values())
             return joined(self.like(thing, held, "parts") if held else NOTHING, self.parts_of(thing))
@@ -178,11 +180,12 @@ class Methods(Walk):
             return joined(self.parts_of(thing), self.parts_of(thing, values=True)) if thing.objs else one(thing)
         return self.held(one(thing))
 
-    def mutate(self, value: Value, how: str) -> None:
-        """Note that something is changed."""
+    def mutate(self, value: Value, how: str, *, grows: bool = False) -> None:
+        """Note that something is changed; ``grows``: what it holds then depends on what it held before."""
         for thing in value:
             if isinstance(thing, Outer):
                 if not thing.is_atom and not (thing.kind is not None and nature(thing.kind) == ATOMIC):
+                    (self.state.grow if grows else self.state.fill)(thing.objs or (thing,))
                     self.unsafe(f"{how} {self.called(thing)}")
             elif isinstance(thing, Item):
                 self.writes(thing, f"{how} {self.called(thing)}")
@@ -201,7 +204,7 @@ class Methods(Walk):
             if isinstance(site, Site):
                 self.put(site, *values)
 
-    # -- arguments -----------------------------------------------------------------------------------------------------------
+    # -- arguments ----------------------------------------------------------------------------------------------------
 
     def _is_callable(self, thing: Thing) -> bool:
         kind = self.kind_of(thing)
@@ -233,15 +236,18 @@ class Methods(Walk):
         if not isinstance(thing, Outer) or thing.is_atom:
             return
         what = nature(kind)
-        if what == BAD:
-            self.unsafe(f"hands {self.called(thing)} to {to}: a {names_of(kind)[1]} is not safe in two threads at once")
+        if what in (HOLDS, ARRAY):
+            self.state.look(thing.objs or (thing,))
+        if what == BAD and not self.is_standard(thing):
+            why = f"hands {self.called(thing)} to {to}: a {names_of(kind)[1]} is not safe in two threads at once"
+            self.unsafe(why, carries=True)
         if what == HOLDS and not inside and thing.objs:
             for part in joined(self.parts_of(thing), self.parts_of(thing, values=True)):
                 self._lend(part, to, inside=True)
         elif what is None and not is_written_in_python(kind) and not issubclass(kind, type | ModuleType | FunctionType):
             self.unknown(f"hands {self.called(thing)} to {to}, and nothing is known of a {names_of(kind)[1]}")
 
-    # -- methods -------------------------------------------------------------------------------------------------------------
+    # -- methods ------------------------------------------------------------------------------------------------------
 
     def call_method(self, method: Method, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         """Return what a method gives."""
@@ -276,14 +282,20 @@ class Methods(Walk):
         if what == SHARED:
             if name in SETS_UP and isinstance(owner, Outer):
                 self.unsafe(f"calls {self.called(method)}, which changes what all threads share")
+            if name == "get" and kind.__name__ == "ContextVar":
+                return one(self.things.setdefault("variable", Outer((), "what a context variable holds")))
             return one(self.filled(self.here(name), self.lend(given, f"`{name}`")))
         if isinstance(owner, Item):
             self.writes(owner, f"calls {self.called(method)}")
             self.lend(given, f"`{name}`")
             return joined(one(self.here(name)), one(owner))
+        if self.is_standard(owner):
+            return one(self.here(name))
         if what == BAD:
-            self.unsafe(f"uses {self.called(owner)}, a {names_of(kind)[1]}: it is not safe in two threads at once")
-        self.unknown(f"calls {self.called(method)}, and nothing is known of a {names_of(kind)[1]}")
+            why = f"uses {self.called(owner)}, a {names_of(kind)[1]}: it is not safe in two threads at once"
+            self.unsafe(why, carries=True)
+        else:
+            self.unknown(f"calls {self.called(method)}, and nothing is known of a {names_of(kind)[1]}")
         self.lend(given, f"`{name}`")
         return ANY
 
@@ -292,12 +304,18 @@ class Methods(Walk):
     ) -> Value:
         called = self.lend(joined(*args, *words.values(), rest), f"`{name}`")
         if name in WRITES and not (name == "resize" and what == HOLDS):
-            self.mutate(one(owner), f"changes, by `{name}`,")
+            self.mutate(one(owner), f"changes, by `{name}`,", grows=name not in FILLS)
+            if name in TAKES and isinstance(owner, Outer):
+                self.carries = True
+        elif isinstance(owner, Outer):
+            self.state.look(owner.objs or (owner,))
         made = self.here(name)
         if what == ARRAY:
             return joined(one(made), called, one(owner) if name in VIEWS else NOTHING)
         if name in ("get", "__getitem__", "setdefault", "pop"):
             return joined(self._element(owner, args[0] if args else ATOMS), *args[1:], ATOMS)
+        if name not in READS_PARTS:
+            return one(self.filled(made, called))
         parts, values = self.parts_of(owner), self.parts_of(owner, values=True)
         if name == "items":
             inner = self.here("parts", tuple)
@@ -305,9 +323,7 @@ class Methods(Walk):
             return one(self.filled(made, one(inner)))
         if name == "values":
             return one(self.filled(made, values))
-        if name in READS_PARTS:
-            return one(self.filled(self.here(name, self.kind_of(owner)), parts, values, *args))
-        return one(self.filled(made, called))
+        return one(self.filled(self.here(name, self.kind_of(owner)), parts, values, *args))
 
     def _method_of_site(self, site: Site, name: str, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         kind = site.kind
@@ -348,9 +364,9 @@ class Methods(Walk):
             if not is_written_in_python(base):
                 break
             for name, func in list(namespace(base).items()):
-                if type(func) is FunctionType and rule_of(func) is None and not is_generated(kind, name):
-                    if not (name.startswith("__") and name not in LENT):
-                        self.call_function(func, [one(site)], {}, one(self.here("given")))
+                may_be = name in LENT or not name.startswith("__")
+                if may_be and type(func) is FunctionType and rule_of(func) is None and not is_generated(kind, name):
+                    self.call_function(func, [one(site)], {}, one(self.here("given")))
 
     def _method_of_object(self, owner: Thing, name: str, args: list[Value]) -> Value:
         """Return what a method of ``object`` gives for an object of a class written in Python."""
@@ -385,8 +401,10 @@ class Methods(Walk):
                 found |= one(self.here("new"))
         return found
 
-    def _method_of_class(self, owner: Outer | Item, name: str, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
-        """Return what a compiled method of a class gives (``dict.fromkeys``, ``int.from_bytes``, ``object.__new__``)."""
+    def _method_of_class(
+        self, owner: Outer | Item, name: str, args: list[Value], words: dict[str, Value], rest: Value
+    ) -> Value:
+        """Return what a compiled method of a class gives (``dict.fromkeys``, ``object.__new__``)."""
         kind = owner.objs[0]
         if name == "__new__":
             return self._new(args)
@@ -398,5 +416,3 @@ class Methods(Walk):
             if rule is None and not is_written_in_python(base) and base is not object:
                 rule = {ATOMIC: "new", HOLDS: PARTS, ARRAY: "new"}.get(nature(base) or "")
         return self.apply(rule, f"{of}.{name}", args, words, rest)
-
-

@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 
-from amorsize.measure.thread_safe_calls import ATOMIC, BAD, HOLDS, KINDS, what_of
+from amorsize.measure.safety.tables import ATOMIC, BAD, HOLDS, KINDS, what_of
 from amorsize.system.looks import ATOMS, defined
 
 TYPE_CHECKING = False
@@ -23,20 +23,86 @@ HEAP: Final = 1 << 9
 FIXED: Final = 1 << 8
 
 READS_PARTS: Final = frozenset(
-    "get pop popleft popitem setdefault __getitem__ keys values items copy union intersection difference "
-    "symmetric_difference most_common elements move_to_end __iter__ __reversed__ total __or__ __and__ __sub__ __add__ "
-    "__mul__".split()
+    [
+        "get",
+        "pop",
+        "popleft",
+        "popitem",
+        "setdefault",
+        "__getitem__",
+        "keys",
+        "values",
+        "items",
+        "copy",
+        "union",
+        "intersection",
+        "difference",
+        "symmetric_difference",
+        "most_common",
+        "elements",
+        "move_to_end",
+        "__iter__",
+        "__reversed__",
+        "total",
+        "__or__",
+        "__and__",
+        "__sub__",
+        "__add__",
+        "__mul__",
+    ]
 )
 # Methods of containers and arrays that write them.
 WRITES: Final = frozenset(
-    "append extend insert remove pop clear sort reverse __setitem__ __delitem__ __iadd__ __imul__ add discard update "
-    "intersection_update difference_update symmetric_difference_update popitem setdefault __ior__ __iand__ __isub__ "
-    "__ixor__ appendleft extendleft popleft rotate move_to_end subtract fill put itemset resize partition setflags "
-    "setfield frombytes fromfile fromlist fromstring fromunicode byteswap release".split()
+    [
+        "append",
+        "extend",
+        "insert",
+        "remove",
+        "pop",
+        "clear",
+        "sort",
+        "reverse",
+        "__setitem__",
+        "__delitem__",
+        "__iadd__",
+        "__imul__",
+        "add",
+        "discard",
+        "update",
+        "intersection_update",
+        "difference_update",
+        "symmetric_difference_update",
+        "popitem",
+        "setdefault",
+        "__ior__",
+        "__iand__",
+        "__isub__",
+        "__ixor__",
+        "appendleft",
+        "extendleft",
+        "popleft",
+        "rotate",
+        "move_to_end",
+        "subtract",
+        "fill",
+        "put",
+        "itemset",
+        "resize",
+        "partition",
+        "setflags",
+        "setfield",
+        "frombytes",
+        "fromfile",
+        "fromlist",
+        "fromstring",
+        "fromunicode",
+        "byteswap",
+        "release",
+    ]
 )
 # Of these, the methods that put their arguments in: as they are, or what they hold.
-ADDS: Final = frozenset("append insert add appendleft setdefault __setitem__ push put".split())
-ADDS_ALL: Final = frozenset("extend extendleft update fromlist __iadd__ __ior__".split())
+ADDS: Final = frozenset(["append", "insert", "add", "appendleft", "setdefault", "__setitem__", "push", "put"])
+ADDS_ALL: Final = frozenset(["extend", "extendleft", "update", "fromlist", "__iadd__", "__ior__"])
 
 _known: dict[type, str | None] = {}
 for _kind in (*ATOMS, range, type(Ellipsis)):

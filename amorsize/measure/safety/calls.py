@@ -1,6 +1,6 @@
 """What calls do: functions written in Python are walked through, others are looked up in the tables.
 
-See `amorsize.measure.thread_safe_calls` for the tables, `amorsize.measure.safety_walk` for the rest of the walk.
+See `amorsize.measure.safety.tables` for the tables, `amorsize.measure.safety.walk` for the rest of the walk.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import sys
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 
-from amorsize.measure.safety_code import COROUTINES, GENERATOR, Block, Frame
-from amorsize.measure.safety_ground import FoundError
-from amorsize.measure.safety_methods import Methods
-from amorsize.measure.safety_types import (
+import amorsize.measure.safety.object_steps  # noqa: F401  (it registers instructions)
+from amorsize.measure.safety.code import COROUTINES, GENERATOR, Block, Frame
+from amorsize.measure.safety.ground import TooMuchError
+from amorsize.measure.safety.methods import Methods
+from amorsize.measure.safety.tables import ATOMIC, HOLDS, what_of
+from amorsize.measure.safety.types import (
     call_rule,
-    defined,
     is_written_in_python,
     names_of,
     nature,
@@ -22,7 +23,7 @@ from amorsize.measure.safety_types import (
     python_method,
     rule_of,
 )
-from amorsize.measure.safety_values import (
+from amorsize.measure.safety.values import (
     ANY,
     ATOMS,
     NOTHING,
@@ -39,8 +40,7 @@ from amorsize.measure.safety_values import (
     joined,
     one,
 )
-from amorsize.measure.thread_safe_calls import ATOMIC, HOLDS, UNSAFE, what_of
-from amorsize.system.looks import attribute
+from amorsize.system.looks import attribute, defined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 # guess: functions within functions
 DEEPEST_CALLS: Final = 24
+# guess: calls of a function within itself that are told apart
+MOST_ACTIVE: Final = 2
 VARARGS: Final = 0x04
 VARKEYWORDS: Final = 0x08
 _MODULE_RANDOM: Final = (("random", "_inst", "random"), ("numpy.random.mtrand", "_rand", "numpy.random"))
@@ -72,6 +74,7 @@ class Look(Methods):
         super().__init__()
         self.summaries: dict[Any, _Summary] = {}
         self.blocks: dict[int, Block] = {}
+        self.wide: dict[int, list[Value]] = {}
         self.passes = 0
 
     def call(self, func: Value, args: list[Value], words: dict[str, Value], rest: Value = NOTHING) -> Value:
@@ -113,8 +116,8 @@ class Look(Methods):
             shared = _shared_generator(obj.__self__)
             if shared:
                 return self.apply(what_of(shared, _name(obj)), f"{shared}.{_name(obj)}", args, words, rest)
-            first = self.outer(obj.__self__, "the object that the method belongs to")
-            return self.call(self.outer(obj.__func__, "a method"), [first, *args], words, rest)
+            owner = self.outer(obj.__self__, "the object that the method belongs to")
+            return self.call(self.outer(obj.__func__, "a method"), [owner, *args], words, rest)
         if issubclass(kind, partial):
             func, bound, named = (partial.__dict__[name].__get__(obj) for name in ("func", "args", "keywords"))
             first = [self.outer(one_of, "an argument of the partial") for one_of in bound]
@@ -152,13 +155,18 @@ class Look(Methods):
         owner, name = obj.__self__, _name(obj)
         if owner is None or issubclass(type(owner), ModuleType):
             module = obj.__module__
+            if type(module) is not str and type(obj.__qualname__) is str:
+                # A static method of a built-in type: str.maketrans.
+                module, name = "builtins", obj.__qualname__
             full = f"{module}.{name}"
             return self.apply(what_of(module, name) if type(module) is str else None, full, args, words, rest)
         if shared := _shared_generator(owner):
             return self.apply(what_of(shared, name), f"{shared}.{name}", args, words, rest)
-        return self.call_method(self.method(self.outer_thing(owner, f"what `{name}` belongs to"), name), args, words, rest)
+        return self.call_method(
+            self.method(self.outer_thing(owner, f"what `{name}` belongs to"), name), args, words, rest
+        )
 
-    # -- functions written in Python -----------------------------------------------------------------------------------------
+    # -- functions written in Python ----------------------------------------------------------------------------------
 
     def call_function(
         self, func: Any, args: list[Value], words: dict[str, Value] | None = None, rest: Value = NOTHING
@@ -179,7 +187,10 @@ class Look(Methods):
         defaults: dict[str, Value] = {}
         given = func.__defaults__ or ()
         names = code.co_varnames[: code.co_argcount]
-        for name, held in (*zip(names[len(names) - len(given) :], given, strict=False), *(func.__kwdefaults__ or {}).items()):
+        for name, held in (
+            *zip(names[len(names) - len(given) :], given, strict=False),
+            *(func.__kwdefaults__ or {}).items(),
+        ):
             defaults[name] = self.outer(held, f"the default of `{name}`")
         cells: list[Value] = []
         for name, cell in zip(code.co_freevars, closure, strict=False):
@@ -249,7 +260,18 @@ class Look(Methods):
         if code.co_flags & COROUTINES:
             self.unknown(f"calls `{code.co_name}`, which makes a coroutine")
             return ANY
-        key = (id(code), *bound, *cells)
+        if sum(frame.code is code for frame in self.frames) >= MOST_ACTIVE:
+            # A function that calls itself with ever new values: from here on all of them are one.
+            wide = self.wide.get(id(code))
+            values = [*bound, *cells]
+            if wide is not None:
+                values = [joined(*pair) for pair in zip(values, wide, strict=True)]
+            self.changed |= values != wide
+            self.wide[id(code)] = values
+            bound, cells = values[: len(bound)], values[len(bound) :]
+            key: tuple[Any, ...] = (id(code),)
+        else:
+            key = (id(code), *bound, *cells)
         summary = self.summaries.get(key)
         if summary is None:
             summary = self.summaries[key] = _Summary()
@@ -258,7 +280,7 @@ class Look(Methods):
         if summary.is_active or summary.walked == self.passes:
             return summary.result
         if len(self.frames) >= DEEPEST_CALLS:
-            raise FoundError("unknown", "calls too many functions within each other", self.where)
+            raise TooMuchError("calls too many functions within each other", self.where)
         block = self.blocks.get(id(code))
         if block is None:
             self.kept.append(code)
@@ -296,7 +318,7 @@ class Look(Methods):
                 found |= one(thing)
         return found
 
-    # -- classes -----------------------------------------------------------------------------------------------------------
+    # -- classes ------------------------------------------------------------------------------------------------------
 
     def call_class(self, kind: type, thing: Outer, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         """Return what a class makes."""
@@ -369,5 +391,3 @@ def _shared_generator(owner: object) -> str | None:
         if owner is scope.get(name, scope):
             return shown
     return None
-
-
