@@ -34,6 +34,7 @@ from amorsize.measure.safety.values import (
     Thing,
     Value,
     joined,
+    of_each,
     one,
 )
 from amorsize.system.looks import attribute, defined
@@ -52,12 +53,14 @@ class Attributes(Contents):
 
     def get(self, value: Value, name: str) -> Value:
         """Return what an attribute may be."""
-        return joined(*(self._get(thing, name) for thing in value)) if value else NOTHING
+        return of_each(value, lambda thing: self._get(thing, name))
 
     def _get(self, thing: Thing, name: str) -> Value:
         if isinstance(thing, Outer | Item):
             if not thing.objs:
                 return one(self.method(thing, name))
+            if len(thing.objs) == 1:
+                return self._get_of(thing.objs[0], thing, name)
             return joined(*(self._get_of(obj, thing, name) for obj in thing.objs))
         if isinstance(thing, Site):
             return self._get_of_site(thing, name)
@@ -125,7 +128,7 @@ class Attributes(Contents):
         return self.outer(found, f"the attribute `{name}` of the class `{names_of(kind)[1]}`")
 
     def _get_of_module(self, obj: ModuleType, name: str) -> Value:
-        scope = _module_scope(obj)
+        scope: dict[str, Any] = _module_scope(obj)
         found = scope.get(name, self)
         if found is self:
             found = sys.modules.get(f"{scope.get('__name__')}.{name}", self)

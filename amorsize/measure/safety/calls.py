@@ -38,6 +38,7 @@ from amorsize.measure.safety.values import (
     Thing,
     Value,
     joined,
+    of_each,
     one,
 )
 from amorsize.system.looks import attribute, defined
@@ -79,7 +80,7 @@ class Look(Methods):
 
     def call(self, func: Value, args: list[Value], words: dict[str, Value], rest: Value = NOTHING) -> Value:
         """Return what a call gives. ``rest``: what arguments of unknown number may be."""
-        return joined(*(self._call(thing, args, words, rest) for thing in func)) if func else NOTHING
+        return of_each(func, lambda thing: self._call(thing, args, words, rest))
 
     def _call(self, thing: Thing, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         if isinstance(thing, Outer):
@@ -144,7 +145,7 @@ class Look(Methods):
             return self.apply("new", f"numpy.{attribute(obj, '__name__')}", args, words, rest)
         held = own_attributes(obj) or {}
         of = [held.get(key) or attribute(obj, key) for key in ("__module__", "__qualname__")]
-        if nature(kind) == ATOMIC:
+        if module == "operator" and nature(kind) == ATOMIC:
             return self.apply("parts", self.called(thing), args, words, rest)
         if not is_written_in_python(kind) and all(type(text) is str for text in of):
             return self.apply(what_of(*of), ".".join(of), args, words, rest)

@@ -55,9 +55,12 @@ class Block:
         By step: its handler, the depth of the stack there, and 1 if the place is pushed, too.
     leaders : set of int
         Steps at which ways meet.
+    plan : list of tuple
+        By step: what carries it out, its argument, the step that it jumps to, whether ways meet there, its handler, and
+        whether it stores a variable.
     """
 
-    __slots__ = ("code", "handlers", "leaders", "names", "offsets", "steps")
+    __slots__ = ("code", "handlers", "leaders", "names", "offsets", "plan", "steps")
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
@@ -96,6 +99,10 @@ class Block:
         self.handlers: dict[int, tuple[int, int, int]] = {}
         if code.co_exceptiontable:
             self._read_handlers(code.co_exceptiontable, at, raw)
+        self.plan = [
+            (STEPS.get(name), arg, target, index in self.leaders, self.handlers.get(index), "STORE_FAST" in name)
+            for index, (name, arg, target) in enumerate(self.steps)
+        ]
         self.names = (*code.co_varnames, *(n for n in code.co_cellvars if n not in code.co_varnames), *code.co_freevars)
 
     def _after(self, index: int, raw: bytes) -> int:
@@ -156,33 +163,32 @@ class Frame:
 
     def run(self) -> None:
         """Carry out all blocks until nothing new comes in."""
-        block, walk = self.block, self.walk
-        steps, leaders, handlers = block.steps, block.leaders, block.handlers
+        walk, plan = self.walk, self.block.plan
         self.reach(0, self.stack)
         while self.todo:
-            self.at = self.todo.pop()
-            stack, slots = self.states[self.at]
+            self.at = start = self.todo.pop()
+            stack, slots = self.states[start]
             self.stack, self.slots = stack.copy(), slots.copy()
-            first, entered = True, None
+            entered = None
             while True:
-                if self.at in leaders and not first:
+                if self.at >= len(plan):
+                    raise OddCodeError("the code has no end")
+                do, arg, target, is_leader, handler, stores = plan[self.at]
+                if is_leader and self.at != start:
                     self.reach(self.at, self.stack)
                     break
-                first = False
                 walk.spend()
-                name, arg, target = steps[self.at]
-                handler = handlers.get(self.at)
-                if handler is not None and (handler is not entered or name.startswith("STORE_FAST")):
+                if handler is not None and handler is not entered:
                     self._enter(handler)
                     entered = handler
-                do = STEPS.get(name)
                 if do is None:
-                    raise OddCodeError(f"the instruction {name} is not known")
+                    raise OddCodeError(f"the instruction {self.block.steps[self.at][0]} is not known")
                 if do(self, arg, target):
                     break
+                if stores:
+                    # The handler may be entered with the new value, too.
+                    entered = None
                 self.at += 1
-                if self.at >= len(steps):
-                    raise OddCodeError("the code has no end")
 
     def reach(self, step: int, stack: list[Value]) -> None:
         """Note what stands on the stack and in the variables where a way leads."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType
     from typing import Any, Final
 
@@ -190,9 +191,19 @@ def one(thing: Thing) -> Value:
     return frozenset((thing,))
 
 
+def of_each(value: Value, do: Callable[[Thing], Value]) -> Value:
+    """Return the value that is any of those that ``do`` gives for a thing of ``value``."""
+    if len(value) == 1:
+        (thing,) = value
+        return do(thing)
+    return joined(*map(do, value))
+
+
 def joined(*values: Value) -> Value:
     """Return the value that is any of these; too many things count as anything."""
     found = NOTHING.union(*values)
+    if len(found) <= 1:
+        return found
     if ATOM in found or len(found) > FEW_THINGS:
         found = frozenset([ATOM if isinstance(thing, Outer) and thing.is_atom else thing for thing in found])
     return found if len(found) <= MOST_THINGS else ANY

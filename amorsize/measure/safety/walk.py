@@ -29,6 +29,7 @@ from amorsize.measure.safety.values import (
     Thing,
     Value,
     joined,
+    of_each,
     one,
 )
 from amorsize.system.looks import attribute, defined
@@ -58,7 +59,7 @@ class Walk(Attributes):
 
     def element(self, value: Value, key: Value) -> Value:
         """Return what an element may be."""
-        return joined(*(self._element(thing, key) for thing in value)) if value else NOTHING
+        return of_each(value, lambda thing: self._element(thing, key))
 
     def _element(self, thing: Thing, key: Value) -> Value:
         if isinstance(thing, Outer | Item):
@@ -158,7 +159,7 @@ class Walk(Attributes):
 
     def iterate(self, value: Value, *, over_items: bool = True) -> Value:
         """Return what a loop over a value gives. ``over_items``: False where it is only searched."""
-        return joined(*(self._iterate(thing, over_items) for thing in value)) if value else NOTHING
+        return of_each(value, lambda thing: self._iterate(thing, over_items))
 
     def _iterate(self, thing: Thing, over_items: bool) -> Value:
         kind = self.kind_of(thing)
