@@ -1142,3 +1142,27 @@ async def _coroutine(x):
 @row()
 def makes_a_coroutine(x):
     return _coroutine(x)
+
+
+TABLE = None
+
+
+@row()
+def makes_a_table_once(x):
+    global TABLE
+    if TABLE is None:
+        TABLE = [x * x for x in range(10)]
+    return TABLE[x]
+
+
+class Lazy:
+    def __init__(self):
+        self.table = None
+
+    def look_up(self, x):
+        if not self.table:
+            self.table = {i: i * i for i in range(10)}
+        return self.table[x]
+
+
+row(name="a table made once")(Lazy().look_up)

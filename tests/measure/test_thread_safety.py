@@ -58,6 +58,8 @@ SCRATCH = (
     "redirects",
     "seeds",
     "packs_into",
+    "makes_a_table_once",
+    "a table made once",
     "writes_through_a_list",
 )
 

@@ -76,7 +76,7 @@ class Attributes(Contents):
         """Return the attribute of one object, which is not asked."""
         kind = type(obj)
         if isinstance(thing, Outer):
-            self.state.read((id(obj), name))
+            self.reads((id(obj), name))
         if issubclass(kind, ModuleType):
             return self._get_of_module(obj, name)
         if issubclass(kind, type):
@@ -232,7 +232,7 @@ class Attributes(Contents):
     def global_(self, scope: dict[str, Any], name: str) -> Value:
         """Return what a global name stands for."""
         found = dict.get(scope, name, self)
-        self.state.read((id(scope), name))
+        self.reads((id(scope), name))
         if found is not self:
             return self.outer(found, f"the global `{name}`")
         found = vars(builtins).get(name, self)
@@ -257,7 +257,7 @@ class Attributes(Contents):
             if isinstance(cell, Cell):
                 self.read(cell)
                 if cell.outer is not None:
-                    self.state.read(id(cell.outer))
+                    self.reads(id(cell.outer))
                 found |= cell.elements
         return found
 

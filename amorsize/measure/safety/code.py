@@ -212,7 +212,7 @@ class Frame:
         to, depth, with_place = handler
         if depth > len(self.stack):
             raise OddCodeError("a handler wants more than there is")
-        self.reach(to, [*self.stack[:depth], *([ATOMS] * with_place), one(self.site("exception"))])
+        self.reach(to, [*self.stack[:depth], *([ATOMS] * with_place), one(self.walk.site("exception", None))])
 
     # -- helpers of the steps -----------------------------------------------------------------------------------------
 
@@ -248,6 +248,12 @@ class Frame:
         """The line that the step comes from."""
         offset = self.block.offsets[self.at]
         return next((line for start, stop, line in self.code.co_lines() if start <= offset < stop), None)
+
+    @property
+    def only_asks(self) -> bool:
+        """True if the value that is loaded is only asked if it is there (``if table is None:``)."""
+        names = [name for name, _, _ in self.block.steps[self.at + 1 : self.at + 3]]
+        return names[:1] == ["TO_BOOL"] or names[1:] == ["IS_OP"] or names[0].startswith("POP_JUMP")
 
     @property
     def adds_up(self) -> bool:

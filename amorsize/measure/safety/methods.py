@@ -120,6 +120,8 @@ class Methods(Walk):
         elif rule == PLACE and any(isinstance(thing, Outer) for thing in first):
             self.unsafe(f"calls `{name}` on a file that outlives the call: its position is shared", carries=True)
         given = [*args, *words.values(), rest]
+        if name == "itertools.starmap":
+            given.append(self.iterate(self.iterate(joined(*args[1:], rest))))
         called = self.lend(joined(*given), f"`{name}`")
         return self._result(rule, name, args, words, given, called, kind)
 

@@ -232,6 +232,8 @@ def _return_const(f: Frame, arg: int, target: int) -> bool:
 
 @step("RAISE_VARARGS", "RERAISE")
 def _raise(f: Frame, arg: int, target: int) -> bool:
+    if f.block.steps[f.at][0] == "RAISE_VARARGS":
+        f.walk.put(f.walk.site("exception", None), *map(f.walk.held, f.pops(arg)))
     return True
 
 

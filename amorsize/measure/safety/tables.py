@@ -174,6 +174,7 @@ configparser | * | new | objects of the call's own
 tomllib | * | calls | objects of the call's own
 plistlib | * | new | objects of the call's own
 html | * | new | objects of the call's own
+_markupbase | * | new | as html
 xml | * | new | objects of the call's own
 _elementtree | * | new | objects of the call's own
 xml.etree.ElementTree | register_namespace | unsafe | it sets what all trees go by
