@@ -1166,3 +1166,85 @@ class Lazy:
 
 
 row(name="a table made once")(Lazy().look_up)
+
+
+@row()
+def writes_out_by_place_without_a_ufunc(x):
+    np.dot(np.ones((1000, 1)), np.ones(1), SCRATCH)
+    return SCRATCH.sum()
+
+
+@row()
+def writes_out_by_place_of_a_method(x):
+    SOURCE.clip(0, x, SCRATCH)
+    return SCRATCH.sum()
+
+
+@row()
+def raises_and_writes(x):
+    try:
+        raise ValueError(SEEN)
+    except ValueError as exc:
+        exc.args[0].append(x)
+
+
+@row()
+def writes_by_starmap(x):
+    return list(itertools.starmap(list.append, [(SEEN, x)]))
+
+
+class Missing(dict):
+    def __missing__(self, key):
+        self[key] = key
+        return key
+
+
+MISSING = Missing()
+
+
+@row()
+def adds_what_is_missing(x):
+    return MISSING[x]
+
+
+class Hashed:
+    def __hash__(self):
+        SEEN.append(1)
+        return 1
+
+
+HASHED = Hashed()
+
+
+@row()
+def hashes_and_writes(x):
+    return HASHED in {1: 2}
+
+
+@row()
+def writes_in_a_class_of_its_own(x):
+    class Writer:
+        def write(self, value):
+            SEEN.append(value)
+
+    Writer().write(x)
+
+
+@row()
+def hands_a_global_to_a_class_of_its_own(x):
+    class Writer:
+        def __init__(self, into):
+            self.into = into
+
+        def write(self, value):
+            self.into.append(value)
+
+    Writer(SEEN).write(x)
+
+
+@row()
+def a_class_of_its_own_that_derives(x):
+    class Mine(Counted):
+        pass
+
+    return Mine().count(x)

@@ -70,6 +70,12 @@ MADE: Final = {"re.compile": ("re", "Pattern"), "logging.getLogger": ("logging",
 # Methods that replace all that a container holds; that take something out of it.
 FILLS: Final = frozenset(["clear", "fill", "update", "setdefault", "__setitem__", "__delitem__", "discard", "release"])
 TAKES: Final = frozenset(["popleft", "popitem"])
+# Where numpy's functions take what they write into, if it has no name; their methods take it one place before.
+OUT_AT: Final = {
+    **dict.fromkeys(("dot", "round", "around", "max", "min", "amax", "amin", "any", "all", "concatenate", "choose"), 2),
+    **dict.fromkeys(("argmax", "argmin", "stack"), 2),
+    **dict.fromkeys(("sum", "prod", "mean", "std", "var", "cumsum", "cumprod", "clip", "take", "compress"), 3),
+}
 # Methods of arrays that give a view.
 VIEWS: Final = frozenset(
     ("reshape", "ravel", "transpose", "view", "squeeze", "swapaxes", "diagonal", "cast", "toreadonly", "__getitem__")
@@ -103,6 +109,8 @@ class Methods(Walk):
         if rule == UNSAFE:
             self.unsafe(f"calls `{name}`, which changes what all threads share")
         self.mutate(words.get("out", NOTHING), "writes into")
+        if name.startswith("numpy.") and (at := OUT_AT.get(name.rpartition(".")[2])):
+            self.mutate(joined(*args[at : at + 1]), "writes into")
         first = args[0] if args else rest
         if name in ("setattr", "delattr"):
             key = self.fixed(args[1]) if len(args) > 1 else None
@@ -312,6 +320,8 @@ class Methods(Walk):
         elif isinstance(owner, Outer):
             self.state.look(owner.objs or (owner,))
         made = self.here(name)
+        if what == ARRAY and (at := OUT_AT.get(name)):
+            self.mutate(joined(*args[at - 1 : at]), "writes into")
         if what == ARRAY:
             return joined(one(made), called, one(owner) if name in VIEWS else NOTHING)
         if name in ("get", "__getitem__", "setdefault", "pop"):

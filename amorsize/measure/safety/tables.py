@@ -289,6 +289,9 @@ ujson | * | new | no state
 yaml | safe_load safe_dump load dump | new | a loader of the call's own
 simplejson | * | calls | as json
 boto3 | client resource | unsafe | boto3.amazonaws.com/.../clients.html: the default session is not thread-safe
+botocore | * | new | docs.aws.amazon.com/boto3: clients are thread-safe
+redis | * | new | redis.readthedocs.io: its client takes a connection from a pool for each command
+pymongo | * | new | pymongo.readthedocs.io/en/stable/faq.html#is-pymongo-thread-safe
 zstandard | compress decompress ZstdCompressor ZstdDecompressor | new | objects of the call's own
 lz4 | * | new | objects of the call's own
 brotli | * | new | no state
@@ -334,6 +337,9 @@ urllib3._request_methods | RequestMethods | shared | as its PoolManager
 httpx | Client | shared | www.python-httpx.org/advanced/clients/
 httpx._client | Client | shared | www.python-httpx.org/advanced/clients/
 botocore.client | BaseClient | shared | docs.aws.amazon.com/boto3: clients are thread-safe
+redis.client | Redis | shared | redis.readthedocs.io: its client takes a connection from a pool for each command
+pymongo.mongo_client | MongoClient | shared | pymongo.readthedocs.io/en/stable/faq.html#is-pymongo-thread-safe
+pymongo.synchronous.mongo_client | MongoClient | shared | pymongo.readthedocs.io/en/stable/faq.html
 concurrent.futures._base | Executor Future | shared | concurrent.futures.html
 builtins | list dict set frozenset tuple mappingproxy dict_keys dict_values dict_items | holds | GIL
 collections | deque OrderedDict defaultdict Counter | holds | GIL
