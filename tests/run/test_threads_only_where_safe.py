@@ -150,7 +150,7 @@ def test_trials_leave_threads_out():
 @pytest.mark.parametrize("backend", ["threads", ("serial", "threads"), ("serial", "threads", "processes")])
 def test_to_name_threads_is_the_users_word(backend, monkeypatch):
     def refuse(*_):
-        raise AssertionError("nobody asked")
+        raise AssertionError("func was looked at")
 
     monkeypatch.setattr(thread_safety, "look", refuse)
     plan = amorsize.execute(global_scratch, range(100), backend=backend, return_plan=True)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from types import FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from types import ClassMethodDescriptorType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 
 from amorsize.measure.safety.contents import Contents
 from amorsize.measure.safety.ground import EXAMPLES
@@ -98,7 +98,7 @@ class Attributes(Contents):
         held = own_attributes(obj)
         if held is not None and name in held:
             return self.like(thing, [held[name]], name)
-        if what.__name__ == "cached_property" and is_cached_property(found):
+        if is_cached_property(found):
             if isinstance(thing, Outer):
                 self.unsafe(f"writes the attribute `{name}` of {self.called(thing)}")
             else:
@@ -150,7 +150,7 @@ class Attributes(Contents):
             return one(self.method(thing, name, found.__func__))
         if type(found) is staticmethod:
             return self.outer(found.__func__, f"`{name}`")
-        if type(found).__name__ == "classmethod_descriptor":
+        if type(found) is ClassMethodDescriptorType:
             return one(self.method(thing, name))
         return self.outer(found, f"the attribute `{name}` of the class `{names_of(kind)[1]}`")
 
@@ -162,7 +162,7 @@ class Attributes(Contents):
         found, held = defined(kind, name), site.fields.get(name, NOTHING)
         if type(found) is property:
             return self.call_function(found.fget, [one(site)]) if type(found.fget) is FunctionType else ATOMS
-        if type(found).__name__ == "cached_property" and is_cached_property(found):
+        if is_cached_property(found):
             return joined(held, self.call_function(found.func, [one(site)]))
         if found is not None and type(found) not in (GetSetDescriptorType, MemberDescriptorType):
             return joined(held, self._bound(found, site, kind, name))
@@ -294,5 +294,6 @@ class Attributes(Contents):
 
 
 def is_cached_property(found: Any) -> bool:
-    """Return True for a `functools.cached_property`, by name: `functools` need not be asked."""
-    return names_of(type(found)) == ("functools", "cached_property") and type(found.func) is FunctionType
+    """Return True for a `functools.cached_property`."""
+    functools = own_attributes(sys.modules.get("functools")) or {}
+    return type(found) is functools.get("cached_property") and type(found.func) is FunctionType

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 
 import amorsize.measure.safety.object_steps  # noqa: F401  (it registers instructions)
 from amorsize.measure.safety.code import COROUTINES, GENERATOR, Block, Frame
@@ -122,7 +129,9 @@ class Look(Methods):
         if issubclass(kind, partial):
             func, bound, named = (partial.__dict__[name].__get__(obj) for name in ("func", "args", "keywords"))
             first = [self.outer(one_of, "an argument of the partial") for one_of in bound]
-            given = {name: self.outer(held, f"the argument `{name}` of the partial") for name, held in named.items()}
+            given = {
+                name: self.outer(held, f"the argument `{name}` of the partial") for name, held in dict.items(named)
+            }
             return self.call(self.outer(func, "the function of a partial"), [*first, *args], {**given, **words}, rest)
         if issubclass(kind, type):
             return self.call_class(obj, thing, args, words, rest)
@@ -131,7 +140,7 @@ class Look(Methods):
             if type(wrapped) is FunctionType and rule_of(wrapped) is not None:
                 return self.call_function(wrapped, args, words, rest)
             return self.outlived(self.call(self.outer(wrapped, "a cached function"), args, words, rest))
-        if kind.__name__ in ("method_descriptor", "wrapper_descriptor"):
+        if kind in (MethodDescriptorType, WrapperDescriptorType):
             owners = args[0] if args else rest
             return self.call(frozenset([self.method(owner, _name(obj)) for owner in owners]), args[1:], words, rest)
         if kind is staticmethod:
@@ -187,11 +196,13 @@ class Look(Methods):
             inner = self.call(self.outer(closure[0].cell_contents, "a function"), args, words, rest)
             return one(self.filled(self.site(("context", func), None), self.held(inner)))
         defaults: dict[str, Value] = {}
-        given = func.__defaults__ or ()
+        given = func.__defaults__
+        given = () if given is None else tuple.__getitem__(given, slice(None))
+        by_name = func.__kwdefaults__
         names = code.co_varnames[: code.co_argcount]
         for name, held in (
             *zip(names[len(names) - len(given) :], given, strict=False),
-            *(func.__kwdefaults__ or {}).items(),
+            *({} if by_name is None else dict.items(by_name)),
         ):
             defaults[name] = self.outer(held, f"the default of `{name}`")
         cells: list[Value] = []
@@ -327,7 +338,7 @@ class Look(Methods):
     def call_class(self, kind: type, thing: Outer, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         """Return what a class makes."""
         name = ".".join(names_of(kind))
-        if kind.__name__ == "super" and kind is super:
+        if kind is super:
             return self._super(args)
         if kind is type:
             return joined(*(self._class_of(one_of) for one_of in args[0])) if args else ATOMS
@@ -384,7 +395,10 @@ class Look(Methods):
 
 def _name(obj: Any) -> str:
     """Return the name of a compiled function, or of the function of a method."""
-    name = getattr(obj.__func__, "__name__", "") if type(obj) is MethodType else obj.__name__
+    if type(obj) is not MethodType:
+        return obj.__name__  # type: ignore[no-any-return]
+    func = obj.__func__
+    name = func.__code__.co_name if type(func) is FunctionType else attribute(func, "__name__")
     return name if type(name) is str else ""
 
 

@@ -282,6 +282,6 @@ class Ground:
             if issubclass(kind, base):
                 parts = (dict.values(obj) if values else dict.keys(obj)) if base is dict else base.__iter__(obj)
                 return list(islice(parts, EXAMPLES))
-        if names_of(kind)[1] in ("dict_keys", "dict_values", "dict_items"):
+        if names_of(kind)[1] in ("dict_keys", "dict_values", "dict_items") and not is_written_in_python(kind):
             return list(islice(kind.__iter__(obj), EXAMPLES))  # type: ignore[attr-defined]
         return []

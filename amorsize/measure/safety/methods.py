@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import sys
-from types import FunctionType, ModuleType
+from functools import partial
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 
 from amorsize.measure.safety.tables import (
     ARRAY,
@@ -31,6 +39,7 @@ from amorsize.measure.safety.types import (
     names_of,
     namespace,
     nature,
+    own_attributes,
     rule_of,
 )
 from amorsize.measure.safety.values import (
@@ -81,9 +90,8 @@ VIEWS: Final = frozenset(
     ("reshape", "ravel", "transpose", "view", "squeeze", "swapaxes", "diagonal", "cast", "toreadonly", "__getitem__")
 )
 SETS_UP: Final = frozenset(("setLevel", "addHandler", "addFilter", "removeHandler", "removeFilter", "shutdown"))
-_CALLABLE: Final = frozenset(
-    ("function", "builtin_function_or_method", "method", "partial", "_lru_cache_wrapper", "method_descriptor")
-)
+_CALLABLE: Final = (FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
+_CACHED: Final = ("functools", "_lru_cache_wrapper")
 
 
 class Methods(Walk):
@@ -182,8 +190,6 @@ class Methods(Walk):
 
     def _insides(self, thing: Thing) -> Value:
         if isinstance(thing, Outer | Item) and thing.objs and is_written_in_python(type(thing.objs[0])):
-            from amorsize.measure.safety.types import own_attributes
-
             held = list((own_attributes(thing.objs[0]) or {}).values())
             return joined(self.like(thing, held, "parts") if held else NOTHING, self.parts_of(thing))
         if isinstance(thing, Outer | Item):
@@ -218,7 +224,9 @@ class Methods(Walk):
 
     def _is_callable(self, thing: Thing) -> bool:
         kind = self.kind_of(thing)
-        return isinstance(thing, Closure | Method) or (kind is not None and kind.__name__ in _CALLABLE)
+        return isinstance(thing, Closure | Method) or (
+            kind is not None and (kind in _CALLABLE or issubclass(kind, partial) or names_of(kind) == _CACHED)
+        )
 
     def lend(self, value: Value, to: str) -> Value:
         """Look at arguments that a compiled function is given; return what the functions among them give."""
@@ -292,7 +300,7 @@ class Methods(Walk):
         if what == SHARED:
             if name in SETS_UP and isinstance(owner, Outer):
                 self.unsafe(f"calls {self.called(method)}, which changes what all threads share")
-            if name == "get" and kind.__name__ == "ContextVar":
+            if name == "get" and names_of(kind)[1] == "ContextVar":
                 return one(self.things.setdefault("variable", Outer((), "what a context variable holds")))
             return one(self.filled(self.here(name), self.lend(given, f"`{name}`")))
         if isinstance(owner, Item):

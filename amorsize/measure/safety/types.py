@@ -22,84 +22,21 @@ _module: Final[Any] = type.__dict__["__module__"].__get__
 HEAP: Final = 1 << 9
 FIXED: Final = 1 << 8
 
-READS_PARTS: Final = frozenset(
-    [
-        "get",
-        "pop",
-        "popleft",
-        "popitem",
-        "setdefault",
-        "__getitem__",
-        "keys",
-        "values",
-        "items",
-        "copy",
-        "union",
-        "intersection",
-        "difference",
-        "symmetric_difference",
-        "most_common",
-        "elements",
-        "move_to_end",
-        "__iter__",
-        "__reversed__",
-        "total",
-        "__or__",
-        "__and__",
-        "__sub__",
-        "__add__",
-        "__mul__",
-    ]
-)
+# Methods of containers that give what they hold.
+_READS: Final = """
+    get pop popleft popitem setdefault __getitem__ keys values items copy union intersection difference
+    symmetric_difference most_common elements move_to_end __iter__ __reversed__ total __or__ __and__ __sub__ __add__
+    __mul__
+"""
+READS_PARTS: Final = frozenset(_READS.split())
 # Methods of containers and arrays that write them.
-WRITES: Final = frozenset(
-    [
-        "append",
-        "extend",
-        "insert",
-        "remove",
-        "pop",
-        "clear",
-        "sort",
-        "reverse",
-        "__setitem__",
-        "__delitem__",
-        "__iadd__",
-        "__imul__",
-        "add",
-        "discard",
-        "update",
-        "intersection_update",
-        "difference_update",
-        "symmetric_difference_update",
-        "popitem",
-        "setdefault",
-        "__ior__",
-        "__iand__",
-        "__isub__",
-        "__ixor__",
-        "appendleft",
-        "extendleft",
-        "popleft",
-        "rotate",
-        "move_to_end",
-        "subtract",
-        "fill",
-        "put",
-        "itemset",
-        "resize",
-        "partition",
-        "setflags",
-        "setfield",
-        "frombytes",
-        "fromfile",
-        "fromlist",
-        "fromstring",
-        "fromunicode",
-        "byteswap",
-        "release",
-    ]
-)
+_WRITES: Final = """
+    append extend insert remove pop clear sort reverse __setitem__ __delitem__ __iadd__ __imul__ add discard update
+    intersection_update difference_update symmetric_difference_update popitem setdefault __ior__ __iand__ __isub__
+    __ixor__ appendleft extendleft popleft rotate move_to_end subtract fill put itemset resize partition setflags
+    setfield frombytes fromfile fromlist fromstring fromunicode byteswap release
+"""
+WRITES: Final = frozenset(_WRITES.split())
 # Of these, the methods that put their arguments in: as they are, or what they hold.
 ADDS: Final = frozenset(["append", "insert", "add", "appendleft", "setdefault", "__setitem__", "push", "put"])
 ADDS_ALL: Final = frozenset(["extend", "extendleft", "update", "fromlist", "__iadd__", "__ior__"])
@@ -112,8 +49,12 @@ for _kind in (list, dict, set, frozenset, tuple, deque):
 
 
 def names_of(kind: type) -> tuple[str, str]:
-    """Return the module and the qualified name of a class."""
-    return str(_module(kind)), str(_name(kind))
+    """Return the module and the qualified name of a class, whatever its metaclass says."""
+    try:
+        module = _module(kind)
+    except AttributeError:
+        module = ""
+    return module if type(module) is str else "", str.__str__(_name(kind))
 
 
 def is_written_in_python(kind: type) -> bool:
@@ -139,12 +80,12 @@ def nature(kind: type) -> str | None:
 
 
 def _stands_there(kind: type, module: str, name: str) -> bool:
-    """Return True if the module really has this class under this name: anybody may write a name into a class."""
-    scope = _held(sys.modules.get(module))
-    return isinstance(scope, dict) and dict.get(scope, name) is kind
+    """Return True if the module really has this class under this name: a class may bear any name."""
+    scope = own_attributes(sys.modules.get(module))
+    return scope is not None and scope.get(name) is kind
 
 
-def _held(obj: object) -> Any:
+def own_attributes(obj: object) -> Any:
     """Return the dict of an object's own attributes, without asking the object; None if it has none."""
     slot = defined(type(obj), "__dict__")
     if type(slot) not in (GetSetDescriptorType, MemberDescriptorType):
@@ -153,10 +94,7 @@ def _held(obj: object) -> Any:
         held = slot.__get__(obj)
     except (AttributeError, TypeError):
         return None
-    return held if isinstance(held, dict) else None
-
-
-own_attributes = _held
+    return held if type(held) is dict else None
 
 
 def call_rule(kind: type) -> str | None:
