@@ -20,6 +20,7 @@ from amorsize.frozen import Frozen
 from amorsize.measure.safety.calls import Look
 from amorsize.measure.safety.code import OddCodeError
 from amorsize.measure.safety.ground import TooMuchError
+from amorsize.measure.safety.types import SEQUENCES, Kinds
 from amorsize.measure.safety.values import NOTHING, Item, Outer, Value, one
 from amorsize.system.looks import attribute, is_array, is_interrupt, kind_of
 
@@ -107,7 +108,7 @@ def look(func: Any, items: Sequence[Any] = (), data: Any = None) -> Safety:
 
 def examples(data: Any) -> list[Any]:
     """Return some items at even distances, where they can be had without running code of the user's."""
-    if type(data) in (list, tuple, range) or is_array(data):
+    if type(data) in Kinds(list, tuple, range) or is_array(data):
         return list(data[:: max(1, len(data) // LOOKED_AT)][:LOOKED_AT])
     return []
 
@@ -117,13 +118,14 @@ def warning(found: Safety, threads: Forecast | None = None) -> str:
     what = "threads are out"
     if threads is not None:
         what = f"{count(threads.workers, 'thread')} should take {seconds(threads.total_s)}, but are out"
-    also, alone = "", "backend='threads', or a tuple that names threads"
+    also = ""
     if found.carries:
         also = (
-            " Only a loop is left, since its results seem to depend on the items before, as no process would know them."
+            " Processes are out, too: its results seem to depend on the items before, or it uses what they would share."
         )
     return (
-        f"{what}: func is not shown to be safe in threads, since it {found}.{also} If it is safe, allow them: {alone}"
+        f"{what}: func is not shown to be safe in threads, since it {found}.{also} If it is safe, allow them: "
+        "backend='threads', or a tuple that names threads"
     )
 
 
@@ -166,9 +168,9 @@ def _answer(walk: Look | None, doubt: tuple[str, str], returned: tuple[Any, ...]
 
 def _as_value(walk: Look, items: tuple[Any, ...]) -> Value:
     """Return the item as a value, with an example of each of its types."""
-    kinds: dict[type, list[Any]] = {}
+    kinds: dict[int, list[Any]] = {}
     for one_of in items:
-        kinds.setdefault(type(one_of), []).append(one_of)
+        kinds.setdefault(id(type(one_of)), []).append(one_of)
     found: list[Any] = [Item(tuple(some[:4]), 0) for some in kinds.values()]
     walk.kept.append(items)
     return frozenset(found) if found else one(Item((), 0))
@@ -178,7 +180,7 @@ def _are_apart(data: Any) -> bool:
     """Return True if no two items are one object, or share memory."""
     if is_array(data):
         return attribute(data, "base") is None
-    if type(data) not in (list, tuple) or len(data) > MOST_COMPARED:
+    if type(data) not in SEQUENCES or len(data) > MOST_COMPARED:
         return False
     if any(is_array(one_of) and attribute(one_of, "base") is not None for one_of in data):
         return False

@@ -1248,3 +1248,9 @@ def a_class_of_its_own_that_derives(x):
         pass
 
     return Mine().count(x)
+
+
+@row()
+def shuffles_by_numpy(x):
+    np.random.shuffle(SCRATCH)
+    return SCRATCH[0]

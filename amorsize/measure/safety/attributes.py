@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 import sys
-from types import ClassMethodDescriptorType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from types import ClassMethodDescriptorType, FunctionType, ModuleType
 
 from amorsize.measure.safety.contents import Contents
 from amorsize.measure.safety.ground import EXAMPLES
 from amorsize.measure.safety.tables import ATOMIC, HOLDS, what_of
 from amorsize.measure.safety.types import (
+    SLOTS,
     is_written_in_python,
     mro,
     names_of,
@@ -92,7 +93,7 @@ class Attributes(Contents):
         what = type(found)
         if what is property:
             return self.call_function(found.fget, [one(thing)]) if type(found.fget) is FunctionType else ATOMS
-        if what in (GetSetDescriptorType, MemberDescriptorType):
+        if what in SLOTS:
             held = attribute(obj, name)
             return ATOMS if held is None else self.like(thing, [held], name)
         held = own_attributes(obj)
@@ -164,7 +165,7 @@ class Attributes(Contents):
             return self.call_function(found.fget, [one(site)]) if type(found.fget) is FunctionType else ATOMS
         if is_cached_property(found):
             return joined(held, self.call_function(found.func, [one(site)]))
-        if found is not None and type(found) not in (GetSetDescriptorType, MemberDescriptorType):
+        if found is not None and type(found) not in SLOTS:
             return joined(held, self._bound(found, site, kind, name))
         if held:
             return held
@@ -181,7 +182,8 @@ class Attributes(Contents):
         if isinstance(owner, Outer) and owner.objs and issubclass(type(owner.objs[0]), type):
             kind = owner.objs[0]
         bases = mro(kind) if kind is not None else ()
-        behind = bases[bases.index(thing.kind) + 1 :] if thing.kind in bases else ()
+        at = next((index for index, base in enumerate(bases) if base is thing.kind), len(bases))
+        behind = bases[at + 1 :]
         for base in behind:
             found = namespace(base).get(name)
             if found is not None:
@@ -276,12 +278,13 @@ class Attributes(Contents):
 
     def like(self, thing: Outer | Item, objs: list[Any], step: Any) -> Value:
         """Return parts of a thing, of the kinds of these examples."""
-        found: dict[type, list[Any]] = {}
+        found: dict[int, list[Any]] = {}
         for obj in objs:
-            found.setdefault(type(obj), []).append(obj)
+            found.setdefault(id(type(obj)), []).append(obj)
         whole = isinstance(thing, Outer) and thing.exact and len(objs) == 1
         made: list[Value] = []
-        for kind, some in found.items():
+        for some in found.values():
+            kind = type(some[0])
             if isinstance(thing, Item):
                 made.append(one(self.item(thing, step, kind, tuple(some[:EXAMPLES]))))
             elif whole:

@@ -140,7 +140,7 @@ class Look(Methods):
             if type(wrapped) is FunctionType and rule_of(wrapped) is not None:
                 return self.call_function(wrapped, args, words, rest)
             return self.outlived(self.call(self.outer(wrapped, "a cached function"), args, words, rest))
-        if kind in (MethodDescriptorType, WrapperDescriptorType):
+        if kind is MethodDescriptorType or kind is WrapperDescriptorType:
             owners = args[0] if args else rest
             return self.call(frozenset([self.method(owner, _name(obj)) for owner in owners]), args[1:], words, rest)
         if kind is staticmethod:

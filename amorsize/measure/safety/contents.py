@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from amorsize.measure.safety.ground import EXAMPLES, Ground
+from amorsize.measure.safety.types import SEQUENCES
 from amorsize.measure.safety.values import ATOMS, NOTHING, Closure, Item, Method, Outer, Site, Thing, Value, joined, one
 
 TYPE_CHECKING = False
@@ -110,7 +111,7 @@ class Contents(Ground):
             if isinstance(thing, Site) and not thing.elements and set(thing.fields) == set(range(len(thing.fields))):
                 thing.is_read = True
                 return [thing.fields[index] for index in range(len(thing.fields))], NOTHING
-            if isinstance(thing, Outer | Item) and len(thing.objs) == 1 and type(thing.objs[0]) in (tuple, list):
+            if isinstance(thing, Outer | Item) and len(thing.objs) == 1 and type(thing.objs[0]) in SEQUENCES:
                 return [self.like(thing, [obj], index) for index, obj in enumerate(thing.objs[0][:16])], NOTHING
         return [], self.iterate(value)
 

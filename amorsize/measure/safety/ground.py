@@ -11,7 +11,7 @@ from itertools import islice
 
 from amorsize.measure.safety.state import State
 from amorsize.measure.safety.tables import ATOMIC
-from amorsize.measure.safety.types import is_written_in_python, names_of, nature
+from amorsize.measure.safety.types import Kinds, is_written_in_python, names_of, nature
 from amorsize.measure.safety.values import (
     ANY,
     Atom,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # Instructions carried out in one look, 2-4 µs each: half of 550 functions take up to 35, 1 in 100 more than 350.
 MOST_STEPS: Final = 800
+# Types of keys that are told apart.
+FIXED_KINDS: Final = Kinds(int, str)
 # guess: elements of a container that stand for all, at most
 EXAMPLES: Final = 8
 # guess: parts of parts of the item that are told apart
@@ -142,7 +144,7 @@ class Ground:
 
     def here(self, what: Hashable, kind: type | None = None) -> Site:
         """Return what the instruction that is looked at makes."""
-        return self.site((self.place, what, kind), kind)
+        return self.site((self.place, what, id(kind)), kind)
 
     def cell(self, key: Hashable, name: str, outer: Any = None) -> Cell:
         """Return a variable that inner functions share."""
@@ -191,7 +193,7 @@ class Ground:
     def item(self, owner: Item, step: Any, kind: type, examples: tuple[Any, ...]) -> Item:
         """Return a part of the item, of which these are examples."""
         deep = owner.depth >= DEEPEST
-        key = ("deep", kind) if deep else ("item", owner, step, kind)
+        key = ("deep", id(kind)) if deep else ("item", owner, step, id(kind))
         made = self.things.get(key)
         if made is None:
             self.kept.append(examples)
@@ -200,7 +202,7 @@ class Ground:
 
     def example(self, owner: Outer, step: Any, kind: type, examples: tuple[Any, ...]) -> Outer:
         """Return a part of an object that outlives the call, of which these are examples."""
-        key = ("example", kind, tuple(map(id, examples)))
+        key = ("example", tuple(map(id, examples)))
         made = self.things.get(key)
         if made is None:
             self.kept.append(examples)
@@ -253,7 +255,7 @@ class Ground:
     def super_of(self, kinds: Value, owners: Value) -> Value:
         """Return ``super(kind, owner)``."""
         found = [
-            self.things.setdefault(("super", kind.objs[0], owner), Super(kind.objs[0], owner))
+            self.things.setdefault(("super", id(kind.objs[0]), owner), Super(kind.objs[0], owner))
             for kind in kinds
             if isinstance(kind, Outer) and kind.objs and issubclass(type(kind.objs[0]), type)
             for owner in owners
@@ -264,7 +266,7 @@ class Ground:
         """Return the number or text that a value surely is; None for another."""
         if len(key) == 1:
             (thing,) = key
-            if isinstance(thing, Outer) and thing.exact and type(thing.objs[0]) in (int, str):
+            if isinstance(thing, Outer) and thing.exact and type(thing.objs[0]) in FIXED_KINDS:
                 return thing.objs[0]
         return None
 

@@ -31,8 +31,10 @@ from amorsize.measure.safety.tables import (
 from amorsize.measure.safety.types import (
     ADDS,
     ADDS_ALL,
+    CONTAINERS,
     READS_PARTS,
     WRITES,
+    Kinds,
     is_generated,
     is_written_in_python,
     mro,
@@ -59,7 +61,7 @@ from amorsize.measure.safety.values import (
     joined,
     one,
 )
-from amorsize.measure.safety.walk import CONTAINERS, OPERATORS, Walk
+from amorsize.measure.safety.walk import OPERATORS, Walk
 from amorsize.system.looks import defined
 
 TYPE_CHECKING = False
@@ -90,7 +92,7 @@ VIEWS: Final = frozenset(
     ("reshape", "ravel", "transpose", "view", "squeeze", "swapaxes", "diagonal", "cast", "toreadonly", "__getitem__")
 )
 SETS_UP: Final = frozenset(("setLevel", "addHandler", "addFilter", "removeHandler", "removeFilter", "shutdown"))
-_CALLABLE: Final = (FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
+_CALLABLE: Final = Kinds(FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
 _CACHED: Final = ("functools", "_lru_cache_wrapper")
 
 

@@ -41,11 +41,27 @@ WRITES: Final = frozenset(_WRITES.split())
 ADDS: Final = frozenset(["append", "insert", "add", "appendleft", "setdefault", "__setitem__", "push", "put"])
 ADDS_ALL: Final = frozenset(["extend", "extendleft", "update", "fromlist", "__iadd__", "__ior__"])
 
-_known: dict[type, str | None] = {}
-for _kind in (*ATOMS, range, type(Ellipsis)):
-    _known[_kind] = ATOMIC
-for _kind in (list, dict, set, frozenset, tuple, deque):
-    _known[_kind] = HOLDS
+
+class Kinds:
+    """Some types, to search in: by identity, since a metaclass may say anything of equality and hash."""
+
+    def __init__(self, *kinds: type) -> None:
+        self.kinds = kinds
+
+    def __contains__(self, kind: object) -> bool:
+        return any(kind is one_of for one_of in self.kinds)
+
+
+CONTAINERS: Final = Kinds(list, dict, set, tuple, frozenset)
+SEQUENCES: Final = Kinds(list, tuple)
+READ_BY_CONSTANT: Final = Kinds(list, tuple, dict)
+SLOTS: Final = Kinds(GetSetDescriptorType, MemberDescriptorType)
+
+# By id: built-in types stay.
+_known: Final[dict[int, str]] = {
+    **{id(kind): ATOMIC for kind in (*ATOMS, range, type(Ellipsis))},
+    **{id(kind): HOLDS for kind in (list, dict, set, frozenset, tuple, deque)},
+}
 
 
 def names_of(kind: type) -> tuple[str, str]:
@@ -65,7 +81,7 @@ def is_written_in_python(kind: type) -> bool:
 
 def nature(kind: type) -> str | None:
     """Return what the tables say of a class or of its bases; None: nothing."""
-    found = _known.get(kind)
+    found = _known.get(id(kind))
     if found is not None:
         return found
     for base in _mro(kind):
@@ -88,7 +104,7 @@ def _stands_there(kind: type, module: str, name: str) -> bool:
 def own_attributes(obj: object) -> Any:
     """Return the dict of an object's own attributes, without asking the object; None if it has none."""
     slot = defined(type(obj), "__dict__")
-    if type(slot) not in (GetSetDescriptorType, MemberDescriptorType):
+    if type(slot) not in SLOTS:
         return None
     try:
         held = slot.__get__(obj)

@@ -9,6 +9,9 @@ from __future__ import annotations
 from amorsize.measure.safety.attributes import Attributes
 from amorsize.measure.safety.tables import ARRAY, ATOMIC, BAD, HOLDS, SHARED
 from amorsize.measure.safety.types import (
+    CONTAINERS,
+    READ_BY_CONSTANT,
+    SEQUENCES,
     is_generated,
     is_written_in_python,
     names_of,
@@ -49,7 +52,6 @@ IN_PLACE: Final = tuple(
 )
 # What a search in a dict or a set calls.
 HASHED: Final = ("__hash__", "__eq__")
-CONTAINERS: Final = (list, dict, set, tuple, frozenset)
 
 
 class Walk(Attributes):
@@ -71,7 +73,11 @@ class Walk(Attributes):
             getter = python_method(thing.kind, "__getitem__") if thing.kind is not None else None
             if getter is not None:
                 return self.call_function(getter, [one(thing), key])
-            if thing.kind in (tuple, dict) and (index := self.fixed(key)) is not None and index in thing.fields:
+            if (
+                (thing.kind is tuple or thing.kind is dict)
+                and (index := self.fixed(key)) is not None
+                and index in thing.fields
+            ):
                 return joined(thing.fields[index], thing.elements) if thing.kind is dict else thing.fields[index]
             held = self.held(one(thing))
             return held if thing.kind in CONTAINERS and key is not self.a_slice else joined(one(thing), held)
@@ -100,7 +106,7 @@ class Walk(Attributes):
             return self._use(thing, "reads an element of")
         if names_of(kind)[1] == "defaultdict" and isinstance(thing, Outer) and attribute(obj, "default_factory"):
             self.unsafe(f"may add an element to {self.called(thing)}, which is a defaultdict")
-        index = self.fixed(key) if kind in (list, tuple, dict) else None
+        index = self.fixed(key) if kind in READ_BY_CONSTANT else None
         if isinstance(thing, Outer):
             if index is None:
                 self.state.look((obj,))
@@ -109,7 +115,7 @@ class Walk(Attributes):
                 self.state.looked.add(id(obj))
         if index is not None and kind is dict and index in obj:
             return self.like(thing, [obj[index]], index)
-        if type(index) is int and kind in (list, tuple) and -len(obj) <= index < len(obj):
+        if type(index) is int and kind in SEQUENCES and -len(obj) <= index < len(obj):
             return self.like(thing, [obj[index]], index)
         parts = self.parts_of(thing, values=True)
         if key is not self.a_slice:
@@ -218,7 +224,7 @@ class Walk(Attributes):
             if isinstance(thing, Site) and thing.kind is tuple and not thing.elements and len(thing.fields) == count:
                 self.read(thing)
                 return [thing.fields[index] for index in range(count)]
-            if isinstance(thing, Item | Outer) and thing.objs and all(type(o) in (tuple, list) for o in thing.objs):
+            if isinstance(thing, Item | Outer) and thing.objs and all(type(o) in SEQUENCES for o in thing.objs):
                 return [self._element(thing, self.constant(index)) for index in range(count)]
         return [self.iterate(value)] * count
 
@@ -247,7 +253,7 @@ class Walk(Attributes):
         if isinstance(thing, Atom):
             return self.operate(one(thing), right, in_place=False)
         if isinstance(thing, Outer | Item):
-            if kind is not None and (nature(kind) == ATOMIC or kind in (tuple, frozenset)):
+            if kind is not None and (nature(kind) == ATOMIC or kind is tuple or kind is frozenset):
                 return self.operate(one(thing), right, in_place=False)
             if kind is not None and is_written_in_python(kind) and not any(defined(kind, n) for n in IN_PLACE):
                 return self.operate(one(thing), right, in_place=False)
