@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _LOCAL_GET: Final = defined(__import__("_thread")._local, "__getattribute__")
 
+_ABSENT: Final = object()
 _module_scope: Final[Any] = vars(ModuleType)["__dict__"].__get__
 
 
@@ -130,10 +131,10 @@ class Attributes(Contents):
 
     def _get_of_module(self, obj: ModuleType, name: str) -> Value:
         scope: dict[str, Any] = _module_scope(obj)
-        found = scope.get(name, self)
-        if found is self:
-            found = sys.modules.get(f"{scope.get('__name__')}.{name}", self)
-        if found is self:
+        found = scope.get(name, _ABSENT)
+        if found is _ABSENT:
+            found = sys.modules.get(f"{scope.get('__name__')}.{name}", _ABSENT)
+        if found is _ABSENT:
             module = scope.get("__name__")
             if type(module) is str and what_of(module, name) is not None:
                 return self.named(f"{module}.{name}")
@@ -233,13 +234,13 @@ class Attributes(Contents):
 
     def global_(self, scope: dict[str, Any], name: str) -> Value:
         """Return what a global name stands for."""
-        found = dict.get(scope, name, self)
+        found = dict.get(scope, name, _ABSENT)
         self.reads((id(scope), name))
-        if found is not self:
+        if found is not _ABSENT:
             return self.outer(found, f"the global `{name}`")
-        found = vars(builtins).get(name, self)
+        found = vars(builtins).get(name, _ABSENT)
         # A name that is not there raises: what follows is never reached.
-        return NOTHING if found is self else self.outer(found, f"`{name}`")
+        return NOTHING if found is _ABSENT else self.outer(found, f"`{name}`")
 
     def module(self, name: str, level: Any, has_names: bool, scope: dict[str, Any]) -> Value:
         """Return the module that an import statement gives, if it is loaded."""
