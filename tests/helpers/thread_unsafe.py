@@ -1254,3 +1254,20 @@ def a_class_of_its_own_that_derives(x):
 def shuffles_by_numpy(x):
     np.random.shuffle(SCRATCH)
     return SCRATCH[0]
+
+
+MANY = {str(i): (abs, len, int)[i % 3] for i in range(10)} | {"chdir": os.chdir}
+
+
+@row(".", "..")
+def calls_one_of_many(x):
+    return MANY[f"ch{x}"](x)
+
+
+HANDLERS = {str(i): squares for i, squares in enumerate([lambda x: x] * 20)}
+HANDLERS["last"] = appends_to_a_global
+
+
+@row()
+def calls_one_of_many_handlers(x):
+    return HANDLERS[str(x)](x)

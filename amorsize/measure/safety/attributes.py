@@ -7,10 +7,11 @@ import sys
 from types import ClassMethodDescriptorType, FunctionType, ModuleType
 
 from amorsize.measure.safety.contents import Contents
-from amorsize.measure.safety.ground import EXAMPLES
+from amorsize.measure.safety.ground import EXAMPLES, LOOKED_AT
 from amorsize.measure.safety.tables import ATOMIC, HOLDS, what_of
 from amorsize.measure.safety.types import (
     SLOTS,
+    is_value,
     is_written_in_python,
     mro,
     names_of,
@@ -290,10 +291,13 @@ class Attributes(Contents):
                 made.append(one(self.item(thing, step, kind, tuple(some[:EXAMPLES]))))
             elif whole:
                 made.append(self.outer(some[0], self.part_name(thing, step)))
-            elif nature(kind) == ATOMIC:
+            elif is_value(kind):
                 made.append(ATOMS)
-            else:
+            elif defined(kind, "__call__") is None:
                 made.append(one(self.example(thing, step, kind, tuple(some[:EXAMPLES]))))
+            else:
+                # Any of them may be called; where there are more, they are not all known.
+                made += [one(self.example(thing, step, kind, tuple(some))), ANY if len(objs) >= LOOKED_AT else NOTHING]
         return joined(*made)
 
 

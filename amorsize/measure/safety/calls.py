@@ -33,9 +33,8 @@ from amorsize.measure.safety.types import (
 from amorsize.measure.safety.values import (
     ANY,
     ATOMS,
+    LEAVES,
     NOTHING,
-    UNSURE,
-    Atom,
     Closure,
     Item,
     Method,
@@ -57,8 +56,8 @@ if TYPE_CHECKING:
 
 # guess: functions within functions
 DEEPEST_CALLS: Final = 24
-# guess: calls of a function within itself that are told apart
-MOST_ACTIVE: Final = 1
+# guess: calls of a function with other values that are told apart
+MOST_CONTEXTS: Final = 6
 VARARGS: Final = 0x04
 VARKEYWORDS: Final = 0x08
 _MODULE_RANDOM: Final = (("random", "_inst", "random"), ("numpy.random.mtrand", "_rand", "numpy.random"))
@@ -82,6 +81,7 @@ class Look(Methods):
         super().__init__()
         self.summaries: dict[Any, _Summary] = {}
         self.blocks: dict[int, Block] = {}
+        self.contexts: dict[int, set[Any]] = {}
         self.wide: dict[int, list[Value]] = {}
         self.passes = 0
 
@@ -110,9 +110,11 @@ class Look(Methods):
             return self.apply(what_of(module, name), thing.path, args, words, rest)
         if isinstance(thing, Item):
             self.unknown(f"calls {self.called(thing)}, and other items may be other functions")
-        elif thing is UNSURE:
+        elif thing is LEAVES:
+            return ATOMS
+        else:
             self.unknown("calls something that cannot be told")
-        return ATOMS if isinstance(thing, Atom) else ANY
+        return ANY
 
     def _call_object(self, obj: Any, thing: Outer, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         kind = type(obj)
@@ -273,8 +275,11 @@ class Look(Methods):
         if code.co_flags & COROUTINES:
             self.unknown(f"calls `{code.co_name}`, which makes a coroutine")
             return ANY
-        if sum(frame.code is code for frame in self.frames) >= MOST_ACTIVE:
-            # A function that calls itself with ever new values: from here on all of them are one.
+        key: tuple[Any, ...] = (id(code), *bound, *cells)
+        known = self.contexts.setdefault(id(code), set())
+        known.add(key)
+        if len(known) > MOST_CONTEXTS or any(frame.code is code for frame in self.frames):
+            # A function that is called with ever new values, or calls itself: from here on all of them are one.
             wide = self.wide.get(id(code))
             values = [*bound, *cells]
             if wide is not None:
@@ -282,9 +287,7 @@ class Look(Methods):
             self.changed |= values != wide
             self.wide[id(code)] = values
             bound, cells = values[: len(bound)], values[len(bound) :]
-            key: tuple[Any, ...] = (id(code),)
-        else:
-            key = (id(code), *bound, *cells)
+            key = (id(code),)
         summary = self.summaries.get(key)
         if summary is None:
             summary = self.summaries[key] = _Summary()

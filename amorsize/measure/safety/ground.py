@@ -11,7 +11,7 @@ from itertools import islice
 
 from amorsize.measure.safety.state import State
 from amorsize.measure.safety.tables import ATOMIC
-from amorsize.measure.safety.types import Kinds, is_written_in_python, names_of, nature
+from amorsize.measure.safety.types import Kinds, is_value, is_written_in_python, names_of, nature
 from amorsize.measure.safety.values import (
     ANY,
     Atom,
@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 MOST_STEPS: Final = 800
 # Types of keys that are told apart.
 FIXED_KINDS: Final = Kinds(int, str)
-# guess: elements of a container that stand for all, at most
+# guess: elements of a container whose types stand for all, at most
+LOOKED_AT: Final = 64
+# guess: elements of one type that stand for all of it
 EXAMPLES: Final = 8
 # guess: parts of parts of the item that are told apart
 DEEPEST: Final = 3
@@ -179,7 +181,7 @@ class Ground:
         made = self.things.get(id(obj))
         if made is None:
             self.kept.append(obj)
-            made = self.things[id(obj)] = Outer((obj,), name, exact=True, is_atom=nature(type(obj)) == ATOMIC)
+            made = self.things[id(obj)] = Outer((obj,), name, exact=True, is_atom=is_value(type(obj)))
         return made
 
     def outer(self, obj: Any, name: str) -> Value:
@@ -283,7 +285,7 @@ class Ground:
         for base in (dict, list, tuple, set, frozenset, deque):
             if issubclass(kind, base):
                 parts = (dict.values(obj) if values else dict.keys(obj)) if base is dict else base.__iter__(obj)
-                return list(islice(parts, EXAMPLES))
+                return list(islice(parts, LOOKED_AT))
         if names_of(kind)[1] in ("dict_keys", "dict_values", "dict_items") and not is_written_in_python(kind):
-            return list(islice(kind.__iter__(obj), EXAMPLES))  # type: ignore[attr-defined]
+            return list(islice(kind.__iter__(obj), LOOKED_AT))  # type: ignore[attr-defined]
         return []

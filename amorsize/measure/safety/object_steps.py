@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amorsize.measure.safety.code import Frame, OddCodeError, step
 from amorsize.measure.safety.steps import ATTR_SHIFT, push
-from amorsize.measure.safety.values import ATOMS, NOTHING, NULL, Closure, Value, joined, one
+from amorsize.measure.safety.values import ATOMS, LEAVING, NOTHING, NULL, Closure, Value, joined, one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _match_class(f: Frame, arg: int, target: int) -> None:
 
 @step("BEFORE_WITH")
 def _before_with(f: Frame, arg: int, target: int) -> None:
-    f.stack += [ATOMS, f.walk.enter(f.pop())]
+    f.stack += [LEAVING, f.walk.enter(f.pop())]
 
 
 @step("IMPORT_FROM")

@@ -112,7 +112,9 @@ _functools | reduce | part | pure function
 functools | cmp_to_key partial | keeps | objects of the call's own
 _functools | cmp_to_key partial | keeps | objects of the call's own
 operator | * | part | pure functions
+operator | itemgetter attrgetter methodcaller | keeps | immutable
 _operator | * | part | pure functions
+operator | itemgetter attrgetter methodcaller | keeps | immutable
 operator | setitem delitem iadd iand iconcat ifloordiv ilshift imatmul imod | first | it writes its first argument
 operator | imul ior ipow irshift isub itruediv ixor | first | it writes its first argument
 _operator | setitem delitem iadd iand iconcat ifloordiv ilshift imatmul imod | first | it writes its first argument

@@ -95,6 +95,11 @@ def nature(kind: type) -> str | None:
     return None
 
 
+def is_value(kind: type) -> bool:
+    """Return True for the types of values that never change, and that cannot be called."""
+    return nature(kind) == ATOMIC and defined(kind, "__call__") is None
+
+
 def _stands_there(kind: type, module: str, name: str) -> bool:
     """Return True if the module really has this class under this name: a class may bear any name."""
     scope = own_attributes(sys.modules.get(module))

@@ -180,6 +180,9 @@ Value = frozenset[Thing]
 
 NOTHING: Final[Value] = frozenset()
 ATOM: Final = Atom()
+# What ends a with statement: its method was looked at where the statement begins.
+LEAVES: Final = Atom()
+LEAVING: Final[Value] = frozenset((LEAVES,))
 ATOMS: Final[Value] = frozenset((ATOM,))
 UNSURE: Final = Unsure()
 ANY: Final[Value] = frozenset((UNSURE,))
