@@ -94,7 +94,8 @@ def optimize(
     backend : str or tuple of str
         ``"auto"``, ``"serial"``, ``"threads"``, ``"processes"``, or a tuple of these to choose from. For use with
         ``multiprocessing.Pool`` only, pass ``("serial", "processes")``. With ``"processes"``, func
-        is never called in this process: the sample is taken in a child process.
+        is never called in this process: the sample is taken in a child process. ``"auto"`` plans threads only if func
+        was shown to be safe in them; to name threads is the user's word that it is.
     max_workers : int, optional
         The largest number of threads or processes.
     start_method : {"fork", "forkserver", "spawn"}, optional
@@ -217,7 +218,8 @@ def execute(
     backend : str, executor, or tuple of these
         As in `optimize`; or an executor (any object with ``submit()``: of ``concurrent.futures``, of loky, a dask
         client), alone, or in a tuple to choose from. With ``"processes"`` or an executor alone, func is never called
-        in this process; with ``"auto"`` it may be called in this process, in threads or in child processes.
+        in this process; with ``"auto"`` it may be called in this process, in child processes, and in threads if it
+        was shown to be safe there. To name threads is the user's word that it is.
     retries : int
         The number of times that an item that raises is repeated.
     on_error : {"raise", "collect"}

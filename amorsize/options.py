@@ -10,7 +10,8 @@ from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
 from amorsize.hints import of_backend
-from amorsize.system.environment import max_workers_setting
+from amorsize.system.environment import BACKENDS as BACKENDS_VARIABLE
+from amorsize.system.environment import backends_setting, max_workers_setting
 from amorsize.system.looks import code_flags, defined, dimensions, is_table
 from amorsize.system.start_methods import available_start_methods, has_threads, note_first_use
 
@@ -89,7 +90,8 @@ class Request(Frozen):
             self.initializer,
             self.limits,
         )
-        return self.auto and self.executor is None and all(one is None for one in asked)
+        free = self.auto and self.executor is None and backends_setting(BACKENDS) is None
+        return free and all(one is None for one in asked)
 
 
 def check(
@@ -155,6 +157,7 @@ def check(
         raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
     if sample not in ("spread", "head"):
         raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
+    allowed = backends_setting(BACKENDS)
     names, executor, place = _without_executor(backend)
     timeout_s = _positive("timeout", timeout, "seconds")
     _check_start_method(start_method, names, executor, place)
@@ -169,7 +172,7 @@ def check(
         func=func,
         data=data,
         auto=isinstance(backend, str) and backend == "auto",
-        backends=_candidates(names, place, None if is_coroutine else timeout_s),
+        backends=_candidates(names, place, None if is_coroutine else timeout_s, None if is_coroutine else allowed),
         executor=executor,
         executor_as=place,
         max_workers=most if most is None or cap is None else min(most, cap),
@@ -247,12 +250,28 @@ def _on_event(value: Any) -> Callable[[Any], object] | None:
     return value  # type: ignore[no-any-return]
 
 
-def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) -> tuple[Backend, ...]:
-    """Return the candidate backends. A timeout needs amorsize's own processes: only these can be ended at any time."""
+def _candidates(
+    backend: Any, place: Backend | None, timeout_s: float | None, allowed: tuple[str, ...] | None
+) -> tuple[Backend, ...]:
+    """Return the candidate backends; ``allowed``: the only ones that "auto" means.
+
+    A timeout needs amorsize's own processes: only these can be ended at any time.
+    """
     named = _backends(backend)
+    narrowed = False
+    if allowed is not None and place is None and isinstance(backend, str) and backend == "auto":
+        narrowed = True
+        if timeout_s is not None and "processes" not in allowed:
+            raise ValueError(
+                f"timeout: needs worker processes, which alone can be ended, and {BACKENDS_VARIABLE} leaves them out; "
+                "add processes there, or pass backend='processes'"
+            )
+        named = tuple(name for name in named if name in allowed)
     if place != "executor" and "processes" in named and not available_start_methods():
         named = tuple(name for name in named if name != "processes")
     if timeout_s is None:
+        if not named and narrowed:
+            raise ValueError(f"{BACKENDS_VARIABLE}: names nothing that {sys.platform} has; add serial")
         if not named:
             raise ValueError(f"backend: no process can be started on {sys.platform}; 'auto' runs the loop there")
         return (place,) if place == "executor" else named

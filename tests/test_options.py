@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import amorsize
+from amorsize import options
 
 
 def never(_: object) -> None:
@@ -356,3 +357,43 @@ def test_an_executor_of_interpreters_takes_the_place_of_processes(monkeypatch: p
     with InterpreterPoolExecutor(1) as apart, ThreadPoolExecutor(1) as beside:
         assert check(str, [1], backend=("serial", apart)).executor_as == "processes"
         assert check(str, [1], backend=("serial", beside)).executor_as == "threads"
+
+
+class TestBackendsOfTheEnvironment:
+    @pytest.mark.parametrize(
+        ("text", "backends"),
+        [
+            ("serial,processes", ("serial", "processes")),
+            (" processes , serial ", ("serial", "processes")),
+            ("serial", ("serial",)),
+            ("threads", ("threads",)),
+            ("", ("serial", "threads", "processes")),
+        ],
+    )
+    def test_it_narrows_auto(self, monkeypatch, text, backends):
+        monkeypatch.setenv("AMORSIZE_BACKENDS", text)
+        assert options.check(str, [1]).backends == backends
+
+    def test_a_backend_that_is_named_beats_it(self, monkeypatch):
+        monkeypatch.setenv("AMORSIZE_BACKENDS", "serial")
+        assert options.check(str, [1], backend="threads").backends == ("threads",)
+        assert options.check(str, [1], backend=("threads", "processes")).backends == ("threads", "processes")
+
+    @pytest.mark.parametrize("text", ["bogus", "serial,", "threads;serial", "auto"])
+    def test_a_wrong_value_names_the_variable(self, monkeypatch, text):
+        monkeypatch.setenv("AMORSIZE_BACKENDS", text)
+        with pytest.raises(ValueError, match=r"^AMORSIZE_BACKENDS: must hold names out of"):
+            options.check(str, [1])
+
+    def test_a_timeout_needs_processes(self, monkeypatch):
+        monkeypatch.setenv("AMORSIZE_BACKENDS", "serial,threads")
+        with pytest.raises(ValueError, match=r"timeout: .*AMORSIZE_BACKENDS"):
+            options.check(str, [1], timeout=1)
+        assert options.check(str, [1], timeout=1, backend="processes").backends == ("processes",)
+        monkeypatch.setenv("AMORSIZE_BACKENDS", "serial,processes")
+        assert options.check(str, [1], timeout=1).backends == ("processes",)
+
+    def test_a_narrowed_map_teaches_nothing_about_others(self, monkeypatch):
+        assert options.check(str, [1]).is_free
+        monkeypatch.setenv("AMORSIZE_BACKENDS", "serial")
+        assert not options.check(str, [1]).is_free

@@ -95,7 +95,7 @@ class Row:
 
 
 BACKENDS: tuple[Row, ...] = (
-    Row("threads", "threads", "amorsize.backends.threads:open_driver", load_s=16e-3),
+    Row("threads", "threads", "amorsize.backends.threads:open_driver", load_s=22e-3),
     Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True, load_s=22e-3),
     Row("executor", "executor", "amorsize.backends.futures:open_driver", serves=ANY_EXECUTOR),
 )

@@ -6,6 +6,7 @@ Where earlier runs of the function agree, they replace the sample: func is then 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from math import ceil
@@ -38,6 +39,7 @@ from amorsize.system.memory import forked_bytes
 from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolve_start_method, share_of
 
 if TYPE_CHECKING:
+    from amorsize.facts import Backend
     from amorsize.learn.pruner import Pruner
     from amorsize.measure.elsewhere import Elsewhere
 
@@ -94,9 +96,9 @@ def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
     if there is not None:
         costs = there.costs_for(threads="threads" in request.backends, start_method=method)
         warnings.append(f"for the machine of {there.source}; the items were timed on this one")
-        return plan_from(request, here, sample, costs, n, data, warnings, is_elsewhere=True)
+        return plan_from(request, here, sample, costs, n, data, warnings, is_elsewhere=True, head=sampler.head)
     costs = known_costs(request, sample, here, method, n, warnings)
-    return plan_from(request, here, sample, costs, n, data, warnings)
+    return plan_from(request, here, sample, costs, n, data, warnings, head=sampler.head)
 
 
 def start_method_for(request: Request, warnings: list[str], there: Elsewhere | None = None) -> str | None:
@@ -169,36 +171,46 @@ def plan_from(
     warnings: list[str],
     known_runs: int = 0,
     is_elsewhere: bool = False,
+    head: Sequence[Any] = (),
 ) -> Plan:
     """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from.
+
+    ``head``: the first items, where an iterator gives them.
 
     The load of a machine that is not here counts. This one's has slowed the sample already, and holds what this program
     itself has computed in the last minute.
     """
     items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
-    backends = request.backends
-    if sample.transfer_error is not None and len(backends) > 1 and "processes" in backends:
+    if sample.transfer_error is not None and len(request.backends) > 1 and "processes" in request.backends:
         warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
     load = (here.load or 0.0) if is_elsewhere else 0.0
-    best, others = choose(
-        sample,
-        costs,
-        here,
-        n_items=items,
-        backends=backends,
-        max_workers=request.most_workers,
-        memory_limit_bytes=request.memory_limit_bytes,
-        caller_rss_bytes=forked_bytes(),
-        kept_items=n or 0,
-        load=load,
-    )
+    fit = None if is_elsewhere else fit_for(request, sample, n)
+
+    def pick(backends: tuple[Backend, ...]) -> tuple[Forecast, list[Forecast], float | None, str | None]:
+        best, others = choose(
+            sample,
+            costs,
+            here,
+            n_items=items,
+            backends=backends,
+            max_workers=request.most_workers,
+            memory_limit_bytes=request.memory_limit_bytes,
+            caller_rss_bytes=forked_bytes(),
+            kept_items=n or 0,
+            load=load,
+        )
+        return fit.narrow(best, others, sample, here, items) if fit else (best, others, None, None)
+
+    best, others, model_s, said = pick(request.backends)
+    if best.backend == "threads":
+        request, why = shown_safe(request, best, head)
+        if why is not None:
+            warnings.append(why)
+            best, others, model_s, said = pick(request.backends)
     if n is not None and (too_much := results_warning(sample, n, here)):
         warnings.append(too_much)
     if best.refused is not None:
         warnings.append(best.refused)
-    model_s, said = None, None
-    if not is_elsewhere and (fit := fit_for(request, sample, n)):
-        best, others, model_s, said = fit.narrow(best, others, sample, here, items)
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
         serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",), load=load)
@@ -231,6 +243,21 @@ def plan_from(
         known_runs=known_runs,
         is_elsewhere=is_elsewhere,
     )
+
+
+def shown_safe(request: Request, threads: Forecast | None, head: Sequence[Any] = ()) -> tuple[Request, str | None]:
+    """Return the request without backends that "auto" may not use, and why; None: func is safe in threads, or so said.
+
+    ``threads``: their forecast, where they would have been best.
+    """
+    if not request.auto or "threads" not in request.backends:
+        return request, None
+    from amorsize.measure.thread_safety import examples, left_of, look, warning
+
+    found = look(request.func, examples(request.data) or head, request.data)
+    if found.is_safe:
+        return request, None
+    return replace(request, backends=left_of(request.backends, found)), warning(found, threads)
 
 
 def _weight_in_a_plain_pool(

@@ -108,6 +108,8 @@ class Execution:
         self.is_settled = False
         # The file of costs has been read.
         self.is_looked_up = False
+        # Only "auto" asks if threads may run func; the names of backends are the user's word.
+        self.may_use_threads: bool | None = None if request.auto else True
 
     def run(self) -> list[Any]:
         """Run the map and return its results; a row is left in the history even if it raises."""
@@ -193,11 +195,35 @@ class Execution:
             if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
                 yield from self._plain_loop()
                 return
+            if self._refuses(step):
+                continue
             if isinstance(step, Go):
                 yield from self._go_parallel(step.forecast)
             else:
                 self._answer(step)
             yield
+
+    def _refuses(self, step: Step) -> bool:
+        """Return True if threads are about to run func, and it is not shown to be safe in them: then they are out."""
+        if self.may_use_threads or not (
+            isinstance(step, TryThreads) or (isinstance(step, Go) and step.forecast.backend == "threads")
+        ):
+            return False
+        load("amorsize.measure.thread_safety")
+        from amorsize.measure.thread_safety import examples, left_of, look, warning
+
+        state, decider, data = self.state, self.decider, self.request.data
+        found = look(self.request.func, examples(data) or state.next_items(), data)
+        self.may_use_threads = found.is_safe
+        if found.is_safe:
+            return False
+        assert decider.choices is not None
+        best, _ = decider.candidates(decider.choices, decider.sample())
+        self.summary.warnings.append(warning(found, best))
+        for backend in set(self.backends) - set(left_of(self.backends, found)):
+            decider.withdraw(backend)
+        self.backends = left_of(self.backends, found)
+        return True
 
     def _look_up(self) -> None:
         """Read what is known of the costs here, if so much work is left that reading does not delay it."""
@@ -250,7 +276,8 @@ class Execution:
             # Then the measured share of the lock was wrong.
             found = replace(found, gil_held=None)
         n = summary.n_items
-        settled = ran is None and request.is_free and (None if self.is_settled else decider.would_loop(n))
+        free = request.is_free and self.may_use_threads is not False
+        settled = ran is None and free and (None if self.is_settled else decider.would_loop(n))
         THIS_PROCESS.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
 
     # -- steps of the decider ------------------------------------------------------------------------------------

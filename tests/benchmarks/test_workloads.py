@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 import pickle
 
 import lanes
 import pytest
 
+from amorsize.measure.thread_safety import look
 from benchmarks import calibration, functions, server, verify, workloads
 from benchmarks.workloads import REGISTRY, fresh, register, scaled_to, tagged, thinned
 
@@ -111,3 +114,20 @@ def test_a_name_is_taken_once():
 
 def test_durations_add_up():
     assert sum(scaled_to(2.0, [1.0, 5.0, 0.1])) == pytest.approx(2.0)
+
+
+# Functions by what they take; the others take a number.
+BYTES = ("compress", "count_words", "digest", "pack")
+TEXTS = ("count_matches", "digest_file", "digest_text", "parse", "records", "tokenise")
+ARRAYS = ("total", "roots", "sines")
+
+
+def test_no_workload_loses_its_threads():
+    np = pytest.importorskip("numpy")
+    items = dict.fromkeys((name for name in functions.__all__ if name != "ARRAY_LENGTH"), 3)
+    items |= {**dict.fromkeys(BYTES, b"a"), **dict.fromkeys(TEXTS, "a"), **dict.fromkeys(ARRAYS, np.ones(3))}
+    for name, item in items.items():
+        assert str(look(getattr(functions, name), [item], [item])) == "", name
+    partials = [functools.partial(functions.ask, 80), functools.partial(functions.wait_and_burn, 0.1)]
+    for func, item in [*((func, 1) for func in partials), (json.loads, "1"), (json.dumps, [1]), (sorted, [1])]:
+        assert str(look(func, [item], [item])) == "", func

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from math import exp, hypot, log
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from amorsize.model.memory_limit import refusal
 from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
 from amorsize.options import Request
-from amorsize.plan.optimize import fit_for, known_costs
+from amorsize.plan.optimize import fit_for, known_costs, shown_safe
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe
 from amorsize.plan.pool_watch import PoolWatch
@@ -67,6 +67,9 @@ def _tuned(request: Request, max_seconds: float, clock: Clock) -> Plan:
         # Without this run, the first trial of a slice would fill the caches for the others.
         ways.timed(ways.way_of_plan(request, plan, subset.items))
         subset = planned_anew(request, subset)
+    request, why = shown_safe(request, None, list(islice(subset.items, 1)))
+    if why is not None and not any("safe in threads" in said for said in subset.plan.warnings):
+        subset = replace(subset, plan=dataclasses.replace(subset.plan, warnings=(*subset.plan.warnings, why)))
     field = Field(request, subset)
     if not field.candidates:
         return _untried(subset, "no candidate could run, so nothing was tried")

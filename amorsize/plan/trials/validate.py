@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from amorsize.executor.calls import name_of
 from amorsize.facts import WAITS
 from amorsize.options import Request
+from amorsize.plan.optimize import shown_safe
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways as trial_runs
 from amorsize.plan.trials.race import EXECUTE, LOOP, PLAN, Contender
@@ -191,6 +193,6 @@ def _threads(request: Request, subset: Subset) -> Entry:
     elif sample is None or sample.item_s < FUTURE_S:
         why_not = "the items are too short to be worth a future each"
     else:
-        why_not = trial_runs.no_threads()
+        why_not = shown_safe(request, None, list(islice(subset.items, 1)))[1] or trial_runs.no_threads()
     one = Contender(name="threads", what=f"ThreadPoolExecutor({request.max_workers or ''})", why_not=why_not)
     return one, partial(trial_runs.default_threads, request.func, subset.items, request.max_workers)

@@ -1,0 +1,440 @@
+"""What methods and compiled functions do with their owner and their arguments, by the tables."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+
+from amorsize.measure.safety.tables import (
+    ARRAY,
+    ATOMIC,
+    BAD,
+    FIRST,
+    HOLDS,
+    KEEPS,
+    PART,
+    PARTS,
+    PLACE,
+    SAME,
+    SHARED,
+    UNSAFE,
+    what_of,
+)
+from amorsize.measure.safety.types import (
+    ADDS,
+    ADDS_ALL,
+    CONTAINERS,
+    READS_PARTS,
+    WRITES,
+    Kinds,
+    is_generated,
+    is_written_in_python,
+    mro,
+    names_of,
+    namespace,
+    nature,
+    own_attributes,
+    rule_of,
+)
+from amorsize.measure.safety.values import (
+    ANY,
+    ATOMS,
+    NOTHING,
+    UNSURE,
+    Atom,
+    Closure,
+    Item,
+    Method,
+    Named,
+    Outer,
+    Site,
+    Thing,
+    Value,
+    joined,
+    one,
+)
+from amorsize.measure.safety.walk import OPERATORS, Walk
+from amorsize.system.looks import defined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# Methods that a library may call of an object that it is given.
+_SPECIAL: Final = "iter next len getitem contains call hash bool index int float array fspath str format"
+LENT: Final = (*OPERATORS, *(f"__{name}__" for name in _SPECIAL.split(" ")))
+# Built-in functions that give numbers, texts and the like.
+_NAMES: Final = (
+    "ascii bin bool bytes callable chr float format hash hex id int isinstance issubclass len oct ord repr str"
+)
+ATOM_MAKERS: Final = frozenset(f"builtins.{name}" for name in _NAMES.split(" "))
+# What some functions make, where the type matters if it is kept.
+MADE: Final = {"re.compile": ("re", "Pattern"), "logging.getLogger": ("logging", "Logger")}
+# Methods that replace all that a container holds; that take something out of it.
+FILLS: Final = frozenset(["clear", "fill", "update", "setdefault", "__setitem__", "__delitem__", "discard", "release"])
+TAKES: Final = frozenset(["popleft", "popitem"])
+# Where numpy's functions take what they write into, if it has no name; their methods take it one place before.
+OUT_AT: Final = {
+    **dict.fromkeys(("dot", "round", "around", "max", "min", "amax", "amin", "any", "all", "concatenate", "choose"), 2),
+    **dict.fromkeys(("argmax", "argmin", "stack"), 2),
+    **dict.fromkeys(("sum", "prod", "mean", "std", "var", "cumsum", "cumprod", "clip", "take", "compress"), 3),
+}
+# Methods of arrays that give a view.
+VIEWS: Final = frozenset(
+    ("reshape", "ravel", "transpose", "view", "squeeze", "swapaxes", "diagonal", "cast", "toreadonly", "__getitem__")
+)
+SETS_UP: Final = frozenset(("setLevel", "addHandler", "addFilter", "removeHandler", "removeFilter", "shutdown"))
+_CALLABLE: Final = Kinds(FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
+_CACHED: Final = ("functools", "_lru_cache_wrapper")
+
+
+class Methods(Walk):
+    """Methods, and the calls that the tables know."""
+
+    # -- functions of the tables --------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        rule: str | None,
+        name: str,
+        args: list[Value],
+        words: dict[str, Value],
+        rest: Value = NOTHING,
+        kind: type | None = None,
+    ) -> Value:
+        """Return what a function gives of which the tables say ``rule``; ``kind``: the class that is called."""
+        name = name.removeprefix("builtins.")
+        if rule is None:
+            self.unknown(f"calls `{name}`, which is not known to be safe in threads")
+            self.lend(joined(*args, *words.values(), rest), f"`{name}`")
+            return ANY
+        if rule == UNSAFE:
+            self.unsafe(f"calls `{name}`, which changes what all threads share")
+        self.mutate(words.get("out", NOTHING), "writes into")
+        if name.startswith("numpy.") and (at := OUT_AT.get(name.rpartition(".")[2])):
+            self.mutate(joined(*args[at : at + 1]), "writes into")
+        first = args[0] if args else rest
+        if name in ("setattr", "delattr"):
+            key = self.fixed(args[1]) if len(args) > 1 else None
+            self.set(first, key if type(key) is str else "*", args[2] if len(args) > 2 else NOTHING)
+            return ATOMS
+        if name == "getattr":
+            key = self.fixed(args[1]) if len(args) > 1 else None
+            found = self.get(first, key) if type(key) is str else ANY
+            return joined(found, *args[2:])
+        if rule in (FIRST, "counts"):
+            self.mutate(first, "changes", grows=True)
+            self._store(first, args[1:])
+        elif rule == "second":
+            self.mutate(args[1] if len(args) > 1 else rest, "writes into")
+        elif rule == PLACE and any(isinstance(thing, Outer) for thing in first):
+            self.unsafe(f"calls `{name}` on a file that outlives the call: its position is shared", carries=True)
+        given = [*args, *words.values(), rest]
+        if name == "itertools.starmap":
+            given.append(self.iterate(self.iterate(joined(*args[1:], rest))))
+        called = self.lend(joined(*given), f"`{name}`")
+        return self._result(rule, name, args, words, given, called, kind)
+
+    def _result(
+        self,
+        rule: str,
+        name: str,
+        args: list[Value],
+        words: dict[str, Value],
+        given: list[Value],
+        called: Value,
+        kind: type | None,
+    ) -> Value:
+        if f"builtins.{name}" in ATOM_MAKERS:
+            return ATOMS
+        if name.rpartition(".")[2] == "getcontext":
+            return one(self.things.setdefault("context", Outer((), "the decimal context")))
+        if name in MADE:
+            module, of = MADE[name]
+            kind = vars(sys.modules[module]).get(of) if module in sys.modules else None
+            return one(self.here(name, kind))
+        made = self.here(name, kind if kind is not None and nature(kind) == HOLDS else None)
+        if rule == KEEPS:
+            return one(self.filled(made, *given))
+        if rule == SAME:
+            return joined(one(made), args[0] if args else NOTHING)
+        if rule == "copy":
+            return one(self.filled(made, *(self._insides(thing) for thing in (args[0] if args else NOTHING))))
+        if rule == PART:
+            return joined(ATOMS, one(made), called, *given, *map(self._iterate_data, given))
+        if rule != PARTS:
+            return one(self.filled(made, called))
+        if name == "map":
+            return one(self.filled(made, called))
+        if name in ("enumerate", "zip", "itertools.zip_longest", "itertools.product"):
+            parts = [self._iterate_data(value) for value in args]
+            inner = self.here((name, "parts"), tuple)
+            self.made_tuple(inner, [ATOMS, *parts] if name == "enumerate" else parts)
+            return one(self.filled(made, one(inner)))
+        if name in ("dict", "collections.OrderedDict", "collections.defaultdict"):
+            for value in args:
+                self.merge(one(made), value)
+            for word, value in words.items():
+                self.put_field(made, word, value)
+        return one(self.filled(made, called, *map(self._iterate_data, given)))
+
+    def _iterate_data(self, value: Value) -> Value:
+        """Return what a loop over those of the values gives that are no functions."""
+        return self.iterate(frozenset([thing for thing in value if not self._is_callable(thing)]))
+
+    def _insides(self, thing: Thing) -> Value:
+        if isinstance(thing, Outer | Item) and thing.objs and is_written_in_python(type(thing.objs[0])):
+            held = list((own_attributes(thing.objs[0]) or {}).values())
+            return joined(self.like(thing, held, "parts") if held else NOTHING, self.parts_of(thing))
+        if isinstance(thing, Outer | Item):
+            return joined(self.parts_of(thing), self.parts_of(thing, values=True)) if thing.objs else one(thing)
+        return self.held(one(thing))
+
+    def mutate(self, value: Value, how: str, *, grows: bool = False) -> None:
+        """Note that something is changed; ``grows``: what it holds then depends on what it held before."""
+        for thing in value:
+            if isinstance(thing, Outer):
+                if not thing.is_atom and not (thing.kind is not None and nature(thing.kind) == ATOMIC):
+                    (self.state.grow if grows else self.state.fill)(thing.objs or (thing,))
+                    self.unsafe(f"{how} {self.called(thing)}")
+            elif isinstance(thing, Item):
+                self.writes(thing, f"{how} {self.called(thing)}")
+            elif isinstance(thing, Named):
+                self.unsafe(f"{how} {self.called(thing)}")
+            elif isinstance(thing, Method):
+                self.mutate(self.as_value(thing), how)
+            elif isinstance(thing, Site) and thing.kind is tuple:
+                # out=(a, b)
+                self.mutate(self.held(one(thing)), how)
+            elif thing is UNSURE:
+                self.unknown(f"{how} something that cannot be told")
+
+    def _store(self, sites: Value, values: list[Value]) -> None:
+        for site in sites:
+            if isinstance(site, Site):
+                self.put(site, *values)
+
+    # -- arguments ----------------------------------------------------------------------------------------------------
+
+    def _is_callable(self, thing: Thing) -> bool:
+        kind = self.kind_of(thing)
+        return isinstance(thing, Closure | Method) or (
+            kind is not None and (kind in _CALLABLE or issubclass(kind, partial) or names_of(kind) == _CACHED)
+        )
+
+    def lend(self, value: Value, to: str) -> Value:
+        """Look at arguments that a compiled function is given; return what the functions among them give."""
+        given = NOTHING
+        functions = []
+        for thing in value:
+            if self._is_callable(thing):
+                functions.append(thing)
+            else:
+                self._lend(thing, to)
+                given |= one(thing)
+        if not functions:
+            return NOTHING
+        inner = joined(ATOMS, given, self.iterate(given))
+        return joined(*(self.call(one(func), [], {}, inner) for func in functions))
+
+    def _lend(self, thing: Thing, to: str, *, inside: bool = False) -> None:
+        kind = self.kind_of(thing)
+        if kind is None:
+            if isinstance(thing, Outer):
+                self.unknown(f"hands {self.called(thing)} to {to}, and nothing is known of it")
+            return
+        if is_written_in_python(kind):
+            self.ask(one(thing), LENT)
+        if not isinstance(thing, Outer) or thing.is_atom:
+            return
+        what = nature(kind)
+        if what in (HOLDS, ARRAY):
+            self.state.look(thing.objs or (thing,))
+        if what == BAD and not self.is_standard(thing):
+            why = f"hands {self.called(thing)} to {to}: a {names_of(kind)[1]} is not safe in two threads at once"
+            self.unsafe(why, carries=True)
+        if what == HOLDS and not inside and thing.objs:
+            for part in joined(self.parts_of(thing), self.parts_of(thing, values=True)):
+                self._lend(part, to, inside=True)
+        elif what is None and not is_written_in_python(kind) and not issubclass(kind, type | ModuleType | FunctionType):
+            self.unknown(f"hands {self.called(thing)} to {to}, and nothing is known of a {names_of(kind)[1]}")
+
+    # -- methods ------------------------------------------------------------------------------------------------------
+
+    def call_method(self, method: Method, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
+        """Return what a method gives."""
+        owner, name, func = method.owner, method.name, method.func
+        if func is not None and (type(func) is not FunctionType or rule_of(func) is None):
+            return self.call_function(func, [one(owner), *args], words, rest)
+        self.mutate(words.get("out", NOTHING), "writes into")
+        kind = self.kind_of(owner)
+        if isinstance(owner, Atom):
+            called = self.lend(joined(*args, *words.values(), rest), f"`{name}`")
+            return one(self.filled(self.here(name), called))
+        if isinstance(owner, Site):
+            return self._method_of_site(owner, name, args, words, rest)
+        if not isinstance(owner, Outer | Item):
+            self.unknown(f"calls {self.called(method)}, of which nothing is known")
+            return ANY
+        if kind is None:
+            self.unknown(f"calls {self.called(method)}, and nothing is known of its type")
+            return ANY
+        if issubclass(kind, type) and owner.objs:
+            return self._method_of_class(owner, name, args, words, rest)
+        what = nature(kind)
+        given = joined(*args, *words.values(), rest)
+        if what in (HOLDS, ARRAY):
+            return self._method_of_container(owner, what, name, args, words, rest)
+        if defined(object, name) is not None and is_written_in_python(kind) and what is None:
+            return self._method_of_object(owner, name, args)
+        if what == ATOMIC:
+            if name == "at" and args:
+                self.mutate(args[0], "changes")
+            return one(self.filled(self.here(name), self.lend(given, f"`{name}`")))
+        if what == SHARED:
+            if name in SETS_UP and isinstance(owner, Outer):
+                self.unsafe(f"calls {self.called(method)}, which changes what all threads share")
+            if name == "get" and names_of(kind)[1] == "ContextVar":
+                return one(self.things.setdefault("variable", Outer((), "what a context variable holds")))
+            return one(self.filled(self.here(name), self.lend(given, f"`{name}`")))
+        if isinstance(owner, Item):
+            self.writes(owner, f"calls {self.called(method)}")
+            self.lend(given, f"`{name}`")
+            return joined(one(self.here(name)), one(owner))
+        if self.is_standard(owner):
+            return one(self.here(name))
+        if what == BAD:
+            why = f"uses {self.called(owner)}, a {names_of(kind)[1]}: it is not safe in two threads at once"
+            self.unsafe(why, carries=True)
+        else:
+            self.unknown(f"calls {self.called(method)}, and nothing is known of a {names_of(kind)[1]}")
+        self.lend(given, f"`{name}`")
+        return ANY
+
+    def _method_of_container(
+        self, owner: Outer | Item, what: str, name: str, args: list[Value], words: dict[str, Value], rest: Value
+    ) -> Value:
+        called = self.lend(joined(*args, *words.values(), rest), f"`{name}`")
+        if name in WRITES and not (name == "resize" and what == HOLDS):
+            self.mutate(one(owner), f"changes, by `{name}`,", grows=name not in FILLS)
+            if name in TAKES and isinstance(owner, Outer):
+                self.carries = True
+        elif isinstance(owner, Outer):
+            self.state.look(owner.objs or (owner,))
+        made = self.here(name)
+        if what == ARRAY and (at := OUT_AT.get(name)):
+            self.mutate(joined(*args[at - 1 : at]), "writes into")
+        if what == ARRAY:
+            return joined(one(made), called, one(owner) if name in VIEWS else NOTHING)
+        if name in ("get", "__getitem__", "setdefault", "pop"):
+            return joined(self._element(owner, args[0] if args else ATOMS), *args[1:], ATOMS)
+        if name not in READS_PARTS:
+            return one(self.filled(made, called))
+        parts, values = self.parts_of(owner), self.parts_of(owner, values=True)
+        if name == "items":
+            inner = self.here("parts", tuple)
+            self.made_tuple(inner, [parts, values])
+            return one(self.filled(made, one(inner)))
+        if name == "values":
+            return one(self.filled(made, values))
+        return one(self.filled(self.here(name, self.kind_of(owner)), parts, values, *args))
+
+    def _method_of_site(self, site: Site, name: str, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
+        kind = site.kind
+        given = [*args, *words.values(), rest]
+        if name in SETS_UP and kind is not None and nature(kind) == SHARED:
+            self.unsafe(f"calls `{name}`, which changes what all threads share")
+        if kind is not None and is_written_in_python(kind):
+            if defined(object, name) is not None and nature(kind) is None:
+                return self._method_of_object(site, name, args)
+            if nature(kind) != HOLDS:
+                self._call_back(site, kind)
+        called = self.lend(joined(*given), f"`{name}`")
+        if "into" in name:
+            for value in args:
+                self.mutate(frozenset([t for t in value if isinstance(t, Outer | Item)]), f"writes, by `{name}`, into")
+        if name == "update" and kind is dict:
+            for value in args:
+                self.merge(one(site), value)
+        if name in ADDS or name in ADDS_ALL or (name == "update" and (kind in CONTAINERS or kind is None)):
+            for value in given:
+                new = value if name in ADDS else self.iterate(value)
+                if kind is not None or any(isinstance(thing, Outer) and not thing.is_atom for thing in new):
+                    self.put(site, new)
+        if kind in CONTAINERS or (kind is not None and nature(kind) == HOLDS):
+            held = self.held(one(site))
+            if name == "items":
+                inner = self.here("parts", tuple)
+                self.made_tuple(inner, [ATOMS, held])
+                return one(self.filled(self.here(name), one(inner)))
+            if name in ("get", "pop", "setdefault", "popleft", "__getitem__"):
+                return joined(held, *args[1:], ATOMS)
+            return one(self.filled(self.here(name, kind if name == "copy" else None), held, called))
+        return joined(one(site), self.held(one(site)), called)
+
+    def _call_back(self, site: Site, kind: type) -> None:
+        """Look into the user's own methods of a class whose base is a library's: the library calls them."""
+        for base in mro(kind):
+            if not is_written_in_python(base):
+                break
+            for name, func in list(namespace(base).items()):
+                may_be = name in LENT or not name.startswith("__")
+                if may_be and type(func) is FunctionType and rule_of(func) is None and not is_generated(kind, name):
+                    self.call_function(func, [one(site)], {}, one(self.here("given")))
+
+    def _method_of_object(self, owner: Thing, name: str, args: list[Value]) -> Value:
+        """Return what a method of ``object`` gives for an object of a class written in Python."""
+        if name == "__setattr__":
+            key = self.fixed(args[0]) if args else None
+            self._set_plainly(owner, key if type(key) is str else "*", args[1] if len(args) > 1 else NOTHING)
+            return ATOMS
+        if name == "__getattribute__":
+            key = self.fixed(args[0]) if args else None
+            return self.get(one(owner), key) if type(key) is str else ANY
+        if name == "__new__" and args:
+            return self._new(args)
+        return ATOMS
+
+    def _set_plainly(self, owner: Thing, name: str, value: Value) -> None:
+        """Write an attribute past a ``__setattr__`` of the class."""
+        if isinstance(owner, Site):
+            self.put_field(owner, name, value)
+        elif isinstance(owner, Item):
+            self.writes(owner, f"writes the attribute `{name}` of {self.called(owner)}")
+        else:
+            self._set(owner, name, value)
+
+    def _new(self, args: list[Value]) -> Value:
+        """Return what ``__new__`` of a compiled class makes: an object of the class that is its first argument."""
+        found = NOTHING
+        for thing in args[0]:
+            if isinstance(thing, Outer) and thing.objs and issubclass(type(thing.objs[0]), type):
+                site = self.here("new", thing.objs[0])
+                found |= one(self.filled(site, *map(self.iterate, args[1:])))
+            else:
+                found |= one(self.here("new"))
+        return found
+
+    def _method_of_class(
+        self, owner: Outer | Item, name: str, args: list[Value], words: dict[str, Value], rest: Value
+    ) -> Value:
+        """Return what a compiled method of a class gives (``dict.fromkeys``, ``object.__new__``)."""
+        kind = owner.objs[0]
+        if name == "__new__":
+            return self._new(args)
+        if name in ("__setattr__", "__init__", "__init_subclass__") and kind is object and args:
+            return joined(*(self._method_of_object(thing, name, args[1:]) for thing in args[0]))
+        module, of = names_of(kind)
+        rule = what_of(module, f"{of}.{name}") or {ATOMIC: "new", HOLDS: PARTS, ARRAY: "new"}.get(nature(kind) or "")
+        for base in mro(kind):
+            if rule is None and not is_written_in_python(base) and base is not object:
+                rule = {ATOMIC: "new", HOLDS: PARTS, ARRAY: "new"}.get(nature(base) or "")
+        return self.apply(rule, f"{of}.{name}", args, words, rest)
