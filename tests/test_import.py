@@ -129,15 +129,16 @@ def test_a_fit_of_history_is_used_without_what_made_it(tmp_path):
     from pruning import fit_of
 
     from amorsize.learn import pruner
+    from amorsize.learn.fit_file import SUFFIX
 
     path = tmp_path / "history.sqlite"
-    pruner.keep(str(path) + pruner.SUFFIX, fit_of({"loop": 0.1, "pool": 0.1, "threadpool": 0.1}))
+    pruner.keep(str(path) + SUFFIX, fit_of({"loop": 0.1, "pool": 0.1, "threadpool": 0.1}))
     code = """
 import os
 os.environ["AMORSIZE_HISTORY"] = {path!r}
 import amorsize
 def spin(x):
-    return sum(range(20_000 + x))
+    return sum(range(200_000 + x))
 assert "history (" in amorsize.optimize(spin, list(range(50))).reason
 amorsize.execute(spin, list(range(50)))
 """

@@ -275,7 +275,7 @@ def _packed_sample(sample: Any) -> Any:
 
 def _alike(row: Mapping[str, Any], packed: Mapping[str, Any]) -> int:
     """Hash what equivalent rows share: function, kind and size of data, candidate, machine, source."""
-    from hashlib import blake2b
+    from amorsize.system.blake2 import blake2b
 
     kind, items, size = [*(packed.get("shape") or ()), None, None, None][:3]
     machine = packed.get("machine") or {}

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from amorsize.facts import MARGIN, OWN_THREADS, WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
 from amorsize.frozen import Frozen, replace
-from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WATCH_LONGEST_S, Evidence
+from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, RESULT_S, WATCH_LONGEST_S, Evidence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ SURE_SHARE: Final = 0.05
 SURE_S: Final = 2e-3
 # guess
 PROBES: Final = 8
+# guess: objects to pickle
+WEIGHED: Final = 16
 # Quick items at each position take so long together that reading the clock does not distort the result.
 PROBE_EACH_S: Final = 0.1e-3
 # guess: probing ends after this time, or after 1 % of the forecast if that is more
@@ -69,8 +71,6 @@ CHEAP_PROCESSES_S: Final = 4.5e-3
 WORTH_PROCESSES_S: Final = 9e-3
 # A single item that waits longer is enough evidence; a shorter wait may have been another program's turn.
 ONE_WAIT_S: Final = 4.5e-3
-# guess: to pickle and unpickle the smallest result, as one of many
-RESULT_S: Final = 0.1e-6
 # guess: relative change of the estimate that makes an answered question worth asking again
 NEWS: Final = 0.2
 # guess: growth of the time spent, or of the estimate, before the same question is asked again

@@ -22,7 +22,7 @@ from amorsize.backends.workers.item_times import MEASURE_S
 from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.this_process import THIS_PROCESS
-from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
+from amorsize.model.decide import CROWDED, WEIGHED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.run.map_state import MapState
 from amorsize.run.run_summary import TRIAL, RunSummary
 from amorsize.system import nested
@@ -281,7 +281,7 @@ class Execution:
         self.decider.were_late(canary.late_s)
 
     def _weigh(self) -> Sample:
-        from amorsize.measure.transfer import WEIGHED, touched_bytes, weigh
+        from amorsize.measure.transfer import touched_bytes, weigh
         from amorsize.system.looks import held_bytes
         from amorsize.system.memory import keeping_s
 
