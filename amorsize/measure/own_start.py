@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from amorsize.backends.table import pace
 from amorsize.facts import Costs
 from amorsize.frozen import replace
 from amorsize.history.this_process import THIS_PROCESS
@@ -61,7 +62,7 @@ def as_here(cost: BackendCost, func: Callable[..., Any], data: object, load_s: f
 
 def pool_load_s() -> float:
     """Return the seconds for what this process has yet to load before it can open a pool."""
-    return 0.0 if "multiprocessing.pool" in sys.modules else POOL_LOAD_S
+    return 0.0 if "multiprocessing.pool" in sys.modules else POOL_LOAD_S * pace()
 
 
 def _bounded(start: StartCost, method: str | None, func: Callable[..., Any], data: object) -> StartCost:

@@ -471,7 +471,7 @@ class TestSize:
         body = pack(run.to_dict())
         for name in ("at_s", "function", "name", "machine", "alike", "source"):
             body.pop(name, None)
-        assert len(dumps(body)) < 450
+        assert len(dumps(body)) < 420
 
     def test_rows_that_tell_the_same_are_alike(self):
         from amorsize.history.run_row import pack
