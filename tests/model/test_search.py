@@ -92,7 +92,7 @@ def test_more_work_may_pay_where_less_does_not():
         return may_pay(sample, MACHINE, **way)
 
     assert not pays(50e-6)
-    assert pays(1e-3)
-    assert not pays(1e-3, max_workers=1)
-    assert not pays(1e-3, start_method="spawn")
-    assert not pays(1e-3, load_s=0.1)
+    assert pays(0.5e-3)
+    assert not pays(0.5e-3, max_workers=1)
+    assert not pays(0.5e-3, start_method="spawn")
+    assert not pays(0.5e-3, load_s=0.1)
