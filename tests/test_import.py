@@ -93,6 +93,14 @@ def test_going_parallel_loads_little():
     assert not (loaded - loaded_by("")) & {"dataclasses", "inspect", "traceback", "platform", "pathlib", "cloudpickle"}
 
 
+def test_the_plan_of_a_short_map_loads_little(tmp_path):
+    call = "assert amorsize.optimize(abs, list(range(1000)), backend=('serial', 'processes')).backend == 'serial'"
+    loaded = loaded_by(f"import os; os.environ['AMORSIZE_HISTORY'] = {str(tmp_path / 'h')!r}\nimport amorsize\n{call}")
+    heavy = {"multiprocessing", "sqlite3", "dataclasses", "inspect", "statistics", "socket", "pickle", "hashlib"}
+    more = {"pathlib", "platform", "platformdirs", "amorsize.measure.calibrate", "amorsize.measure.transfer"}
+    assert not (loaded - loaded_by("")) & (heavy | more)
+
+
 def test_a_short_map_of_an_iterator_loads_nothing_heavy():
     loaded = loaded_by("import amorsize\nassert amorsize.execute(abs, iter(range(100))) == list(range(100))")
     assert not loaded & (HEAVY | PARALLEL | STORE | {"cloudpickle", "threadpoolctl", "platformdirs"})
