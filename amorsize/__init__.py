@@ -74,10 +74,16 @@ def __getattr__(name: str) -> Any:
         return _module(f"amorsize.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from time import perf_counter
+
     from amorsize.system.critical import load
 
     module, attribute = _HOME[name]
-    load(module)
+    began = perf_counter()
+    if load(module) and module == "amorsize.api":
+        from amorsize.backends.table import note_pace
+
+        note_pace(perf_counter() - began)
     value = getattr(_module(module), attribute)
     globals()[name] = value
     return value

@@ -82,8 +82,9 @@ def optimize(
     """Return a plan of how ``map(func, data)`` should run here: the backend, the number of workers, the chunksize.
 
     Runs ``func`` on a few of the items (at spread positions where ``data`` can be indexed). Forecasts every candidate
-    from the times of these items and from the costs of parallelism on this machine. The first call measures those
-    costs (at most 0.3 s for the start method in question) and keeps them for later calls.
+    from the times of these items and from the costs of parallelism on this machine. The first call with
+    0.3 s of work or more measures those costs (at most 0.3 s for the start method in question) and keeps them for later
+    calls.
 
     Parameters
     ----------

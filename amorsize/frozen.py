@@ -37,11 +37,14 @@ _put: Final = object.__setattr__
 class _Field:
     """The options of a field that differs from a plain one; see `field`."""
 
-    def __init__(self, default: Any, make: Callable[[], Any] | None, is_hashed: bool, is_shown: bool) -> None:
+    def __init__(
+        self, default: Any, make: Callable[[], Any] | None, is_hashed: bool, is_shown: bool, is_compared: bool
+    ) -> None:
         self.default = default
         self.make = make
-        self.is_hashed = is_hashed
+        self.is_hashed = is_hashed and is_compared
         self.is_shown = is_shown
+        self.is_compared = is_compared
 
 
 def field(
@@ -50,9 +53,10 @@ def field(
     default_factory: Callable[[], Any] | None = None,
     hash: bool = True,  # noqa: A002  (the name that type checkers and readers know)
     repr: bool = True,  # noqa: A002
+    compare: bool = True,
 ) -> Any:
     """Set the options of a field beyond annotation and default, as in ``dataclasses``."""
-    return _Field(default, default_factory, hash, repr)
+    return _Field(default, default_factory, hash, repr, compare)
 
 
 class _Twin:
@@ -83,6 +87,7 @@ def _twin(kind: type[Frozen]) -> type:
             **how,
             hash=None if name not in kind._unhashed else False,
             repr=name not in kind._unshown,
+            compare=name not in kind._uncompared,
             kw_only=kind._kw_only,
         )
         fields.append((name, kind._annotations[name], one))
@@ -93,7 +98,8 @@ def _twin(kind: type[Frozen]) -> type:
 class Frozen:
     """Base of records whose fields are annotations, and which never change.
 
-    Two are equal when they are of the same class and all their values are. A subclass of a record has its fields, too.
+    Two are equal when they are of the same class and all their values are, but for those that are not compared (see
+    `field`). A subclass of a record has its fields, too.
 
     Parameters
     ----------
@@ -119,6 +125,7 @@ class Frozen:
     _plan: ClassVar[tuple[dict[str, Any], frozenset[str], Mapping[str, Callable[[], Any]]]] = ({}, frozenset(), {})
     _unhashed: ClassVar[frozenset[str]] = frozenset()
     _unshown: ClassVar[frozenset[str]] = frozenset()
+    _uncompared: ClassVar[frozenset[str]] = frozenset()
     _annotations: ClassVar[Mapping[str, Any]] = {}
     _kw_only: ClassVar[bool] = True
     __match_args__: ClassVar[tuple[str, ...]] = ()
@@ -130,7 +137,7 @@ class Frozen:
 
     def __init_subclass__(cls, *, kw_only: bool = True) -> None:
         template, makers = dict(cls._template), dict(cls._makers)
-        unhashed, unshown = set(cls._unhashed), set(cls._unshown)
+        unhashed, unshown, uncompared = set(cls._unhashed), set(cls._unshown), set(cls._uncompared)
         for name in cls.__annotations__:
             default = cls.__dict__.get(name, MISSING)
             if type(default) is _Field:
@@ -141,6 +148,8 @@ class Frozen:
                     unhashed.add(name)
                 if not default.is_shown:
                     unshown.add(name)
+                if not default.is_compared:
+                    uncompared.add(name)
                 default = default.default
                 if default is not MISSING:
                     setattr(cls, name, default)
@@ -149,6 +158,7 @@ class Frozen:
         required = frozenset(name for name, one in template.items() if one is MISSING and name not in makers)
         cls._plan = template, required, makers  # what the constructor needs, at one look
         cls._unhashed, cls._unshown = frozenset(unhashed), frozenset(unshown)
+        cls._uncompared = frozenset(uncompared)
         cls._annotations = {**cls._annotations, **cls.__annotations__}
         cls._kw_only = kw_only
         cls.__match_args__ = () if kw_only else tuple(template)  # type: ignore[misc]
@@ -197,7 +207,13 @@ class Frozen:
         raise AttributeError(f"{type(self).__name__}: cannot delete {name!r}, since a record never changes")
 
     def __eq__(self, other: object) -> bool:
-        return self.__dict__ == other.__dict__ if type(other) is type(self) else NotImplemented
+        if type(other) is not type(self):
+            return NotImplemented
+        theirs, uncompared = other.__dict__, self._uncompared
+        if not uncompared:
+            return self.__dict__ == theirs
+        names = [name for name in self._template if name not in uncompared]
+        return [self.__dict__[name] for name in names] == [theirs[name] for name in names]
 
     def __hash__(self) -> int:
         unhashed = self._unhashed

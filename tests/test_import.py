@@ -93,6 +93,14 @@ def test_going_parallel_loads_little():
     assert not (loaded - loaded_by("")) & {"dataclasses", "inspect", "traceback", "platform", "pathlib", "cloudpickle"}
 
 
+def test_the_plan_of_a_short_map_loads_little(tmp_path):
+    call = "assert amorsize.optimize(abs, list(range(1000)), backend=('serial', 'processes')).backend == 'serial'"
+    loaded = loaded_by(f"import os; os.environ['AMORSIZE_HISTORY'] = {str(tmp_path / 'h')!r}\nimport amorsize\n{call}")
+    heavy = {"multiprocessing", "sqlite3", "dataclasses", "inspect", "statistics", "socket", "pickle", "hashlib"}
+    more = {"pathlib", "platform", "platformdirs", "amorsize.measure.calibrate", "amorsize.measure.transfer"}
+    assert not (loaded - loaded_by("")) & (heavy | more)
+
+
 def test_a_short_map_of_an_iterator_loads_nothing_heavy():
     loaded = loaded_by("import amorsize\nassert amorsize.execute(abs, iter(range(100))) == list(range(100))")
     assert not loaded & (HEAVY | PARALLEL | STORE | {"cloudpickle", "threadpoolctl", "platformdirs"})
@@ -129,15 +137,16 @@ def test_a_fit_of_history_is_used_without_what_made_it(tmp_path):
     from pruning import fit_of
 
     from amorsize.learn import pruner
+    from amorsize.learn.fit_file import SUFFIX
 
     path = tmp_path / "history.sqlite"
-    pruner.keep(str(path) + pruner.SUFFIX, fit_of({"loop": 0.1, "pool": 0.1, "threadpool": 0.1}))
+    pruner.keep(str(path) + SUFFIX, fit_of({"loop": 0.1, "pool": 0.1, "threadpool": 0.1}))
     code = """
 import os
 os.environ["AMORSIZE_HISTORY"] = {path!r}
 import amorsize
 def spin(x):
-    return sum(range(20_000 + x))
+    return sum(range(200_000 + x))
 assert "history (" in amorsize.optimize(spin, list(range(50))).reason
 amorsize.execute(spin, list(range(50)))
 """

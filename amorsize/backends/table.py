@@ -26,6 +26,24 @@ if TYPE_CHECKING:
 ANY_EXECUTOR: Final = "*"
 
 
+# Modules load at the pace of machine and disk, which differs by 3 from minute to minute: 13 ms where processes took 33.
+LOOP_LOAD_S: Final = 9e-3
+# guess: the pace at which other modules will load is not farther from usual
+PACES: Final = (0.5, 4.0)
+
+_pace: list[float] = [1.0]
+
+
+def pace() -> float:
+    """Return the seconds in which this process loads modules, relative to the usual ones."""
+    return _pace[0]
+
+
+def note_pace(loop_s: float) -> None:
+    """Note the seconds in which this process has loaded what a loop needs: others will load at the same pace."""
+    _pace[:] = [min(max(loop_s / LOOP_LOAD_S, PACES[0]), PACES[1])]
+
+
 class Row:
     """One backend.
 
@@ -43,7 +61,7 @@ class Row:
         ``"module:Class"`` of the objects that may be passed as ``backend=``, submodules of the module included;
         `ANY_EXECUTOR` for all that have ``submit``. Empty: the backend is chosen by its name.
     load_s : float
-        Seconds to load the modules that the choice of the backend and the first map on it need.
+        Seconds to load its driver, where what a loop needs took `LOOP_LOAD_S`.
     """
 
     __slots__ = ("driver", "engine", "inherits", "load_s", "name", "serves")
@@ -66,8 +84,8 @@ class Row:
         self.load_s = load_s
 
     def left_to_load_s(self) -> float:
-        """Return ``load_s`` until the driver has been loaded, then 0."""
-        return 0.0 if self.driver.partition(":")[0] in sys.modules else self.load_s
+        """Return ``load_s`` at the pace of this process until the driver has been loaded, then 0."""
+        return 0.0 if self.driver.partition(":")[0] in sys.modules else self.load_s * pace()
 
     def fits(self, executor: object) -> bool:
         """True if the row serves this object."""
@@ -95,8 +113,9 @@ class Row:
 
 
 BACKENDS: tuple[Row, ...] = (
-    Row("threads", "threads", "amorsize.backends.threads:open_driver", load_s=22e-3),
-    Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True, load_s=22e-3),
+    # Of the threads' 10 ms, 6 are for the look at what func does (opcode).
+    Row("threads", "threads", "amorsize.backends.threads:open_driver", load_s=10e-3),
+    Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True, load_s=6e-3),
     Row("executor", "executor", "amorsize.backends.futures:open_driver", serves=ANY_EXECUTOR),
 )
 

@@ -26,8 +26,6 @@ from amorsize.frozen import replace
 from amorsize.history.run_row import Run, sample_of
 from amorsize.history.this_process import ALIKE, Shape
 
-# Newest rows of a function that are read: 0.5 ms, with opening the file.
-LOOKED_AT: Final = 16
 # Fewest rows that must agree: one cannot confirm itself.
 LEAST: Final = 2
 # The most rows used; newer ones are more relevant (a guess).

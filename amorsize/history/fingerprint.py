@@ -9,7 +9,7 @@ It does not cover the functions that a function calls, its module's globals, fil
 called or whose method is called (its class and code count), and values beyond the bounds below.
 
 It is made in two steps. `outline` describes the function as text, without a reference to the user's objects; `digest`
-shortens the text to 32 hexadecimal digits. ``import hashlib`` takes 2 ms on the first call, so history outlines at once
+shortens the text to 32 hexadecimal digits. Loading a hash function takes up to 2 ms, so history outlines at once
 whatever might change or hold memory, and digests when the process ends.
 
 No code of the user's objects runs, except the ``repr`` of the standard types listed here and the ``shape`` of what has
@@ -69,7 +69,7 @@ def fingerprint(func: Callable[..., object]) -> str:
 
 def digest(text: str) -> str:
     """Shorten an outline to a fingerprint."""
-    from hashlib import blake2b
+    from amorsize.system.blake2 import blake2b
 
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

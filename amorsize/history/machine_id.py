@@ -85,7 +85,7 @@ def digest_of(kept: Mapping[str, Any] | None) -> str | None:
     """
     if not kept:
         return None
-    from hashlib import blake2b
+    from amorsize.system.blake2 import blake2b
 
     told = repr([_as_float(kept.get(name)) for name in TELLING])
     return blake2b(told.encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()

@@ -40,6 +40,9 @@ SAMPLE_FIELDS: Final = (
 )  # fmt: skip
 """Order of a sample's values in the file; only ever appended to."""
 
+WEIGHED_ANEW: Final = frozenset(("func_bytes", "func_pickle_s", "func_unpickle_s"))
+"""Values that are not stored: each plan weighs the function that it was given."""
+
 
 class Run(Frozen):
     """One run: the decision, the forecast, and the clock.
@@ -270,12 +273,13 @@ def _packed_sample(sample: Any) -> Any:
     known = {key: value for key, value in values.items() if key in _SAMPLE_DEFAULTS}
     if len(known) < len(values):
         return values
-    return _list_of([None if known.get(key) == _SAMPLE_DEFAULTS[key] else known.get(key) for key in SAMPLE_FIELDS])
+    told = {key: value for key, value in known.items() if key not in WEIGHED_ANEW and value != _SAMPLE_DEFAULTS[key]}
+    return _list_of([told.get(key) for key in SAMPLE_FIELDS])
 
 
 def _alike(row: Mapping[str, Any], packed: Mapping[str, Any]) -> int:
     """Hash what equivalent rows share: function, kind and size of data, candidate, machine, source."""
-    from hashlib import blake2b
+    from amorsize.system.blake2 import blake2b
 
     kind, items, size = [*(packed.get("shape") or ()), None, None, None][:3]
     machine = packed.get("machine") or {}

@@ -38,7 +38,6 @@ from amorsize.system.mounts import on_network
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import sqlite3
-    from pathlib import Path
     from typing import Any, Final, TypeVar
 
     T = TypeVar("T")
@@ -71,21 +70,19 @@ class Store:
         The file. None keeps nothing: all reads are empty and all writes are refused.
     patience_s : float
         Seconds to keep trying while other processes write to the file.
+
+    Attributes
+    ----------
+    file : str or None
+        The file, with no links in its path; it need not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, *, patience_s: float = PATIENCE_S) -> None:
-        self._file = None if path is None else os.path.realpath(os.fspath(path))
+        self.file = None if path is None else os.path.realpath(os.fspath(path))
         self._patience_s = patience_s
 
     def __repr__(self) -> str:
-        return f"Store({self._file!r})"
-
-    @property
-    def path(self) -> Path | None:
-        """The file, which need not exist; None when nothing is kept."""
-        from pathlib import Path
-
-        return None if self._file is None else Path(self._file)
+        return f"Store({self.file!r})"
 
     def get_cost(self, key: str) -> dict[str, Any] | None:
         """Return what `put_cost` stored last under the key, with ``measured_at_s`` added; None if there is nothing."""
@@ -123,14 +120,14 @@ class Store:
 
     def forget_runs(self, function: str | None = None, before_s: float | None = None) -> int | None:
         """Delete rows (of that function; of runs before that time); return their number, None if that failed."""
-        if self._file is None or not os.path.exists(self._file):
+        if self.file is None or not os.path.exists(self.file):
             return 0
         return self._do(lambda link: tables.forget(link, function, before_s), write=True)
 
     def stamp(self) -> tuple[int, ...]:
         """Return inode, size and time of the file and its log: they change with every write. Empty without a file."""
         found: list[int] = []
-        for name in () if self._file is None else (self._file, f"{self._file}-wal"):
+        for name in () if self.file is None else (self.file, f"{self.file}-wal"):
             with suppress(OSError):
                 status = os.stat(name)
                 found += (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -142,7 +139,7 @@ class Store:
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, write: bool) -> T | None:
         """Run ``work`` in a transaction and return its result; None when the file is missing or cannot be used."""
-        file = self._file
+        file = self.file
         if file is None or _state["unusable"]:
             return None
         _hook_forks()
@@ -218,12 +215,24 @@ def _transact(file: str, work: Callable[[sqlite3.Connection], T], *, write: bool
 def _connect(file: str, mode: str, deadline_s: float) -> sqlite3.Connection:
     """Open the file; mode ``"rwc"`` also creates it. SQLite itself waits for a lock, at most until ``deadline_s``."""
     import sqlite3
-    from pathlib import Path
 
     if os.path.exists(file) and not os.path.isfile(file):
         raise _Refused("it is not a file")
     wait_s = min(5.0, max(0.0, deadline_s - time.monotonic()))
-    return sqlite3.connect(f"{Path(file).as_uri()}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None)
+    return sqlite3.connect(f"{_uri(file)}?mode={mode}", uri=True, timeout=wait_s, isolation_level=None)
+
+
+# Characters of a path that a URI shows as they are.
+_SHOWN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/-._~")
+
+
+def _uri(file: str) -> str:
+    """Return ``pathlib.Path(file).as_uri()``; loading pathlib takes 2-5 ms, so it serves only for drives and shares."""
+    if os.name == "nt":
+        from pathlib import Path
+
+        return Path(file).as_uri()
+    return "file://" + "".join(chr(each) if each in _SHOWN else f"%{each:02X}" for each in os.fsencode(file))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from amorsize.history.history import ALL, History, Run
 from amorsize.history.run_row import sample_of
 from amorsize.learn import pruner
 from amorsize.learn.features import ENGINES, Case, Cores, breakdown_of, engine_of, features
+from amorsize.learn.fit_file import fit_path
 from amorsize.learn.pruner import MOST, Pruner, Region
 from amorsize.learn.trees import LEAF, Tree, Trees, is_number
 
@@ -145,7 +146,7 @@ def fit(history: History | None = None) -> Report:
     names = {str(run.function): run.name or str(run.function)[:12] for run in runs}
     examples = [example for example in map(example_of, runs) if example is not None]
     found, report = learn(examples)
-    file = pruner.file_of(history)
+    file = fit_path(history)
     if file is not None and found is not None:
         pruner.keep(file, found)
     return replace(

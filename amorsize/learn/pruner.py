@@ -27,14 +27,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from amorsize.facts import MARGIN, Breakdown, Forecast, Machine, Sample
 from amorsize.frozen import field_names, replace
 from amorsize.learn.features import NAMES, Case, engine_of, features
+from amorsize.learn.fit_file import fit_path
 from amorsize.learn.trees import Trees, is_number
 
 if TYPE_CHECKING:
     from amorsize.history.history import History
 
 FORMAT: Final = 1
-# The fit's file is named like the history, with this suffix.
-SUFFIX: Final = ".fit.json"
 # The largest correction of a forecast: a factor of three (a guess).
 MOST: Final = log(3.0)
 # No candidate beyond this factor of the model's best forecast is preferred. On the corpus (docs/why/learning.md) 1.05
@@ -204,18 +203,10 @@ def _region(row: object) -> Region | None:
 _known: dict[str, tuple[tuple[int, int], Pruner | None]] = {}
 
 
-def file_of(history: History | None) -> str | None:
-    """Return the path of a history's fit; None if history is off."""
-    from amorsize.history.history import History
-
-    path = (History() if history is None else history).path
-    return None if path is None else f"{path}{SUFFIX}"
-
-
 def known(history: History | None) -> Pruner | None:
     """Return a history's fit, or None. Reading it takes 2 ms, once; the check for changes 10 µs."""
     try:
-        file = file_of(history)
+        file = fit_path(history)
         if file is None:
             return None
         status = os.stat(file)
@@ -262,7 +253,7 @@ def keep(file: str, pruner: Pruner) -> None:
 
 def forget(history: History | None = None) -> bool:
     """Delete a history's fit; return True if there was one."""
-    file = file_of(history)
+    file = fit_path(history)
     if file is None or not os.path.exists(file):
         return False
     os.unlink(file)

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.facts import BackendCost, Costs, Machine, Scaling
 from amorsize.frozen import replace
-from amorsize.measure.cost_cache import SCALING, Known, Wish, keep, recalled, remembered, turn
-from amorsize.measure.helper_process import HELPER_S, Job, cost_job, in_helper, scaling_job
-from amorsize.measure.scaling import Curve, busy_counts
-from amorsize.measure.start_cost import Found, measure
+from amorsize.measure.cost_cache import SCALING, Curve, Found, Known, Wish, keep, recalled, remembered, turn
 from amorsize.model.default_costs import plausible_scaling, recorded
 from amorsize.system import nested
 
 if TYPE_CHECKING:
     from amorsize.history.sqlite_file import Store
+    from amorsize.measure.helper_process import Job
 
 # Seconds that optimize() may spend on measuring, once.
 BUDGET_S: Final = 0.3
@@ -72,14 +70,16 @@ def cached_costs(
     start_method: str | None = None,
     store: Store | None = None,
     budget_s: float = BUDGET_S,
+    may_measure: bool = True,
 ) -> Costs:
     """Return the costs that the model needs: of these engines (None: not asked for), and the scaling curve.
 
-    ``start_method`` is by default the machine's. Other parameters as in `cached_cost`.
+    ``start_method`` is by default the machine's. ``may_measure``: False to take recorded figures for what is not known.
+    Other parameters as in `cached_cost`.
     """
     of_threads, of_processes = Wish(threads or ""), Wish(processes or "", start_method or machine.default_start_method)
     wishes = [wish for wish in (of_processes, of_threads) if wish.engine] + [Wish(SCALING)]
-    known = dict(zip(wishes, _fulfil(wishes, machine, store, budget_s), strict=True))
+    known = dict(zip(wishes, _fulfil(wishes, machine, store, budget_s if may_measure else None), strict=True))
     return Costs(
         threads=_cost(of_threads, known[of_threads]) if threads else None,
         processes=_cost(of_processes, known[of_processes]) if processes else None,
@@ -87,8 +87,8 @@ def cached_costs(
     )
 
 
-def _fulfil(wishes: Sequence[Wish], machine: Machine, store: Store | None, budget_s: float) -> list[Known]:
-    """Return each cost from memory or from the store, or measure it."""
+def _fulfil(wishes: Sequence[Wish], machine: Machine, store: Store | None, budget_s: float | None) -> list[Known]:
+    """Return each cost from memory or from the store, or measure it; None: or the recorded one."""
     with turn():
         now_s = time.time()
         known: dict[Wish, Known] = {}
@@ -102,7 +102,10 @@ def _fulfil(wishes: Sequence[Wish], machine: Machine, store: Store | None, budge
                 missing.append(wish)
             else:
                 known[wish] = found
-        known.update(_measure(missing, machine, store, budget_s))
+        if budget_s is None:
+            known |= {wish: Known(_default(wish), now_s) for wish in missing}
+        else:
+            known |= _measure(missing, machine, store, budget_s)
         return [known[wish] for wish in wishes]
 
 
@@ -141,6 +144,10 @@ def diagnose_all(machine: Machine, store: Store | None = None, budget_s: float =
 
 def _measure(wishes: Sequence[Wish], machine: Machine, store: Store | None, budget_s: float) -> dict[Wish, Known]:
     """Measure all of these and keep them."""
+    if not wishes:
+        return {}
+    from amorsize.measure.scaling import busy_counts
+
     found: dict[Wish, Found | Curve] = {}
     apart: list[Wish] = []
     for wish in wishes:
@@ -166,6 +173,8 @@ def _dated(value: Found | Curve, at_s: float) -> Found | Curve:
 
 
 def _threads(wish: Wish, machine: Machine, budget_s: float) -> Found | Curve:
+    from amorsize.measure.start_cost import measure
+
     try:
         return measure(wish.engine, None, machine.usable_cores, budget_s)
     except Exception as exc:  # noqa: BLE001  (no more threads, no memory, the interpreter is shutting down, …)
@@ -173,6 +182,8 @@ def _threads(wish: Wish, machine: Machine, budget_s: float) -> Found | Curve:
 
 
 def _processes(wishes: Sequence[Wish], machine: Machine, budget_s: float) -> dict[Wish, Found | Curve]:
+    from amorsize.measure.helper_process import HELPER_S, in_helper
+
     try:
         rows = in_helper(_jobs(wishes, machine, budget_s - HELPER_S))
     except Exception as exc:  # noqa: BLE001  (no more processes, no interpreter, no pipes, …)
@@ -188,6 +199,8 @@ def _said(exc: Exception) -> str:
 
 def _jobs(wishes: Sequence[Wish], machine: Machine, budget_s: float) -> list[Job]:
     """Return the helper's jobs, which share the budget."""
+    from amorsize.measure.helper_process import cost_job, scaling_job
+
     cores, unit_s = machine.usable_cores, budget_s / sum(WEIGHTS.get(wish.start_method, 1.0) for wish in wishes)
     method = "fork" if "fork" in machine.start_methods else machine.default_start_method
     return [
@@ -227,7 +240,10 @@ def _obstacle(wish: Wish, machine: Machine) -> str | None:
 
 def _instead(wish: Wish, why: object) -> Found | Curve:
     """Return the default for a cost that could not be measured, with the reason as its warning."""
-    warnings = (f"not measured: {why}",)
+    return _default(wish, (f"not measured: {why}",))
+
+
+def _default(wish: Wish, warnings: tuple[str, ...] = ()) -> Found | Curve:
     if wish.engine == SCALING:
         return Curve(Scaling(), warnings)
     return Found(replace(recorded(wish.engine, wish.start_method), warnings=warnings))

@@ -10,13 +10,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from amorsize.facts import BackendCost, ChannelCost, Machine, Scaling, StartCost
-from amorsize.measure.scaling import Curve
-from amorsize.measure.start_cost import Found
+from amorsize.frozen import defaults, field_names, plain
 from amorsize.system.machine import processor
 
 if TYPE_CHECKING:
@@ -37,6 +35,29 @@ SCALING: Final = "scaling"
 
 # No part of a cost takes eleven days.
 FOREVER_S: Final = 1e6
+
+
+class Found(NamedTuple):
+    """A measured cost, and the excess of the first start in a process (forkserver: the server)."""
+
+    cost: BackendCost
+    cold_s: float = 0.0
+
+
+# The end of a warning that is no doubt: the limit was seen while a lone worker was undisturbed.
+LIMIT: Final = "something limits them"
+
+
+class Curve(NamedTuple):
+    """A scaling curve and the doubts about it."""
+
+    scaling: Scaling
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """True if other programs may have made it: a curve without such doubt is this machine's own, however low."""
+        return not all(warning.endswith(LIMIT) for warning in self.warnings)
 
 
 class Wish(NamedTuple):
@@ -134,7 +155,7 @@ def to_dict(value: Found | Curve) -> dict[str, Any]:
     """Return a plain dict of numbers, strings, lists and dicts."""
     if isinstance(value, Curve):
         return {"points": [list(point) for point in value.scaling.points], "warnings": list(value.warnings)}
-    return {"cost": {**asdict(value.cost), "warnings": list(value.cost.warnings)}, "cold_s": value.cold_s}
+    return {"cost": {**plain(value.cost), "warnings": list(value.cost.warnings)}, "cold_s": value.cold_s}
 
 
 def found_from(row: object, engine: str, start_method: str | None) -> Found | None:
@@ -207,11 +228,12 @@ def _record(kind: type[R], value: object) -> R | None:
     if not isinstance(value, Mapping):
         return None
     found: dict[str, Any] = {}
-    for field in fields(kind):
+    usual = defaults(kind)
+    for name in field_names(kind):
         # Rows of earlier versions lack fields that were added with a default.
-        given = value.get(field.name, None if field.default is MISSING else field.default)
-        found[field.name] = given if isinstance(field.default, bool) and isinstance(given, bool) else _number(given)
-        if found[field.name] is None or (not isinstance(given, bool) and found[field.name] > FOREVER_S):
+        given = value.get(name, usual.get(name))
+        found[name] = given if isinstance(usual.get(name), bool) and isinstance(given, bool) else _number(given)
+        if found[name] is None or (not isinstance(given, bool) and found[name] > FOREVER_S):
             return None
     return kind(**found)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 
+from amorsize.backends.table import pace
 from amorsize.facts import Costs
 from amorsize.frozen import replace
 from amorsize.history.this_process import THIS_PROCESS
@@ -38,6 +39,8 @@ OURS: Final = "team"
 IMPORTING: Final = ("spawn", "forkserver")
 # To read the file takes 10-20 ms: 4 % of so many seconds of work left.
 WORTH_READING_S: Final = 0.5
+# To load ``multiprocessing.pool``, for processes as for threads.
+POOL_LOAD_S: Final = 12e-3
 # guess: an execute() waits no longer for the file of costs
 PATIENCE_S: Final = 0.05
 
@@ -55,6 +58,11 @@ def as_here(cost: BackendCost, func: Callable[..., Any], data: object, load_s: f
     if start is None:
         start = _bounded(cost.start, cost.start_method, func, data)
     return replace(cost, start=replace(start, load_s=load_s))
+
+
+def pool_load_s() -> float:
+    """Return the seconds for what this process has yet to load before it can open a pool."""
+    return 0.0 if "multiprocessing.pool" in sys.modules else POOL_LOAD_S * pace()
 
 
 def _bounded(start: StartCost, method: str | None, func: Callable[..., Any], data: object) -> StartCost:
@@ -176,8 +184,7 @@ def save() -> None:
     try:
         from time import time
 
-        from amorsize.measure.cost_cache import Known, Wish, keep
-        from amorsize.measure.start_cost import Found
+        from amorsize.measure.cost_cache import Found, Known, Wish, keep
         from amorsize.model.default_costs import recorded
         from amorsize.system.machine import lately
         from amorsize.system.start_methods import share_of

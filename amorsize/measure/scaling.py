@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from amorsize.facts import Scaling
+from amorsize.measure.cost_cache import LIMIT, Curve
 from amorsize.measure.timer import quantile, relative_spread
 from amorsize.system.clock import REAL, Clock
 
@@ -38,22 +39,6 @@ LIMITED: Final = 0.3
 
 BurnOut = Callable[[int], Sequence[tuple[float, float]]]
 """Burns on this many workers at once: for each, seconds from its order to its answer, and its CPU seconds."""
-
-
-# The end of a warning that is no doubt: the limit was seen while a lone worker was undisturbed.
-LIMIT: Final = "something limits them"
-
-
-class Curve(NamedTuple):
-    """A scaling curve and the doubts about it."""
-
-    scaling: Scaling
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def is_doubtful(self) -> bool:
-        """True if other programs may have made it: a curve without such doubt is this machine's own, however low."""
-        return not all(warning.endswith(LIMIT) for warning in self.warnings)
 
 
 def busy_counts(cores: float, physical_cores: int) -> list[int]:

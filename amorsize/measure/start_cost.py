@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Protocol
 
 from amorsize.facts import BackendCost, ChannelCost, StartCost
 from amorsize.frozen import replace
+from amorsize.measure.cost_cache import Found
 from amorsize.measure.laps import PAYLOAD_BYTES, Lap, lap
 from amorsize.measure.timer import LEAST, UNKNOWN, Timing, quantile, relative_spread, steady, timed
 from amorsize.model.default_costs import BYTE_S, PLAUSIBLE, plausible, recorded
@@ -45,13 +46,6 @@ CHUNK_SPREAD: Final = 0.1
 BUSY_SPREAD: Final = 0.5
 # Per byte of the caller's memory and fork: 6-36 ps were seen.
 MOST_PER_BYTE_S: Final = 100e-12
-
-
-class Found(NamedTuple):
-    """A measured cost, and the excess of the first start in a process (forkserver: the server)."""
-
-    cost: BackendCost
-    cold_s: float = 0.0
 
 
 class Channel(NamedTuple):

@@ -15,14 +15,13 @@ from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.functions import cells_of, is_same, pickle_by_name
 from amorsize.facts import Sample
 from amorsize.frozen import replace
+from amorsize.model.decide import WEIGHED
 from amorsize.system.looks import attribute, block_bytes, defined, held_bytes, is_interrupt, plain_bytes, text_of
 
 ITEMS: Final = ("arg_bytes", "arg_pickle_s", "arg_unpickle_s")
 FUNC: Final = ("func_bytes", "func_pickle_s", "func_unpickle_s")
 # Seconds for pickling the objects of one kind after the first one (a guess).
 BUDGET_S: Final = 0.3e-3
-# guess: objects to pickle
-WEIGHED: Final = 16
 # guess: a block of more bytes is not pickled to learn its cost
 BIG_BYTES: Final = 1 << 20
 # guess: bytes of an object of many parts; pickling it takes 0.1 s and more

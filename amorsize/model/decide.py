@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 from amorsize.facts import MARGIN, OWN_THREADS, WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
 from amorsize.frozen import Frozen, replace
-from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, WATCH_LONGEST_S, Evidence
+from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, RESULT_S, WATCH_LONGEST_S, Evidence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ SURE_SHARE: Final = 0.05
 SURE_S: Final = 2e-3
 # guess
 PROBES: Final = 8
+# guess: objects to pickle
+WEIGHED: Final = 16
 # Quick items at each position take so long together that reading the clock does not distort the result.
 PROBE_EACH_S: Final = 0.1e-3
 # guess: probing ends after this time, or after 1 % of the forecast if that is more
@@ -69,8 +71,6 @@ CHEAP_PROCESSES_S: Final = 4.5e-3
 WORTH_PROCESSES_S: Final = 9e-3
 # A single item that waits longer is enough evidence; a shorter wait may have been another program's turn.
 ONE_WAIT_S: Final = 4.5e-3
-# guess: to pickle and unpickle the smallest result, as one of many
-RESULT_S: Final = 0.1e-6
 # guess: relative change of the estimate that makes an answered question worth asking again
 NEWS: Final = 0.2
 # guess: growth of the time spent, or of the estimate, before the same question is asked again
@@ -215,15 +215,9 @@ class Decider(Evidence):
             return False
         if self.rate is not None and self.rate * self.item_s < KEEPS_UP:
             return False
-        left = self.left
-        left_s = left * self.item_s
-        if self._waits():
-            gain_s, worth_s, start_s = left_s, self.worth_threads_s, CHEAP_THREADS_S
-        else:
-            gain_s = left_s * (1 - MARGIN - 1 / self.most_cores) - left * RESULT_S
-            worth_s, start_s = self.worth_processes_s, CHEAP_PROCESSES_S
-        if gain_s < worth_s:
+        if not self._may_gain():
             return False
+        start_s, left_s = CHEAP_THREADS_S if self._waits() else CHEAP_PROCESSES_S, self.left * self.item_s
         if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
             return False
         known = self.n_items is not None and self.looked_item_s > 0
@@ -233,6 +227,13 @@ class Decider(Evidence):
         if self.prior is not None:
             return self.items > 0 or self.prior.item_s > PRIOR_CHECK_S
         return self._is_sure(start_s) or (self.items >= EVIDENCE_ITEMS and self.wall_s >= BATCH_S)
+
+    def _may_gain(self) -> bool:
+        """Return True if workers could gain more than it takes to ask for them, to load what they need and to start."""
+        left_s = self.left * self.item_s
+        if self._waits():
+            return left_s >= self.worth_threads_s
+        return left_s * (1 - MARGIN - 1 / self.most_cores) - self.left * RESULT_S >= self.worth_processes_s
 
     def _is_sure(self, start_s: float) -> bool:
         """Return True if a useless start would stay within the promised bound.
@@ -276,7 +277,7 @@ class Decider(Evidence):
         Reading the clock each millisecond costs 4 % of it, since the caches have lost this code every time.
         """
         known = self.n_items is not None and self.wall_s > SETTLED_S and not self._waits()
-        return known and self.left * self.item_s < self.worth_processes_s
+        return known and not self._may_gain()
 
     def next(self) -> Step:
         """Return the next step. Without `choices` (the machine has not been read yet) the loop goes on."""

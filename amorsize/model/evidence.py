@@ -42,6 +42,8 @@ PRIOR_S: Final = 20e-3
 # Relative standard error of the mean from one position (a guess). From n alike positions it is an n-th of that. It is
 # not 0, because items at other positions may differ.
 UNSURE: Final = 0.5
+# Seconds to pickle and unpickle the smallest result, as one of many (a guess).
+RESULT_S: Final = 0.1e-6
 # Number of positions at which the curve through the probes is evaluated (a guess).
 READ: Final = 32
 

@@ -9,6 +9,8 @@ from math import ceil
 from amorsize.facts import MARGIN, OWN_THREADS, Backend, Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
 from amorsize.model.cost import Candidates, cpu_per_item
+from amorsize.model.default_costs import recorded
+from amorsize.model.evidence import RESULT_S
 from amorsize.model.memory_limit import refusal
 
 TYPE_CHECKING = False
@@ -21,10 +23,50 @@ OWN_THREADS_MARGIN: Final = 0.35
 # All chunk sizes are compared only for this many worker counts, those that are best with four chunks per worker (a
 # guess).
 COUNTS: Final = 2
+# guess: the fastest machine starts workers in this share of the recorded time
+FASTEST: Final = 0.5
 # Chunks per worker.
 SPLITS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 # guess: limit for items that wait for a service of unknown capacity
 MAX_WAITING_WORKERS: Final = 64
+
+
+def may_pay(
+    sample: Sample,
+    machine: Machine,
+    *,
+    n_items: int,
+    backends: Sequence[Backend],
+    start_method: str | None,
+    max_workers: int | None = None,
+    load_s: float = 0.0,
+) -> bool:
+    """Return True if the workers of a pool might beat the loop; if not, no other figure can change the decision.
+
+    They take at least a start that is faster than the recorded one, the items on all cores (or all at a time where
+    they wait), and the one dispatcher of processes (items and results of `RESULT_S`) or the lock of threads. The mean
+    of the items is taken two standard errors higher than it was seen. ``load_s``: seconds for modules that this process
+    has yet to load before a pool can start.
+    """
+    if "serial" not in backends:
+        return True
+    item_s = sample.item_s + 2 * sample.error_s
+    cpu_s = cpu_per_item(sample) * item_s / max(sample.item_s, 1e-9)
+    loop_s = n_items * max(item_s, cpu_s / machine.usable_cores)
+    for backend in backends:
+        if backend == "serial":
+            continue
+        if backend == "threads":
+            start, serial_s = recorded("threadpool", None).start, 0.0
+            if machine.gil_enabled:
+                serial_s = cpu_s if sample.gil_held is None else item_s * sample.gil_held
+        else:
+            start, serial_s = recorded("pool", start_method).start, RESULT_S
+        workers = worker_counts(sample, machine, backend, n_items, max_workers)[-1]
+        work_s = n_items * max(item_s / workers, cpu_s / machine.usable_cores, serial_s)
+        if load_s + FASTEST * start.total_s(min(2, workers)) + work_s < (1 - MARGIN) * loop_s:
+            return True
+    return False
 
 
 def choose(

@@ -9,6 +9,7 @@ from amorsize.facts import Breakdown, Forecast
 from amorsize.frozen import replace
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
+from amorsize.run.run_summary import later
 from amorsize.system.machine import lately
 from amorsize.system.start_methods import share_of
 
@@ -24,16 +25,16 @@ def plan_of(execution: Execution) -> Plan:
     n = summary.n_items
     serial_s = summary.serial_s
     serial = _as_forecast(serial_s, n)
-    before = summary.loop_s if summary.go is not None else 0.0
+    before = (summary.loop_s, summary.asked_s) if summary.go is not None else (0.0, 0.0)
     best, is_forecast = serial, False
     if summary.go is not None:
-        best, is_forecast = _later(summary.go, before), not summary.unsampled
+        best, is_forecast = later(summary.go, *before), not summary.unsampled
     elif execution.decider.stayed is not None:
         # Of a loop that nothing was weighed against there is no forecast, only the clock.
         at_s, stayed = execution.decider.stayed
-        best = serial = replace(_later(stayed, at_s), chunksize=max(1, n))
+        best = serial = replace(later(stayed, at_s, 0.0), chunksize=max(1, n))
         is_forecast = True
-    others = [_later(f, before) for f in summary.alternatives if f.backend != "serial"]
+    others = [later(f, *before) for f in summary.alternatives if f.backend != "serial"]
     if summary.go is not None and not summary.unsampled and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
     asked = "an executor was" if request.executor is not None else "processes were"
@@ -59,17 +60,6 @@ def plan_of(execution: Execution) -> Plan:
         took_s=summary.wall_s,
         workers_ready_s=summary.ran.ready_s if summary.ran is not None else None,
         withdrawn=summary.withdrawn(),
-    )
-
-
-def _later(f: Forecast, before_s: float) -> Forecast:
-    """Return a forecast of the whole run from one of the items left: add the seconds that the loop had spent."""
-    return replace(
-        f,
-        total_s=f.total_s + before_s,
-        low_s=f.low_s + before_s,
-        high_s=f.high_s + before_s,
-        breakdown=replace(f.breakdown, compute_s=f.breakdown.compute_s + before_s),
     )
 
 

@@ -5,31 +5,26 @@ Where earlier runs of the function agree, they replace the sample: func is then 
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from math import ceil
+from os.path import exists
 from time import time
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.source import Indexable, Streamed, read_on, source_of
-from amorsize.backends.workers import child
-from amorsize.backends.workers.functions import sent
-from amorsize.backends.workers.main_module import Values, used, values_of
 from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import OWN_THREADS, Costs, Forecast, Machine, Sample
 from amorsize.formatting import count, seconds, size
 from amorsize.frozen import replace
-from amorsize.history.agreement import LOOKED_AT, Known, known
 from amorsize.history.history import History
 from amorsize.history.machine_id import digest_of, features
 from amorsize.history.this_process import shape_of
+from amorsize.measure.own_start import as_here, pool_load_s
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import HANDED_BYTES, Candidates
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
-from amorsize.model.search import choose
+from amorsize.model.search import choose, may_pay
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
@@ -38,8 +33,14 @@ from amorsize.system.machine import lately
 from amorsize.system.memory import forked_bytes
 from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolve_start_method, share_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Final
+
+    from amorsize.backends.workers.main_module import Values
     from amorsize.facts import Backend
+    from amorsize.history.agreement import Known
     from amorsize.learn.pruner import Pruner
     from amorsize.measure.elsewhere import Elsewhere
 
@@ -48,15 +49,26 @@ if TYPE_CHECKING:
 UNKNOWN_S: Final = 1.0
 # guess
 UNKNOWN_ITEMS: Final = 100
-# Seconds of work that no pool on any machine shortens: opening one takes longer.
+# Seconds of work, at least, for which costs are measured that are not known: it takes that long, once.
 # guess
-HOPELESS_S: Final = 1e-3
+WORTH_MEASURING_S: Final = 0.3
+# Newest rows of a function that are read: 0.5 ms, with opening the file.
+LOOKED_AT: Final = 16
 # guess: how many times the forecast a plain Pool must take for a warning
 NOTICED: Final = 1.1
 
 
-def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
-    """Make the plan for one call of ``optimize`` from a sample of its items; ``there``: for that machine."""
+def plan_for(request: Request, there: Elsewhere | None = None, *, for_trials: bool = False) -> Plan:
+    """Make the plan for one call of ``optimize`` from a sample of its items.
+
+    Parameters
+    ----------
+    request : Request
+    there : Elsewhere, optional
+        The machine that the plan is for.
+    for_trials : bool
+        True if other candidates will run, too: the sample is complete, even if the loop surely is the best.
+    """
     if request.executor is not None:
         raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
     source = source_of(request.data)
@@ -91,14 +103,17 @@ def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
             n, data = sampled, sampler.head
         else:
             data = chain(sampler.head, source.rest)
+    is_open = for_trials or there is not None or may_gain(request, sample, here, method, n)
+    if is_open and request.backends != ("processes",):
+        sample = sampler.weighed(sample)
     if method is not None:
         sample = pool_can_find(request.func, method, sample)
     if there is not None:
         costs = there.costs_for(threads="threads" in request.backends, start_method=method)
         warnings.append(f"for the machine of {there.source}; the items were timed on this one")
         return plan_from(request, here, sample, costs, n, data, warnings, is_elsewhere=True, head=sampler.head)
-    costs = known_costs(request, sample, here, method, n, warnings)
-    return plan_from(request, here, sample, costs, n, data, warnings, head=sampler.head)
+    costs = known_costs(request, sample, here, method, n, warnings) if is_open else recorded_costs(request, method)
+    return plan_from(request, here, sample, costs, n, data, warnings, is_open=is_open, head=sampler.head)
 
 
 def start_method_for(request: Request, warnings: list[str], there: Elsewhere | None = None) -> str | None:
@@ -123,38 +138,64 @@ def watches(request: Request, here: Machine) -> bool:
     return "threads" in request.backends and here.usable_cores > 1 and here.gil_enabled
 
 
+def items_of(sample: Sample, n: int | None) -> int:
+    """Return the number of items to plan for; ``n``: if it is known."""
+    return n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
+
+
+def may_gain(request: Request, sample: Sample, here: Machine, method: str | None, n: int | None) -> bool:
+    """Return True if the decision is open: workers might be worth their start (`amorsize.model.search.may_pay`)."""
+    return may_pay(
+        sample,
+        here,
+        n_items=items_of(sample, n),
+        backends=request.backends,
+        start_method=method,
+        max_workers=request.most_workers,
+        load_s=pool_load_s(),
+    )
+
+
+def recorded_costs(request: Request, method: str | None) -> Costs:
+    """Return recorded costs of the backends asked for, where others would change nothing."""
+    return Costs(
+        threads=recorded("threadpool", None) if "threads" in request.backends else None,
+        processes=recorded("pool", method) if method is not None else None,
+    )
+
+
 def known_costs(
     request: Request, sample: Sample, here: Machine, method: str | None, n: int | None, warnings: list[str]
 ) -> Costs:
-    """Return the costs of the backends asked for: measured, or recorded figures where the work is too short to gain."""
-    with_threads = "threads" in request.backends
-    with_processes = method is not None
-    total_s = sample.item_s * n if n is not None else UNKNOWN_S
-    if "serial" in request.backends and total_s < HOPELESS_S:
-        return Costs(
-            threads=recorded("threadpool", None) if with_threads else None,
-            processes=recorded("pool", method) if with_processes else None,
-        )
+    """Return the costs of the backends asked for: as known here, and measured where the work is worth it."""
     from amorsize.measure.calibrate import cached_costs
-    from amorsize.measure.own_start import as_here
 
     costs = cached_costs(
         here,
-        threads="threadpool" if with_threads else None,
-        processes="pool" if with_processes else None,
+        threads="threadpool" if "threads" in request.backends else None,
+        processes="pool" if method is not None else None,
         start_method=method,
+        may_measure=sample.item_s * items_of(sample, n) >= WORTH_MEASURING_S,
     )
     for cost in (costs.threads, costs.processes):
         if cost is not None:
             warnings.extend(cost.warnings)
-    if costs.processes is not None:
-        costs = replace(costs, processes=as_here(costs.processes, request.func, request.data))
-    return costs
+    here_is = {
+        name: as_here(cost, request.func, request.data, pool_load_s())
+        for name in ("threads", "processes")
+        if (cost := getattr(costs, name)) is not None
+    }
+    return replace(costs, **here_is)
 
 
 def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
-    """Return the pruner fitted to past runs (`amorsize.learn.pruner`), if any; None where the work is too short."""
-    if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
+    """Return the pruner fitted to past runs (`amorsize.learn.pruner`), if any."""
+    if n is None or not sample.n_sampled:
+        return None
+    from amorsize.learn.fit_file import fit_path
+
+    file = fit_path(request.history)
+    if file is None or not exists(file):
         return None
     from amorsize.learn import pruner
 
@@ -171,20 +212,22 @@ def plan_from(
     warnings: list[str],
     known_runs: int = 0,
     is_elsewhere: bool = False,
+    is_open: bool = True,
     head: Sequence[Any] = (),
 ) -> Plan:
     """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from.
 
-    ``head``: the first items, where an iterator gives them.
+    ``is_open``: workers might be worth their start, so that what the history knows matters. ``head``: the first items,
+    where an iterator gives them.
 
     The load of a machine that is not here counts. This one's has slowed the sample already, and holds what this program
     itself has computed in the last minute.
     """
-    items = n if n is not None else max(UNKNOWN_ITEMS, int(UNKNOWN_S / max(sample.item_s, 1e-9)))
+    items = items_of(sample, n)
     if sample.transfer_error is not None and len(request.backends) > 1 and "processes" in request.backends:
         warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
     load = (here.load or 0.0) if is_elsewhere else 0.0
-    fit = None if is_elsewhere else fit_for(request, sample, n)
+    fit = fit_for(request, sample, n) if is_open and not is_elsewhere else None
 
     def pick(backends: tuple[Backend, ...]) -> tuple[Forecast, list[Forecast], float | None, str | None]:
         best, others = choose(
@@ -216,9 +259,6 @@ def plan_from(
         serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",), load=load)
     if heavy := _weight_in_a_plain_pool(best, serial, sample, costs, here, items, load):
         warnings.append(heavy)
-    if best.backend != "serial" and not is_elsewhere:
-        # Loading the module takes 10 ms once: pay while planning, not while the pool opens.
-        import multiprocessing.pool  # noqa: F401
     known = n is not None
     return Plan(
         backend=best.backend,
@@ -300,6 +340,8 @@ def sample_in_child(
     """Take the sample in one worker process, since func must not run in this process."""
     from amorsize.backends.processes import ProcessDriver
     from amorsize.backends.results import Outcome
+    from amorsize.backends.workers import child
+    from amorsize.backends.workers.functions import sent
     from amorsize.backends.workers.team import Team
     from amorsize.errors import AmorsizeError
     from amorsize.schedule.schedule import Schedule
@@ -327,11 +369,16 @@ def sample_in_child(
 
 def _values(request: Request, method: str | None) -> Values | None:
     """Return the globals of the main module that workers must be told of, as func names them."""
-    return None if method in (None, "fork") or main_is_interactive() else values_of(used(request.func, request.data))
+    if method in (None, "fork") or main_is_interactive():
+        return None
+    from amorsize.backends.workers.main_module import used, values_of
+
+    return values_of(used(request.func, request.data))
 
 
 def _sample_there(func: Any, spread: bool, data: Any) -> Sample:
-    return Sampler(func, Indexable(data), spread=spread, watch=False).take()
+    sampler = Sampler(func, Indexable(data), spread=spread, watch=False)
+    return sampler.weighed(sampler.take())
 
 
 # -- plans from history -----------------------------------------------------------------------------------------------
@@ -348,9 +395,9 @@ def optimize_request(request: Request, machine: object = None) -> Plan:
         return plan_for(request, elsewhere(machine))
     plan = recalled(request) or plan_for(request)
     if plan.backend == "processes" and (values := _values(request, plan.start_method)):
-        plan = dataclasses.replace(plan, warnings=(*plan.warnings, *values.warnings()))
+        plan = replace(plan, warnings=(*plan.warnings, *values.warnings()))
     watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
-    return dataclasses.replace(plan, pool_watch=watch)
+    return replace(plan, pool_watch=watch)
 
 
 def finish(request: Request, results: list[Any]) -> list[Any]:
@@ -377,7 +424,12 @@ def recalled(request: Request) -> Plan | None:
         return None
     here = share_of(lately())
     digest = digest_of(features(here)) or ""
-    found = known(history.recall(request.func, digest, LOOKED_AT), shape_of(request.data), n, time())
+    rows = history.recall(request.func, digest, LOOKED_AT)
+    if (newest := next(rows, None)) is None:
+        return None
+    from amorsize.history.agreement import known
+
+    found = known(chain((newest,), rows), shape_of(request.data), n, time())
     return None if found is None else _plan_of_history(request, found, here, n)
 
 
@@ -385,11 +437,13 @@ def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan 
     warnings: list[str] = []
     method = start_method_for(request, warnings)
     sample = found.sample
-    if method is not None:
+    is_open = may_gain(request, sample, here, method, n)
+    if method is not None and is_open:
         sample = _with_transfer(request, found)
+    if method is not None:
         sample = pool_can_find(request.func, method, sample)
-    costs = known_costs(request, sample, here, method, n, warnings)
-    plan = plan_from(request, here, sample, costs, n, request.data, warnings, known_runs=found.runs)
+    costs = known_costs(request, sample, here, method, n, warnings) if is_open else recorded_costs(request, method)
+    plan = plan_from(request, here, sample, costs, n, request.data, warnings, known_runs=found.runs, is_open=is_open)
     # The size of results could only speak against processes: without it every other answer stands.
     return None if plan.backend == "processes" and not found.weighed else plan
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
+from amorsize.frozen import field
 from amorsize.plan import plan_text
 from amorsize.plan.record import PlanRecord
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from amorsize.plan.pool_watch import PoolWatch
     from amorsize.plan.pools import PoolLike
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(PlanRecord):
     """The best way to run a map on this machine, and its forecast: a `PlanRecord` that can be shown and carried out.
 

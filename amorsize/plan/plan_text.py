@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from amorsize.facts import OWN_THREADS, WAITS, Attempt, Breakdown, Forecast, ItemRecord, Sample, Trial
 from amorsize.formatting import count, printable, seconds, size
 from amorsize.frozen import field_names
-from amorsize.plan.record import PlanRecord
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from amorsize.plan.record import PlanRecord
 
 KINDS = {"threads": "thread", "processes": "process", "tasks": "task"}
 

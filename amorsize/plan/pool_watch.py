@@ -11,28 +11,29 @@ and ``finish`` runs the other items in another way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
-from amorsize.history.agreement import surprised
+from amorsize.frozen import Frozen
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
 from amorsize.history.this_process import Shape, shape_of
-from amorsize.learn.features import shares
-from amorsize.plan.record import PlanRecord
-from amorsize.plan.watched_map import WORTH_IT, Promise, loop_while, pool_while
 
-Finish = Callable[[list[Any]], list[Any]]
-"""Takes the results of the first items of the data, runs the other items, and returns all results."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from amorsize.plan.record import PlanRecord
+    from amorsize.plan.watched_map import Promise
+
+    Finish = Callable[[list[Any]], list[Any]]
+    """Takes the results of the first items of the data, runs the other items, and returns all results."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolWatch:
+class PoolWatch(Frozen, kw_only=False):
     """The facts that a row of a plan's run needs besides the plan.
 
-    Parameters
+    Attributes
     ----------
     func : callable
     shape : Shape
@@ -107,6 +108,8 @@ class Watch:
         return results
 
     def _watched(self, start: Callable[..., Promise], func: Any, data: Any, results: list[Any]) -> bool:
+        from amorsize.plan.watched_map import WORTH_IT, loop_while, pool_while
+
         plan = self.plan
         item_s = plan.sample.item_s if plan.sample is not None else 0.0
         if plan.backend == "serial":
@@ -156,6 +159,8 @@ class Watch:
         self.spent_s += perf_counter() - self.began
 
     def _row(self, n_items: int) -> Run:
+        from amorsize.learn.features import shares
+
         plan, clock_s = self.plan, self.spent_s
         extra: dict[str, Any] = {"parts": shares(plan.breakdown)}
         # After trials the forecast is measured, not the model's.
@@ -164,6 +169,8 @@ class Watch:
         if plan.model_s is not None:
             extra["pruned_s"] = plan.predicted_s
         if plan.known_runs:
+            from amorsize.history.agreement import surprised
+
             extra["known"] = plan.known_runs
             off = plan.predicted_s is not None and surprised(plan.predicted_s, clock_s, plan.predicted_interval_s)
             if off or self.surprised:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
 
 from amorsize.facts import Attempt, Backend, Breakdown, Forecast, ItemRecord, Machine, Sample, Trial
-from amorsize.frozen import plain
+from amorsize.frozen import Frozen, field, field_names, plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanRecord:
+class PlanRecord(Frozen):
     """The best way to run a map on this machine, and its forecast.
 
     Attributes
@@ -97,13 +97,14 @@ class PlanRecord:
 
     def ran(self, took_s: float | None) -> None:
         """Note the seconds that the plan has taken, which only its pool knows; None: it did other work as well."""
-        object.__setattr__(self, "took_s", took_s)
+        self.__dict__["took_s"] = took_s
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the data, as plain dicts, lists, numbers and strings."""
-        names = (name for name in PlanRecord.__dataclass_fields__ if name != "data")
-        return {name: plain(getattr(self, name)) for name in names}
+        return {name: plain(getattr(self, name)) for name in field_names(PlanRecord) if name != "data"}
 
     def to_json(self, *, indent: int | None = None) -> str:
         """Return `to_dict` as JSON."""
+        import json
+
         return json.dumps(self.to_dict(), indent=indent)

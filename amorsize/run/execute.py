@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from math import ceil
 from os import cpu_count
+from sys import modules
 from time import perf_counter
 
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import STREAM_BATCH
 from amorsize.backends.results import initialize
-from amorsize.backends.table import row_named
+from amorsize.backends.table import pace, row_named
 from amorsize.backends.workers.item_times import MEASURE_S
 from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.this_process import THIS_PROCESS
-from amorsize.model.decide import CROWDED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
+from amorsize.model.decide import CROWDED, WEIGHED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.run.map_state import MapState
 from amorsize.run.run_summary import TRIAL, RunSummary
 from amorsize.system import nested
@@ -54,6 +55,8 @@ OVERDUE: Final = 1.5
 REMEMBER_S: Final = 3e-3
 # Where the loop was best, it is assumed to be best for up to this many times as many items (a guess).
 NO_MORE: Final = 1.2
+# Seconds to load what the decision to go parallel needs, where what a loop needs took `LOOP_LOAD_S`.
+ASK_S: Final = 16e-3
 # Read once: it takes 17 µs.
 MOST_CORES: Final = cpu_count() or 1
 
@@ -92,6 +95,7 @@ class Execution:
     ) -> None:
         self.request = request
         self.state = MapState(request, outcome, window=window, stop=stop)
+        ask_s = 0.0 if "amorsize.run.choices" in modules else ASK_S * pace()
         self.load_s = {name: row_named(name).left_to_load_s() for name in ("threads", "processes")}
         self.decider = Decider(
             self.state.source.length,
@@ -99,8 +103,8 @@ class Execution:
             most_cores=MOST_CORES,
             spread=request.spread and window is None and request.rate is None,
             rate=request.rate,
-            load_threads_s=self.load_s["threads"],
-            load_processes_s=self.load_s["processes"],
+            load_threads_s=ask_s + self.load_s["threads"],
+            load_processes_s=ask_s + self.load_s["processes"],
         )
         self.summary = RunSummary(self.decider)
         self.backends = request.backends
@@ -184,11 +188,13 @@ class Execution:
                 yield from self._plain_loop()
                 return
             if decider.choices is None and decider.wants_choices(self.backends):
+                began = perf_counter()
                 load("amorsize.run.choices")
                 load("amorsize.model.search")
                 from amorsize.run.choices import choices_for
 
                 decider.choices = choices_for(self.request, self.backends, self.summary)
+                self.summary.asked_s += perf_counter() - began
             if decider.choices is not None and not self.is_looked_up:
                 self._look_up()
             step = decider.next()
@@ -290,7 +296,9 @@ class Execution:
         elif isinstance(step, Probe):
             self._probe(step)
         elif isinstance(step, Weigh):
+            began = perf_counter()
             decider.weighed(self._weigh())
+            self.summary.asked_s += perf_counter() - began
         elif isinstance(step, WatchLock):
             self._watch(step.items)
         elif isinstance(step, TryThreads):
@@ -308,7 +316,7 @@ class Execution:
         self.decider.were_late(canary.late_s)
 
     def _weigh(self) -> Sample:
-        from amorsize.measure.transfer import WEIGHED, touched_bytes, weigh
+        from amorsize.measure.transfer import touched_bytes, weigh
         from amorsize.system.looks import held_bytes
         from amorsize.system.memory import keeping_s
 

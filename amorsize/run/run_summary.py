@@ -32,6 +32,22 @@ SLOWER: Final = "slower than the loop"
 TRIAL: Final = "a trial, which gained too little"
 
 
+def later(f: Forecast, loop_s: float, asked_s: float) -> Forecast:
+    """Return a forecast of the whole run from one of the items left: add what was spent before.
+
+    That is ``loop_s`` seconds of items in the loop, and ``asked_s`` for the decision.
+    """
+    before_s = loop_s + asked_s
+    parts = f.breakdown
+    return replace(
+        f,
+        total_s=f.total_s + before_s,
+        low_s=f.low_s + before_s,
+        high_s=f.high_s + before_s,
+        breakdown=replace(parts, compute_s=parts.compute_s + loop_s, start_s=parts.start_s + asked_s),
+    )
+
+
 class RunSummary:
     """The summary of one run.
 
@@ -39,6 +55,8 @@ class RunSummary:
     ----------
     go : Forecast or None
         The candidate with which the run went parallel; ``alternatives`` are the others.
+    asked_s : float
+        Seconds that the decision took beside the items: loading what it needs, reading the machine, weighing.
     loop_s, loop_items : float, int
         Seconds spent and items run in the caller before that.
     read_item_s : float
@@ -67,6 +85,7 @@ class RunSummary:
         self.alternatives: list[Forecast] = []
         self.loop_s = 0.0
         self.loop_items = 0
+        self.asked_s = 0.0
         self.read_item_s = 0.0
         self.n_items = 0
         self.skipped = 0
@@ -194,7 +213,7 @@ class RunSummary:
         elif go.total_s > 0:
             from amorsize.learn.features import shares
 
-            extra["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
+            extra["parts"] = shares(later(go, self.loop_s, self.asked_s).breakdown)
         else:
             # It was asked for, not forecast.
             fields |= {"predicted_s": None, "predicted_interval_s": None}
@@ -210,7 +229,7 @@ class RunSummary:
             self.n_items,
             self.wall_s,
             forecast=go,
-            loop_s=self.loop_s,
+            loop_s=self.loop_s + self.asked_s,
             sample=self.sample,
             machine=self.machine or HERE,
             at_s=time(),

@@ -110,12 +110,14 @@ def _is_main_thread() -> bool:
     return threading is None or threading.main_thread().ident == _thread.get_ident()
 
 
-def load(name: str) -> None:
-    """Import this module now, while signals are held: see `free_import_lock`. If it is loaded, nothing happens."""
-    if name not in sys.modules:
-        with held_signals():
-            # importlib takes 0.4 ms to load.
-            __import__(name)
+def load(name: str) -> bool:
+    """Import this module now, while signals are held: see `free_import_lock`. Return False if it is loaded already."""
+    if name in sys.modules:
+        return False
+    with held_signals():
+        # importlib takes 0.4 ms to load.
+        __import__(name)
+    return True
 
 
 def free_import_lock() -> bool:

@@ -408,8 +408,6 @@ def processor() -> str:
 
 
 def _processor_in(path: str) -> str:
-    import platform
-
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file.read(4096).splitlines():
@@ -418,4 +416,7 @@ def _processor_in(path: str) -> str:
                     return value.strip()
     except OSError:
         pass
+    # 1.5 ms.
+    import platform
+
     return platform.processor() or platform.machine()

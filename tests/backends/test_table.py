@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -76,3 +78,24 @@ def test_a_type_of_the_same_name_elsewhere_is_not_served():
     Client.__module__ = "distributed.client"
     assert Row("executor", "dask", "a:b", serves="distributed:Client").fits(Client())
     assert not Row("executor", "dask", "a:b", serves=ANY_EXECUTOR).fits(Client())
+
+
+@pytest.mark.parametrize("name", ["threads", "processes"])
+def test_modules_load_at_the_pace_of_those_that_this_process_has_loaded(monkeypatch, name):
+    monkeypatch.setattr(table, "_pace", [1.0])
+    row = Row(name, name, "not.loaded:open_driver", load_s=0.5)
+    assert row.left_to_load_s() == 0.5
+    table.note_pace(2 * table.LOOP_LOAD_S)
+    assert row.left_to_load_s() == 1.0
+    table.note_pace(1e3)
+    slow = row.left_to_load_s()
+    table.note_pace(0.0)
+    assert 0 < row.left_to_load_s() < 0.5 < slow < 5
+    assert Row(name, name, "sys:open_driver", load_s=0.5).left_to_load_s() == 0.0
+
+
+def test_the_pace_is_noted_when_a_public_function_is_first_looked_up():
+    code = "import amorsize; amorsize.execute; from amorsize.backends import table; print(table.pace())"
+    told = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert table.PACES[0] <= float(told) <= table.PACES[1]
+    assert float(told) != 1.0

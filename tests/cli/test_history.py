@@ -251,8 +251,9 @@ class TestMoving:
 
     def test_forget_all_takes_what_was_learnt_along(self, capsys, path):
         from amorsize.learn import pruner
+        from amorsize.learn.fit_file import fit_path
 
-        file = pruner.file_of(None)
+        file = fit_path(None)
         pruner.keep(file, pruner.Pruner({}))
         shown(capsys, "forget", "--older-than", "1")
         assert os.path.exists(file)

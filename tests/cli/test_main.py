@@ -26,8 +26,7 @@ from amorsize.facts import Scaling
 from amorsize.frozen import as_dict
 from amorsize.history.sqlite_file import Store
 from amorsize.measure import cost_cache
-from amorsize.measure.scaling import Curve
-from amorsize.measure.start_cost import Found
+from amorsize.measure.cost_cache import Curve, Found
 from amorsize.model.default_costs import recorded
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +181,7 @@ def test_it_is_measured_again_when_asked_for_or_too_old(history, measured, capsy
     assert cli.main([*arguments, "--json"]) == 0
     (cost,) = json.loads(capsys.readouterr().out)["costs"]
     assert cost["measured_at_s"] == 7.0
-    assert [store.path for store in measured] == [history]
+    assert [store.file for store in measured] == [str(history)]
 
 
 def test_it_is_measured_when_anything_is_missing(history, measured, capsys):

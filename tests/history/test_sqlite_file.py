@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lanes import repeats
 
-from amorsize.history import sqlite_file
+from amorsize.history import location, sqlite_file
 from amorsize.history.location import default_path
 from amorsize.history.sqlite_file import Store
 from amorsize.system.environment import history_setting
@@ -63,30 +63,50 @@ class TestPlace:
     def test_is_read_at_each_call(self, monkeypatch, tmp_path):
         for name in ("one", "two"):
             monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / name))
-            assert default_path() == tmp_path / name
-            assert sqlite_file.default_store().path == (tmp_path / name).resolve()
+            assert default_path() == str(tmp_path / name)
+            assert sqlite_file.default_store().file == str((tmp_path / name).resolve())
 
     @pytest.mark.parametrize("value", ["off", "OFF", " Off "])
     def test_off(self, monkeypatch, value):
         monkeypatch.setenv("AMORSIZE_HISTORY", value)
         assert default_path() is None
-        assert sqlite_file.default_store().path is None
+        assert sqlite_file.default_store().file is None
 
     @pytest.mark.parametrize("value", [None, "", "  "])
     def test_default_is_the_cache_folder(self, monkeypatch, tmp_path, value):
         import platformdirs
 
+        monkeypatch.setattr(location, "_plain_cache_folder", lambda: None)
         monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
         if value is None:
             monkeypatch.delenv("AMORSIZE_HISTORY", raising=False)
         else:
             monkeypatch.setenv("AMORSIZE_HISTORY", value)
-        assert default_path() == tmp_path / "amorsize" / "history.sqlite"
+        assert default_path() == str(tmp_path / "amorsize" / "history.sqlite")
+
+    @pytest.mark.parametrize("cache", [None, "", "  ", "relative", "/somewhere/else", " /padded "])
+    @pytest.mark.parametrize("home", ["/home/user", "/home/user/", "relative", "", None])
+    def test_what_is_told_without_platformdirs_is_what_it_says(self, monkeypatch, cache, home):
+        import platformdirs
+
+        for name, value in (("XDG_CACHE_HOME", cache), ("HOME", home)):
+            monkeypatch.delenv(name, raising=False)
+            if value is not None:
+                monkeypatch.setenv(name, value)
+        found = location._plain_cache_folder()
+        assert found is None or os.path.normpath(found) == os.path.normpath(platformdirs.user_cache_dir("amorsize"))
+        assert (found is not None) == (sys.platform == "linux" and (cache or home or "").startswith("/"))
+
+    @pytest.mark.parametrize("name", ["h.sqlite", "a b?c#d%e&f;g=h+i", "öé", "\udcff", "quote'\"<>|*:"])
+    def test_a_path_is_named_as_pathlib_does(self, name):
+        if os.name != "nt":
+            assert sqlite_file._uri(f"/tmp/{name}") == Path(f"/tmp/{name}").as_uri()
 
     def test_user_without_home_has_none(self, monkeypatch):
         import platformdirs
 
         monkeypatch.delenv("AMORSIZE_HISTORY", raising=False)
+        monkeypatch.setattr(location, "_plain_cache_folder", lambda: None)
         monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: f"~/.cache/{name}")
         assert default_path() is None
 
@@ -207,7 +227,7 @@ class TestRows:
 
     def test_nowhere(self):
         kept = Store(None)
-        assert (kept.path, kept.runs(), kept.count(), kept.get_cost("k")) == (None, [], 0, None)
+        assert (kept.file, kept.runs(), kept.count(), kept.get_cost("k")) == (None, [], 0, None)
         assert not kept.add_runs(rows(1))
         assert not kept.put_cost("k", {}, 1.0)
 

@@ -14,6 +14,7 @@ from pruning import HERE, WORK, candidate, case, fit_of
 import amorsize
 from amorsize.history.history import History
 from amorsize.learn import pruner
+from amorsize.learn.fit_file import SUFFIX
 from amorsize.learn.pruner import MOST, WILD, Pruner
 
 ENGINES = ["loop", "pool", "threadpool"]
@@ -121,7 +122,7 @@ def test_intervals_are_those_of_unseen_functions():
 
 @pytest.fixture
 def file(tmp_path):
-    return str(tmp_path / "history.sqlite") + pruner.SUFFIX
+    return str(tmp_path / "history.sqlite") + SUFFIX
 
 
 def test_a_fit_comes_back_as_it_was(file):

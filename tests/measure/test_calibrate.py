@@ -20,11 +20,9 @@ from measure_trees import patient
 
 from amorsize.facts import BackendCost, ChannelCost, Scaling, StartCost
 from amorsize.history.sqlite_file import Store
-from amorsize.measure import calibrate, cost_cache, helper_process
+from amorsize.measure import calibrate, cost_cache, helper_process, start_cost
 from amorsize.measure.calibrate import cached_cost, cached_costs, cached_scaling, diagnose_all
-from amorsize.measure.cost_cache import DAY_S, SCALING, Wish
-from amorsize.measure.scaling import Curve
-from amorsize.measure.start_cost import Found
+from amorsize.measure.cost_cache import DAY_S, SCALING, Curve, Found, Wish
 from amorsize.model.default_costs import recorded
 from amorsize.system import nested
 from amorsize.system.machine import machine
@@ -96,7 +94,7 @@ class Helper:
 @pytest.fixture
 def helper(monkeypatch):
     stand_in = Helper()
-    monkeypatch.setattr(calibrate, "in_helper", stand_in)
+    monkeypatch.setattr(helper_process, "in_helper", stand_in)
     return stand_in
 
 
@@ -481,7 +479,7 @@ def test_no_more_threads(monkeypatch, store):
     def no_thread(*args, **kwargs):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(calibrate, "measure", no_thread)
+    monkeypatch.setattr(start_cost, "measure", no_thread)
     assert_recorded(cached_cost("threadpool", None, HERE, store=store), "threadpool", None, "can't start new thread")
     assert store.get_cost(Wish("threadpool").key(HERE)) is None
 
@@ -502,7 +500,7 @@ def test_an_answer_that_nobody_understands(junk):
     cost_cache.forget()
     answer = junk if isinstance(junk, dict) else {"cost": junk, "points": junk}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "in_helper", lambda jobs: [answer] * len(jobs))
+        patch.setattr(helper_process, "in_helper", lambda jobs: [answer] * len(jobs))
         costs = cached_costs(HERE, threads=None, store=Store(None))
     assert_recorded(costs.processes, "pool", "fork", "not measured")
     assert costs.scaling == Scaling()

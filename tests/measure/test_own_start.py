@@ -9,9 +9,8 @@ from amorsize.frozen import replace
 from amorsize.history import this_process
 from amorsize.history.this_process import Memory
 from amorsize.measure import cost_cache, own_start
-from amorsize.measure.cost_cache import SCALING, Known, Wish
+from amorsize.measure.cost_cache import SCALING, Curve, Known, Wish
 from amorsize.measure.own_start import as_here, learn, looked_up, save
-from amorsize.measure.scaling import Curve
 from amorsize.model.default_costs import recorded
 from amorsize.model.starts import ready_s
 from amorsize.testing import a_machine

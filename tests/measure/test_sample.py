@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from amorsize.backends.source import source_of
 from amorsize.measure import sample as sampling
-from amorsize.measure.sample import BUDGET_S, DEAR_SHARE, Sampler
+from amorsize.measure import transfer
+from amorsize.measure.cost_walk import BUDGET_S, DEAR_SHARE
+from amorsize.measure.sample import Sampler
 from amorsize.system import memory
 from amorsize.system.clock import Clock
 
@@ -151,19 +153,31 @@ def test_power_laws_are_forecast_whatever_the_order(n, exponent, total_s, order,
 
 def test_what_is_loaded_meanwhile_leaves_the_budget_alone(monkeypatch):
     data = list(range(200_000))
-    work = Work(lambda x: 0.04e-6 + 30e-6 * (not work.ran[1:]))
-    weigh = sampling.weigh
+    work = Work(lambda x: 2e-6 + 30e-6 * (not work.ran[1:]))
 
     def weigh_and_load(*args, **options):
+        weighings.append(args)
         work.now += 50e-3
         return weigh(*args, **options)
 
-    monkeypatch.setattr(sampling, "weigh", weigh_and_load)
-    sampler = Sampler(work, source_of(data), spread=True, watch=False)
+    weigh, weighings = transfer.weigh, []
+    monkeypatch.setattr(transfer, "weigh", weigh_and_load)
+    sampler = Sampler(work, source_of(data), spread=True, watch=True, processes=True)
     sampler.loop.clock = work.clock
     found = sampler.take()
-    assert found.n_sampled > 1_000
-    assert found.item_s == pytest.approx(0.04e-6, rel=0.1)
+    # With so much work, a light item ends the watch.
+    assert weighings
+    assert found.n_sampled > 200
+    assert found.item_s == pytest.approx(2e-6, rel=0.1)
+
+
+def test_nothing_is_weighed_unless_that_is_asked_for(monkeypatch):
+    sampler = Sampler(str, source_of(list(range(1_000, 2_000))), spread=True, watch=False, processes=True)
+    found = sampler.take()
+    assert found.arg_bytes == found.result_bytes == 0.0
+    weighed = sampler.weighed(found)
+    assert min(weighed.arg_bytes, weighed.result_bytes) > 0.0
+    assert (weighed.item_s, weighed.n_sampled) == (found.item_s, found.n_sampled)
 
 
 def test_cheap_items_run_alone_until_dear_ones_would_have_been_seen():

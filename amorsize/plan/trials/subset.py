@@ -63,23 +63,23 @@ def subset_of(request: Request, afford: Afford) -> Subset:
     if most >= len(found.items):
         return found
     items = spread_items(found.items, most)
-    return replace(found, plan=plan_for(replace(request, data=items)), items=items)
+    return replace(found, plan=plan_for(replace(request, data=items), for_trials=True), items=items)
 
 
 def read(request: Request, afford: Afford) -> Subset:
     """Return all items of data that can be indexed or counted; of an iterator, ``afford(plan)`` items."""
-    plan = plan_for(request)
+    plan = plan_for(request, for_trials=True)
     if goes_by_index(plan.data):
         items: Any = plan.data
         return Subset(plan=plan, items=items, n_items=len(items))
     items, rest = _read(plan, afford)
-    plan = plan_for(replace(request, data=items))
+    plan = plan_for(replace(request, data=items), for_trials=True)
     return Subset(plan=plan, items=items, n_items=len(items) if rest is None else None, rest=rest)
 
 
 def planned_anew(request: Request, subset: Subset) -> Subset:
     """Return the same items with a plan from a new sample: after one run files are read and caches filled."""
-    return replace(subset, plan=plan_for(replace(request, data=subset.items)))
+    return replace(subset, plan=plan_for(replace(request, data=subset.items), for_trials=True))
 
 
 def _read(plan: Plan, afford: Afford) -> tuple[list[Any], Iterator[Any] | None]:

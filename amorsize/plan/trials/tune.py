@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -52,7 +51,7 @@ UNSEEN_NOISE: Final = 0.06
 def tune_request(request: Request, *, max_seconds: float, clock: Clock = REAL) -> Plan:
     """Carry out one call of ``tune`` with checked arguments."""
     plan = _tuned(request, max_seconds, clock)
-    return dataclasses.replace(plan, pool_watch=PoolWatch(request.func, shape_of(plan.data), None, list))
+    return replace(plan, pool_watch=PoolWatch(request.func, shape_of(plan.data), None, list))
 
 
 def _tuned(request: Request, max_seconds: float, clock: Clock) -> Plan:
@@ -69,7 +68,7 @@ def _tuned(request: Request, max_seconds: float, clock: Clock) -> Plan:
         subset = planned_anew(request, subset)
     request, why = shown_safe(request, None, list(islice(subset.items, 1)))
     if why is not None and not any("safe in threads" in said for said in subset.plan.warnings):
-        subset = replace(subset, plan=dataclasses.replace(subset.plan, warnings=(*subset.plan.warnings, why)))
+        subset = replace(subset, plan=replace(subset.plan, warnings=(*subset.plan.warnings, why)))
     field = Field(request, subset)
     if not field.candidates:
         return _untried(subset, "no candidate could run, so nothing was tried")
@@ -84,14 +83,14 @@ def _readable(loop_s: float, plan: Plan) -> int:
 
 
 def _untried(subset: Subset, why: str) -> Plan:
-    return _with_all_data(dataclasses.replace(subset.plan, warnings=(*subset.plan.warnings, why)), subset)
+    return _with_all_data(replace(subset.plan, warnings=(*subset.plan.warnings, why)), subset)
 
 
 def _with_all_data(plan: Plan, subset: Subset) -> Plan:
     """Return the plan for all of the user's data; without forecast if the number of items is unknown."""
     if subset.rest is None:
         return plan
-    return dataclasses.replace(
+    return replace(
         plan,
         data=chain(subset.items, subset.rest),
         predicted_s=None,
@@ -260,7 +259,7 @@ class Contest:
         loop = next((f for f in [chosen, *found.values()] if f.backend == "serial"), None)
         serial_s = loop.total_s if loop is not None else subset.plan.serial_s
         speedup = serial_s / chosen.total_s if serial_s is not None and chosen.total_s > 0 else 1.0
-        plan = dataclasses.replace(
+        plan = replace(
             subset.plan,
             backend=chosen.backend,
             n_jobs=chosen.workers,

@@ -1,0 +1,428 @@
+"""The walk over the cost curve: at which positions the items of a spread sample run, and what they tell of all items.
+
+Costs are taken to go with the items' sizes, where these can be read (`Scale`), or else with the position. The next
+position is always where most of the forecast work lies unseen; only where items are so short that reading the clock
+distorts their time, neighbours run together. The walk ends when the mean is known well enough, or when its budget is
+spent. It runs nothing itself: `amorsize.measure.sample` does, and notes here what it saw.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
+from math import hypot, sqrt
+
+from amorsize.facts import Observation, Sample
+from amorsize.frozen import replace
+from amorsize.model.decide import PROBES
+from amorsize.model.evidence import BATCH_S as LONG_S
+from amorsize.model.evidence import DEAR, DEAR_TO_FEW, EVIDENCE_ITEMS, UNSURE, WARM
+from amorsize.model.size_regression import Curve, vary
+from amorsize.system.object_sizes import ways_to_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
+
+# guess: beyond the longest item; with weighing results and the search it is 5 ms
+BUDGET_S: Final = 2.2e-3
+# guess: of the forecast serial time, where that is more, less `REST_S` for the rest of `optimize`
+BUDGET_SHARE: Final = 0.01
+REST_S: Final = 2.6e-3
+# guess: of less work than `LITTLE_S` in all, for which the loop is best anyway, a sample may take `LITTLE_SHARE`
+LITTLE_S: Final = 15e-3
+LITTLE_SHARE: Final = 0.15
+# Batches of a fast function: some 150 times as long as reading the clocks.
+BATCH_S: Final = 0.15e-3
+# Reading the clocks, with cold caches, as part of what a batch seems to take: 10 µs look like 15.
+CLOCKS_S: Final = 5e-6
+# guess: the most by which that may distort a point's seconds, as a share of its own, and of the mean of all items
+DISTORTED: Final = 0.1
+DISTORTED_MEAN: Final = 0.03
+# guess
+MOST_PROBES: Final = 64
+# guess: of the serial time, for one item that stands for half of the work
+DEAR_SHARE: Final = 0.025
+# guess: of the budget, for an item that only tells whether the first was cold
+REPEAT_SHARE: Final = 0.25
+# guess: where no sizes are known, a shorter first item may have taken longer only because caches were cold
+SHORT_ITEM_S: Final = 0.5e-3
+# guess: the first item is larger than this share of the others
+FIRST_OF_FEW: Final = 0.625
+# guess: relative error of the mean at which sampling stops, once `POSITIONS` have been seen
+ENOUGH: Final = 0.04
+# guess: the same where the loop is best whatever comes (`LITTLE_S`)
+ENOUGH_OF_LITTLE: Final = 0.08
+POSITIONS: Final = 6
+# guess: a change of the exponent that moves no position
+NEARLY: Final = 0.05
+# guess: without sizes, items at each of them
+CHANCE: Final = 4
+# guess: gaps between two points are narrow enough if they hold this share of the work
+LEAST_SHARE: Final = 0.02
+# guess: with less serial time in all, no decision is open any more
+NOTHING_S: Final = 1e-3
+# Sizes among which the next position is looked for: 30 µs.
+STRATA: Final = 64
+# guess: neighbours among whose sizes are this share of all
+MIXED: Final = 0.5
+# guess: neighbours whose sizes are looked at
+NEIGHBOURS: Final = 64
+
+
+class Scale:
+    """Sizes of items at some positions: what their seconds may go with.
+
+    Parameters
+    ----------
+    size : callable or None
+        Returns the size of an item; None: the position itself.
+    sizes : list of (int, float)
+        Positions, at even distances, and the sizes there.
+    """
+
+    def __init__(self, size: Callable[[Any], float | None] | None, sizes: list[tuple[int, float]]) -> None:
+        self.size = size
+        self.last = sizes[-1][1]
+        self.points: list[tuple[float, float, int]] = []
+        self.exponent = -1.0
+        self.sums: list[float] = []
+        in_order = sorted((size, at) for at, size in sizes)
+        self.ranked = [size for size, _ in in_order]
+        stride = max(1, len(in_order) // STRATA)
+        # The smallest and the largest are among them.
+        self.strata = [*in_order[: -stride // 2 : stride], in_order[-1]]
+        self.sizes = [size for size, _ in self.strata]
+
+    def works(self, exponent: float) -> list[float]:
+        """Return running sums of the strata's sizes to that power; they are kept as long as it hardly changes."""
+        if abs(exponent - self.exponent) > NEARLY:
+            self.exponent = exponent
+            self.sums = [0.0, *accumulate([size**exponent for size in self.sizes])]
+        return self.sums
+
+    def read(self, seen: list[Observation], took: list[float], data: Any) -> list[tuple[float, float, int]]:
+        """Return mean size, mean seconds and number of the items of each observation; the list grows with them."""
+        for one, took_s in list(zip(seen, took, strict=True))[len(self.points) :]:
+            if self.size is None:
+                size = one.start + (one.items - 1) / 2
+            else:
+                looked = self._looked(one, data)
+                size = sum(looked) / max(1, len(looked))
+            self.points.append((size, took_s / one.items, one.items))
+        return self.points
+
+    def is_mixed(self, seen: Observation, data: Any) -> bool:
+        """Return True if neighbours that ran together have such different sizes that they stand for all items."""
+        if self.size is None or seen.items < 2:
+            return False
+        looked = self._looked(seen, data)
+        return bisect_right(self.sizes, max(looked)) - bisect_left(self.sizes, min(looked)) > MIXED * len(self.sizes)
+
+    def _looked(self, seen: Observation, data: Any) -> list[float]:
+        assert self.size is not None
+        stop = seen.start + seen.items
+        return [size or 0.0 for size in map(self.size, data[seen.start : stop : -(-seen.items // NEIGHBOURS)])]
+
+
+class Seen:
+    """The items of a sample that have run.
+
+    Attributes
+    ----------
+    observations : list of Observation
+    took : list of float
+        Their seconds, without those that other programs took.
+    ranges : list of (int, int)
+        Of their positions.
+    spent_s : float
+        Seconds in items, reading the clocks included; what is loaded meanwhile is not in them.
+    longest_s : float
+        Of one item.
+    was_cold : bool
+        True if the first item touched memory beyond its result, so that a second pays.
+    items : int
+        Their number.
+    """
+
+    def __init__(self) -> None:
+        self.observations: list[Observation] = []
+        self.took: list[float] = []
+        self.ranges: list[tuple[int, int]] = []
+        self.spent_s = self.longest_s = 0.0
+        self.was_cold = False
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    @property
+    def items(self) -> int:
+        return sum(one.items for one in self.observations)
+
+    def add(self, one: Observation, took_s: float) -> None:
+        """Note items that ran, and the seconds that they took."""
+        self.observations.append(one)
+        self.took.append(took_s)
+        self.ranges.append((one.start, one.start + one.items))
+
+    def forget_after(self, count: int) -> None:
+        """Leave only the first ``count`` observations as evidence; the positions of the others have still run."""
+        del self.observations[count:], self.took[count:]
+
+
+def budget_s(n: int | None, item_s: float, has_sizes: bool = False) -> float:
+    """Return the seconds that a sample may take beyond its longest item, if the mean item takes ``item_s``."""
+    if n is None:
+        return BUDGET_S
+    if n * item_s < LITTLE_S and not has_sizes:
+        return max(BUDGET_S / 2, LITTLE_SHARE * n * item_s)
+    return max(BUDGET_S, BUDGET_SHARE * n * item_s - REST_S)
+
+
+class Walk:
+    """One walk over the items of a sequence.
+
+    Parameters
+    ----------
+    data : sequence
+    length : int
+        Number of its items.
+    seen : Seen
+        What has run so far; the sampler adds to it.
+
+    Attributes
+    ----------
+    scales : list of Scale
+        What the seconds may go with, the most likely first; by position, if nothing else is known.
+    mean_s : float
+        Seconds of an item, the mean of all, as estimated last.
+    is_repeated : bool
+        True if an item ran beside the first, to tell whether that was cold.
+    """
+
+    def __init__(self, data: Any, length: int, seen: Seen) -> None:
+        self.data = data
+        self.length = length
+        self.seen = seen
+        self.mean_s = 0.0
+        self.is_repeated = False
+        self.scales: list[Scale] = []
+        self._closed = set[float]()
+        # Sizes are read where that is fast: items of other sequences may be expensive to get.
+        if type(data) in (list, tuple, range):
+            self.scales = [
+                Scale(size, sizes) for size, sizes in ways_to_size(data) if vary([size for _, size in sizes])
+            ]
+        if not self.scales:
+            self._go_by_position()
+
+    def _go_by_position(self) -> None:
+        n = self.length
+        self.scales = [Scale(None, [(at, float(at)) for at in range(0, n, max(1, n // MOST_PROBES))])]
+
+    def budget_s(self, item_s: float) -> float:
+        """Return `budget_s` of these items."""
+        return budget_s(self.length, item_s, self.scales[0].size is not None)
+
+    def next(self) -> tuple[int, int] | None:
+        """Return the positions to run next, neighbours; None if the mean is known, or the budget is spent."""
+        if len(self.scales) > 1 and len(self.seen) > EVIDENCE_ITEMS and not self._is_explained_by_the_first():
+            self._closed.clear()
+        scale = self.scales[0]
+        curve = self._curve(scale)
+        each = curve.along(scale.sizes)
+        self.mean_s = sum(each) / len(each)
+        error_s = curve.error_s(scale.sizes)
+        return None if self._is_enough(curve, error_s) else self._where_next(curve, each, error_s)
+
+    def ran(self, one: Observation) -> None:
+        """Note that the positions have run."""
+        if self.scales[0].is_mixed(one, self.data):
+            # Neighbours of all sizes are a fair sample of all items.
+            self._go_by_position()
+            self._closed.clear()
+
+    def _is_explained_by_the_first(self) -> bool:
+        """Return True if the first scale still explains the seconds best; else the one that does becomes the first."""
+        spreads = [self._curve(scale).spread_s(scale.sizes) for scale in self.scales]
+        best = spreads.index(min(spreads))
+        if best:
+            self.scales.insert(0, self.scales.pop(best))
+        return not best
+
+    def first_position(self) -> int:
+        """Return the position of the first item: near the dear end, which matters most if costs go with sizes.
+
+        Still so many are as large that it takes `DEAR_SHARE` of the whole at most, or not much more if they are few.
+        """
+        scale, n = self.scales[0], max(1, self.length)
+        larger = 1 / (DEAR_SHARE * n)
+        part = 0.5 if scale.size is None else max(FIRST_OF_FEW, 1 - larger)
+        return scale.strata[min(int(part * len(scale.strata)), len(scale.strata) - 1)][1]
+
+    def _where_next(self, curve: Curve, each: list[float], error_s: float) -> tuple[int, int] | None:
+        """Return the items to run next, neighbours; None if the budget allows no more.
+
+        It lies in the middle, by forecast work, of the widest gap between two points. The ends count twice, since only
+        the curve tells what lies there. An item that is too dear there is replaced by a smaller one.
+        """
+        scale, n = self.scales[0], self.length
+        # What an exponent tells of items far off may be too high.
+        unsure_s = min(error_s, self.mean_s / 2) if scale.size is not None else 0.0
+        budget_s = self.budget_s(self.mean_s - unsure_s)
+        left_s = budget_s + self.seen.longest_s - self.seen.spent_s
+        # One item that is longer than all others may take as long as the budget, or its part of the work.
+        dear_s = max(budget_s, DEAR_SHARE * n * self.mean_s) if self.seen.spent_s <= budget_s else 0.0
+        for target, down, key in self._gaps(curve):
+            for k in range(target, down, -1):
+                item_s = each[k]
+                # All of them may be as dear as the dearer of the points around.
+                items = min(self._together(item_s), max(1, int(left_s / curve.dearest_around(scale.sizes[k]))))
+                if item_s * items <= left_s or (items == 1 and self.seen.longest_s <= item_s <= dear_s):
+                    start, stop = self.span(scale.strata[k][1], items)
+                    if start < stop:
+                        return start, stop
+            self._closed.add(key)
+        return None
+
+    def _gaps(self, curve: Curve) -> list[tuple[int, int, float]]:
+        """Return where to look next, the best first: index of a stratum, the one where the gap begins, and its name."""
+        scale = self.scales[0]
+        sizes, last = scale.sizes, len(scale.sizes) - 1
+        works = scale.works(curve.exponent)
+        whole = works[-1] or 1.0
+        found = []
+        left, name = -1, -1.0
+        for size, times in (*zip(curve.sizes, curve.times, strict=True), (None, 0)):
+            right = last + 1 if size is None else bisect_left(sizes, size)
+            share = (works[right] - works[left + 1]) / whole if right > left + 1 else 0.0
+            is_end = size is None or left < 0
+            if share >= LEAST_SHARE and name not in self._closed:
+                middle = bisect_left(works, (works[left + 1] + works[right]) / 2) - 1
+                found.append((share * (1 + is_end), max(left + 1, min(middle, right - 1)), left, name))
+            if size is not None:
+                left, name = max(left, bisect_right(sizes, size) - 1), size
+                # More of the same size, where there are many.
+                alike = (works[left + 1] - works[right]) / whole if left >= right else 0.0
+                if alike >= 2 * LEAST_SHARE and times < PROBES and -size - 2 not in self._closed:
+                    found.append((alike / (2 * times), right + (left - right) * times // PROBES, right - 1, -size - 2))
+        return [(target, left, name) for _, target, left, name in sorted(found, reverse=True)]
+
+    def _together(self, item_s: float) -> int:
+        """Return how many neighbours of ``item_s`` run together, so that the clock does not distort their time."""
+        # Dear ones may be among them, until some positions have been seen.
+        if len(self.seen) < PROBES // 2 or max(DISTORTED * item_s, DISTORTED_MEAN * self.mean_s) >= CLOCKS_S:
+            return 1
+        return max(1, min(int(BATCH_S / max(item_s, 1e-9)), self.length // (4 * PROBES)))
+
+    def span(self, at: int, items: int) -> tuple[int, int]:
+        """Return ``items`` neighbours at a position, or close behind it; fewer, or none, if they have run."""
+        start = max(0, min(at, self.length - items))
+        farthest, stop = start + items, start + items
+        for one in sorted(self.seen.ranges):
+            if one[0] <= start < one[1]:
+                start, stop = one[1], one[1] + items
+            elif start < one[0] < stop:
+                stop = one[0]
+        return start, min(stop, self.length) if start <= farthest else start
+
+    def _is_enough(self, curve: Curve, error_s: float) -> bool:
+        """Return True if more items would change neither the decision nor the forecast."""
+        total_s = self.length * (self.mean_s + error_s)
+        if len(self.seen) > PROBES // 2 and total_s < NOTHING_S:
+            return True
+        positions = sum(curve.times)
+        # Without sizes, a few dear items among many are seen only by chance.
+        has_sizes = self.scales[0].size is not None
+        items = positions if has_sizes else self.seen.items / CHANCE
+        share = ENOUGH_OF_LITTLE if total_s < LITTLE_S else ENOUGH
+        return min(positions, items) >= POSITIONS and error_s <= share * self.mean_s
+
+    def is_worth_repeating(self) -> bool:
+        """Return True if the first item was cold, or if sizes are known and another one as dear is cheap."""
+        if self.length < 2:
+            return False
+        scale = self.scales[0]
+        size, first_s, _ = scale.read(self.seen.observations, self.seen.took, self.data)[0]
+        if self.seen.was_cold or scale.size is None or size <= 0:
+            return self.seen.was_cold
+        mean_s = first_s * sum(scale.sizes) / len(scale.sizes) / size
+        return first_s <= REPEAT_SHARE * self.budget_s(mean_s)
+
+    def _was_unlike(self, points: list[tuple[float, float, int]]) -> bool:
+        """Return True if the first item has been repeated, or seems to have been slower than its like."""
+        if self.is_repeated or len(points) < 2:
+            return self.is_repeated
+        first_size, first_s, _ = points[0]
+        if self.scales[0].size is None:
+            few_s = SHORT_ITEM_S if len(points) > EVIDENCE_ITEMS else 0.0
+            return first_s < few_s or first_s > DEAR * max(s for _, s, _ in points[1:])
+        larger = [(size, s) for size, s, _ in points[1:] if size >= first_size]
+        return bool(larger) and first_s > min(DEAR * min(larger)[1], WARM * max(s for _, s in larger))
+
+    def _points(self, scale: Scale) -> list[tuple[float, float, int]]:
+        """Return size, seconds and number of the items that ran: not of the first, if it was unlike the others.
+
+        Where the clocks distort a point, it is too high: then it counts only if it is below what the others tell.
+        """
+        points, least = scale.read(self.seen.observations, self.seen.took, self.data), DISTORTED_MEAN * self.mean_s
+        clear: list[tuple[float, float, int]] = []
+        others: list[tuple[float, float, int]] = []
+        for point in points[self._was_unlike(points) :]:
+            _, item_s, items = point
+            (clear if max(DISTORTED * item_s, least) * items >= CLOCKS_S else others).append(point)
+        if not clear:
+            most = max(items for _, _, items in others)
+            return [point for point in others if point[2] == most]
+        if others:
+            curve = self._curve_of(clear, scale)
+            clear += [point for point in others if point[1] < curve.at(point[0])]
+        return clear
+
+    def near(self, item_s: float, items: int) -> tuple[int, int]:
+        """Return ``items`` neighbours that take about ``item_s`` seconds each."""
+        curve, scale = self._curve(self.scales[0]), self.scales[0]
+        _, at = min(scale.strata, key=lambda one: abs(curve.at(one[0]) - item_s))
+        return self.span(at, items)
+
+    def _curve_of(self, points: list[tuple[float, float, int]], scale: Scale) -> Curve:
+        return Curve([(size, seconds) for size, seconds, _ in points], powers=scale.size is not None)
+
+    def _curve(self, scale: Scale) -> Curve:
+        return self._curve_of(self._points(scale), scale)
+
+    def corrected(self, sample: Sample, late_s: float) -> Sample:
+        """Return the sample, corrected by the sizes of all items.
+
+        ``late_s``: seconds in which the items waited for a core.
+        """
+        scale = self.scales[0]
+        curve = self._curve(scale)
+        found = curve.over(scale.ranked, scale.last)
+        item_s = found.mean_s
+        counted = self._points(scale)
+        is_unlike = self._was_unlike(scale.points)
+        seen = self.seen.observations[is_unlike:]
+        all_s = sum(one.wall_s for one in seen)
+        robbed_s = all_s - sum(self.seen.took[is_unlike:])
+        share = min(1.0, (sum(one.cpu_s for one in seen) + late_s) / all_s) if all_s > 0 else 1.0
+        if len(self.seen) == 1:
+            share = sample.item_cpu_s / sample.item_s if sample.item_s > 0 else 1.0
+        together = sorted(items for _, _, items in counted)[len(counted) // 2]
+        return replace(
+            sample,
+            item_s=item_s,
+            item_cpu_s=item_s * share,
+            item_std_s=found.std_s * sqrt(together),
+            item_max_s=found.max_s,
+            last_s=found.last_s,
+            first_call_s=self._first_call_s(curve.at(scale.points[0][0])) if is_unlike else 0.0,
+            error_s=hypot(found.error_s, UNSURE * item_s / len(counted), item_s * robbed_s / max(all_s, 1e-9)),
+        )
+
+    def _first_call_s(self, usual_s: float) -> float:
+        """Return the seconds by which the first call exceeded what such items take; 0 if that may be chance."""
+        first_s = self.seen.took[0]
+        dear = WARM if self.seen.was_cold else DEAR if len(self.seen) > EVIDENCE_ITEMS else DEAR_TO_FEW
+        return first_s - usual_s if first_s > dear * usual_s and first_s > LONG_S else 0.0
