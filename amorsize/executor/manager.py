@@ -27,7 +27,7 @@ from amorsize.executor import shutdown
 from amorsize.executor.calls import Call, culprit
 from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
 from amorsize.executor.wakeup import Bell
-from amorsize.schedule.messages import Closed, Done, Instruction, ItemsAdded, ItemsDropped, Span, Why
+from amorsize.schedule.messages import Closed, Done, Event, Instruction, ItemsAdded, ItemsDropped, Span, Why
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.looks import kind_of, text_of
 
@@ -155,6 +155,10 @@ class Manager(ProcessDriver):
             if self.broken is None:
                 raise
 
+    def is_over(self) -> bool:
+        # Nothing dooms its outcome, which stays empty.
+        return self._finished
+
     def open(self) -> None:
         self.team.heed(self.bell.sock.fileno())
 
@@ -196,24 +200,29 @@ class Manager(ProcessDriver):
             self._cancels = False
             self._drop(None)
         if closing and self.schedule.is_open:
-            self.tell([Closed()])
+            self._note(Closed())
+
+    def _note(self, event: Event) -> None:
+        """Report an event to the schedule, as `tell` does: but no other thread does so here, and no listener waits."""
+        if not self.is_over():
+            self._carry_out(self._handle(event))
 
     def _announce_singles(self, first: int) -> None:
         if first < self._next_index:
-            self.tell([ItemsAdded(first, self._next_index, 0, 1)])
+            self._note(ItemsAdded(first, self._next_index, 0, 1))
 
     def _take_on(self, batch: Batch) -> None:
         batch.first, batch.group = self._next_index, self._next_group
         self._next_index += batch.length
         self._next_group += 1
         self._groups[batch.group] = batch
-        self.tell([ItemsAdded(batch.first, self._next_index, batch.group, batch.fixed)])
+        self._note(ItemsAdded(batch.first, self._next_index, batch.group, batch.fixed))
 
     def _drop(self, group: int | None) -> None:
         for start, stop, number in self.schedule.backlog.never_sent(group):
             self._groups[number].cancel(start, stop)
             self._forget(number)
-        self.tell([ItemsDropped(group)])
+        self._note(ItemsDropped(group))
 
     def _forget(self, number: int) -> None:
         group = self._groups[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # its types are those of signal
 import errno
 import os
 import signal
@@ -122,7 +123,6 @@ def _fork(
         with _blocked_for_the_child(held) as mask, _no_word_of_native_threads():
             pid = os.fork()
             if pid == 0:
-                held.put_back()
                 ours.close()
                 os.close(write_end)
                 child.serve_forked(theirs, setup, data, slot.words, read_end, mask)
@@ -182,14 +182,16 @@ def _blocked_for_the_child(held: held_signals) -> Iterator[Any]:
     In the child, a handler would unwind its copy of the caller's stack before it is a worker. The child restores the
     mask itself.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    # Not signal.pthread_sigmask: it makes enums of the numbers, and each object touched near a fork is a page of memory
+    # to be copied (2 µs).
+    if (set_mask := getattr(_signal, "pthread_sigmask", None)) is None:
         yield None
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*held.handlers, signal.SIGINT, signal.SIGTERM})
+    mask = set_mask(signal.SIG_BLOCK, {*held.handlers, signal.SIGINT, signal.SIGTERM})
     try:
         yield mask
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        set_mask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
@@ -218,7 +220,7 @@ def _no_word_of_native_threads() -> Iterator[None]:
 
     `amorsize.system.start_methods` has decided if those are a danger. For Python's own threads the warning stays.
     """
-    if threading.active_count() > 1:
+    if sys.version_info < (3, 12) or threading.active_count() > 1:
         yield
         return
     with warnings.catch_warnings():
