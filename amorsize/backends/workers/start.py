@@ -24,6 +24,8 @@ from amorsize.system.nested import flush_stdio
 
 # Longest time in seconds that another thread's search for a module takes, on a slow disk (a guess).
 LONGEST_LOOK_S: Final = 10.0
+# CPython 3.12 warns of a fork beside other threads.
+WARNS_FROM: Final = 0x030C0000
 SHORT_DIRECTORY: Final = "/tmp"  # multiprocessing makes a directory of its own in it
 LONGEST_DIRECTORY: Final = 107 - len("/listener-xxxxxxxx")  # a socket's path has 107 bytes
 
@@ -220,7 +222,7 @@ def _no_word_of_native_threads() -> Iterator[None]:
 
     `amorsize.system.start_methods` has decided if those are a danger. For Python's own threads the warning stays.
     """
-    if sys.version_info < (3, 12) or threading.active_count() > 1:
+    if sys.hexversion < WARNS_FROM or threading.active_count() > 1:
         yield
         return
     with warnings.catch_warnings():
