@@ -32,6 +32,8 @@ from amorsize.schedule.schedule import Schedule
 from amorsize.system.looks import kind_of, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
     from concurrent.futures.process import BrokenProcessPool
 
 
@@ -115,6 +117,18 @@ class Manager(ProcessDriver):
             self._inbox.append(request)
         if self._asleep:
             self.bell.ring()
+
+    def add_call(self, call: Call) -> Future[Any]:
+        """Have one call run; see `post`."""
+        submitted = Submitted(call)
+        self.post(submitted)
+        return submitted.future
+
+    def add_map(self, function: Callable[..., Any], arguments: list[Any], fixed: int | None) -> Batch:
+        """Have a function run on each tuple of arguments; see `post` and `Batch`."""
+        batch = Batch(function, arguments, fixed)
+        self.post(batch)
+        return batch
 
     def drop(self, batch: Batch) -> None:
         """Cancel the calls of a map that have not been sent."""
