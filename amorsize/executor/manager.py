@@ -70,6 +70,7 @@ class Manager(ProcessDriver):
         # Workers to be forked are all forked at first, before there is a thread.
         self.eager = team.start_method == "fork"
         self.strict = strict
+        self._as_sent = partial(sent, by_value=team.setup.by_value)
         is_sent = team.start_method != "fork" and not team.setup.by_value
         self._updates = Updates(team.setup.initargs[0]) if is_sent else None
         self.bell = Bell()
@@ -262,7 +263,7 @@ class Manager(ProcessDriver):
     def send(self, number: int, span: Span) -> list[Instruction]:
         kind, by_value = protocol.RUN_ITEMS, self.team.setup.by_value
         group = self._groups[span.lot]
-        calls = group.take(span.start, span.stop, partial(sent, by_value=by_value))
+        calls = group.take(span.start, span.stop, self._as_sent)
         if not calls:
             # It has been cancelled. A single call is never sent behind another span.
             return self._handle(Done(number, 0.0))

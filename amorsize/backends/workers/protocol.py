@@ -63,7 +63,11 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     cloudpickle is the fallback; with ``by_value`` it is also used for a pickle that names ``__main__`` (functions and
     classes of a prompt pickle by name, but no other process can find them). If both fail, raises cloudpickle's error.
     """
-    pickling = _picklings.pop() if _picklings else Pickling(BESIDE_BYTES)
+    try:
+        pickling = _picklings.pop()
+    # Not asked before whether there is one: another thread may take it meanwhile.
+    except IndexError:
+        pickling = Pickling(BESIDE_BYTES)
     try:
         pickled, buffers = pickling.dumps(obj), pickling.buffers
         if len(pickled) < AGAIN_BYTES and not buffers:

@@ -125,7 +125,8 @@ def _fork(
         with _blocked_for_the_child(held) as mask, _no_word_of_native_threads():
             pid = os.fork()
             if pid == 0:
-                ours.close()
+                # Not ours.close(), which is written in Python: more pages to be copied.
+                os.close(ours.detach())
                 os.close(write_end)
                 child.serve_forked(theirs, setup, data, slot.words, read_end, mask)
     except BaseException:

@@ -157,3 +157,18 @@ def test_buffers_of_one_pickle_do_not_appear_in_the_next():
     for _ in range(2):
         assert len(protocol.dumps(large)) == 2
         assert len(protocol.dumps([1])) == 1
+
+
+def test_threads_may_pickle_at_the_same_time():
+    found = []
+
+    def work(number):
+        wanted = [number, [Plain, b"xxx"]]
+        found.append(all(protocol.loads(protocol.dumps([number, Within()])) == wanted for _ in range(200)))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 4
