@@ -163,6 +163,8 @@ class Lease:
 
         May be called from a finalizer, and more than once.
         """
+        if self.ticket not in _leases:
+            return
         _ended.append(self.ticket)
         # A finalizer may run while this same thread holds the lock. Then the lease is removed when the thread unlocks.
         if not _lock._is_owned():  # type: ignore[attr-defined]

@@ -200,7 +200,7 @@ class ThreadDriver(Driver):
 
     def _work(self, number: int) -> None:
         inbox = self._inboxes[number]
-        meter = Meter(alone=False)
+        meter = Meter(None)
         forks = nested.forks
         try:
             if self.initializer is not None:
@@ -230,18 +230,18 @@ class ThreadDriver(Driver):
     def _run(self, func: Callable[[Any], Any], items: Any, start: int) -> tuple[list[Any], list[Failure]]:
         results: list[Any] = []
         failed: list[Failure] = []
-        forks = nested.forks
-        for index, item in enumerate(items, start):
+        forks, walk = nested.forks, nested.walk_over(items)
+        for index, item in enumerate(walk, start):
             if self._stop:
                 break
             try:
                 results.append(func(item))
-                if nested.forks != forks:
-                    nested.end_copy()
             except BaseException as exc:  # noqa: BLE001
                 nested.leave_copy(forks, exc)
                 results.append(None)
                 failed.append(failure_here(index, exc))
                 if not isinstance(exc, Exception) or (self.outcome.most_failures == 0 and not self.schedule.retries):
                     break
+        nested.leave_copy(forks)
+        nested.walks.remove(walk)
         return results, failed

@@ -1,8 +1,10 @@
-"""``Executor``: the standard library's interface, on the workers and the schedule of ``execute()``."""
+"""``Executor``: the standard library's interface, on the workers and the schedule of ``execute()``.
+
+What runs the calls is loaded at the first one, while the fork server boots (`amorsize.executor.opening`).
+"""
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import weakref
@@ -10,27 +12,24 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor as StandardExecutor
 from concurrent.futures import Future
 from math import ceil
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from amorsize.backends.workers import child, fork_server, protocol
-from amorsize.backends.workers.main_module import values_of
-from amorsize.backends.workers.native_threads import native_threads
-from amorsize.backends.workers.team import Team
-from amorsize.errors import TransferError
-from amorsize.executor import calls, shutdown
-from amorsize.executor.manager import Manager
-from amorsize.executor.pending import Batch, Submitted
-from amorsize.facts import Machine
+from amorsize.backends.workers import fork_server
+from amorsize.executor import shutdown
 from amorsize.hints import hinted
 from amorsize.options import check, whole
-from amorsize.system.critical import held_signals
+from amorsize.system.critical import held_signals, load
 from amorsize.system.start_methods import (
     UNGUARDED,
     is_being_imported_by_a_child,
-    main_is_interactive,
     share_of,
     start_method_beside_threads,
 )
+
+if TYPE_CHECKING:
+    from amorsize.executor.manager import Manager
+    from amorsize.executor.pending import Batch
+    from amorsize.facts import Machine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -107,7 +106,7 @@ class Executor(StandardExecutor):
         if mp_context is not None and not hasattr(mp_context, "get_start_method"):
             raise TypeError(f"mp_context: must be a multiprocessing context or None, not {type(mp_context).__name__}")
         self._request = check(
-            calls.run, (), max_workers=max_workers, initializer=initializer, initargs=initargs, timeout=timeout
+            callable, (), max_workers=max_workers, initializer=initializer, initargs=initargs, timeout=timeout
         )
         self._start_method = None if mp_context is None else str(mp_context.get_start_method())
         self._strict = bool(strict)
@@ -134,9 +133,7 @@ class Executor(StandardExecutor):
         """
         if not callable(fn):
             raise TypeError(f"fn: must be callable, not {type(fn).__name__}")
-        submitted = Submitted((fn, args, kwargs))
-        self._ready().post(submitted)
-        return submitted.future
+        return self._ready().add_call((fn, args, kwargs))
 
     def map(
         self,
@@ -165,10 +162,9 @@ class Executor(StandardExecutor):
             raise TypeError(f"fn: must be callable, not {type(fn).__name__}")
         fixed = whole("chunksize", chunksize, least=1, optional=True)
         deadline_s = None if timeout is None else timeout + time.monotonic()
-        batch = Batch(fn, list(zip(*iterables, strict=False)), fixed)
+        arguments = list(zip(*iterables, strict=False))
         manager = self._ready()
-        manager.post(batch)
-        return _results(batch, manager, deadline_s)
+        return _results(manager.add_map(fn, arguments, fixed), manager, deadline_s)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and let the workers leave when all has been done.
@@ -196,56 +192,21 @@ class Executor(StandardExecutor):
             if self._shut or shutdown.is_exiting():
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
-                if (self._start_method or start_method_beside_threads()) == "forkserver":
-                    # It boots while the rest is made.
+                if is_being_imported_by_a_child():
+                    raise RuntimeError(UNGUARDED)
+                method = self._start_method or start_method_beside_threads()
+                if method == "forkserver":
+                    # It boots while the rest is loaded and made.
                     fork_server.start()
+                load("amorsize.executor.opening")
+                from amorsize.executor.opening import manager_of
+
                 with held_signals():
-                    manager = Manager(self._team(), self._max_workers, self._request.timeout_s, self._strict)
+                    manager = manager_of(self._request, method, self._max_workers, self._cores, strict=self._strict)
                     manager.begin()
                     weakref.finalize(self, manager.forsake).atexit = False
                     self._manager = manager
             return self._manager
-
-    def _team(self) -> Team:
-        """Make the team; no worker is started yet."""
-        if is_being_imported_by_a_child():
-            raise RuntimeError(UNGUARDED)
-        request, share = self._request, max(1.0, self._cores / self._max_workers)
-        initializer = request.initializer
-        runs_threads = self._max_workers > 1 and "numpy" in sys.modules
-        method = self._start_method or start_method_beside_threads()
-        by_value = main_is_interactive()
-        # Locks and queues of multiprocessing go to no process but one that is being started.
-        passed = (request.initargs,) if method != "fork" and _refuses_to_travel(request.initargs, by_value) else ()
-        setup = child.Setup(
-            calls.run,
-            keep_going=True,
-            initializer=initializer and calls.initialize,
-            initargs=(initializer, *((request.initargs,) if not passed else ())),
-            cores=share,
-            native_threads=native_threads(runs_threads, self._cores, self._max_workers),
-            by_value=by_value,
-            timed=request.timeout_s is not None,
-            values=None if method == "fork" or by_value or initializer is None else values_of([initializer]),
-        )
-        try:
-            team = Team(setup, None, method, keep_warm=False)
-        except OSError:
-            raise
-        except Exception as exc:
-            raise TransferError("initializer", None, child.describe((initializer, request.initargs), exc)) from exc
-        team.passed = passed
-        return team
-
-
-def _refuses_to_travel(initargs: tuple[Any, ...], by_value: bool) -> bool:
-    try:
-        protocol.dumps(initargs, by_value)
-    except RuntimeError:
-        return True
-    except Exception:  # noqa: BLE001  (what else may be wrong with them will be said in its place)
-        return False
-    return False
 
 
 def _machine() -> Machine:

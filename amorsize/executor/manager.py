@@ -27,11 +27,13 @@ from amorsize.executor import shutdown
 from amorsize.executor.calls import Call, culprit
 from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
 from amorsize.executor.wakeup import Bell
-from amorsize.schedule.messages import Closed, Done, Instruction, ItemsAdded, ItemsDropped, Span, Why
+from amorsize.schedule.messages import Closed, Done, Event, Instruction, ItemsAdded, ItemsDropped, Span, Why
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.looks import kind_of, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
     from concurrent.futures.process import BrokenProcessPool
 
 
@@ -68,6 +70,7 @@ class Manager(ProcessDriver):
         # Workers to be forked are all forked at first, before there is a thread.
         self.eager = team.start_method == "fork"
         self.strict = strict
+        self._as_sent = partial(sent, by_value=team.setup.by_value)
         is_sent = team.start_method != "fork" and not team.setup.by_value
         self._updates = Updates(team.setup.initargs[0]) if is_sent else None
         self.bell = Bell()
@@ -116,6 +119,18 @@ class Manager(ProcessDriver):
         if self._asleep:
             self.bell.ring()
 
+    def add_call(self, call: Call) -> Future[Any]:
+        """Have one call run; see `post`."""
+        submitted = Submitted(call)
+        self.post(submitted)
+        return submitted.future
+
+    def add_map(self, function: Callable[..., Any], arguments: list[Any], fixed: int | None) -> Batch:
+        """Have a function run on each tuple of arguments; see `post` and `Batch`."""
+        batch = Batch(function, arguments, fixed)
+        self.post(batch)
+        return batch
+
     def drop(self, batch: Batch) -> None:
         """Cancel the calls of a map that have not been sent."""
         if batch.left:
@@ -154,6 +169,10 @@ class Manager(ProcessDriver):
             # `abort` has given it to all futures.
             if self.broken is None:
                 raise
+
+    def is_over(self) -> bool:
+        # Nothing dooms its outcome, which stays empty.
+        return self._finished
 
     def open(self) -> None:
         self.team.heed(self.bell.sock.fileno())
@@ -196,24 +215,29 @@ class Manager(ProcessDriver):
             self._cancels = False
             self._drop(None)
         if closing and self.schedule.is_open:
-            self.tell([Closed()])
+            self._note(Closed())
+
+    def _note(self, event: Event) -> None:
+        """Report an event to the schedule, as `tell` does: but no other thread does so here, and no listener waits."""
+        if not self.is_over():
+            self._carry_out(self._handle(event))
 
     def _announce_singles(self, first: int) -> None:
         if first < self._next_index:
-            self.tell([ItemsAdded(first, self._next_index, 0, 1)])
+            self._note(ItemsAdded(first, self._next_index, 0, 1))
 
     def _take_on(self, batch: Batch) -> None:
         batch.first, batch.group = self._next_index, self._next_group
         self._next_index += batch.length
         self._next_group += 1
         self._groups[batch.group] = batch
-        self.tell([ItemsAdded(batch.first, self._next_index, batch.group, batch.fixed)])
+        self._note(ItemsAdded(batch.first, self._next_index, batch.group, batch.fixed))
 
     def _drop(self, group: int | None) -> None:
         for start, stop, number in self.schedule.backlog.never_sent(group):
             self._groups[number].cancel(start, stop)
             self._forget(number)
-        self.tell([ItemsDropped(group)])
+        self._note(ItemsDropped(group))
 
     def _forget(self, number: int) -> None:
         group = self._groups[number]
@@ -239,7 +263,7 @@ class Manager(ProcessDriver):
     def send(self, number: int, span: Span) -> list[Instruction]:
         kind, by_value = protocol.RUN_ITEMS, self.team.setup.by_value
         group = self._groups[span.lot]
-        calls = group.take(span.start, span.stop, partial(sent, by_value=by_value))
+        calls = group.take(span.start, span.stop, self._as_sent)
         if not calls:
             # It has been cancelled. A single call is never sent behind another span.
             return self._handle(Done(number, 0.0))

@@ -41,18 +41,23 @@ class Submitted:
     def go(self) -> bool:
         """Return True if it is to be sent; from then on it cannot be cancelled."""
         if not self.goes:
-            # The caller may have set the future itself.
-            with suppress(InvalidStateError, RuntimeError):
+            try:
                 self.goes = self.future.set_running_or_notify_cancel()
+            except (InvalidStateError, RuntimeError):
+                # The caller has set the future itself.
+                pass
         return self.goes
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Set the future's result, or its error."""
-        with suppress(InvalidStateError):
+        try:
             if error is None:
                 self.future.set_result(result)
             else:
                 self.future.set_exception(error)
+        except InvalidStateError:
+            # The caller has set it itself.
+            pass
 
     def cancel(self) -> None:
         """Cancel the future, and wake the threads that wait for it."""

@@ -35,8 +35,11 @@ class Bell:
         """Reset the bell. Look for the requests after this, never before."""
         if self._rung:
             self._rung = False
-            with suppress(BlockingIOError):
+            try:
                 self.sock.recv(4096)
+            except BlockingIOError:
+                # The ring has not come yet, or had no room.
+                pass
 
     def close(self) -> None:
         """Close the sockets; `ring` has no effect from now on."""

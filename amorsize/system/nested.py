@@ -12,8 +12,8 @@ from amorsize.system.looks import is_sliced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Final
 
 cores_share: float | None = None
 """In a worker: number of cores that a nested call may use. None: this is not a worker."""
@@ -53,8 +53,22 @@ def take_of(data: Any, length: int | None, start: int, stop: int) -> Any:
 forks = 0
 """Number of forks since this module was loaded. If it grows while an item runs, this process is a copy of that one."""
 
+# What their iterators' `__setstate__` does is known.
+EXHAUSTIBLE: Final = (list, tuple, range, str, bytes)
+
 walks: list[Iterator[Any]] = []
-"""Iterators over items that ``map`` runs, so that no check is possible between two items. A copy exhausts them."""
+"""Iterators over items that are being run, without a check between two items. A copy exhausts them."""
+
+
+def walk_over(items: Iterable[Any]) -> Iterator[Any]:
+    """Return an iterator over items, noted in `walks`; to be removed from there at its end.
+
+    So a loop over it need not look after each item if that has forked: such a look took a sixth of the time of 20,000
+    short items.
+    """
+    walk = iter(items if type(items) in EXHAUSTIBLE else [*items])
+    walks.append(walk)
+    return walk
 
 
 def leave_copy(forks_before: int, exc: BaseException | None = None) -> None:

@@ -131,6 +131,38 @@ def test_a_forked_child_gets_its_handlers_back_without_the_parents_signals(handl
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+def test_a_block_within_another_leaves_the_signals_to_that(handlers):
+    with held_signals() as outer:
+        held = {number: signal.getsignal(number) for number in outer.handlers}
+        with held_signals() as inner:
+            assert inner is outer
+            assert {number: signal.getsignal(number) for number in held} == held
+        assert {number: signal.getsignal(number) for number in held} == held
+    with held_signals() as later:
+        assert later is not outer
+        assert later.handlers
+
+
+def test_a_child_that_another_thread_forks_meanwhile_gets_the_handlers_back(handlers):
+    """It would have the parent's exchanged ones for ever: its own blocks would hold nothing."""
+    codes = []
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def fork():
+        pid = os.fork()
+        if pid == 0:
+            with held_signals() as held:
+                is_held = signal.SIGUSR1 in held.handlers
+            os._exit(0 if signal.getsignal(signal.SIGUSR1) is before and is_held else 1)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    thread = threading.Thread(target=fork)
+    with held_signals():
+        thread.start()
+        thread.join()
+    assert codes == [0]
+
+
 # -- the import lock --------------------------------------------------------------------------------------------------
 
 INTERRUPTED = """

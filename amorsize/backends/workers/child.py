@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize.backends import remote_errors
 from amorsize.backends.remote_errors import ItemError
 from amorsize.backends.workers.functions import sent
-from amorsize.backends.workers.item_times import Meter
+from amorsize.backends.workers.item_times import Meter, Peak
 from amorsize.backends.workers.native_threads import limit_native_threads
 from amorsize.backends.workers.process_setup import (
     Surroundings,
@@ -181,16 +181,14 @@ def run_items(
     errors: list[ItemError] = []
     append = results.append
     now_ns = time.monotonic_ns
-    forks = nested.forks
-    for index, item in enumerate(items, first):
+    forks, walk = nested.forks, nested.walk_over(items)
+    for index, item in enumerate(walk, first):
         if timed:
             # Written before the index: a reader that reads the index first never sees the time of an earlier item.
             slot[1] = now_ns()
         slot[0] = index
         try:
             append(func(item))
-            if nested.forks != forks:
-                nested.end_copy()
         # SystemExit is sent to the caller too.
         except BaseException as exc:  # noqa: BLE001
             nested.leave_copy(forks, exc)
@@ -200,6 +198,8 @@ def run_items(
             forget_frames(exc)
             if not (keep_going and isinstance(exc, Exception)):
                 break
+    nested.leave_copy(forks)
+    nested.walks.remove(walk)
     return results, errors
 
 
@@ -228,7 +228,7 @@ def describe(obj: object, exc: BaseException) -> str:
     return f"a {kind_of(obj)} ({text_of(exc) or kind_of(exc)})"
 
 
-def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot, inbox: Inbox) -> float:
+def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot, inbox: Inbox, peak: Peak) -> float:
     """Answer chunks until the caller closes its end of the socket, which raises EOFError or ConnectionError.
 
     If the caller parks this worker, returns the number of seconds to wait for another function.
@@ -243,7 +243,7 @@ def serve(sock: socket.socket, setup: Setup, data: Any, slot: Slot, inbox: Inbox
         raise EOFError from None
     limit_native_threads(setup.native_threads)
     length = len(data) if is_sliced(data) else None
-    meter = Meter(alone=True)
+    meter = Meter(peak)
     line.say(frame(READY))
     while True:
         message = receive(inbox)
@@ -351,7 +351,7 @@ def serve_forked(
     code, forks = 1, nested.forks
     try:
         set_up_forked(lifeline, setup.cores, signal_mask)
-        serve(sock, setup, data, slot, Inbox(sock, lambda: slot[2]))
+        serve(sock, setup, data, slot, Inbox(sock, lambda: slot[2]), Peak(execs=False))
     except (EOFError, ConnectionError):
         code = 0
     except (BadFrame, OSError):
@@ -376,7 +376,7 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
     try:
         slot = _receive_slot(sock)
         inbox = Inbox(sock, lambda: slot[2])
-        before = Surroundings()
+        before, peak = Surroundings(), Peak()
         while True:
             parts = receive(inbox).parts
             sock.settimeout(None)
@@ -384,7 +384,7 @@ def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
             set_filters(setup.filters)
             setup.initargs += passed
             del parts
-            sock.settimeout(serve(sock, setup, None, slot, inbox))
+            sock.settimeout(serve(sock, setup, None, slot, inbox, peak))
             # While the worker waits, it must not hold the memory of the last map.
             del setup
             if not before.restore():

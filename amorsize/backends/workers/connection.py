@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import mmap
 import os
-import selectors
+import select
 import signal
 import socket
 import sys
@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from math import ceil
 from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
@@ -221,7 +222,7 @@ class Handle:
         if self.has_ended or self.reaped:
             return True
         if self.pidfd is not None:
-            return _readable([self.pidfd], seconds)
+            return _readable(self.pidfd, seconds)
         if self.process is not None:
             self.process.join(seconds)
             return self.process.exitcode is not None
@@ -325,15 +326,14 @@ def pidfd_of(pid: int) -> int | None:
         return None
 
 
-def _readable(fds: Sequence[int], timeout_s: float) -> bool:
-    """Return True if one of these becomes readable within ``timeout_s`` seconds.
+def _readable(fd: int, timeout_s: float) -> bool:
+    """Return True if a descriptor becomes readable within ``timeout_s`` seconds; on Linux.
 
     This uses poll, which needs no descriptor of its own: there may be none left.
     """
-    with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
-        for fd in fds:
-            selector.register(fd, selectors.EVENT_READ)
-        return bool(selector.select(timeout_s))
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(ceil(timeout_s * 1e3)))
 
 
 def _memory_file(size: int) -> int | None:

@@ -69,7 +69,11 @@ class Values:
 
 def values_of(funcs: Iterable[Any], but: Iterable[str] = ()) -> Values | None:
     """Return the values of the globals of the main module that these functions name; None if they name none."""
-    values = named_by(funcs)
+    return _values(named_by(funcs), but)
+
+
+def _values(values: dict[str, Any], but: Iterable[str]) -> Values | None:
+    """Return these values, pickled, without those in ``but``; None: none are left."""
     for name in but:
         values.pop(name, None)
     if not values:
@@ -102,9 +106,11 @@ class Updates:
 
     def of(self, worker: int, objects: Iterable[Any]) -> Values | None:
         """Return the values that a worker needs before it is sent these functions and arguments; None: none."""
+        if not (named := named_by(objects)):
+            return None
         known = self.known.setdefault(worker, {})
         large = [name for name, pickled in known.items() if len(pickled) > LARGE_BYTES]
-        values = values_of(objects, (*self.but, *large))
+        values = _values(named, (*self.but, *large))
         if values is None:
             return None
         fresh = {name: pickled for name, pickled in values.pickled.items() if known.get(name) != pickled}
@@ -227,7 +233,7 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
     main = scope_of("__main__")
     values: dict[str, Any] = {}
     seen: set[int] = set()
-    todo: list[Any] = list(funcs)
+    todo: list[Any] = [one for one in funcs if type(one) not in ATOMS]
     while todo and len(seen) < MOST:
         one = todo.pop()
         if type(one) in ATOMS or id(one) in seen:
@@ -239,7 +245,8 @@ def named_by(funcs: Iterable[Any], *, sets: bool = False) -> dict[str, Any]:
                     if name in main and not (issubclass(type(main[name]), type) and main[name].__module__ in MAIN):
                         values[name] = main[name]
                     todo.append(main.get(name))
-            todo += [*cells_of(one), *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
+            if one.__closure__ or one.__defaults__ or one.__kwdefaults__:
+                todo += [*cells_of(one), *(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()]
         elif type(one) is MethodType:
             todo += [one.__func__, one.__self__]
         elif issubclass(type(one), partial):

@@ -16,13 +16,13 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from amorsize.backends.workers.by_value import BY_VALUE
 from amorsize.backends.workers.by_value import loads as loads_parts
-from amorsize.backends.workers.functions import pickled_by_name
+from amorsize.backends.workers.functions import Pickling
 from amorsize.system.looks import is_interrupt
 
 READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
@@ -44,10 +44,15 @@ QUIET: Final = getattr(socket, "MSG_NOSIGNAL", 0)
 _SO_NOSIGPIPE: Final = 0x1022
 # Seconds that a worker waits for a chunk before it checks if other code has read from its socket (a guess).
 LOOK_S: Final = 1
+# guess: a frame that is sent as one part, and the begin of the next one
+AHEAD_BYTES: Final = 8192
 # guess: copying a shorter pickle takes less time than sending it as a part of its own
 JOIN_BYTES: Final = 4096
 # guess: a shorter pickle holds too few objects to start the collector
 PAUSE_BYTES = 4096
+# A pickler that has made a larger pickle is not used again: its table of the objects seen never shrinks.
+# guess
+AGAIN_BYTES: Final = 2048
 # guess: a smaller buffer costs more as a part of a frame than as a copy in the pickle
 BESIDE_BYTES = 4096
 
@@ -58,29 +63,36 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     cloudpickle is the fallback; with ``by_value`` it is also used for a pickle that names ``__main__`` (functions and
     classes of a prompt pickle by name, but no other process can find them). If both fail, raises cloudpickle's error.
     """
-    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pickling = _picklings.pop()
+    # Not asked before whether there is one: another thread may take it meanwhile.
+    except IndexError:
+        pickling = Pickling(BESIDE_BYTES)
+    try:
+        pickled, buffers = pickling.dumps(obj), pickling.buffers
+        if len(pickled) < AGAIN_BYTES and not buffers:
+            _picklings.append(pickling)
+        if not (by_value and b"__main__" in pickled):
+            return [pickled, *map(pickle.PickleBuffer.raw, buffers)]
+    except BaseException as exc:  # pickle raises anything: PicklingError, TypeError, SystemExit of a __reduce__, …
+        if is_interrupt(exc):
+            raise
+    import cloudpickle
 
-    def beside(buffer: pickle.PickleBuffer) -> bool:
+    buffers = []
+
+    def stays_in(buffer: pickle.PickleBuffer) -> bool:
         if memoryview(buffer).nbytes < BESIDE_BYTES:
             return True
         buffers.append(buffer)
         return False
 
-    try:
-        pickled = pickled_by_name(obj, beside)
-        if not (by_value and b"__main__" in pickled):
-            return [pickled, *_raw(buffers)]
-    except BaseException as exc:  # pickle raises anything: PicklingError, TypeError, SystemExit of a __reduce__, …
-        if is_interrupt(exc):
-            raise
-    buffers.clear()
-    import cloudpickle
-
-    return [BY_VALUE + cloudpickle.dumps(obj, protocol=5, buffer_callback=beside), *_raw(buffers)]
+    pickled = cloudpickle.dumps(obj, protocol=5, buffer_callback=stays_in)
+    return [BY_VALUE + pickled, *map(pickle.PickleBuffer.raw, buffers)]
 
 
-def _raw(buffers: Iterable[pickle.PickleBuffer]) -> list[memoryview]:
-    return [buffer.raw() for buffer in buffers]
+_picklings: list[Pickling] = []
+"""Those that no thread uses at the moment. An object may pickle others as it is pickled."""
 
 
 class Frame(NamedTuple):
@@ -141,9 +153,9 @@ def length_of(sizes: Sequence[int]) -> int:
 
 def split(data: Any, sizes: Sequence[int]) -> Frame:
     """Return the frame that ``data`` holds; its parts are views. Raises `BadFrame` if the end mark is missing."""
-    view = memoryview(data)
-    if bytes(view[-len(END_MARK) :]) != END_MARK:
+    if data[-len(END_MARK) :] != END_MARK:
         raise BadFrame("it does not end with the mark")
+    view = memoryview(data)
     _, kind, _, start, stop, _ = HEADER.unpack_from(view)
     at = HEADER.size + (len(sizes) - 1) * SIZE.size
     parts = []
@@ -161,14 +173,19 @@ def mute(sock: socket.socket) -> None:
 
 def send(sock: socket.socket, parts: Sequence[Any]) -> None:
     """Send a frame on a blocking socket, without joining its parts."""
+    if len(parts) == 1:
+        sent = sock.send(parts[0], QUIET)
+        if sent == len(parts[0]):
+            return
+        parts = [memoryview(parts[0])[sent:]]
     outbox = deque(views_of(parts))
     while outbox:
         send_some(sock, outbox)
 
 
-def views_of(parts: Sequence[Any]) -> Iterator[memoryview]:
+def views_of(parts: Sequence[Any]) -> list[memoryview]:
     """Return the parts as views of bytes, without the empty ones."""
-    return (memoryview(part).cast("B") for part in parts if len(part))
+    return [memoryview(part).cast("B") for part in parts if len(part)]
 
 
 def send_some(sock: socket.socket, outbox: deque[memoryview]) -> int:
@@ -190,6 +207,8 @@ def send_some(sock: socket.socket, outbox: deque[memoryview]) -> int:
 class Inbox:
     """The receiving side of a worker. It detects that other code has read bytes for which it would wait for ever.
 
+    A small frame takes one call of the system: as much as has come is read, and kept until it is asked for.
+
     Parameters
     ----------
     sock : socket
@@ -201,19 +220,54 @@ class Inbox:
     def __init__(self, sock: socket.socket, sent: Callable[[], int]) -> None:
         self.sock = sock
         self._sent = sent
+        # Bytes that have come, and those of them that wait in the block.
         self._taken = 0
+        self._block = bytearray(AHEAD_BYTES)
+        self._at = self._end = 0
         if sys.platform != "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", LOOK_S, 0))
 
-    def recv_into(self, view: memoryview) -> int:
-        """Receive some bytes. Raises `BadFrame` if other code has read bytes from the socket."""
+    def take(self, size: int) -> bytearray:
+        """Return the next bytes, exactly so many.
+
+        Raises
+        ------
+        EOFError
+            If the other side is gone.
+        BadFrame
+            If other code has read bytes from the socket.
+        """
+        at, end = self._at, self._end
+        if at == end and size < AHEAD_BYTES:
+            at, end = 0, self._receive(self._block)
+        if size <= end - at:
+            self._at, self._end = at + size, end
+            return self._block[at : at + size]
+        data, got = bytearray(size), end - at
+        view = memoryview(data)
+        view[:got] = self._block[at:end]
+        while got < size:
+            if size - got < AHEAD_BYTES:
+                self._end = self._receive(self._block)
+                self._at = min(self._end, size - got)
+                view[got : got + self._at] = self._block[: self._at]
+                got += self._at
+            else:
+                self._at = self._end = 0
+                got += self._receive(view[got:])
+        return data
+
+    def _receive(self, into: bytearray | memoryview) -> int:
+        """Wait for some bytes, and return how many have come."""
         while True:
             try:
-                got = self.sock.recv_into(view)
+                got = self.sock.recv_into(into)
             except BlockingIOError:  # nothing has come for `LOOK_S`
                 if self._is_robbed():
                     raise BadFrame("something else has read from it") from None
                 continue
+            if not got:
+                raise EOFError
             self._taken += got
             return got
 
@@ -227,21 +281,23 @@ class Inbox:
         return False
 
 
-def receive(sock: socket.socket | Inbox) -> Frame:
-    """Read one frame from a blocking socket. Raises EOFError if the other side is gone, and `BadFrame`."""
-    head = exactly(sock, HEADER.size)
+def receive(inbox: Inbox) -> Frame:
+    """Read one frame. Raises EOFError if the other side is gone, and `BadFrame`."""
+    head = inbox.take(HEADER.size)
     sizes = sizes_of(head)
     _, kind, n_buffers, start, stop, _ = HEADER.unpack(head)
     if sizes is None:
-        sizes = sizes_of(head + exactly(sock, n_buffers * SIZE.size))
+        sizes = sizes_of(head + inbox.take(n_buffers * SIZE.size))
         assert sizes is not None
-    parts = [exactly(sock, size) for size in sizes]
-    if exactly(sock, len(END_MARK)) != END_MARK:
+    parts = [inbox.take(size) for size in sizes[:-1]]
+    last = inbox.take(sizes[-1] + len(END_MARK))
+    if last[-len(END_MARK) :] != END_MARK:
         raise BadFrame("it does not end with the mark")
-    return Frame(kind, start, stop, parts)
+    del last[-len(END_MARK) :]
+    return Frame(kind, start, stop, [*parts, last])
 
 
-def exactly(sock: socket.socket | Inbox, size: int) -> bytearray:
+def exactly(sock: socket.socket, size: int) -> bytearray:
     """Read exactly ``size`` bytes. Raises EOFError if the other side is gone."""
     data = bytearray(size)
     view, got = memoryview(data), 0

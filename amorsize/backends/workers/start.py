@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # its types are those of signal
 import errno
 import os
 import signal
@@ -23,6 +24,8 @@ from amorsize.system.nested import flush_stdio
 
 # Longest time in seconds that another thread's search for a module takes, on a slow disk (a guess).
 LONGEST_LOOK_S: Final = 10.0
+# CPython 3.12 warns of a fork beside other threads.
+WARNS_FROM: Final = 0x030C0000
 SHORT_DIRECTORY: Final = "/tmp"  # multiprocessing makes a directory of its own in it
 LONGEST_DIRECTORY: Final = 107 - len("/listener-xxxxxxxx")  # a socket's path has 107 bytes
 
@@ -122,8 +125,8 @@ def _fork(
         with _blocked_for_the_child(held) as mask, _no_word_of_native_threads():
             pid = os.fork()
             if pid == 0:
-                held.put_back()
-                ours.close()
+                # Not ours.close(), which is written in Python: more pages to be copied.
+                os.close(ours.detach())
                 os.close(write_end)
                 child.serve_forked(theirs, setup, data, slot.words, read_end, mask)
     except BaseException:
@@ -182,14 +185,16 @@ def _blocked_for_the_child(held: held_signals) -> Iterator[Any]:
     In the child, a handler would unwind its copy of the caller's stack before it is a worker. The child restores the
     mask itself.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    # Not signal.pthread_sigmask: it makes enums of the numbers, and each object touched near a fork is a page of memory
+    # to be copied (2 µs).
+    if (set_mask := getattr(_signal, "pthread_sigmask", None)) is None:
         yield None
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*held.handlers, signal.SIGINT, signal.SIGTERM})
+    mask = set_mask(signal.SIG_BLOCK, {*held.handlers, signal.SIGINT, signal.SIGTERM})
     try:
         yield mask
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        set_mask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
@@ -218,7 +223,7 @@ def _no_word_of_native_threads() -> Iterator[None]:
 
     `amorsize.system.start_methods` has decided if those are a danger. For Python's own threads the warning stays.
     """
-    if threading.active_count() > 1:
+    if sys.hexversion < WARNS_FROM or threading.active_count() > 1:
         yield
         return
     with warnings.catch_warnings():

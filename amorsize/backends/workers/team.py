@@ -140,9 +140,9 @@ class Team:
             if mask & selectors.EVENT_WRITE and not handle.write():
                 self._selector.modify(handle.sock, selectors.EVENT_READ, handle)
             heard, closed = handle.read(self._block)
-            messages += [Message(handle.number, one.kind, one.parts, one.start, one.stop) for one in heard]
-            handle.owes -= sum(one.kind in (protocol.DONE, protocol.APART) for one in heard)
-            if heard:
+            for one in heard:
+                messages.append(Message(handle.number, one.kind, one.parts, one.start, one.stop))
+                handle.owes -= one.kind in (protocol.DONE, protocol.APART)
                 handle.ready, handle.untried = True, False
             if closed or key.fd == handle.pidfd:
                 gone[handle.number] = handle

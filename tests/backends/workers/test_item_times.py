@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from measure_functions import busy, hungry_at, slow_at
 from modes import over
 
-from amorsize.backends.workers.item_times import LONG_S, MEASURE_S, TOP, Meter, Records
+from amorsize.backends.workers.item_times import LONG_S, MEASURE_S, TOP, Meter, Peak, Records
 from amorsize.facts import ItemRecord
 
 pytestmark = pytest.mark.alone
@@ -83,7 +83,7 @@ def test_a_record_is_frozen():
 class TestMeter:
     def test_in_the_first_span_one_short_item_is_enough(self):
         calls = []
-        meter = Meter(alone=True)
+        meter = Meter(Peak())
         func = meter.over(calls.append, 0)
         for x in range(5):
             func(x)
@@ -93,13 +93,13 @@ class TestMeter:
         assert meter.over(ef.square, 5) is ef.square
 
     def test_in_the_first_span_long_items_are_measured(self):
-        meter = Meter(alone=True)
+        meter = Meter(Peak())
         func = meter.over(partial(busy, seconds=2e-3), 0)
         assert [func(x) for x in range(3)] == [0, 1, 2]
         assert [record[0] for record in meter.report(0, 3, 6e-3, 0.0)[1]] == [0, 1, 2]
 
     def test_long_items_are_measured_from_the_next_span_on(self):
-        meter = Meter(alone=True)
+        meter = Meter(Peak())
         meter.report(0, 10, 10 * MEASURE_S, 0.0)
         func = meter.over(partial(busy, seconds=2e-3), 10)
         assert [func(x) for x in range(3)] == [0, 1, 2]
@@ -109,18 +109,18 @@ class TestMeter:
         assert meter.report(13, 3, 6e-3, 6e-3)[1] == []  # told only once
 
     def test_and_not_any_more_when_they_are_short_again(self):
-        meter = Meter(alone=True)
+        meter = Meter(Peak())
         meter.report(0, 10, 10 * MEASURE_S, 0.0)
         meter.report(0, 10, 1e-5, 0.0)
         assert meter.over(ef.square, 0) is ef.square
 
     def test_a_span_of_one_item_is_its_record(self):
-        meter = Meter(alone=False)
+        meter = Meter(None)
         meter.report(0, 5, 0.0, 0.0)
         assert meter.report(5, 1, 0.5, 0.25) == (0, [(5, 0.5, 0.25, 0, 0)])  # threads share their memory
 
     def test_what_raises_is_measured(self):
-        meter = Meter(alone=True)
+        meter = Meter(Peak())
         meter.measures = True
         func = meter.over(partial(slow_and_bad, 3), 3)
         with pytest.raises(ValueError, match="3"):
@@ -128,7 +128,7 @@ class TestMeter:
         assert meter.report(3, 1, 50e-3, 0.0)[1][0][0] == 3
 
     def test_only_what_is_among_its_own_first_travels(self):
-        meter = Meter(alone=False)
+        meter = Meter(None)
         sent = []
         for k in range(100):
             meter.measures = False

@@ -404,7 +404,7 @@ class TestSigpipe:
             handle = team.handles[0]
             os.kill(handle.pid, signal.SIGKILL)
             assert handle.pidfd is not None
-            connection._readable([handle.pidfd], PATIENCE_S)
+            connection._readable(handle.pidfd, PATIENCE_S)
             team.send_range(0, 0, 1)
             team.kill()
             bell = Bell()
