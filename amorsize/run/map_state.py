@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from amorsize.model.decide import Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
+    from amorsize.schedule.rate_limit import Pace
 
 # If the first of some neighbours takes longer than this, the others are not run for the probe, because all of them
 # together were expected to take `PROBE_EACH_S` (a guess).
@@ -157,6 +158,8 @@ class MapState:
     def advance(self, items: int) -> Observation:
         """Run the next items in the loop: one that was set aside, if it is due; else new ones."""
         items = min(items, self.window or items)
+        if self.pace is not None:
+            self._await_turn(self.pace)
         if self.repeats.aside:
             items = min(items, items if self.window is None else self.window - self.ahead())
             if not self.todo or items < 1 or self.repeats.wait_s(perf_counter()) == 0.0:
@@ -219,10 +222,14 @@ class MapState:
     def _paced(self, items: int) -> int:
         """Return how many of these items may begin now; wait until at least one may."""
         assert self.pace is not None
-        while not (allowed := self.pace.allowed(perf_counter())):
-            self._sleep(self.pace.wait_s(perf_counter()))
-        allowed = min(items, allowed)
+        allowed = min(items, self._await_turn(self.pace))
         self.pace.spend(allowed, perf_counter())
+        return allowed
+
+    def _await_turn(self, pace: Pace) -> int:
+        """Wait until an item may begin; return how many may."""
+        while not (allowed := pace.allowed(perf_counter())):
+            self._sleep(pace.wait_s(perf_counter()))
         return allowed
 
     def _sleep(self, wait_s: float) -> None:
