@@ -164,6 +164,8 @@ class Repeats:
         Of items that are not done: runs that ended with an error or a time-out.
     aside : list of (float, int, int)
         A heap of the items that are set aside: the time from which each may be repeated, its index and its lot.
+    waited : bool
+        True if any item has been set aside so far.
 
     Examples
     --------
@@ -175,7 +177,7 @@ class Repeats:
     (1.0, None, {})
     """
 
-    __slots__ = ("aside", "base_s", "draw", "kinds", "retries", "tries")
+    __slots__ = ("aside", "base_s", "draw", "kinds", "retries", "tries", "waited")
 
     def __init__(
         self,
@@ -195,6 +197,7 @@ class Repeats:
         self.draw = draw
         self.tries: dict[int, int] = {}
         self.aside: list[tuple[float, int, int]] = []
+        self.waited = False
 
     @classmethod
     def of(cls, retries: int | Repeats) -> Repeats:
@@ -223,6 +226,7 @@ class Repeats:
         from heapq import heappush
 
         heappush(self.aside, (due_s, index, lot))
+        self.waited = True
 
     def take_due(self, now_s: float, most: int | None = None) -> list[tuple[int, int]]:
         """Remove and return the items that may be repeated now, with their lot, in the order in which they were due."""
