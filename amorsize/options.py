@@ -284,6 +284,8 @@ def _candidates(backend: Any, place: Backend | None, timeout_s: float | None) ->
 
 
 def _retry_on(value: Any) -> Kinds:
+    if value is Exception:
+        return Exception
     for kind in value if isinstance(value, tuple) else (value,):
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             what = repr(kind) if isinstance(kind, type) else _kind(kind)

@@ -232,6 +232,9 @@ class Driver:
         # A fatal outcome has recorded this failure already.
         if self.outcome.fatal is None:
             self.outcome.fail(self.failure(index, why))
+            # Else an endless stream would keep every item that failed. With a limit, the first is needed for a message.
+            if self.outcome.most_failures is None and not self.inherits:
+                self.source.release(index, index + 1)
 
     def failure(self, index: int, why: Why) -> Failure:
         """Return the failure of an item that has failed for good."""
