@@ -62,7 +62,7 @@ def covers(exc: BaseException, kinds: Kinds = Exception) -> bool:
 
 
 def after_error(tries: int, retries: int, exc: BaseException | None = None, kinds: Kinds = Exception) -> bool:
-    """Return True if an item is repeated after its function raised, False if the item has failed for good.
+    """Return True if an item is repeated after it raised or its time ran out, False if it has failed for good.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def after_error(tries: int, retries: int, exc: BaseException | None = None, kind
     retries : int
         Number of times that an item may be repeated.
     exc : BaseException, optional
-        The exception raised.
+        The exception raised; None: its time ran out, which counts whatever ``kinds`` are.
     kinds : type or tuple of types
         Exceptions after which an item is repeated; see `covers`.
 
@@ -81,11 +81,6 @@ def after_error(tries: int, retries: int, exc: BaseException | None = None, kind
     (True, False, False)
     """
     return tries <= retries and (exc is None or covers(exc, kinds))
-
-
-def after_timeout(tries: int, retries: int) -> bool:
-    """Return True if an item is repeated after its time ran out: a time-out counts as an error, of any kind."""
-    return after_error(tries, retries)
 
 
 def backoff_s(tries: int, base_s: float, share: float = 1.0) -> float:
