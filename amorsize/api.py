@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         sample: Literal["spread", "head"]
         history: History | None
         retries: int
+        retry_on: type[BaseException] | tuple[type[BaseException], ...]
+        backoff: float
         on_error: Literal["raise", "collect"]
         initializer: Callable[..., object] | None
         initargs: tuple[Any, ...]
@@ -194,6 +196,8 @@ def execute(
     sample: Literal["spread", "head"] = "spread",
     history: History | None = None,
     retries: int = 0,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    backoff: float = 0.0,
     on_error: Literal["raise", "collect"] = "raise",
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
@@ -222,7 +226,13 @@ def execute(
         in this process; with ``"auto"`` it may be called in this process, in child processes, and in threads if it
         was shown to be safe there. To name threads is the user's word that it is.
     retries : int
-        The number of times that an item that raises is repeated.
+        The number of times that an item that raises, or runs longer than ``timeout``, is repeated.
+    retry_on : exception type or tuple of these
+        An item that raises any other exception is not repeated. A time-out always counts.
+    backoff : float
+        The most seconds before an item's first repeat; doubled for each further one, up to 60. The item waits for a
+        time drawn evenly between 0 and that, since items that failed together must not come back together; meanwhile
+        it is set aside, and its worker goes on with other items. 0: items are repeated at once.
     on_error : {"raise", "collect"}
         Raise the exception of the first failed item, or put a `Failure` in each failed item's place.
     initializer : callable, optional
@@ -303,6 +313,8 @@ def execute(
         sample=sample,
         history=history,
         retries=retries,
+        retry_on=retry_on,
+        backoff=backoff,
         on_error=on_error,
         initializer=initializer,
         initargs=initargs,
@@ -343,6 +355,8 @@ async def execute_async(
     sample: Literal["spread", "head"] = "spread",
     history: History | None = None,
     retries: int = 0,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    backoff: float = 0.0,
     on_error: Literal["raise", "collect"] = "raise",
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
@@ -364,7 +378,7 @@ async def execute_async(
     func, data, backend, max_workers, start_method, memory_limit, sample, history
         As in `execute`. ``data`` may be an async iterable for a coroutine function, whose ``backend`` must be
         ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's thread.
-    retries, on_error, initializer, initargs, rate, max_failures, return_plan
+    retries, retry_on, backoff, on_error, initializer, initargs, rate, max_failures, return_plan
         As in `execute`; there is no plan for a coroutine function. In this process, func sees the caller's context
         variables.
     timeout : float, optional
@@ -404,6 +418,8 @@ async def execute_async(
         sample=sample,
         history=history,
         retries=retries,
+        retry_on=retry_on,
+        backoff=backoff,
         on_error=on_error,
         initializer=initializer,
         initargs=initargs,
@@ -436,6 +452,8 @@ def stream(
     memory_limit: int | None = None,
     history: History | None = None,
     retries: int = 0,
+    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
+    backoff: float = 0.0,
     on_error: Literal["raise", "collect"] = "raise",
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
@@ -457,8 +475,8 @@ def stream(
     ----------
     func, data, backend, max_workers, start_method, memory_limit, history
         As in `execute`.
-    retries, on_error, initializer, initargs, timeout, rate, max_failures, limits, progress, on_event
-        As in `execute`.
+    retries, retry_on, backoff, on_error, initializer, initargs, timeout, rate, max_failures, limits, progress, on_event
+        As in `execute`. Items that are set aside count as ahead of the reader.
     ordered : bool
         True: results in the order of ``data``; False: in the order of completion.
     max_ahead : int, optional
@@ -499,6 +517,8 @@ def stream(
         memory_limit=memory_limit,
         history=history,
         retries=retries,
+        retry_on=retry_on,
+        backoff=backoff,
         on_error=on_error,
         initializer=initializer,
         initargs=initargs,

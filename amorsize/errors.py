@@ -197,7 +197,11 @@ class RemoteError(AmorsizeError):
         What ``str()`` gave for it in the worker.
     index : int or None
         Position in ``data`` of the item, if an item raised it.
+    class_names : tuple of str
+        Qualified names of the exception's type and of its bases (``"builtins.OSError"``); ``retry_on=`` goes by them.
     """
+
+    class_names: tuple[str, ...] = ()
 
     def __init__(self, type_name: str, text: str, index: int | None = None) -> None:
         self.type_name, self.text, self.index = type_name, text, index

@@ -76,9 +76,9 @@ class WorkersResized(Event):
 class ChunkDone(Event):
     """``items`` items from ``start`` on have been run in ``wall_s`` seconds (``cpu_s`` of CPU time).
 
-    ``failed`` of them raised, and are repeated (``retries=``) or have failed. ``rss_bytes``: the most memory that the
-    worker has held so far; 0 where it was not read. In the plain loop, chunks are what it runs between two looks at
-    the clock.
+    ``failed`` of them raised: they are repeated (``retries=``), now or after a backoff, or have failed. ``rss_bytes``:
+    the most memory that the worker has held so far; 0 where it was not read. In the plain loop, chunks are what it runs
+    between two looks at the clock.
     """
 
     worker: int | None

@@ -421,6 +421,8 @@ class Observation(Frozen, kw_only=False):
         Memory that they were the first to touch.
     slowdown : float
         Factor by which other calls of this process slowed them down; ``wall_s`` is without it.
+    aside : int
+        Number of them that raised and were set aside: each is still to come once more.
     """
 
     start: int
@@ -430,6 +432,7 @@ class Observation(Frozen, kw_only=False):
     process_cpu_s: float
     new_bytes: float = 0.0
     slowdown: float = 1.0
+    aside: int = 0
 
 
 class ItemRecord(Frozen, kw_only=False):

@@ -10,6 +10,7 @@ from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
 from amorsize.hints import of_backend
+from amorsize.schedule.failures import Repeats
 from amorsize.system.environment import BACKENDS as BACKENDS_VARIABLE
 from amorsize.system.environment import backends_setting, max_workers_setting
 from amorsize.system.looks import code_flags, defined, dimensions, is_table
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from amorsize.facts import Backend
     from amorsize.history.history import History
     from amorsize.limits import Limits
+    from amorsize.schedule.failures import Kinds
 
 BACKENDS: tuple[Backend, ...] = ("serial", *(row.name for row in ROWS if not row.serves))
 CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
@@ -60,6 +62,8 @@ class Request(Frozen):
     spread: bool
     history: History | None
     retries: int = 0
+    retry_on: Kinds = Exception
+    backoff_s: float = 0.0
     on_error: Literal["raise", "collect"] = "raise"
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
@@ -78,6 +82,16 @@ class Request(Frozen):
     def most_workers(self) -> int | None:
         """The largest number of workers: what the call asked for, or the environment's cap; None: no limit."""
         return self.workers_cap if self.max_workers is None else self.max_workers
+
+    def repeats(self) -> Repeats:
+        """Return the rule by which items are repeated, with nothing counted yet."""
+        draw = None
+        if self.backoff_s:
+            from random import Random
+
+            # A generator of its own: the program's draws stay the same, and calls that fail together come back apart.
+            draw = Random().random
+        return Repeats(self.retries, self.retry_on, self.backoff_s, draw)
 
     @property
     def is_free(self) -> bool:
@@ -105,6 +119,8 @@ def check(
     sample: Any = "spread",
     history: Any = None,
     retries: Any = 0,
+    retry_on: Any = Exception,
+    backoff: Any = 0.0,
     on_error: Any = "raise",
     initializer: Any = None,
     initargs: Any = (),
@@ -182,6 +198,8 @@ def check(
         spread=sample == "spread",
         history=_history(history),
         retries=whole("retries", retries, least=0) or 0,
+        retry_on=_retry_on(retry_on),
+        backoff_s=_backoff(backoff),
         on_error=on_error,
         initializer=initializer,
         initargs=tuple(initargs),
@@ -284,10 +302,34 @@ def _candidates(
     return ("processes",)
 
 
+def _retry_on(value: Any) -> Kinds:
+    if value is Exception:
+        return Exception
+    for kind in value if isinstance(value, tuple) else (value,):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            what = repr(kind) if isinstance(kind, type) else _kind(kind)
+            raise TypeError(f"retry_on: must be an exception type, or a tuple of exception types, not {what}")
+    return value  # type: ignore[no-any-return]
+
+
+def _backoff(value: Any) -> float:
+    if not _is_number(value):
+        raise TypeError(f"backoff: must be a number of seconds, not {_kind(value)}")
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"backoff: must be a finite number of seconds, at least 0, not {value!r}")
+    return number
+
+
+def _is_number(value: Any) -> bool:
+    kind = type(value)
+    return not isinstance(value, bool | str) and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
+
+
 def _positive(name: str, value: Any, unit: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool | str) or not (hasattr(type(value), "__float__") or hasattr(type(value), "__index__")):
+    if not _is_number(value):
         raise TypeError(f"{name}: must be a number of {unit} or None, not {_kind(value)}")
     number = float(value)
     if not 0 < number < float("inf"):

@@ -7,7 +7,8 @@ Each stand-in passes the tests of the object that it stands for (``tests/test_te
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import fields
@@ -224,8 +225,8 @@ class VirtualDriver(Simulator):
     schedule : Schedule
     item_s : sequence of float
         Seconds that each item takes.
-    raises : collection of int
-        Indexes of the items that raise, at each attempt.
+    raises : collection of int, or dict of int to int
+        Indexes of the items that raise, at each attempt; or how many attempts of each raise before it goes well.
     deadly : collection of int
         Indexes of the items at which a worker is lost, at each attempt. In the caller they do no harm.
     hangs : collection of int
@@ -245,6 +246,8 @@ class VirtualDriver(Simulator):
         Why an item failed for good, by index: ``"raised"``, ``"lost"`` or ``"late"``.
     sent : dict of int to list of Span
         Spans in flight by worker, oldest first.
+    runs : dict of int to int
+        How often an item has begun, by index.
 
     Examples
     --------
@@ -264,7 +267,7 @@ class VirtualDriver(Simulator):
         schedule: Schedule,
         item_s: Sequence[float],
         *,
-        raises: Collection[int] = (),
+        raises: Collection[int] | Mapping[int, int] = (),
         deadly: Collection[int] = (),
         hangs: Collection[int] = (),
         machine: Cores | None = None,
@@ -272,11 +275,13 @@ class VirtualDriver(Simulator):
     ) -> None:
         super().__init__(schedule, Work(item_s), machine or Cores(inf), overheads)
         self.schedule = schedule
-        self.raises, self.deadly, self.hangs = raises, deadly, hangs
+        self.raises = raises if isinstance(raises, Mapping) else dict.fromkeys(raises, inf)
+        self.deadly, self.hangs = deadly, hangs
         self.log: list[tuple[float, Event | Instruction]] = []
         self.done: list[int] = []
         self.failed: dict[int, Why] = {}
         self.sent: dict[int, list[Span]] = {}
+        self.runs: Counter[int] = Counter()
         self.ready: set[int] = set()
         # By worker: the item that hangs, and the time at which it began.
         self.stuck: dict[int, tuple[int, float]] = {}
@@ -364,6 +369,12 @@ class VirtualDriver(Simulator):
             flying.append(span if span.stop <= length else Span(span.start, length, span.alone, span.quiet))
         yield from super()._send(number, span)
 
+    def _take_over(self) -> Program:
+        yield from super()._take_over()
+        for due_s, index, _ in sorted(self.schedule.repeats.aside):
+            yield "wait", max(0.0, due_s - self.machine.now_s)
+            yield from self._run(CALLER, Span(index, index + 1))
+
     def _look(self, timeout_s: float) -> None:
         now_s = self.machine.now_s
         running = [Running(n, item, now_s - began_s) for n, (item, began_s) in self.stuck.items() if n in self.sent]
@@ -375,8 +386,12 @@ class VirtualDriver(Simulator):
     def _run(self, number: int, span: Span) -> Program:
         bad = [i for i in range(span.start, span.stop) if i in self.deadly or i in self.hangs]
         if number == CALLER or not bad:
+            for index in range(span.start, span.stop):
+                self.runs[index] += 1
             yield from super()._run(number, span)
             return
+        for index in range(span.start, bad[0] + 1):
+            self.runs[index] += 1
         yield from self.work.steps(span.start, bad[0])
         yield from self._hang(number, bad[0]) if bad[0] in self.hangs else self._die(number, bad[0])
 
@@ -391,7 +406,7 @@ class VirtualDriver(Simulator):
         yield PARK
 
     def _done(self, number: int, span: Span, wall_s: float) -> Event:
-        failed = tuple(index for index in range(span.start, span.stop) if index in self.raises)
+        failed = tuple(index for index in range(span.start, span.stop) if self.runs[index] <= self.raises.get(index, 0))
         return Done(number, wall_s, failed, len(span), cpu_s=self.work.cpu_s(span.start, span.stop))
 
 

@@ -7,6 +7,7 @@ import inspect
 import io
 import re
 import sys
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,21 @@ BAD_FOR_EXECUTE = [
     ("retries", TypeError, {"retries": None}),
     ("retries", TypeError, {"retries": 1.0}),
     ("retries", TypeError, {"retries": False}),
+    ("retry_on", TypeError, {"retry_on": None}),
+    ("retry_on", TypeError, {"retry_on": "OSError"}),
+    ("retry_on", TypeError, {"retry_on": int}),
+    ("retry_on", TypeError, {"retry_on": ValueError()}),
+    ("retry_on", TypeError, {"retry_on": [OSError]}),
+    ("retry_on", TypeError, {"retry_on": (OSError, 3)}),
+    ("retry_on", TypeError, {"retry_on": (OSError, (KeyError,))}),
+    ("backoff", ValueError, {"backoff": -1.0}),
+    ("backoff", ValueError, {"backoff": float("nan")}),
+    ("backoff", ValueError, {"backoff": float("inf")}),
+    ("backoff", ValueError, {"backoff": -float("inf")}),
+    ("backoff", TypeError, {"backoff": True}),
+    ("backoff", TypeError, {"backoff": "1"}),
+    ("backoff", TypeError, {"backoff": None}),
+    ("backoff", TypeError, {"backoff": 1j}),
     ("on_error", ValueError, {"on_error": "ignore"}),
     ("on_error", ValueError, {"on_error": None}),
     ("initializer", TypeError, {"initializer": 3}),
@@ -126,6 +142,12 @@ def test_an_unknown_argument_is_refused(call):
         {"backend": ("serial",)},
         {"memory_limit": 1 << 40},
         {"retries": np.int8(1)},
+        {"retry_on": ()},
+        {"retry_on": (OSError, KeyError), "retries": 1},
+        {"retry_on": KeyboardInterrupt},
+        {"backoff": 0},
+        {"backoff": np.float32(0.5), "retries": 1},
+        {"backoff": Fraction(1, 2)},
         {"initializer": list, "initargs": [(1, 2)]},
         {"sample": "head"},
         {"history": None},

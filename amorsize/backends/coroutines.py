@@ -14,7 +14,7 @@ from amorsize.backends.shared_windows import join
 from amorsize.backends.source import blame_iterator
 from amorsize.backends.ticks import LATE_LOOKS, look_every_s
 from amorsize.errors import ItemTimeoutError
-from amorsize.schedule.failures import after_error
+from amorsize.schedule.failures import Repeats
 from amorsize.schedule.rate_limit import Pace
 from amorsize.system import nested
 
@@ -33,8 +33,8 @@ class Tasks:
     outcome : Outcome
     most_in_flight : int
         Largest number of items in flight. How many there are is found by measurement.
-    retries : int
-        Number of times that an item that raised, or ran too long, is repeated.
+    retries : int or Repeats
+        Number of times that an item that raised, or ran too long, is repeated; or the whole rule.
     timeout_s : float, optional
         Seconds that an item may run.
     pace : Pace, optional
@@ -48,14 +48,14 @@ class Tasks:
         outcome: Outcome,
         most_in_flight: int,
         *,
-        retries: int = 0,
+        retries: int | Repeats = 0,
         timeout_s: float | None = None,
         pace: Pace | None = None,
     ) -> None:
         self.func = func
         self.outcome = outcome
         self.most_in_flight = most_in_flight
-        self.retries = retries
+        self.repeats = Repeats.of(retries)
         self.timeout_s = timeout_s
         self.pace = pace
         # Items read so far.
@@ -70,8 +70,10 @@ class Tasks:
         self._broken: Exception | None = None
         self._fresh: deque[tuple[int, Any]] = deque()
         self._again: deque[tuple[int, Any]] = deque()
-        # Of items that are repeated: their runs so far.
-        self._tries: dict[int, int] = {}
+        # Items that are set aside, by index.
+        self._aside: dict[int, Any] = {}
+        # Indexes of items that have run too long.
+        self._late: set[int] = set()
         # Items that failed for good, for the notes on their exceptions.
         self._failed: dict[int, Any] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -94,7 +96,7 @@ class Tasks:
             while not self.outcome.doomed:
                 self._news.clear()
                 wait_s = self._fill()
-                if not (self._tasks or self._reading or self._again or self._fresh) and self._is_over:
+                if not (self._tasks or self._reading or self._again or self._aside or self._fresh) and self._is_over:
                     break
                 timer = None if wait_s is None else loop.call_later(wait_s, self._news.set)
                 try:
@@ -135,7 +137,12 @@ class Tasks:
     # -- beginning -----------------------------------------------------------------------------------------------
 
     def _fill(self) -> float | None:
-        """Begin as many items as allowed. Return the seconds until more may begin; None: when something happens."""
+        """Begin as many items as allowed. Return the seconds until more may; None: when something happens.
+
+        More may begin by the window, by the pace, or as items that were set aside are due.
+        """
+        for index, _ in self.repeats.take_due(perf_counter()):
+            self._again.append((index, self._aside.pop(index)))
         while (wait_s := self.share.wait_s(perf_counter())) == 0.0:
             if self.pace is not None and not self.pace.allowed(perf_counter()):
                 self.share.passes()
@@ -143,7 +150,7 @@ class Tasks:
             work = self._again.popleft() if self._again else self._next()
             if work is None:
                 self.share.passes()
-                return None
+                return self.repeats.wait_s(perf_counter())
             if self.pace is not None:
                 self.pace.spend(1, perf_counter())
             self._begin(*work)
@@ -210,6 +217,7 @@ class Tasks:
         except TimeoutError:
             if not scope.expired():
                 raise
+            self._late.add(index)
             raise ItemTimeoutError(index, self.timeout_s) from None
 
     def _look(self, look_s: float) -> None:
@@ -237,13 +245,19 @@ class Tasks:
             return
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
         self.share.ended(ticket, perf_counter(), well=exc is None)
-        tries = self._tries.pop(index, 0) + 1
         if exc is None:
+            self.repeats.tries.pop(index, None)
             self.outcome.put(index, [task.result()])
             return
-        if after_error(tries, self.retries, exc):
-            self._tries[index] = tries
-            self._again.append((index, item))
+        is_late = index in self._late
+        self._late.discard(index)
+        wait_s = self.repeats.failed(index, is_covered=is_late or self.repeats.covers(exc))
+        if wait_s is not None:
+            if wait_s > 0.0:
+                self._aside[index] = item
+                self.repeats.set_aside(index, perf_counter() + wait_s)
+            else:
+                self._again.append((index, item))
             return
         self._failed[index] = item
         self.outcome.fail(failure_here(index, exc))

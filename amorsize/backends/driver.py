@@ -232,6 +232,9 @@ class Driver:
         # A fatal outcome has recorded this failure already.
         if self.outcome.fatal is None:
             self.outcome.fail(self.failure(index, why))
+            # Else an endless stream would keep every item that failed. With a limit, the first is needed for a message.
+            if self.outcome.most_failures is None and not self.inherits:
+                self.source.release(index, index + 1)
 
     def failure(self, index: int, why: Why) -> Failure:
         """Return the failure of an item that has failed for good."""
@@ -417,7 +420,12 @@ class Driver:
             self.source.release(ran.start, ran.stop, but=failed)
         if self.news is not None:
             self.news.chunk(number, first, len(results), len(failed) + len(mended), wall_s, cpu_s, rss_bytes)
-        return Done(number, wall_s, failed, len(results), cpu_s=cpu_s)
+        return Done(number, wall_s, failed, len(results), cpu_s=cpu_s, final=self._final(failures))
+
+    def _final(self, failures: Iterable[Failure]) -> list[int]:
+        """Return the items that are not to be repeated after what they raised."""
+        covers = self.schedule.repeats.covers
+        return [failure.index for failure in failures if not covers(failure.exception)]
 
 
 def items_of(records: Iterable[Record]) -> tuple[ItemRecord, ...]:

@@ -164,7 +164,7 @@ class ExecutorDriver(Driver):
         super().__init__(schedule, source, outcome, ticks)
         self.executor = executor
         self._func = FuncParcel(func, self.warnings.append)
-        self._keep_going = outcome.most_failures != 0 or schedule.retries > 0
+        self._keep_going = outcome.most_failures != 0 or schedule.repeats.retries > 0
         self._submitted = False
         self._futures: dict[Any, tuple[int, Span]] = {}
         self._mail: SimpleQueue[Any] = SimpleQueue()
@@ -225,7 +225,7 @@ class ExecutorDriver(Driver):
         error = TransferError("item or result", span.start, detail)
         error.__cause__ = exc
         failure: Failure = failure_here(span.start, error)
-        return Done(number, 0.0, self.outcome.take_errors([failure]), 1)
+        return Done(number, 0.0, self.outcome.take_errors([failure]), 1, final=self._final([failure]))
 
 
 def blame(exc: BaseException, start: int, stop: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sized
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.facts import Observation
-from amorsize.schedule.failures import after_error
+from amorsize.schedule.failures import Repeats
 from amorsize.system import nested
 from amorsize.system.clock import PAGE_BYTES, REAL, Clock, CpuTime, busy_s
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from amorsize.backends.notify import News
     from amorsize.backends.workers.item_times import Records
+    from amorsize.facts import Failure
 
 # Number of items that are read from an iterator per batch, if no decision is made between batches (a guess).
 STREAM_BATCH: Final = 1024
@@ -30,8 +31,13 @@ class Loop:
     func : callable
     source : Indexable or Streamed
     outcome : Outcome
-    retries : int
-        Number of times that an item that raised is repeated.
+    retries : int or Repeats
+        Number of times that an item that raised is repeated; or the whole rule of the map.
+
+    Attributes
+    ----------
+    is_paced : bool
+        True if each repeat must wait for its turn: it is set aside, although it is due at once.
     """
 
     def __init__(
@@ -39,14 +45,15 @@ class Loop:
         func: Callable[[Any], Any],
         source: Indexable | Streamed,
         outcome: Outcome,
-        retries: int = 0,
+        retries: int | Repeats = 0,
         records: Records | None = None,
         news: News | None = None,
     ) -> None:
         self.func = func
         self.source = source
         self.outcome = outcome
-        self.retries = retries
+        self.repeats = Repeats.of(retries)
+        self.is_paced = False
         self.clock: Clock = REAL
         self.records = records
         self.news = news
@@ -54,11 +61,28 @@ class Loop:
         self.read_s = 0.0
         self._cpu = CpuTime()
         self._failed = 0
+        # In the latest run: items without a result, which are set aside or reported.
+        self._holes: list[int] = []
+        # In a run for a schedule: what items raised.
+        self._raised: list[Failure] | None = None
+
+    def report(self, start: int, stop: int) -> tuple[Observation, list[Failure]]:
+        """Run items once, for a schedule, which decides on those that raise: they are returned, and have no result.
+
+        After an item that raised, the others run only if they are wanted then, too.
+        """
+        raised: list[Failure] = []
+        self._raised = raised
+        try:
+            return self.run(start, stop), raised
+        finally:
+            self._raised = None
 
     def run(self, start: int, stop: int) -> Observation:
         """Run items ``start`` to ``stop``. Return their number and the time that they took.
 
-        Fewer items are run if the source has no more, or if a failure dooms the outcome.
+        Fewer items are run if the source has no more, or if a failure dooms the outcome. Those that raise are repeated
+        at once, or set aside (`Observation.aside`), or they fail for good.
         """
         clock = self.clock
         began = clock.wall()
@@ -67,20 +91,23 @@ class Loop:
         counts = clock.counts()
         wall, cpu, process = clock.wall(), clock.thread_cpu(), clock.process_cpu()
         self.read_s += wall - began
+        if self._holes:
+            self._holes = []
         done = self._map(items, start, into)
         wall, cpu, process = clock.wall() - wall, clock.thread_cpu() - cpu, clock.process_cpu() - process
         after = clock.counts()
         if clock.cpu_tick_s:
             cpu, process = self._cpu.of(wall, cpu, process, clock.cpu_tick_s)
         # Not part of the items' time: a result far beyond the others makes room for all between.
-        self.outcome.put(start, into)
-        self.source.release(start, start + done)
+        self.outcome.put(start, into, but=self._holes)
+        self.source.release(start, start + done, but=self._holes)
         if done == 1 and self.records is not None:
             self.records.saw(start, wall, cpu)
         if self.news is not None:
             self.news.chunk(None, start, done, self._failed, wall, cpu)
         new_bytes = (after[2] - counts[2]) * PAGE_BYTES
-        return Observation(start, done, wall, busy_s(wall, cpu, counts, after), process, new_bytes)
+        aside = 0 if self._raised is not None else len(self._holes)
+        return Observation(start, done, wall, busy_s(wall, cpu, counts, after), process, new_bytes, aside=aside)
 
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
@@ -105,23 +132,42 @@ class Loop:
                 nested.walks.remove(todo)
             at = len(into)
             index = start + at - first
+            if self._raised is not None:
+                self._raised.append(failure_here(index, raised))
+                self._leave_out(index)
+                into[at:] = [None]
+                if self.outcome.most_failures == 0 and not self.repeats.covers(raised):
+                    return at - first + 1
+                continue
             result = self._again(items, index, start, raised)
             if self.outcome.doomed or (self.outcome.on_error == "raise" and index in self.outcome.failures):
                 return at - first
             into[at:] = [result]
 
+    def _leave_out(self, index: int) -> None:
+        """Note that an item has raised, and has no result yet."""
+        self._failed += 1
+        self._holes.append(index)
+
     def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
-        """Repeat an item that raised, if allowed. Return its result, or the `Failure` that was noted in the outcome."""
-        tries, forks = 1, nested.forks
-        while after_error(tries, self.retries, exc):
+        """Repeat an item that raised, if allowed. Return its result, or the `Failure` that was noted in the outcome.
+
+        An item that must wait is set aside; None stands for its result.
+        """
+        repeats, forks = self.repeats, nested.forks
+        while (wait_s := repeats.failed(index, is_covered=repeats.covers(exc))) is not None:
+            if wait_s > 0.0 or self.is_paced:
+                repeats.set_aside(index, self.clock.wall() + wait_s)
+                self._leave_out(index)
+                return None
             try:
                 result = self.func(items[index - start])
             except BaseException as again:  # noqa: BLE001
                 nested.leave_copy(forks, again)
                 exc = again
-                tries += 1
             else:
                 nested.leave_copy(forks)
+                repeats.tries.pop(index, None)
                 return result
         failure = failure_here(index, exc)
         self._failed += 1

@@ -318,18 +318,17 @@ class ProcessDriver(Driver):
         span, self._mine = self._mine, None
         assert span is not None
         assert self.loop is not None
-        seen = self.loop.run(span.start, span.stop)
+        seen, raised = self.loop.report(span.start, span.stop)
+        failed = self.outcome.take_errors(raised)
         if self.outcome.doomed:
             return
         out: list[Any] = []
-        ran = seen.items
-        if span.start + ran in self.outcome.failures:
-            # This item has failed for good. Its exception is raised when all earlier items are done.
-            ran += 1
-        elif ran < len(span):
-            out = self._handle(self._short(CALLER, span, ran))
-        if ran:
-            out += self._handle(Done(CALLER, seen.wall_s, ran=ran))
+        # After an item that raised the others may be unwanted; else the source has no more.
+        stopped = bool(raised) and raised[-1].index == span.start + seen.items - 1
+        if seen.items < len(span) and not stopped:
+            out = self._handle(self._short(CALLER, span, seen.items))
+        if seen.items:
+            out += self._handle(Done(CALLER, seen.wall_s, failed, seen.items, final=self._final(raised)))
         self._carry_out(out)
 
     def give_up(self, slow: bool) -> None:
@@ -379,8 +378,9 @@ class ProcessDriver(Driver):
             failure = failure_from(error)
             if self.loop is not None and isinstance(failure.exception, TransferError):
                 # The item or its result cannot be pickled: run it here.
-                self.loop.run(error.index, error.index + 1)
-                mended.append(error.index)
+                _, raised = self.loop.report(error.index, error.index + 1)
+                failures += raised
+                mended += [] if raised else [error.index]
             else:
                 failures.append(failure)
         return self._keep(message.worker, message.start, results, failures, wall_s, cpu_s, rss_bytes, mended)
@@ -391,8 +391,9 @@ class ProcessDriver(Driver):
         if len(span) > 1:
             return Done(number, 0.0, apart=True)
         if self.loop is not None:
-            seen = self.loop.run(span.start, span.stop)
-            return Done(number, seen.wall_s)
+            seen, raised = self.loop.report(span.start, span.stop)
+            failed = self.outcome.take_errors(raised, range(span.start, span.stop))
+            return Done(number, seen.wall_s, failed, final=self._final(raised))
         detail = f"it cannot be rebuilt in the caller ({kind_of(exc)}: {text_of(exc)})"
         failure = Failure(span.start, TransferError("result", span.start, detail), detail)
         return Done(number, 0.0, self.outcome.take_errors([failure]))

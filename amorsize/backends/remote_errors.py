@@ -13,6 +13,7 @@ import pickle
 from amorsize.backends.workers import by_value
 from amorsize.errors import RemoteError, RemoteTraceback
 from amorsize.system.looks import (
+    class_names_of,
     full_kind_of,
     is_interrupt,
     is_larger,
@@ -35,12 +36,13 @@ main_by_value = False
 class ItemError:
     """An item's exception: pickled if it survives a round trip, else as text."""
 
-    __slots__ = ("index", "pickled", "text", "trace", "type_name")
+    __slots__ = ("class_names", "index", "pickled", "text", "trace", "type_name")
 
     def __init__(self, index: int, exc: BaseException) -> None:
         self.index = index
         self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
         self.type_name = full_kind_of(exc)
+        self.class_names = class_names_of(exc)
         self.text = text_of(exc)
         self.pickled = pickled_exception(exc)
 
@@ -65,7 +67,9 @@ class ItemError:
         return exc
 
     def _as_text(self) -> RemoteError:
-        return RemoteError(self.type_name, self.text, self.index if self.index >= 0 else None)
+        error = RemoteError(self.type_name, self.text, self.index if self.index >= 0 else None)
+        error.class_names = self.class_names
+        return error
 
 
 def pickled_exception(exc: BaseException) -> bytes | None:

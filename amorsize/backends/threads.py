@@ -95,8 +95,9 @@ class ThreadDriver(Driver):
         news: News | None = None,
     ) -> None:
         super().__init__(schedule, source, outcome, ticks, records=records, news=news)
-        # Listeners are called in the calling thread, so the results are passed to that thread too.
-        by_mail = by_mail or news is not None
+        # Listeners are called in the calling thread, so the results are passed to it too. It must also hear of an item
+        # that is set aside, or it would sleep too long.
+        by_mail = by_mail or news is not None or schedule.repeats.base_s > 0.0
         self.func = func
         self.initializer = initializer
         self._lock = threading.Lock()
@@ -240,7 +241,8 @@ class ThreadDriver(Driver):
                 nested.leave_copy(forks, exc)
                 results.append(None)
                 failed.append(failure_here(index, exc))
-                if not isinstance(exc, Exception) or (self.outcome.most_failures == 0 and not self.schedule.retries):
+                goes_on = self.outcome.most_failures != 0 or self.schedule.repeats.covers(exc)
+                if not (goes_on and isinstance(exc, Exception)):
                     break
         nested.leave_copy(forks)
         nested.walks.remove(walk)

@@ -28,9 +28,11 @@ from amorsize.cli.map_arguments import (
     UsageError,
     backends,
     call_user_code,
+    exceptions,
     item_range,
     jsonable,
     map_of,
+    number_of,
     whole,
 )
 from amorsize.errors import ResourceLimitError
@@ -210,6 +212,9 @@ def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Names
 BACKEND_HELP: Final = "auto (the default), serial, threads or processes; several with commas between them"
 
 
+RETRY_HELP: Final = "repeat only after these: OSError or package.module:Class; several with commas between them"
+
+
 def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--on", metavar="FILE", help="plan for another machine: what python -m amorsize --json printed there"
@@ -218,6 +223,10 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
 
 def _add_execute(command: argparse.ArgumentParser) -> None:
     command.add_argument("--retries", type=whole(0), default=0, metavar="N", help="repeats of an item that raises")
+    command.add_argument("--retry-on", metavar="E", help=RETRY_HELP)
+    command.add_argument(
+        "--backoff", type=number_of("seconds"), default=0.0, metavar="X", help="wait up to X, 2X, 4X, … seconds between"
+    )
     command.add_argument(
         "--on-error", choices=("raise", "collect"), default="raise", help="collect: go on, and show what failed"
     )
@@ -291,10 +300,11 @@ def _execute(arguments: argparse.Namespace) -> int:
     from amorsize.plan import optimize as planning  # noqa: F401  (loaded before the clock starts)
     from amorsize.plan.plan_text import summary
 
-    names = ("retries", "on_error", "checkpoint", "checkpoint_key")
-    func, data, options = map_of(
-        arguments, **{name: getattr(arguments, name) for name in names}, limits=_limits(arguments)
-    )
+    names = ("retries", "backoff", "on_error", "checkpoint", "checkpoint_key")
+    more = {name: getattr(arguments, name) for name in names}
+    if arguments.retry_on is not None:
+        more["retry_on"] = exceptions(arguments.retry_on)
+    func, data, options = map_of(arguments, **more, limits=_limits(arguments))
     _check_resume(arguments)
     began, done = perf_counter(), Done()
     try:

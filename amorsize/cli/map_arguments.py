@@ -102,6 +102,25 @@ def load(spec: str) -> Callable[[Any], Any]:
     return found  # type: ignore[no-any-return]
 
 
+def exceptions(names: str) -> tuple[Any, ...]:
+    """Load the exception types that these names stand for: of Python's own, or MODULE:CLASS.
+
+    Raises
+    ------
+    UsageError
+        When there is no such type.
+    RunFailedError
+        When the import of a module raises.
+    """
+    found = []
+    for name in (one.strip() for one in names.split(",")):
+        kind = load(name if ":" in name else f"builtins:{name}")
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise UsageError(f"--retry-on {name}: is no exception type")
+        found.append(kind)
+    return tuple(found)
+
+
 def _import(name: str) -> Any:
     try:
         return import_module(name)

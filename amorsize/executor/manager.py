@@ -334,7 +334,7 @@ class Manager(ProcessDriver):
         exc = error.rebuild()
         if isinstance(exc, RemoteError):
             again = RemoteError(exc.type_name, exc.text, self._groups[group].place(error.index)[0])
-            again.__cause__ = exc.__cause__
+            again.class_names, again.__cause__ = exc.class_names, exc.__cause__
             return again
         if isinstance(exc, TransferError) and exc.index == error.index:
             what = "call" if exc.what == "item" else exc.what

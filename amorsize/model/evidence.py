@@ -188,6 +188,9 @@ class Evidence:
         self.process_cpu_s += seen.process_cpu_s
         self.new_bytes += seen.new_bytes
         self.slowdown += RATE_WEIGHT * (seen.slowdown - self.slowdown)
+        # What is counted are runs of items.
+        if self.n_items is not None:
+            self.n_items += seen.aside
 
     # -- estimates -----------------------------------------------------------------------------------------------
 

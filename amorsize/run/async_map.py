@@ -100,7 +100,7 @@ async def _run_tasks(request: Request) -> list[Any]:
         request.data,
         Outcome(request.on_error, request.max_failures),
         request.max_workers or min(MOST, request.most_workers or MOST),
-        retries=request.retries,
+        retries=request.repeats(),
         timeout_s=request.timeout_s,
         pace=None if request.rate is None else Pace(request.rate),
     )

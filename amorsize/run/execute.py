@@ -198,6 +198,9 @@ class Execution:
             if decider.choices is not None and not self.is_looked_up:
                 self._look_up()
             step = decider.next()
+            if not state.todo and not isinstance(step, Go | Weigh):
+                # All that is left is set aside: there is nothing to measure.
+                decider.may_probe, step = False, RunMore(1)
             if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
                 yield from self._plain_loop()
                 return
@@ -246,9 +249,9 @@ class Execution:
         """Run everything in the loop, in batches; listeners, limits and a stop are served between them."""
         state, decider = self.state, self.decider
         watched = state.ticks.tickers or state.ticks.stop is not None or state.news is not None
-        whole = state.window is None and not watched
+        whole = state.window is None and not watched and not self.request.backoff_s
         while not state.is_done():
-            start, stop = state.todo[0]
+            start, stop = state.todo[0] if state.todo else (0, 1)
             left = STREAM_BATCH if stop is None else stop - start
             short = whole and decider.items > 0 and decider.item_s < MEASURE_S
             decider.saw(state.advance(left if short else decider.batch().items))
@@ -382,8 +385,10 @@ class Execution:
                 share = len(results) / ran.items
                 failed = sum(start <= index < stop for index in trial.failures)
                 state.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
-        for index in sorted(trial.failures):
-            state.loop.run(index, index + 1)
+        for index, failure in sorted(trial.failures.items()):
+            aside = state.after_trial(index, failure.exception)
+            if self.decider.n_items is not None:
+                self.decider.n_items += aside
         if not ran.items:
             self.decider.withdraw("threads")
             return
@@ -446,7 +451,7 @@ class Execution:
             if not may_loop:
                 raise exc.why from exc.why.__cause__
             summary.warnings.append(str(exc.why))
-        if self.state.todo:
+        if not self.state.is_done():
             summary.attempts.append(summary.attempt(chosen, perf_counter() - began, ran))
             self._back_to_loop(chosen)
 

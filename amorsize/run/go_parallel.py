@@ -87,8 +87,8 @@ def drive(
             state.driver = None
             summary.warnings += driver.warnings
     state.todo = deque(driver.left_over)
-    if state.todo and execution.decider.n_items is not None:
-        execution.decider.n_items -= ran.items
+    if execution.decider.n_items is not None:
+        execution.decider.n_items = execution.decider.items + (state.left() or 0)
     return ran
 
 
@@ -100,15 +100,16 @@ def schedule_for(state: MapState, request: Request, chosen: Forecast, options: O
         # One task waits in the executor's queue for each that runs.
         workers *= 1 if request.max_workers else 2
     if chosen.backend == "threads" and state.source.indexable and state.window is None and state.news is None:
-        # The thread that ends a span cuts its next one itself and never waits for it.
-        options = {**options, "prefetch": False}
+        # The thread that ends a span cuts its next one itself and never waits for it; but see `ThreadDriver`.
+        options = {**options, "prefetch": bool(request.backoff_s)}
     return Schedule(
         list(state.todo),
         workers,
-        retries=request.retries,
+        retries=state.repeats,
         timeout_s=request.timeout_s,
         pace=state.pace,
         window=state.window,
+        ahead=state.ahead(),
         **options,
     )
 

@@ -8,10 +8,11 @@ from time import perf_counter, sleep
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import Loop
-from amorsize.backends.results import Outcome
+from amorsize.backends.results import Flow, Outcome
 from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Records
+from amorsize.facts import Observation
 from amorsize.frozen import replace
 from amorsize.system.looks import is_interrupt, is_sliced
 from amorsize.system.nested import CHANGED
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from amorsize.backends.stop import Stop
     from amorsize.backends.ticks import Ticker
     from amorsize.checkpoint.checkpoint import Checkpoint
-    from amorsize.facts import Observation
     from amorsize.model.decide import Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
+    from amorsize.schedule.rate_limit import Pace
 
 # If the first of some neighbours takes longer than this, the others are not run for the probe, because all of them
 # together were expected to take `PROBE_EACH_S` (a guess).
@@ -52,6 +53,8 @@ class MapState:
     ----------
     todo : deque of (int, int or None)
         Ranges of items still to run; None: to the end of the source, wherever that is.
+    repeats : Repeats
+        The rule for items that raise, and those that are set aside; also the schedule's, once the map is parallel.
     driver : Driver or None
         Runs the items left, once the map has gone parallel.
     """
@@ -84,12 +87,14 @@ class MapState:
 
             self.news = listeners(request)
             self.outcome.on_failure = self.news.item_failed
-        self.loop = Loop(request.func, self.source, self.outcome, request.retries, records=self.records, news=self.news)
+        self.repeats = request.repeats()
+        self.loop = Loop(request.func, self.source, self.outcome, self.repeats, records=self.records, news=self.news)
         self.pace: Pace | None = None
         if request.rate is not None:
             from amorsize.schedule.rate_limit import Pace
 
             self.pace = Pace(request.rate)
+            self.loop.is_paced = True
         if request.limits is not None:
             from amorsize.backends.watchers import limiter
 
@@ -127,11 +132,21 @@ class MapState:
         """Return the number of items still to run; None while the length of the source is unknown."""
         if self.todo and self.todo[-1][1] is None:
             return None
-        return sum((stop or 0) - start for start, stop in self.todo)
+        return sum((stop or 0) - start for start, stop in self.todo) + len(self.repeats.aside)
 
     def is_done(self) -> bool:
         """Return True if no item is left to run, or the outcome is doomed."""
-        return not self.todo or self.outcome.doomed
+        return not (self.todo or self.repeats.aside) or self.outcome.doomed
+
+    def ahead(self) -> int:
+        """Return the number of items that have begun, and whose results the consumer has not taken.
+
+        Of results in the order of completion those that are ready do not count: they are taken between two steps.
+        """
+        if self.window is None or not (isinstance(self.outcome, Flow) and self.outcome.ordered):
+            return len(self.repeats.aside)
+        # At the end of the data there is nothing left to begin.
+        return self.todo[0][0] - self.outcome.next if self.todo else self.window
 
     def tell(self, event: Event) -> None:
         """Report an event to the schedule, if the map has gone parallel."""
@@ -141,16 +156,28 @@ class MapState:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def advance(self, items: int) -> Observation:
-        """Run the next items in the loop."""
+        """Run the next items in the loop: one that was set aside, if it is due; else new ones."""
         items = min(items, self.window or items)
+        if self.pace is not None:
+            self._await_turn(self.pace)
+        if self.repeats.aside:
+            items = min(items, items if self.window is None else self.window - self.ahead())
+            if not self.todo or items < 1 or self.repeats.wait_s(perf_counter()) == 0.0:
+                return self._repeat()
         if self.pace is not None:
             items = self._paced(items)
         start, stop = self.todo[0]
         end = start + items if stop is None else min(start + items, stop)
         seen = self.run(start, end)
-        if start + seen.items < end and not self.outcome.doomed and self.source.indexable:
-            self._end_at(start + seen.items)
-        end = start + seen.items
+        done = start + seen.items
+        if done < end and not self.outcome.doomed:
+            if done in self.outcome.failures:
+                # Its exception waits until the items before it have been repeated. None behind it is wanted.
+                self.todo.clear()
+                return seen
+            if self.source.indexable:
+                self._end_at(done)
+        end = done
         over = self.source.length is not None and end >= self.source.length
         if end == stop or over:
             self.todo.popleft()
@@ -195,14 +222,54 @@ class MapState:
     def _paced(self, items: int) -> int:
         """Return how many of these items may begin now; wait until at least one may."""
         assert self.pace is not None
-        while not (allowed := self.pace.allowed(perf_counter())):
-            now = perf_counter()
-            wait_s = self.ticks.wait_s(now, self.pace.wait_s(now)) or 0.0
-            (sleep if self.ticks.stop is None else self.ticks.stop.sleep)(wait_s)
-            self.ticks.look(perf_counter())
-        allowed = min(items, allowed)
+        allowed = min(items, self._await_turn(self.pace))
         self.pace.spend(allowed, perf_counter())
         return allowed
+
+    def _await_turn(self, pace: Pace) -> int:
+        """Wait until an item may begin; return how many may."""
+        while not (allowed := pace.allowed(perf_counter())):
+            self._sleep(pace.wait_s(perf_counter()))
+        return allowed
+
+    def _sleep(self, wait_s: float) -> None:
+        """Sleep for at most so long; watchers are served, and a stop ends it."""
+        wait_s = self.ticks.wait_s(perf_counter(), wait_s) or 0.0
+        (sleep if self.ticks.stop is None else self.ticks.stop.sleep)(wait_s)
+        self.ticks.look(perf_counter())
+
+    def _repeat(self) -> Observation:
+        """Run the item that is due first of those set aside; wait until it is due."""
+        while wait_s := self.repeats.wait_s(perf_counter()):
+            if self.ticks.poll:
+                # The consumer has results that it could take meanwhile.
+                return Observation(0, 0, 0.0, 0.0, 0.0)
+            self._sleep(wait_s)
+        if self.pace is not None:
+            self._paced(1)
+        ((index, _),) = self.repeats.take_due(perf_counter(), most=1)
+        seen = self.run(index, index + 1)
+        if not seen.aside:
+            self.repeats.tries.pop(index, None)
+        if not seen.items and index in self.outcome.failures:
+            self.todo = deque(span for span in self.todo if span[0] < index)
+        elif not seen.items:
+            raise RuntimeError(CHANGED)
+        self.ticks.look(perf_counter())
+        return seen
+
+    def after_trial(self, index: int, exc: BaseException) -> int:
+        """Repeat an item that raised in a trial of threads; return 1 if it is set aside, else 0.
+
+        If no repeat is allowed it is run all the same: maybe it raised because of the threads.
+        """
+        wait_s = self.repeats.failed(index, is_covered=self.repeats.covers(exc))
+        if wait_s is not None:
+            self.repeats.set_aside(index, perf_counter() + wait_s)
+            return 1
+        if self.pace is not None:
+            self._paced(1)
+        return self.run(index, index + 1).aside
 
     def probe(self, step: Probe) -> list[Observation]:
         """Run items at positions spread evenly over the only range that is left; the far end first.
@@ -251,11 +318,12 @@ class MapState:
             cpu_s=one.cpu_s + rest.cpu_s,
             process_cpu_s=one.process_cpu_s + rest.process_cpu_s,
             new_bytes=one.new_bytes + rest.new_bytes,
+            aside=one.aside + rest.aside,
         )
 
     def next_items(self) -> Any:
         """Return at most four of the items that come next, not run yet; none if they cannot be had a second time."""
-        start, stop = self.todo[0]
+        start, stop = self.todo[0] if self.todo else (self.repeats.aside[0][1], self.repeats.aside[0][1] + 1)
         # An item of the user's own sequence may take long to make.
         most = 4 if not self.source.indexable or is_sliced(self.source.data) else 1  # type: ignore[union-attr]
         try:

@@ -75,6 +75,8 @@ class RunSummary:
         Seconds of the whole run.
     is_first : bool
         True if nothing in this process had used the backend before.
+    was_held_back : bool
+        True if a rate limit held items back, or some were set aside: the run's time says nothing about its backend.
     start_note : str or None
         Why workers do not start by fork.
     """
@@ -99,12 +101,14 @@ class RunSummary:
         self.attempts: list[Attempt] = []
         self.trials: list[Attempt] = []
         self.is_first = False
+        self.was_held_back = decider.rate is not None
         self.start_note: str | None = None
 
     def close(self, wall_s: float, state: MapState) -> None:
         """Note the end of the run: its duration, its results, and the checkpoint's warnings."""
         self.wall_s = wall_s
         self.n_items = len(state.outcome.results)
+        self.was_held_back |= state.repeats.waited
         if state.checkpoint is not None:
             self.skipped = state.checkpoint.skipped
             self.n_items -= self.skipped
@@ -168,8 +172,7 @@ class RunSummary:
         """True if the loop would have been faster than the parallel part, as far as is known."""
         if self.go is None or self.ran is None or self.sample is None or self.unsampled:
             return False
-        # The rate limit held items back, so the time says nothing about the backend.
-        if self.decider.rate is not None:
+        if self.was_held_back:
             return False
         item_s = self.sample.item_s + self.sample.kept_s + self.read_item_s
         # The first run also loads modules (15-25 ms), and no later run does. So its time does not show if the backend
@@ -210,12 +213,12 @@ class RunSummary:
         extra: dict[str, Any] = {"skipped": self.skipped or None}
         if go is None:
             fields["chunksize"] = max(1, self.n_items)
-        elif go.total_s > 0:
+        elif go.total_s > 0 and not self.was_held_back:
             from amorsize.learn.features import shares
 
             extra["parts"] = shares(later(go, self.loop_s, self.asked_s).breakdown)
         else:
-            # It was asked for, not forecast.
+            # It was asked for, not forecast; or it was held back, which no forecast knows of.
             fields |= {"predicted_s": None, "predicted_interval_s": None}
         if not self.unsampled and self.decider.items:
             fields |= {"serial_s": self.serial_s, "threads_gain": self.decider.threads_gain}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 
 from amorsize.schedule.messages import Span
 
@@ -32,6 +32,8 @@ class Backlog:
         The lot with number 0.
     forgets : bool
         True if lots come and go; else there is only the first one.
+    aside : list
+        The items that are set aside (`amorsize.schedule.failures.Repeats`); kept there, and counted here.
 
     Attributes
     ----------
@@ -45,17 +47,23 @@ class Backlog:
         Items that have been run, or have failed for good.
     """
 
-    def __init__(self, lot: Group, *, forgets: bool) -> None:
+    def __init__(self, lot: Group, *, forgets: bool, aside: Sized = ()) -> None:
         self.segments: deque[tuple[int, int | None, int]] = deque()
         self.lots: dict[int, Group] = {0: lot}
         self.again: deque[Span] = deque()
         self.quiet: deque[Span] = deque()
         self.fresh = 0
         self.done = 0
+        self.aside = aside
         self._forgets = forgets
 
     def __bool__(self) -> bool:
-        """Return True if anything is left to hand out."""
+        """Return True if anything is left to hand out, now or later."""
+        return bool(self.segments or self.again or self.quiet or self.aside)
+
+    @property
+    def is_due(self) -> bool:
+        """True if anything is left to hand out now."""
         return bool(self.segments or self.again or self.quiet)
 
     # -- in ------------------------------------------------------------------------------------------------------
@@ -179,7 +187,7 @@ class Backlog:
         return None if self.is_endless else self.fresh
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """Return all ranges in the backlog, in order."""
+        """Return all ranges in the backlog, in order, without the items that are set aside."""
         spans: list[tuple[int, int | None]] = [(s.start, s.stop) for s in (*self.again, *self.quiet)]
         return sorted([*spans, *((start, stop) for start, stop, _ in self.segments)], key=lambda s: s[0])
 
@@ -189,4 +197,6 @@ class Backlog:
 
     def queued(self) -> int | None:
         """Return the number of items in the backlog; None if unknown."""
-        return None if self.is_endless else self.fresh + sum(len(s) for s in (*self.again, *self.quiet))
+        if self.is_endless:
+            return None
+        return self.fresh + sum(len(s) for s in (*self.again, *self.quiet)) + len(self.aside)

@@ -3,8 +3,8 @@
 The time comes with the event; nothing here reads a clock, a pipe or a random number. The drivers of processes, threads
 and executors, the simulation and the tests in virtual time all use this one class.
 
-Every item is always in exactly one place: **queued** (in ``segments`` never sent, or in ``again`` or ``quiet`` to be
-repeated), **in flight** at a worker, or **done**. `Schedule.counts` says so.
+Every item is always in exactly one place: **queued** (in ``segments`` never sent, in ``again`` or ``quiet`` to be
+repeated, or **set aside** until it may be), **in flight** at a worker, or **done**. `Schedule.counts` says so.
 
 What happens to an item that raised, ran too long or lost its worker is decided in `amorsize.schedule.failures`.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from amorsize.facts import RATE_WEIGHT
 from amorsize.schedule.backlog import Backlog, Group
 from amorsize.schedule.chunk_size import PER_CHUNK_S, depth, next_chunk
-from amorsize.schedule.failures import after_error, after_loss, after_timeout, at_fault
+from amorsize.schedule.failures import Repeats, after_loss, at_fault
 from amorsize.schedule.messages import (
     CALLER,
     Closed,
@@ -88,8 +88,9 @@ class Schedule:
         Expected seconds per item; 0 if unknown.
     evidence : int
         Number of items from which ``item_s`` was measured.
-    retries : int
-        Number of times that an item that raised, or ran too long, is repeated.
+    retries : int or Repeats
+        Number of times that an item that raised, or ran too long, is repeated; or the whole rule, with the failures so
+        far and the items that are set aside.
     per_chunk_s : float
         The caller's cost per chunk, in seconds.
     caller_helps : bool
@@ -107,6 +108,8 @@ class Schedule:
         Limit on the rate at which items begin.
     window : int, optional
         Largest number of items in flight or waiting for `ResultsTaken`; None: no limit.
+    ahead : int
+        Items that count for the window already.
     worker_count : WorkerCount, optional
         Judges whether there are too many workers or too few; without it their number stays.
     climb : Concurrency, optional
@@ -125,7 +128,7 @@ class Schedule:
         *,
         item_s: float = 0.0,
         evidence: int = 1,
-        retries: int = 0,
+        retries: int | Repeats = 0,
         per_chunk_s: float = PER_CHUNK_S,
         caller_helps: bool = False,
         patience_s: float | None = None,
@@ -134,16 +137,17 @@ class Schedule:
         timeout_s: float | None = None,
         pace: Pace | None = None,
         window: int | None = None,
+        ahead: int = 0,
         worker_count: WorkerCount | None = None,
         climb: Concurrency | None = None,
         prefetch: bool = True,
         is_open: bool = False,
     ) -> None:
-        self.backlog = Backlog(Group(item_s, max(1, evidence), fixed), forgets=is_open)
+        self.repeats = Repeats.of(retries)
+        self.backlog = Backlog(Group(item_s, max(1, evidence), fixed), forgets=is_open, aside=self.repeats.aside)
         self.wanted = self.asked = workers
         # Number of workers that memory has room for, from the latest `Resize`.
         self.ceiling: int | None = None
-        self.retries = retries
         self.per_chunk_s = per_chunk_s
         self.caller_helps = caller_helps
         self.patience_s = patience_s
@@ -162,12 +166,10 @@ class Schedule:
         # True if the items come from many calls of all kinds; stays True after `Closed`.
         self.serves = is_open
         self.workers = WorkerSet()
-        # Of items that are not done: runs that ended with an error or a time-out.
-        self.tries: dict[int, int] = {}
         # Of items that are not done: workers that they have cost.
         self.losses: dict[int, int] = {}
         # Items handed out whose results have not been taken; counted only with a window.
-        self.ahead = 0
+        self.ahead = ahead
         # Workers lost in a row while they ran no item.
         self.restarts = 0
         # The backend is unprofitable: wait for what is in flight, then give up.
@@ -197,6 +199,7 @@ class Schedule:
         out: list[Instruction] = [self.workers.start() for _ in range(self.first)] if eager or not self.is_open else []
         if self.caller_helps:
             self.workers[CALLER] = Worker(ready=True)
+        self._take_due()
         return out + self._assign(list(self.workers))
 
     def handle(self, event: Event, now_s: float = 0.0) -> list[Instruction]:
@@ -251,7 +254,7 @@ class Schedule:
                     self.workers[CALLER] = Worker(ready=True)
         if self.climb is not None and self._climbs(self.climb, event):
             hungry = None
-        if hungry is None:
+        if self._take_due() or hungry is None:
             self._held_back, hungry = False, list(self.workers)
         out += self._assign(hungry)
         if self.backlog and not self.abandoned and not self.retreats:
@@ -272,6 +275,12 @@ class Schedule:
             if self.backlog.is_endless or saves_s > START_S * (most - self.wanted):
                 self._want(most)
         return rises
+
+    def _take_due(self) -> bool:
+        """Queue the items that are set aside no longer; return True if there are any."""
+        due = self.repeats.take_due(self.now_s) if self.repeats.aside else []
+        self.backlog.give_back(Span(index, index + 1, lot=lot) for index, lot in due)
+        return bool(due)
 
     def _follow(self) -> list[Instruction]:
         """Start the workers that were held back until one was ready, if they still pay."""
@@ -324,19 +333,20 @@ class Schedule:
         out: list[Instruction] = []
         for index in event.failed:
             ran -= 1
-            out += self._failed(index, span.lot)
+            out += self._failed(index, span.lot, is_covered=index not in event.final)
         self.backlog.count(span.lot, ran)
         if event.worker == CALLER:
             self.workers.dismiss_caller()
         return out
 
-    def _failed(self, index: int, lot: int, why: Why = "raised") -> list[Instruction]:
-        """Repeat an item that raised or ran too long, or report its final failure."""
-        tries = self.tries.pop(index, 0) + 1
-        repeat = after_timeout(tries, self.retries) if why == "late" else after_error(tries, self.retries)
-        if repeat:
-            self.tries[index] = tries
-            self.backlog.again.append(Span(index, index + 1, lot=lot))
+    def _failed(self, index: int, lot: int, why: Why = "raised", *, is_covered: bool = True) -> list[Instruction]:
+        """Repeat an item that raised or ran too long, now or later, or report its final failure."""
+        wait_s = self.repeats.failed(index, is_covered=is_covered)
+        if wait_s is not None:
+            if wait_s > 0.0:
+                self.repeats.set_aside(index, self.now_s + wait_s, lot)
+            else:
+                self.backlog.give_back([Span(index, index + 1, lot=lot)])
             return []
         self.losses.pop(index, None)
         self.backlog.count(lot, 1)
@@ -344,7 +354,7 @@ class Schedule:
 
     def _forget(self, done: range, failed: Sequence[int]) -> None:
         """Forget the earlier failures of items that have been run, but not of those that ``failed`` again."""
-        for counts in (self.tries, self.losses):
+        for counts in (self.repeats.tries, self.losses):
             if counts:
                 for index in (counts.keys() & done).difference(failed):
                     del counts[index]
@@ -418,7 +428,7 @@ class Schedule:
         self.backlog.give_back_but(span, item)
         losses = self.losses.pop(item, 0) + (not event.shed)
         if not after_loss(losses):
-            self.tries.pop(item, None)
+            self.repeats.tries.pop(item, None)
             self.backlog.count(span.lot, 1)
             return [Fail(item, "lost", span.lot)]
         if losses:
@@ -531,10 +541,7 @@ class Schedule:
         if allowed < 1:
             return None
         if self.backlog.again:
-            if self.backlog.again[0].alone and worker.flying:
-                return None
-            if not worker.flying:
-                return self._sent(self.backlog.take_again(allowed))
+            return self._sent(self.backlog.take_again(allowed)) if self._may_follow(worker) else None
         if not self.backlog.segments:
             self._starve()
             return None
@@ -554,6 +561,14 @@ class Schedule:
         if len(worker.flying) >= self._depth(lot, size):
             return None
         return self._cut(min(size, allowed))
+
+    def _may_follow(self, worker: Worker) -> bool:
+        """Return True if a worker may be sent the next span that came back, behind those in flight at it."""
+        span = self.backlog.again[0]
+        if not worker.flying:
+            return True
+        # Else workers that always have a next chunk in flight would never get to it.
+        return not span.alone and not self.serves and len(worker.flying) < self._depth(self.backlog.lots[0], len(span))
 
     def _depth(self, lot: Group, size: int) -> int:
         if not self.prefetch or (self.serves and lot.fixed == 1):
@@ -603,11 +618,16 @@ class Schedule:
         """Return the seconds until the schedule needs a `Tick` if no other event comes; None: never."""
         if self.dry:
             return 0.0
+        waits = (self._wait_s(now_s), self.repeats.wait_s(now_s))
+        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
+
+    def _wait_s(self, now_s: float) -> float | None:
+        """Return the same, as far as no item is set aside."""
         if self.patience_s is not None:
             return max(0.0, self.began_s + self.patience_s - now_s)
-        if self.climb is not None and self.backlog and (due_s := self.climb.due_s(now_s)) is not None:
+        if self.climb is not None and self.backlog.is_due and (due_s := self.climb.due_s(now_s)) is not None:
             return due_s
-        if self.pace is None or not self.backlog:
+        if self.pace is None or not self.backlog.is_due:
             return None
         wait_s = self.pace.wait_s(now_s)
         # Items may begin, but every worker has enough, so do not ask again at once.
@@ -625,7 +645,10 @@ class Schedule:
         return (state.flying[0].start, state.flying[0].stop) == (start, stop)
 
     def left_over(self) -> list[tuple[int, int | None]]:
-        """Return the ranges neither done nor in flight, in order; a caller that takes over must run them."""
+        """Return the ranges neither done nor in flight, in order; a caller that takes over must run them.
+
+        It must also run the items that are set aside, when they are due (`repeats`).
+        """
         return self.backlog.left_over()
 
     def counts(self) -> tuple[int | None, int, int]:

@@ -102,6 +102,12 @@ def full_kind_of(obj: object) -> str:
     return name.removeprefix("builtins.").replace("__mp_main__.", "__main__.")
 
 
+def class_names_of(obj: object) -> tuple[str, ...]:
+    """Return the qualified names of an object's type and of the bases of that, as the program names them."""
+    names = [f"{_module_of(kind)}.{_qualified_name(kind)}" for kind in _mro(type(obj))]
+    return tuple(name.replace("__mp_main__.", "__main__.") for name in names)
+
+
 def defined(kind: type, name: str) -> Any:
     """Return what a class or its bases define under this name, without calling anything; None if nothing."""
     for base in _mro(kind):

@@ -24,4 +24,4 @@ def test_of_items_that_are_done_no_failures_are_kept():
     assert [x for x in range(60) if results[x] != x] == [30]
     assert runs[0] == 2
     assert runs[30] == 3
-    assert tasks._tries == {}
+    assert tasks.repeats.tries == {}

@@ -51,6 +51,12 @@ def fails_at_3(x):
         raise LookupError("three is missing")
     return x
 
+tried = []
+
+def fails_once_at_3(x):
+    tried.append(x)
+    return fails_at_3(x) if tried.count(3) < 2 else x
+
 def leaves(x):
     sys.exit(0)
 
@@ -329,6 +335,17 @@ def test_collected_failures_are_shown_among_the_results_and_end_in_1(module, cap
     assert 'raise LookupError("three is missing")' in results[3]["failure"]["traceback"]
 
 
+@pytest.mark.parametrize(
+    ("named", "code"), [("LookupError", 0), ("json:JSONDecodeError,LookupError", 0), ("json:JSONDecodeError", 1)]
+)
+def test_items_are_repeated_after_the_exceptions_that_are_named(module, capsys, named, code):
+    spec = ["execute", f"{module}:fails_once_at_3", "--range", "5", "--backend", "serial"]
+    assert cli.main([*spec, "--retries", "1", "--retry-on", named, "--backoff", "0.001"]) == code
+    out, err = capsys.readouterr()
+    assert out.split() == (["0", "1", "2", "3", "4"] if not code else [])
+    assert ("three is missing" in err) == bool(code)
+
+
 @pytest.mark.parametrize("text", ["1 / 0", "import a_dependency_that_is_not_there", "raise SystemExit(0)", "def"])
 def test_a_module_that_breaks_when_it_is_imported_ends_in_1(module, tmp_path, text, capsys):
     (tmp_path / f"{module}_broken.py").write_text(text)
@@ -363,6 +380,12 @@ USAGE = {
     "no workers": (["execute", "math:sqrt", "--range", "3", "--max-workers", "0"], "--max-workers: must be at least 1"),
     "no such method to start": (["execute", "math:sqrt", "--range", "3", "--start-method", "x"], "invalid choice: 'x'"),
     "no retries": (["execute", "math:sqrt", "--range", "3", "--retries", "-1"], "--retries: must be at least 0"),
+    "no exception": (["execute", "math:sqrt", "--range", "3", "--retry-on", "len"], "--retry-on len: is no exception"),
+    "no such exception": (["execute", "math:sqrt", "--range", "3", "--retry-on", "OSErr"], "no attribute 'OSErr'"),
+    "backwards": (
+        ["execute", "math:sqrt", "--range", "3", "--backoff", "-1"],
+        "--backoff: must be a number of seconds",
+    ),
     "not of optimize": (["optimize", "math:sqrt", "--range", "3", "--retries", "1"], "--retries 1"),
 }
 

@@ -19,7 +19,7 @@ class Inline:
 class InlineDriver(Driver):
     def __init__(self, schedule, work):
         super().__init__(schedule, work.source, work.outcome, work.ticks, records=work.records, news=work.news)
-        self.loop = Loop(work.func, work.source, work.outcome, schedule.retries)
+        self.loop = Loop(work.func, work.source, work.outcome, schedule.repeats)
         self.waiting = deque()
 
     def start(self, number):
@@ -32,11 +32,13 @@ class InlineDriver(Driver):
         if not self.waiting:
             return
         number, start, stop = self.waiting.popleft()
-        seen = self.loop.run(start, stop)
+        seen, raised = self.loop.report(start, stop)
         self._chunks += 1
         self._items += seen.items
+        failed = self.outcome.take_errors(raised)
         if not self.outcome.doomed:
-            self._carry_out(self._handle(Done(number, seen.wall_s, ran=seen.items)))
+            done = Done(number, seen.wall_s, failed, seen.items, final=self._final(raised))
+            self._carry_out(self._handle(done))
 
 
 @contextmanager

@@ -191,6 +191,41 @@ def fail_first(folder: str, times: int, x: int) -> int:
     return x * x
 
 
+class Busy(ConnectionError):
+    """What a server says that is to be asked again later."""
+
+
+class TwistedBusy(Busy):
+    """Cannot be rebuilt from its pickle, as `Twisted`."""
+
+    def __init__(self, first: object, second: object) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def busy_first(folder: str, times: int, kind: str, x: int) -> int:
+    """Raises the first ``times`` times that every fourth item is tried; notes when each attempt began and ended."""
+    began_s, attempt = time.monotonic(), note_attempt(folder, x)
+    try:
+        if attempt <= times and x % 4 == 1:
+            if kind == "late":
+                time.sleep(30)
+            raise {"busy": Busy, "refused": Refused}[kind](x) if kind != "twisted" else TwistedBusy(x, x)
+        return x * x
+    finally:
+        Path(folder, f"{x}-{attempt}").write_text(f"{began_s} {time.monotonic()}")
+
+
+async def busy_first_async(folder: str, times: int, kind: str, x: int) -> int:
+    """Do the same as a coroutine."""
+    return busy_first(folder, times, kind, x)
+
+
+def times_of(folder: str, item: object) -> list[tuple[float, float]]:
+    """Return when the attempts of `busy_first` at this item began and ended, in order; an end is 0 if it was killed."""
+    notes = [Path(folder, f"{item}-{attempt}").read_text() for attempt in range(1, attempts(folder, item) + 1)]
+    return [(float(began), float(ended)) for began, ended in (note.split() for note in notes if note)]
+
+
 def fail_once_at_the_end(folder: str, last: int, x: int) -> int:
     """Raises the first time that the last item of `slow_to_end` is tried, once nothing else is left to read."""
     while x == last and not Path(folder, "end").exists():

@@ -2,6 +2,7 @@
 
 import random
 
+from amorsize.schedule.failures import Repeats
 from amorsize.schedule.messages import CALLER, Closed, Done, ItemsAdded, Ready
 from amorsize.schedule.schedule import Schedule
 from amorsize.testing import VirtualDriver
@@ -12,6 +13,8 @@ class Run(VirtualDriver):
 
     def __init__(self, n, workers, seed, *, death=0.0, error=0.0, straggle=0.0, unready=0.0, hides=False, **options):
         self.random = random.Random(seed)
+        if backoff := options.pop("backoff", 0.0):
+            options["retries"] = Repeats(options.get("retries", 0), base_s=backoff, draw=self.random.random)
         self.death, self.error, self.straggle, self.unready, self.hides = death, error, straggle, unready, hides
         is_open_end = options.pop("open_end", False)
         self.late = options.pop("late", 0.0)
@@ -86,4 +89,5 @@ def is_whole(run):
         assert sorted([*run.done, *run.failed]) == list(range(run.n))
     else:
         left = [i for a, b in run.schedule.left_over() for i in range(a, run.n if b is None else b)]
+        left += [index for _, index, _ in run.schedule.repeats.aside]
         assert sorted([*run.done, *run.failed, *left]) == list(range(run.n))

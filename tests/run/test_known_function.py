@@ -194,6 +194,11 @@ class TestWhatARunShows:
     def test_a_rate_is_not_the_workers_fault(self):
         assert not self.story(rate=10.0, wall_s=10.0).unprofitable
 
+    def test_nor_is_a_backoff(self):
+        waited = self.story(wall_s=10.0)
+        waited.was_held_back = True
+        assert not waited.unprofitable
+
     def test_who_was_not_compared_has_not_lost(self):
         blind = self.story(wall_s=9.0)
         blind.unsampled = True

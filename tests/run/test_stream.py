@@ -8,8 +8,10 @@ import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from functools import partial
+from typing import ClassVar
 
 import engine_functions as ef
 import psutil
@@ -228,3 +230,30 @@ def test_an_interrupt_in_an_item_is_raised_before_results_that_are_ready(excepti
         results.close()
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+class Held:
+    """An item of which it is known whether it is still there."""
+
+    alive: ClassVar[weakref.WeakSet[Held]] = weakref.WeakSet()
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        Held.alive.add(self)
+
+
+def raise_for_a_third(item: Held) -> int:
+    if item.number % 3 == 0:
+        raise ef.Refused(item.number)
+    return item.number
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_an_endless_stream_does_not_keep_items_that_failed(backend):
+    data = map(Held, itertools.count())
+    results = amorsize.stream(raise_for_a_third, data, backend=backend, on_error="collect", max_ahead=50)
+    for _ in range(1000):
+        next(results)
+    gc.collect()
+    assert len(Held.alive) < 200
+    results.close()

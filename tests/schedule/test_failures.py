@@ -8,21 +8,66 @@ import amorsize
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import source_of
-from amorsize.schedule.failures import MAX_LOSSES, after_error, after_loss, after_timeout, at_fault
+from amorsize.errors import RemoteError
+from amorsize.schedule.failures import MAX_LOSSES, Repeats, after_error, after_loss, at_fault, covers
 from amorsize.schedule.messages import Done, Fail, Lost, Ready, Running, Send, Span, Start, Tick
 from amorsize.schedule.schedule import Schedule
 
 
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_an_error_or_a_timeout_repeats_an_item_as_often_as_allowed(retries):
-    for decide in (after_error, after_timeout):
-        assert [decide(tries, retries) for tries in range(1, retries + 3)] == [True] * retries + [False, False]
+    for exc in (None, ValueError()):
+        found = [after_error(tries, retries, exc) for tries in range(1, retries + 3)]
+        assert found == [True] * retries + [False, False]
 
 
 @pytest.mark.parametrize("fatal", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
 def test_what_is_no_exception_is_never_repeated(fatal):
     assert after_error(1, 9, ValueError())
     assert not after_error(1, 9, fatal())
+
+
+def test_an_item_is_repeated_only_after_the_kinds_that_are_named():
+    assert after_error(1, 1, ConnectionResetError(), OSError)
+    assert not after_error(1, 1, ValueError(), OSError)
+    assert after_error(1, 1, KeyError(), (OSError, LookupError))
+    assert not after_error(1, 1, ValueError(), ())
+    assert not after_error(1, 1, SystemExit(), (BaseException, SystemExit))
+
+
+def test_the_class_itself_counts_and_not_what_it_says():
+    class Lies(Exception):
+        __class__ = OSError
+
+    class Meta(type):
+        def __instancecheck__(cls, instance):
+            raise AssertionError("user code")
+
+        __subclasscheck__ = __instancecheck__
+
+    class Named(Exception, metaclass=Meta):
+        pass
+
+    assert not covers(Lies(), OSError)
+    assert covers(Named(), Named)
+    assert not covers(ValueError(), Named)
+
+
+def test_what_could_not_be_rebuilt_counts_by_its_names():
+    exc = RemoteError("mine.Busy", "later")
+    exc.class_names = ("mine.Busy", "builtins.OSError", "builtins.Exception")
+    assert covers(exc, OSError)
+    assert covers(exc, RemoteError)
+    assert not covers(exc, (KeyError, ConnectionError))
+
+
+def test_of_items_that_failed_for_good_nothing_is_kept():
+    repeats = Repeats(1, OSError)
+    assert repeats.failed(3, is_covered=repeats.covers(OSError())) == 0.0
+    assert repeats.tries == {3: 1}
+    assert repeats.failed(3, is_covered=repeats.covers(OSError())) is None
+    assert repeats.failed(4, is_covered=repeats.covers(KeyError())) is None
+    assert repeats.tries == {}
 
 
 def test_a_lost_worker_is_blamed_on_the_item_it_was_seen_to_run():

@@ -44,6 +44,7 @@ RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long 
     unready=st.sampled_from([0.0, 0.2, 1.0]),
     hides=st.booleans(),
     retries=st.integers(0, 2),
+    backoff=st.sampled_from([0.0, 0.0, 0.05, 3.0]),
     helps=st.booleans(),
     open_end=st.booleans(),
     item_s=st.sampled_from([0.0, 1e-5, 0.01, 1.0]),
@@ -51,7 +52,7 @@ RUNS = int(os.environ.get("AMORSIZE_SIMULATED_RUNS", "60"))  # 1000 in the long 
     first=st.sampled_from([None, 1, 3]),
 )
 def test_no_item_is_lost_or_run_twice_whatever_happens(
-    n, workers, seed, death, error, straggle, unready, hides, retries, helps, open_end, item_s, fixed, first
+    n, workers, seed, death, error, straggle, unready, hides, retries, backoff, helps, open_end, item_s, fixed, first
 ):
     run = Run(
         n,
@@ -63,6 +64,7 @@ def test_no_item_is_lost_or_run_twice_whatever_happens(
         unready=unready,
         hides=hides,
         retries=retries,
+        backoff=backoff,
         caller_helps=helps,
         open_end=open_end,
         item_s=item_s,
@@ -118,7 +120,7 @@ def test_an_item_that_went_well_at_last_is_forgotten():
         schedule.handle(Done(0, 1.0, failed=(schedule.oldest(0).start,)))
         while len(schedule.oldest(0)) == 1:
             schedule.handle(Done(0, 1.0))
-    assert schedule.tries == schedule.losses == {}
+    assert schedule.repeats.tries == schedule.losses == {}
 
 
 def test_workers_that_cannot_begin_are_not_replaced_for_ever():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from lanes import repeats
 
+from amorsize.schedule.failures import Repeats
 from amorsize.schedule.messages import (
     CALLER,
     Closed,
@@ -46,6 +47,8 @@ class Machine(RuleBasedStateMachine):
         n=st.integers(0, 60),
         workers=st.integers(1, 5),
         retries=st.integers(0, 2),
+        backoff=st.sampled_from([0.0, 0.0, 0.03, 5.0]),
+        shares=st.randoms(use_true_random=False),
         helps=st.booleans(),
         open_end=st.booleans(),
         holes=st.booleans(),
@@ -56,7 +59,24 @@ class Machine(RuleBasedStateMachine):
         rate=st.sampled_from([None, None, None, 10.0]),
         worker_count=st.booleans(),
     )
-    def begin(self, n, workers, retries, helps, open_end, holes, item_s, evidence, fixed, window, rate, worker_count):
+    def begin(
+        self,
+        n,
+        workers,
+        retries,
+        backoff,
+        shares,
+        helps,
+        open_end,
+        holes,
+        item_s,
+        evidence,
+        fixed,
+        window,
+        rate,
+        worker_count,
+    ):
+        self.backoff = backoff
         self.now = 0.0
         self.most, self.untaken, self.window = 2 * workers if worker_count else workers, 0, window
         self.handed: set[int] = set()
@@ -74,13 +94,14 @@ class Machine(RuleBasedStateMachine):
         self.failed: set[int] = set()
         self.raised: Counter[int] = Counter()
         self.blamed: Counter[int] = Counter()
+        self.due: dict[int, float] = {}
         self.ends: list[Instruction] = []
         self.started = 0
         self.losses = 0
         self.schedule = Schedule(
             segments,
             workers,
-            retries=retries,
+            retries=Repeats(retries, base_s=backoff, draw=shares.random),
             caller_helps=helps,
             item_s=item_s,
             evidence=evidence,
@@ -98,7 +119,12 @@ class Machine(RuleBasedStateMachine):
 
     def tell(self, event: Event) -> None:
         self.now += 0.01
-        self.obey(self.schedule.handle(event, self.now))
+        out = self.schedule.handle(event, self.now)
+        for due, index, _ in self.schedule.repeats.aside:
+            most = self.backoff * 2.0 ** (self.raised[index] - 1)
+            assert 0.0 < due - self.now <= most or self.due.get(index) == due, "due at another time than the rule says"
+            self.due[index] = due
+        self.obey(out)
 
     def obey(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
@@ -149,6 +175,7 @@ class Machine(RuleBasedStateMachine):
         else:
             assert not any(s.quiet for spans in self.flying.values() for s in spans), "sent beside an item to be quiet"
         assert items <= self.left, "sent what is done, or in another place"
+        assert not any(self.due.pop(i, 0.0) > self.now for i in items), "sent while it was set aside"
         flying.append(span)
         self.left -= items
         assert len(span) <= 1 or not any(self.blamed[i] for i in items), "a killer was sent in company"
@@ -306,6 +333,7 @@ class Machine(RuleBasedStateMachine):
         mine = [i for spans in self.flying.values() for span in spans for i in range(span.start, span.stop)]
         if self.ends and isinstance(self.ends[0], GiveUp):
             left = [i for a, b in self.schedule.left_over() for i in range(a, self.n if b is None else b)]
+            left += [index for _, index, _ in self.schedule.repeats.aside]
             assert sorted([*left, *self.done, *self.failed]) == sorted(self.all_items())
             return
         assert flying == len(mine) == len(set(mine))
@@ -319,7 +347,7 @@ class Machine(RuleBasedStateMachine):
     def of_items_that_are_done_no_failures_are_kept(self):
         """Else a stream that retries would keep an entry for each item that ever raised."""
         if hasattr(self, "schedule"):
-            assert not {*self.schedule.tries, *self.schedule.losses} & (self.done | self.failed)
+            assert not {*self.schedule.repeats.tries, *self.schedule.losses} & (self.done | self.failed)
 
     def all_items(self) -> set[int]:
         return {*range(self.n)} - ({10, 11, 19} if self.taken_on == self.n - 3 and self.n > 20 else set())
@@ -376,8 +404,15 @@ TestScheduleMachine = Machine.TestCase
 class OpenMachine(Machine):
     """Items come in lots, some are dropped before they are sent, and at some time no more will come."""
 
-    @initialize(workers=st.integers(1, 5), retries=st.integers(0, 2), eager=st.booleans())
-    def begin(self, workers, retries, eager):
+    @initialize(
+        workers=st.integers(1, 5),
+        retries=st.integers(0, 2),
+        backoff=st.sampled_from([0.0, 0.5]),
+        shares=st.randoms(use_true_random=False),
+        eager=st.booleans(),
+    )
+    def begin(self, workers, retries, backoff, shares, eager):
+        self.backoff, self.due = backoff, {}
         self.n, self.retries, self.asked, self.taken_on = 0, retries, workers, 0
         self.left: set[int] = set()
         self.fresh: set[int] = set()
@@ -389,7 +424,8 @@ class OpenMachine(Machine):
         self.ends, self.started, self.losses = [], 0, 0
         self.now, self.most, self.untaken, self.window = 0.0, workers, 0, None
         self.handed, self.resized = set(), False
-        self.schedule = Schedule([], workers, retries=retries, is_open=True, timeout_s=1.0)
+        repeats = Repeats(retries, base_s=backoff, draw=shares.random)
+        self.schedule = Schedule([], workers, retries=repeats, is_open=True, timeout_s=1.0)
         self.obey(self.schedule.begin(self.now, eager=eager))
         assert self.started == (workers if eager else 0)
 

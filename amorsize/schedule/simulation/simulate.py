@@ -296,10 +296,14 @@ class Simulator:
             else:
                 yield from self._idle()
         if self.abandoned:
-            for start, stop in self.policy.left_over():
-                yield from self._run(CALLER, Span(start, self.work.length if stop is None else stop))
+            yield from self._take_over()
         while self.leaving:
             yield PARK
+
+    def _take_over(self) -> Program:
+        """Run what is left in the caller."""
+        for start, stop in self.policy.left_over():
+            yield from self._run(CALLER, Span(start, self.work.length if stop is None else stop))
 
     def _idle(self) -> Program:
         """Wait until there is mail, or until the policy needs a `Tick`."""
