@@ -20,9 +20,8 @@ from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import OWN_THREADS, Costs, Forecast, Machine, Sample
 from amorsize.formatting import count, seconds, size
 from amorsize.frozen import replace
-from amorsize.history.agreement import LOOKED_AT, Known, known
+from amorsize.history.agreement import Known, known
 from amorsize.history.history import History
-from amorsize.history.machine_id import digest_of, features
 from amorsize.history.this_process import shape_of
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import HANDED_BYTES, Candidates
@@ -30,6 +29,7 @@ from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import choose
 from amorsize.options import Request
+from amorsize.plan.past_runs import HOPELESS_S, past_runs, pruner_for
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
 from amorsize.plan.pool_watch import PoolWatch, sequence
@@ -38,7 +38,6 @@ from amorsize.system.memory import forked_bytes
 from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolve_start_method, share_of
 
 if TYPE_CHECKING:
-    from amorsize.learn.pruner import Pruner
     from amorsize.measure.elsewhere import Elsewhere
 
 # An iterator of unknown length is planned as so many seconds of work, and at least so many items.
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
 UNKNOWN_S: Final = 1.0
 # guess
 UNKNOWN_ITEMS: Final = 100
-# Seconds of work that no pool on any machine shortens: opening one takes longer.
-# guess
-HOPELESS_S: Final = 1e-3
 # guess: how many times the forecast a plain Pool must take for a warning
 NOTICED: Final = 1.1
 
@@ -150,15 +146,6 @@ def known_costs(
     return costs
 
 
-def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
-    """Return the pruner fitted to past runs (`amorsize.learn.pruner`), if any; None where the work is too short."""
-    if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
-        return None
-    from amorsize.learn import pruner
-
-    return pruner.known(request.history)
-
-
 def plan_from(
     request: Request,
     here: Machine,
@@ -197,8 +184,8 @@ def plan_from(
     if best.refused is not None:
         warnings.append(best.refused)
     model_s, said = None, None
-    if not is_elsewhere and (fit := fit_for(request, sample, n)):
-        best, others, model_s, said = fit.narrow(best, others, sample, here, items)
+    if not is_elsewhere and (pruner := pruner_for(request, sample, costs, here, n, known_runs > 0)):
+        best, others, model_s, said = pruner.narrow(best, others, sample.n_sampled)
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
         serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",), load=load)
@@ -337,20 +324,11 @@ def finish(request: Request, results: list[Any]) -> list[Any]:
 
 
 def recalled(request: Request) -> Plan | None:
-    """Make a plan from history, without a call of func; return None if the rows are not enough.
-
-    Iterators, sets and user classes cannot be inspected, so history says nothing of them. ``sample="head"`` asks for a
-    sample, so history is not used.
-    """
-    if request.executor is not None or not request.spread or not sequence(request.data):
+    """Make a plan from history, without a call of func; return None if the rows are not enough."""
+    if not sequence(request.data):
         return None
-    history = History() if request.history is None else request.history
-    n = len(request.data)  # type: ignore[arg-type]
-    if not n or not history.is_on:
-        return None
-    here = share_of(lately())
-    digest = digest_of(features(here)) or ""
-    found = known(history.recall(request.func, digest, LOOKED_AT), shape_of(request.data), n, time())
+    here, n = share_of(lately()), len(request.data)  # type: ignore[arg-type]
+    found = known(past_runs(request, here), shape_of(request.data), n, time())
     return None if found is None else _plan_of_history(request, found, here, n)
 
 

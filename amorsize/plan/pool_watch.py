@@ -20,7 +20,7 @@ from amorsize.history.agreement import surprised
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
 from amorsize.history.this_process import Shape, shape_of
-from amorsize.learn.features import shares
+from amorsize.learn.parts import shares
 from amorsize.plan.record import PlanRecord
 from amorsize.plan.watched_map import WORTH_IT, Promise, loop_while, pool_while
 
@@ -163,6 +163,7 @@ class Watch:
             extra["tuned"] = True
         if plan.model_s is not None:
             extra["pruned_s"] = plan.predicted_s
+            extra["pruned_interval_s"] = plan.predicted_interval_s
         if plan.known_runs:
             extra["known"] = plan.known_runs
             off = plan.predicted_s is not None and surprised(plan.predicted_s, clock_s, plan.predicted_interval_s)

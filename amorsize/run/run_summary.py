@@ -192,7 +192,7 @@ class RunSummary:
         if go is None:
             fields["chunksize"] = max(1, self.n_items)
         elif go.total_s > 0:
-            from amorsize.learn.features import shares
+            from amorsize.learn.parts import shares
 
             extra["parts"] = shares(replace(go.breakdown, compute_s=go.breakdown.compute_s + self.loop_s))
         else:
