@@ -73,9 +73,18 @@ class Held(NamedTuple):
     function: str
     engine: str
     sampled: str
-    errors: tuple[float, float]
-    inside: tuple[bool, bool]
     picked: bool  # the setting is the model's choice for `optimize`
+    errors: tuple[float, ...]
+    inside: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, one: Slice, engine: str, picked: bool, clock_s: float, *told: Forecast) -> Held:
+        """Compare a clock with the forecasts without and with the pruner."""
+        sampled = f"1-{FEW} sampled" if one.sample.n_sampled <= FEW else "more sampled"
+        errors = tuple(abs(log(each.total_s / clock_s)) for each in told)
+        return cls(
+            one.function, engine, sampled, picked, errors, tuple(each.low_s <= clock_s <= each.high_s for each in told)
+        )
 
 
 def held(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> list[Held]:
@@ -83,13 +92,9 @@ def held(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key) -> list[
     found = []
     for one in slices:
         model = chosen(one, MODEL)[0]
-        sampled = f"1-{FEW} sampled" if one.sample.n_sampled <= FEW else "more sampled"
         for cell, old in forecasts(one):
             new = pruners[key(one)].correct(old, cell.engine, one.sample.n_sampled)
-            for clock_s in cell.clocks_s:
-                inside = (old.low_s <= clock_s <= old.high_s, new.low_s <= clock_s <= new.high_s)
-                errors = (abs(log(old.total_s / clock_s)), abs(log(new.total_s / clock_s)))
-                found.append(Held(one.function, cell.engine, sampled, errors, inside, cell == model))
+            found += [Held.of(one, cell.engine, cell == model, clock_s, old, new) for clock_s in cell.clocks_s]
     return found
 
 
@@ -105,9 +110,7 @@ def with_own_rows(slices: Sequence[Slice], pruners: dict[str, Pruner], key: Key)
                 known = draw.choice(others)
                 new = pruners[key(one)].knowing([known]).correct(old, cell.engine, one.sample.n_sampled)
                 engine = "same engine" if known[0] == cell.engine else "another engine"
-                inside = (old.low_s <= clock_s <= old.high_s, new.low_s <= clock_s <= new.high_s)
-                errors = (abs(log(old.total_s / clock_s)), abs(log(new.total_s / clock_s)))
-                found.append(Held(one.function, engine, "", errors, inside, False))
+                found.append(Held.of(one, engine, False, clock_s, old, new))
     return found
 
 
@@ -293,17 +296,17 @@ def times(slices: Sequence[Slice], rows: int = 100_000) -> dict[str, float]:
     some = examples(slices)
     many = [some[at % len(some)]._replace(function=f"{at % 997}") for at in range(rows)]
     found = {f"{len(these):,} examples": milliseconds(lambda these=these: learn(these)) for these in (some, many)}  # type: ignore[misc]
-    samples = {(one.function, one.sample.n_sampled): one.sample for one in slices}
+    sample, machine = slices[0].sample, slices[0].place.machine
     with tempfile.TemporaryDirectory(prefix="amorsize-benchmark-") as folder:
         history = History(Path(folder) / "history.sqlite")
         for at in range(rows):
             one = some[at % len(some)]
+            extra = {"parts": shares(one.forecast.breakdown)}
             run = Run.of_call(
-                len, None, 100, one.clock_s, forecast=one.forecast, source="tune", at_s=time.time() + at / 1e3,
-                sample=samples[one.function, one.n_sampled], machine=slices[0].place.machine,
-                extra={"parts": shares(one.forecast.breakdown)},
+                len, None, 100, one.clock_s, forecast=one.forecast, source="tune", sample=sample, machine=machine,
+                extra=extra, at_s=time.time() + at / 1e3,
             )  # fmt: skip
-            history.record({**run.to_dict(), "function": f"{at % 997:032x}"})
+            history.record({**run.to_dict(), "function": f"{at % 997:032x}", "name": ""})
         history.flush()
         found[f"history of {rows:,} rows"] = milliseconds(lambda: fit(history), 1)
     return found
@@ -388,8 +391,7 @@ def main() -> None:
     if arguments.plots:
         from benchmarks.pruning_plots import draw
 
-        for path in draw(result, arguments.plots):
-            print(path)
+        print(draw(result, arguments.plots))
 
 
 if __name__ == "__main__":

@@ -98,8 +98,13 @@ def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Know
     0.011
     >>> known([Run(shape=shape, n_items=100, clock_s=5.0, at_s=9.0), rows[0]], shape, 100, now_s=10.0)
     """
+    return agreed(like(runs, shape, n_items, now_s), n_items)
+
+
+def agreed(runs: Iterable[Run], n_items: int) -> Known | None:
+    """Combine runs that are `like` a map of so many items."""
     found: list[tuple[Run, Sample]] = []
-    for run in like(runs, shape, n_items, now_s):
+    for run in runs:
         sample = measured(run)
         # Several rows may share one sample: a plan's pool opened twice, or the trials of one tuning.
         if sample is not None and all(sample.item_s != other.item_s for _, other in found):

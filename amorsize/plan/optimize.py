@@ -6,10 +6,10 @@ Where earlier runs of the function agree, they replace the sample: func is then 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from functools import partial
-from itertools import chain
+from itertools import chain, tee
 from math import ceil
-from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.source import Indexable, Streamed, read_on, source_of
@@ -20,9 +20,9 @@ from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import OWN_THREADS, Costs, Forecast, Machine, Sample
 from amorsize.formatting import count, seconds, size
 from amorsize.frozen import replace
-from amorsize.history.agreement import Known, known
+from amorsize.history.agreement import Known, agreed
 from amorsize.history.history import History
-from amorsize.history.this_process import shape_of
+from amorsize.history.run_row import Run
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import HANDED_BYTES, Candidates
 from amorsize.model.default_costs import recorded
@@ -49,8 +49,11 @@ UNKNOWN_ITEMS: Final = 100
 NOTICED: Final = 1.1
 
 
-def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
-    """Make the plan for one call of ``optimize`` from a sample of its items; ``there``: for that machine."""
+def plan_for(request: Request, there: Elsewhere | None = None, runs: Iterable[Run] = ()) -> Plan:
+    """Make the plan for one call of ``optimize`` from a sample of its items.
+
+    ``there``: for that machine. ``runs``: earlier ones of the same map.
+    """
     if request.executor is not None:
         raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
     source = source_of(request.data)
@@ -92,7 +95,7 @@ def plan_for(request: Request, there: Elsewhere | None = None) -> Plan:
         warnings.append(f"for the machine of {there.source}; the items were timed on this one")
         return plan_from(request, here, sample, costs, n, data, warnings, is_elsewhere=True)
     costs = known_costs(request, sample, here, method, n, warnings)
-    return plan_from(request, here, sample, costs, n, data, warnings)
+    return plan_from(request, here, sample, costs, n, data, warnings, runs)
 
 
 def start_method_for(request: Request, warnings: list[str], there: Elsewhere | None = None) -> str | None:
@@ -154,10 +157,13 @@ def plan_from(
     n: int | None,
     data: Any,
     warnings: list[str],
+    runs: Iterable[Run] = (),
     known_runs: int = 0,
     is_elsewhere: bool = False,
 ) -> Plan:
-    """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from.
+    """Make the plan from sample and costs.
+
+    ``runs``: earlier ones of the same map; ``known_runs``: number of those that the sample comes from.
 
     The load of a machine that is not here counts. This one's has slowed the sample already, and holds what this program
     itself has computed in the last minute.
@@ -184,7 +190,7 @@ def plan_from(
     if best.refused is not None:
         warnings.append(best.refused)
     model_s, said = None, None
-    if not is_elsewhere and (pruner := pruner_for(request, sample, costs, here, n, known_runs > 0)):
+    if not is_elsewhere and (pruner := pruner_for(request, runs, sample, costs, here, n, known_runs > 0)):
         best, others, model_s, said = pruner.narrow(best, others, sample.n_sampled)
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
@@ -306,7 +312,8 @@ def optimize_request(request: Request, machine: object = None) -> Plan:
         from amorsize.measure.elsewhere import elsewhere
 
         return plan_for(request, elsewhere(machine))
-    plan = recalled(request) or plan_for(request)
+    runs, again = tee(past_runs(request, share_of(lately())))
+    plan = recalled(request, runs) or plan_for(request, runs=again)
     if plan.backend == "processes" and (values := _values(request, plan.start_method)):
         plan = dataclasses.replace(plan, warnings=(*plan.warnings, *values.warnings()))
     watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
@@ -323,16 +330,17 @@ def finish(request: Request, results: list[Any]) -> list[Any]:
     return execution.run()
 
 
-def recalled(request: Request) -> Plan | None:
-    """Make a plan from history, without a call of func; return None if the rows are not enough."""
+def recalled(request: Request, runs: Iterable[Run]) -> Plan | None:
+    """Make a plan from earlier runs, without a call of func; return None if they are not enough."""
     if not sequence(request.data):
         return None
     here, n = share_of(lately()), len(request.data)  # type: ignore[arg-type]
-    found = known(past_runs(request, here), shape_of(request.data), n, time())
-    return None if found is None else _plan_of_history(request, found, here, n)
+    runs, again = tee(runs)
+    found = agreed(runs, n)
+    return None if found is None else _plan_of_history(request, found, again, here, n)
 
 
-def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan | None:
+def _plan_of_history(request: Request, found: Known, runs: Iterable[Run], here: Any, n: int) -> Plan | None:
     warnings: list[str] = []
     method = start_method_for(request, warnings)
     sample = found.sample
@@ -340,7 +348,7 @@ def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan 
         sample = _with_transfer(request, found)
         sample = pool_can_find(request.func, method, sample)
     costs = known_costs(request, sample, here, method, n, warnings)
-    plan = plan_from(request, here, sample, costs, n, request.data, warnings, known_runs=found.runs)
+    plan = plan_from(request, here, sample, costs, n, request.data, warnings, runs, known_runs=found.runs)
     # The size of results could only speak against processes: without it every other answer stands.
     return None if plan.backend == "processes" and not found.weighed else plan
 

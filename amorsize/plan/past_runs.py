@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from time import time
 from typing import TYPE_CHECKING, Final
@@ -47,32 +47,41 @@ def past_runs(request: Request, here: Machine) -> Iterator[Run]:
 
 
 def pruner_for(
-    request: Request, sample: Sample, costs: Costs, here: Machine, n: int | None, is_known: bool = False
+    request: Request,
+    runs: Iterable[Run],
+    sample: Sample,
+    costs: Costs,
+    here: Machine,
+    n: int | None,
+    is_known: bool = False,
 ) -> Pruner | None:
     """Return what corrects forecasts: the fit to past runs, and rows of the map itself; None where there is neither.
 
-    None, too, where the work is too short. ``is_known``: the sample comes from these rows. Then they tell nothing more
-    of the loop, nor of engines that they did not run on.
+    None, too, where the work is too short. ``runs``: as from `past_runs`. ``is_known``: the sample comes from them.
+    Then they tell nothing more of the loop, nor of engines that they did not run on.
     """
     if n is None or not sample.n_sampled or sample.item_s * n < HOPELESS_S:
         return None
-    runs = list(islice(past_runs(request, here), OWN_RUNS))
     from amorsize.learn import pruner
-
-    fit = pruner.known(request.history)
-    if not runs:
-        return fit
-    ran = [found for run in runs if (found := _forecast_of(run, sample, costs, here)) is not None]
-    if is_known:
-        return (fit or pruner.Pruner()).knowing([one for one in ran if one[0] != "loop"], other=0.0)
-    return (fit or pruner.Pruner()).knowing(ran)
-
-
-def _forecast_of(run: Run, sample: Sample, costs: Costs, here: Machine) -> tuple[str, Forecast, float] | None:
-    """Return the engine of a past run, today's forecast of it, and its clock; None if it cannot be forecast."""
     from amorsize.learn.parts import engine_in
 
-    _, engine = engine_in(run)
+    fit = pruner.known(request.history)
+    own = [(engine, run) for run in islice(runs, OWN_RUNS) for _, engine in [engine_in(run)]]
+    if is_known:
+        own = [(engine, run) for engine, run in own if engine != "loop"]
+    if not own:
+        return fit
+    rss_bytes = forked_bytes()
+    ran = [
+        (engine, one, run.clock_s)
+        for engine, run in own
+        if (one := _forecast_of(run, engine, sample, costs, here, rss_bytes)) is not None
+    ]
+    return (fit or pruner.Pruner()).knowing(ran, *([0.0] if is_known else []))
+
+
+def _forecast_of(run: Run, engine: str, sample: Sample, costs: Costs, here: Machine, rss_bytes: int) -> Forecast | None:
+    """Return today's forecast of a past run; None if it cannot be forecast."""
     if engine == "executor" or not run.n_items or run.backend == "tasks":
         return None
     if engine in ("team", "threads"):
@@ -81,7 +90,7 @@ def _forecast_of(run: Run, sample: Sample, costs: Costs, here: Machine) -> tuple
         costs = replace(costs, **{"processes" if engine == "team" else "threads": cost})
     elif engine != "loop" and (costs.processes if engine == "pool" else costs.threads) is None:
         return None
-    one = forecast(
+    return forecast(
         sample,
         costs,
         here,
@@ -89,7 +98,6 @@ def _forecast_of(run: Run, sample: Sample, costs: Costs, here: Machine) -> tuple
         run.n_jobs,
         run.chunksize,
         n_items=run.n_items,
-        caller_rss_bytes=forked_bytes(),
+        caller_rss_bytes=rss_bytes,
         shrinking=engine in ("team", "threads"),
     )
-    return engine, one, run.clock_s

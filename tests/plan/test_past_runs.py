@@ -39,7 +39,8 @@ def remember(history, clock_s, backend="serial", source="execute", data=DATA, **
 
 
 def found(history, data=DATA, sample=WORK, costs=COSTS, **options):
-    return pruner_for(check(work, data, history=history, **options), sample, costs, share_of(lately()), len(data))
+    request, here = check(work, data, history=history), share_of(lately())
+    return pruner_for(request, past_runs(request, here), sample, costs, here, len(data), **options)
 
 
 def test_without_rows_there_is_none(history):
@@ -66,8 +67,7 @@ def test_the_nearer_sample_is_not_corrected_for_the_error_of_an_older_one(histor
 def test_rows_that_made_the_sample_tell_of_the_engine_that_they_ran_on_only(history):
     remember(history, 1.5)
     remember(history, 1.5, "processes", "optimize")
-    request = check(work, DATA, history=history)
-    known = pruner_for(request, WORK, COSTS, share_of(lately()), len(DATA), is_known=True)
+    known = found(history, is_known=True)
     assert [engine for engine, _ in known.own] == ["pool"]
     loop, pool = (forecast(WORK, COSTS, share_of(lately()), backend, 2, 10, n_items=1000) for backend in
                   ("serial", "processes"))  # fmt: skip

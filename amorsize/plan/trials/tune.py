@@ -25,7 +25,7 @@ from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
 from amorsize.options import Request
 from amorsize.plan.optimize import known_costs
-from amorsize.plan.past_runs import pruner_for
+from amorsize.plan.past_runs import past_runs, pruner_for
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe
 from amorsize.plan.pool_watch import PoolWatch
@@ -124,7 +124,9 @@ class Field:
         self.costs: Costs = known_costs(request, self.sample, self.machine, method, self.n, [])
         self.caller_rss_bytes = forked_bytes()
         self.grid = self._grid(request)
-        self.pruner = pruner_for(request, self.sample, self.costs, self.machine, self.n)
+        self.pruner = pruner_for(
+            request, past_runs(request, self.machine), self.sample, self.costs, self.machine, self.n
+        )
         self.candidates = self._shortlist()
 
     def _grid(self, request: Request) -> list[Forecast]:
