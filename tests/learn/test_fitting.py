@@ -63,23 +63,22 @@ def test_a_function_counts_once_however_many_rows_it_has():
 
 
 @pytest.mark.parametrize("n_sampled", [1, 20])
-@given(noise=st.floats(0.05, 0.8), seed=st.integers(0, 99))
-@settings(max_examples=10)
-def test_the_interval_holds_four_fifths_of_unseen_functions(n_sampled, noise, seed):
-    draw = random.Random(seed)
-    of_each = {f"function {number}": draw.gauss(0, noise) for number in range(80)}
-    rows = [
-        one._replace(clock_s=one.forecast.total_s * exp(of_each[one.function]), n_sampled=n_sampled)
-        for one in examples(80, each=3)
-    ]
-    found, report = learn(rows[: len(rows) // 2])
-    unseen = [one for one in rows[len(rows) // 2 :] if one.engine == "pool"]
-    inside = 0
-    for one in unseen:
-        corrected = found.correct(one.forecast, one.engine, n_sampled)
-        inside += corrected.low_s <= one.clock_s <= corrected.high_s
-    assert 0.55 <= inside / len(unseen) <= 0.98
-    assert all(0.6 <= one.coverage[1] <= 0.95 for one in report.engines)
+@pytest.mark.parametrize("noise", [0.1, 0.8])
+def test_the_interval_holds_four_fifths_of_unseen_functions(n_sampled, noise):
+    inside = []
+    for seed in range(6):
+        draw = random.Random(seed)
+        of_each = {f"function {number}": draw.gauss(0, noise) for number in range(120)}
+        rows = [
+            one._replace(clock_s=one.forecast.total_s * exp(of_each[one.function]), n_sampled=n_sampled)
+            for one in examples(120, each=2, seed=seed)
+        ]
+        found, report = learn(rows[: len(rows) // 2])
+        for one in rows[len(rows) // 2 :]:
+            corrected = found.correct(one.forecast, one.engine, n_sampled)
+            inside.append(corrected.low_s <= one.clock_s <= corrected.high_s)
+        assert all(0.6 <= one.coverage[1] <= 0.98 for one in report.engines)
+    assert 0.72 <= sum(inside) / len(inside) <= 0.9
 
 
 def test_few_and_many_sampled_items_have_widths_of_their_own():
