@@ -49,7 +49,8 @@ WILD: Final = 1.15
 # is `MARGIN`, as the model has it.
 GAIN: Final = 0.03
 # Share of the error of one row that another setting of the same map has, on the same engine and on another one. On
-# the corpus, one row besides a fit: median error 12.7 and 15.2 % instead of 16.0, 90th percentile 38 and 63 instead of 76.
+# the corpus one row beside a fit gives a median error of 12.7 and 15.2 % instead of 16.0, and a 90th percentile of 38
+# and 63 instead of 76.
 SAME, OTHER = 0.9, 0.3
 # Half the width of the interval around a forecast that rows of the same map and engine have corrected: of the clocks,
 # 80 % lay within e**-0.22 and e**0.26 of it where few items were sampled, e**-0.30 and e**0.32 where more were.
