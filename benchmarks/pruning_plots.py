@@ -1,4 +1,4 @@
-"""Plots of the pruner's evaluation (`benchmarks.pruning`)."""
+"""Plot of the pruner's evaluation (`benchmarks.pruning`)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ BEFORE, AFTER, WORSE = GREY, BLUE, RED
 LEARNED = ("unseen functions", "unseen functions, simulated", "unseen shapes, simulated")
 
 
-def draw(result: dict[str, Any], folder: Path) -> list[Path]:
-    """Write both plots; return their paths."""
+def draw(result: dict[str, Any], folder: Path) -> Path:
+    """Plot the median error of each function's forecasts, without and with a pruner that has not seen it."""
     import matplotlib
 
     matplotlib.use("Agg")
-    folder.mkdir(parents=True, exist_ok=True)
-    return [errors(result, folder / "pruner-errors.png"), regrets(result, folder / "pruner-regret.png")]
-
-
-def errors(result: dict[str, Any], path: Path) -> Path:
-    """Plot the median error of each function's forecasts, without and with a pruner that has not seen it."""
     import matplotlib.pyplot as plt
 
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "pruner-errors.png"
     functions = result["unseen functions"]["by_function"]
     order = sorted(functions, key=lambda name: functions[name]["without"]["median"])
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 8.5), width_ratios=(2, 1), layout="constrained")
@@ -44,23 +40,6 @@ def errors(result: dict[str, Any], path: Path) -> Path:
         range(len(LEARNED)), [name.replace(" ", "\n", 1).replace(", ", ",\n") for name in LEARNED], fontsize=8
     )
     right.set_ylabel("error, %: bars the median, dots the 90th percentile")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
-
-
-def regrets(result: dict[str, Any], path: Path) -> Path:
-    """Plot the time of the choice over the best of the measured settings, by function."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(LEARNED), figsize=(11, 4), layout="constrained")
-    for axis, name in zip(axes, LEARNED, strict=True):
-        pairs = list(result[name]["regret"]["by_function"].values())
-        most = max(max(pair) for pair in pairs) * 1.03
-        axis.plot([1, most], [1, most], color=BEFORE, linewidth=1)
-        axis.scatter([pair[0] for pair in pairs], [pair[1] for pair in pairs], color=AFTER, s=18)
-        axis.set(title=name, xlabel="regret without", xlim=(0.98, most), ylim=(0.98, most))
-    axes[0].set_ylabel("regret with")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

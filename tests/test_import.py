@@ -140,7 +140,7 @@ def test_a_fit_of_history_is_used_without_what_made_it(tmp_path):
     from amorsize.learn.fit_file import SUFFIX
 
     path = tmp_path / "history.sqlite"
-    pruner.keep(str(path) + SUFFIX, fit_of({"loop": 0.1, "pool": 0.1, "threadpool": 0.1}))
+    pruner.keep(str(path) + SUFFIX, fit_of({"loop": 1.1, "pool": 1.1, "threadpool": 1.1}))
     code = """
 import os
 os.environ["AMORSIZE_HISTORY"] = {path!r}

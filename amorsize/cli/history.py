@@ -23,7 +23,7 @@ ABOUT: Final = {
     "list": "the newest runs",
     "show": "what is known of a function",
     "stats": "how good forecasts have been, by function",
-    "fit": "learn from all runs what forecasts miss (needs scikit-learn)",
+    "fit": "learn from all runs what forecasts miss",
     "export": "write all rows into a file of JSON lines",
     "import": "take in rows that another machine has exported",
     "forget": "delete rows",
@@ -133,13 +133,10 @@ def stats(history: History, given: argparse.Namespace) -> str:
 
 
 def fit(history: History, given: argparse.Namespace) -> str:
-    """Fit the pruner; takes some seconds."""
-    try:
-        from amorsize.learn import fitting
+    """Fit the pruner."""
+    from amorsize.learn import fitting
 
-        return str(fitting.fit(history))
-    except ImportError as exc:
-        raise ImportError("fit needs scikit-learn: pip install 'amorsize[ml]'") from exc
+    return str(fitting.fit(history))
 
 
 def export(history: History, given: argparse.Namespace) -> str:

@@ -157,7 +157,7 @@ def quality(name: str, runs: Sequence[Run]) -> Quality:
     told = [run for run in runs if run.outcome == "ok" and run.predicted_s and run.predicted_s > 0 and run.clock_s > 0]
     errors = [error(run.predicted_s, run.clock_s) for run in told]
     pruned = [error(run.extra["pruned_s"], run.clock_s) for run in told if _is_positive(run.extra.get("pruned_s"))]
-    inside = [ends[0] <= run.clock_s <= ends[1] for run in told if (ends := run.predicted_interval_s)]
+    inside = [ends[0] <= run.clock_s <= ends[1] for run in told if (ends := _interval_of(run))]
     return Quality(
         name=name,
         runs=len(runs),
@@ -182,6 +182,14 @@ def error(predicted_s: float | None, clock_s: float) -> float:
     """
     low, high = sorted((clock_s, predicted_s or clock_s))
     return high / low - 1
+
+
+def _interval_of(run: Run) -> Sequence[float] | None:
+    """Return the interval that the user was told: around the corrected forecast, if there was one."""
+    pruned = run.extra.get("pruned_interval_s")
+    if isinstance(pruned, list | tuple) and len(pruned) == 2 and all(map(is_number, pruned)):
+        return pruned
+    return run.predicted_interval_s
 
 
 def _is_positive(value: object) -> bool:

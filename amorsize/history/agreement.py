@@ -16,7 +16,7 @@ confirm itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 from statistics import median
 from typing import Any, Final, NamedTuple
@@ -96,12 +96,13 @@ def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Know
     0.011
     >>> known([Run(shape=shape, n_items=100, clock_s=5.0, at_s=9.0), rows[0]], shape, 100, now_s=10.0)
     """
+    return agreed(like(runs, shape, n_items, now_s), n_items)
+
+
+def agreed(runs: Iterable[Run], n_items: int) -> Known | None:
+    """Combine runs that are `like` a map of so many items."""
     found: list[tuple[Run, Sample]] = []
     for run in runs:
-        if not is_recent(run, now_s) or not is_like(run, shape, n_items):
-            continue
-        if run.extra.get("surprise"):
-            break
         sample = measured(run)
         # Several rows may share one sample: a plan's pool opened twice, or the trials of one tuning.
         if sample is not None and all(sample.item_s != other.item_s for _, other in found):
@@ -114,6 +115,16 @@ def known(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Know
     weighed = next((sample for sample in samples if sample.result_bytes > 0 or sample.transfer_error), None)
     sent = next((sample for sample in samples if sample.arg_bytes > 0), None)
     return Known(_together(samples, weighed, sent), len(samples), weighed is not None, sent is not None)
+
+
+def like(runs: Iterable[Run], shape: Shape, n_items: int, now_s: float) -> Iterator[Run]:
+    """Yield the recent runs over such data, newest first, that are younger than the last surprise."""
+    for run in runs:
+        if not is_recent(run, now_s) or not is_like(run, shape, n_items):
+            continue
+        if run.extra.get("surprise"):
+            break
+        yield run
 
 
 def is_recent(run: Run, now_s: float) -> bool:

@@ -42,27 +42,16 @@ of 100 ms while several workers run, and the load of other programs.
 
 from __future__ import annotations
 
-from math import ceil, exp, hypot, log, sqrt
+from math import ceil, hypot, log, sqrt
 
-from amorsize.facts import OWN_THREADS, WAITS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
+from amorsize.facts import OWN_THREADS, Backend, BackendCost, Breakdown, Costs, Forecast, Machine, Sample
 from amorsize.frozen import Frozen, replace
+from amorsize.model.intervals import interval, may_queue
 from amorsize.schedule.chunk_size import MIN_CHUNK_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
-
-# A normal variable is within ±1.28 standard deviations in 80 % of cases.
-Z_80: Final = 1.2816
-# Relative difference between two runs of the same map on a cloud machine. 47 loops, each repeated at once: 3 % at the
-# median, 14 % at the 90th percentile, as from a deviation of 0.05-0.085. Intervals held 81 % of 227 maps on a noisy
-# day, and 84 % of 314 on a quiet one (with 0.1: 83 and 87, with 0.06: 77 and 81).
-NOISE: Final = 0.08
-# Relative error for many items that wait for an external service, since they may queue there: a server that bears 8
-# callers took 2.2 times the forecast for 44 threads.
-UNKNOWN_PLACES: Final = 0.6
-# That error applies if there are more workers per core than this (a guess).
-MANY_WAIT: Final = 3.0
 
 
 def forecast(
@@ -204,16 +193,16 @@ class Candidates:
         start_s = self._start_s(workers, chunksize)
         run_s, tail_s, active, cores = self._run(workers, chunksize)
         total = start_s + run_s + self.first_call_s
-        spread = _spread(sample, self.cost, self.n, total, start_s)
-        wider = hypot(spread, UNKNOWN_PLACES) if _may_queue(sample, workers, cores) else spread
+        queue = may_queue(sample, workers, cores)
+        low_s, high_s = interval(total, start_s, self.cost.start.spread, sample, self.n, self.cost.engine, queue)
         return Forecast(
             backend=self.backend,
             workers=workers,
             chunksize=chunksize,
             start_method=self.cost.start_method,
             total_s=total,
-            low_s=total * exp(-Z_80 * spread),
-            high_s=total * exp(Z_80 * wider),
+            low_s=low_s,
+            high_s=high_s,
             breakdown=self._breakdown(start_s, run_s, tail_s, active, chunksize, cores),
         )
 
@@ -344,11 +333,6 @@ def weight_of_func(sample: Sample, cost: BackendCost, plain: bool = False) -> We
     return Weight(once_s=sample.func_pickle_s, worker_s=sample.func_unpickle_s)
 
 
-def _may_queue(sample: Sample, workers: int, cores: float) -> bool:
-    """Return True if far more workers than cores wait for an external service of unknown capacity."""
-    return sample.waits > WAITS and workers > MANY_WAIT * cores
-
-
 def cpu_per_item(sample: Sample) -> float:
     """Return CPU seconds per item, with those of threads that the function starts itself."""
     own = sample.item_s * sample.own_threads if sample.own_threads > OWN_THREADS else 0.0
@@ -395,15 +379,15 @@ def _loop_s(sample: Sample, n_items: int, usable_cores: float) -> float:
 
 def _serial(sample: Sample, n_items: int, usable_cores: float, crowding: float) -> Forecast:
     total = _loop_s(sample, n_items, usable_cores) * crowding
-    spread = sqrt(_mean_error(sample, n_items) ** 2 + NOISE**2)
+    low_s, high_s = interval(total, 0.0, 0.0, sample, n_items, "loop")
     return Forecast(
         backend="serial",
         workers=1,
         chunksize=max(1, n_items),
         start_method=None,
         total_s=total,
-        low_s=total * exp(-Z_80 * spread),
-        high_s=total * exp(Z_80 * spread),
+        low_s=low_s,
+        high_s=high_s,
         breakdown=Breakdown(compute_s=total),
     )
 
@@ -498,19 +482,3 @@ def _expected_max(p: int, variation: float = 0.0) -> float:
 WORKER_NOISE: Final = 0.05
 # Workers have lost step when their sums differ by this share of a chunk: of 0.2, 0.3 and 0.4 it fits best.
 APART: Final = 0.3
-
-
-def _mean_error(sample: Sample, n_items: int) -> float:
-    """Return the relative standard error of the sum over all items, of which only some were measured."""
-    if sample.item_s <= 0:
-        return 1.0
-    unseen = 1.0 if n_items <= 0 else max(0.0, 1.0 - sample.n_sampled / n_items)
-    return min(1.5, sample.error_s / sample.item_s * sqrt(unseen))
-
-
-def _spread(sample: Sample, cost: BackendCost, n_items: int, total: float, start_s: float) -> float:
-    """Return the relative uncertainty of a forecast: of the sample, of the start, of the run itself."""
-    share = start_s / total if total > 0 else 0.0
-    return sqrt(
-        ((1 - share) * _mean_error(sample, n_items)) ** 2 + (share * cost.start.spread) ** 2 + (1.5 * NOISE) ** 2
-    )

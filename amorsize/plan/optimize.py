@@ -6,10 +6,8 @@ Where earlier runs of the function agree, they replace the sample: func is then 
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
+from itertools import chain, tee
 from math import ceil
-from os.path import exists
-from time import time
 
 from amorsize.backends.source import Indexable, Streamed, read_on, source_of
 from amorsize.backends.workers.native_threads import native_threads
@@ -17,8 +15,6 @@ from amorsize.facts import OWN_THREADS, Costs, Forecast, Machine, Sample
 from amorsize.formatting import count, seconds, size
 from amorsize.frozen import replace
 from amorsize.history.history import History
-from amorsize.history.machine_id import digest_of, features
-from amorsize.history.this_process import shape_of
 from amorsize.measure.own_start import as_here, pool_load_s
 from amorsize.measure.sample import Sampler
 from amorsize.model.cost import HANDED_BYTES, Candidates
@@ -26,6 +22,7 @@ from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import choose, may_pay
 from amorsize.options import Request
+from amorsize.plan.past_runs import past_runs, pruner_for
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
 from amorsize.plan.pool_watch import PoolWatch, sequence
@@ -35,13 +32,13 @@ from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any, Final
 
     from amorsize.backends.workers.main_module import Values
     from amorsize.facts import Backend
     from amorsize.history.agreement import Known
-    from amorsize.learn.pruner import Pruner
+    from amorsize.history.run_row import Run
     from amorsize.measure.elsewhere import Elsewhere
 
 # An iterator of unknown length is planned as so many seconds of work, and at least so many items.
@@ -52,13 +49,13 @@ UNKNOWN_ITEMS: Final = 100
 # Seconds of work, at least, for which costs are measured that are not known: it takes that long, once.
 # guess
 WORTH_MEASURING_S: Final = 0.3
-# Newest rows of a function that are read: 0.5 ms, with opening the file.
-LOOKED_AT: Final = 16
 # guess: how many times the forecast a plain Pool must take for a warning
 NOTICED: Final = 1.1
 
 
-def plan_for(request: Request, there: Elsewhere | None = None, *, for_trials: bool = False) -> Plan:
+def plan_for(
+    request: Request, there: Elsewhere | None = None, runs: Iterable[Run] = (), *, for_trials: bool = False
+) -> Plan:
     """Make the plan for one call of ``optimize`` from a sample of its items.
 
     Parameters
@@ -66,6 +63,8 @@ def plan_for(request: Request, there: Elsewhere | None = None, *, for_trials: bo
     request : Request
     there : Elsewhere, optional
         The machine that the plan is for.
+    runs : iterable of Run
+        Earlier ones of the same map.
     for_trials : bool
         True if other candidates will run, too: the sample is complete, even if the loop surely is the best.
     """
@@ -113,7 +112,7 @@ def plan_for(request: Request, there: Elsewhere | None = None, *, for_trials: bo
         warnings.append(f"for the machine of {there.source}; the items were timed on this one")
         return plan_from(request, here, sample, costs, n, data, warnings, is_elsewhere=True, head=sampler.head)
     costs = known_costs(request, sample, here, method, n, warnings) if is_open else recorded_costs(request, method)
-    return plan_from(request, here, sample, costs, n, data, warnings, is_open=is_open, head=sampler.head)
+    return plan_from(request, here, sample, costs, n, data, warnings, runs, is_open=is_open, head=sampler.head)
 
 
 def start_method_for(request: Request, warnings: list[str], there: Elsewhere | None = None) -> str | None:
@@ -188,20 +187,6 @@ def known_costs(
     return replace(costs, **here_is)
 
 
-def fit_for(request: Request, sample: Sample, n: int | None) -> Pruner | None:
-    """Return the pruner fitted to past runs (`amorsize.learn.pruner`), if any."""
-    if n is None or not sample.n_sampled:
-        return None
-    from amorsize.learn.fit_file import fit_path
-
-    file = fit_path(request.history)
-    if file is None or not exists(file):
-        return None
-    from amorsize.learn import pruner
-
-    return pruner.known(request.history)
-
-
 def plan_from(
     request: Request,
     here: Machine,
@@ -210,12 +195,15 @@ def plan_from(
     n: int | None,
     data: Any,
     warnings: list[str],
+    runs: Iterable[Run] = (),
     known_runs: int = 0,
     is_elsewhere: bool = False,
     is_open: bool = True,
     head: Sequence[Any] = (),
 ) -> Plan:
-    """Make the plan from sample and costs; ``known_runs``: number of earlier runs that the sample comes from.
+    """Make the plan from sample and costs.
+
+    ``runs``: earlier ones of the same map; ``known_runs``: number of those that the sample comes from.
 
     ``is_open``: workers might be worth their start, so that what the history knows matters. ``head``: the first items,
     where an iterator gives them.
@@ -227,7 +215,8 @@ def plan_from(
     if sample.transfer_error is not None and len(request.backends) > 1 and "processes" in request.backends:
         warnings.append(f"processes are out: {sample.transfer_error}. amorsize.execute() may still run them")
     load = (here.load or 0.0) if is_elsewhere else 0.0
-    fit = fit_for(request, sample, n) if is_open and not is_elsewhere else None
+    uses_past = is_open and not is_elsewhere
+    pruner = pruner_for(request, runs, sample, costs, here, n, known_runs > 0) if uses_past else None
 
     def pick(backends: tuple[Backend, ...]) -> tuple[Forecast, list[Forecast], float | None, str | None]:
         best, others = choose(
@@ -242,7 +231,7 @@ def plan_from(
             kept_items=n or 0,
             load=load,
         )
-        return fit.narrow(best, others, sample, here, items) if fit else (best, others, None, None)
+        return pruner.narrow(best, others, sample.n_sampled) if pruner else (best, others, None, None)
 
     best, others, model_s, said = pick(request.backends)
     if best.backend == "threads":
@@ -393,7 +382,8 @@ def optimize_request(request: Request, machine: object = None) -> Plan:
         from amorsize.measure.elsewhere import elsewhere
 
         return plan_for(request, elsewhere(machine))
-    plan = recalled(request) or plan_for(request)
+    runs, again = tee(past_runs(request, share_of(lately())))
+    plan = recalled(request, runs) or plan_for(request, runs=again)
     if plan.backend == "processes" and (values := _values(request, plan.start_method)):
         plan = replace(plan, warnings=(*plan.warnings, *values.warnings()))
     watch = PoolWatch.of(request.func, plan.data, request.history, partial(finish, request))
@@ -410,30 +400,21 @@ def finish(request: Request, results: list[Any]) -> list[Any]:
     return execution.run()
 
 
-def recalled(request: Request) -> Plan | None:
-    """Make a plan from history, without a call of func; return None if the rows are not enough.
-
-    Iterators, sets and user classes cannot be inspected, so history says nothing of them. ``sample="head"`` asks for a
-    sample, so history is not used.
-    """
-    if request.executor is not None or not request.spread or not sequence(request.data):
+def recalled(request: Request, runs: Iterable[Run]) -> Plan | None:
+    """Make a plan from earlier runs, without a call of func; return None if they are not enough."""
+    if not sequence(request.data):
         return None
-    history = History() if request.history is None else request.history
-    n = len(request.data)  # type: ignore[arg-type]
-    if not n or not history.is_on:
+    here, n = share_of(lately()), len(request.data)  # type: ignore[arg-type]
+    runs, again = tee(runs)
+    if (newest := next(runs, None)) is None:
         return None
-    here = share_of(lately())
-    digest = digest_of(features(here)) or ""
-    rows = history.recall(request.func, digest, LOOKED_AT)
-    if (newest := next(rows, None)) is None:
-        return None
-    from amorsize.history.agreement import known
+    from amorsize.history.agreement import agreed
 
-    found = known(chain((newest,), rows), shape_of(request.data), n, time())
-    return None if found is None else _plan_of_history(request, found, here, n)
+    found = agreed(chain((newest,), runs), n)
+    return None if found is None else _plan_of_history(request, found, again, here, n)
 
 
-def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan | None:
+def _plan_of_history(request: Request, found: Known, runs: Iterable[Run], here: Any, n: int) -> Plan | None:
     warnings: list[str] = []
     method = start_method_for(request, warnings)
     sample = found.sample
@@ -443,7 +424,8 @@ def _plan_of_history(request: Request, found: Known, here: Any, n: int) -> Plan 
     if method is not None:
         sample = pool_can_find(request.func, method, sample)
     costs = known_costs(request, sample, here, method, n, warnings) if is_open else recorded_costs(request, method)
-    plan = plan_from(request, here, sample, costs, n, request.data, warnings, known_runs=found.runs, is_open=is_open)
+    data = request.data
+    plan = plan_from(request, here, sample, costs, n, data, warnings, runs, known_runs=found.runs, is_open=is_open)
     # The size of results could only speak against processes: without it every other answer stands.
     return None if plan.backend == "processes" and not found.weighed else plan
 

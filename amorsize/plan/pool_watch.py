@@ -159,7 +159,7 @@ class Watch:
         self.spent_s += perf_counter() - self.began
 
     def _row(self, n_items: int) -> Run:
-        from amorsize.learn.features import shares
+        from amorsize.learn.parts import shares
 
         plan, clock_s = self.plan, self.spent_s
         extra: dict[str, Any] = {"parts": shares(plan.breakdown)}
@@ -168,6 +168,7 @@ class Watch:
             extra["tuned"] = True
         if plan.model_s is not None:
             extra["pruned_s"] = plan.predicted_s
+            extra["pruned_interval_s"] = plan.predicted_interval_s
         if plan.known_runs:
             from amorsize.history.agreement import surprised
 

@@ -214,7 +214,7 @@ class RunSummary:
         if go is None:
             fields["chunksize"] = max(1, self.n_items)
         elif go.total_s > 0 and not self.was_held_back:
-            from amorsize.learn.features import shares
+            from amorsize.learn.parts import shares
 
             extra["parts"] = shares(later(go, self.loop_s, self.asked_s).breakdown)
         else:

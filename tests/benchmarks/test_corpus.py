@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log
 
 import pytest
 from pruning import HERE, WORK, fit_of
 
 from amorsize.facts import Costs, Sample
+from amorsize.learn.pruner import Pruner
 from amorsize.model.default_costs import recorded
 from benchmarks import cells
 from benchmarks.cells import Cell, Place, Slice
@@ -84,32 +84,32 @@ def test_recorded_settings_hold_the_plan_and_differ():
 
 
 def test_figures_without_and_with():
-    pytest.importorskip("sklearn")
     from benchmarks import pruning
 
-    pruners = {"f": fit_of({"pool": -0.5})}
+    pruners = {"f": fit_of({"pool": 0.6})}
     found = pruning.held([SLICE], pruners, lambda one: one.function)
     assert len(found) == 9
     for one in found:
-        assert one.spoke == (one.engine == "pool")
-        assert (one.before == one.after) == (one.engine != "pool")
-    summary = pruning.summary(found)
-    assert summary["spoke"] == round(1 / 3, 3)
-    told = pruning.regrets([SLICE], pruners, lambda one: one.function)
-    assert told["by_function"]["f"][0] >= 1.0
+        assert (one.errors[0] == one.errors[1]) == (one.engine != "pool")
+        assert one.sampled == "more sampled"
+    assert pruning.summary(found)["runs"] == 9
+    own = pruning.with_own_rows([SLICE], {"f": Pruner()}, lambda one: one.function)
+    assert {one.engine for one in own} == {"another engine"}
+    for known in (False, True):
+        told = pruning.regrets([SLICE], pruners, lambda one: one.function, own=known)
+        assert told["by_function"]["f"][0] >= 1.0
     tuned = pruning.tuned(SLICE, None)
     assert 1 <= tuned.trials <= max(1, tuned.settings / 2)
     assert tuned.regret >= 1.0
 
 
 def test_poison_is_what_it_says():
-    pytest.importorskip("sklearn")
     from benchmarks import pruning
 
     rows = pruning.examples([SLICE])
     poisons = pruning.poisons(rows[:1])
-    assert [a.residual - b.residual for a, b in zip(poisons["all x100"](rows), rows, strict=True)] == pytest.approx(
-        [log(100)] * len(rows)
+    assert [a.clock_s / b.clock_s for a, b in zip(poisons["all x100"](rows), rows, strict=True)] == pytest.approx(
+        [100.0] * len(rows)
     )
     only = poisons["processes x100"](rows)
     assert sum(a != b for a, b in zip(only, rows, strict=True)) == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 
 import pytest
 
@@ -186,8 +185,10 @@ class TestShowing:
         assert "pruned" not in lines[2]
 
     def test_stats_with_what_a_pruner_said(self, capsys, rows):
-        History().record(Run(function=F, predicted_s=1.0, clock_s=2.0, extra={"pruned_s": 1.8}))
+        told = {"pruned_s": 1.8, "pruned_interval_s": (1.5, 2.5)}
+        History().record(Run(function=F, predicted_s=1.0, clock_s=2.0, extra=told))
         found = json.loads(shown(capsys, "stats", "--json"))["overall"]
+        assert found["coverage"] == pytest.approx(2 / 3)
         assert (found["pruned"], round(found["pruned_median"], 3)) == (1, 0.111)
         assert "pruned: median" in shown(capsys, "stats")
 
@@ -249,6 +250,10 @@ class TestMoving:
         assert shown(capsys, "forget", "--older-than", "1") == "1 row forgotten\n"
         assert shown(capsys, "forget", "--all") == "0 rows forgotten\n"
 
+    def test_fit_says_what_it_could_learn(self, capsys, rows):
+        assert "3 rows, 0 used" in shown(capsys, "fit")
+        assert "the model is left alone" in shown(capsys, "fit")
+
     def test_forget_all_takes_what_was_learnt_along(self, capsys, path):
         from amorsize.learn import pruner
         from amorsize.learn.fit_file import fit_path
@@ -291,9 +296,3 @@ class TestRefusals:
     def test_history_is_off(self, capsys, monkeypatch, what):
         monkeypatch.setenv("AMORSIZE_HISTORY", "off")
         assert ask(capsys, *what)[::2] == (2, "amorsize: history is off; --path names a file\n")
-
-    def test_fit_without_scikit_learn(self, capsys, monkeypatch):
-        monkeypatch.setitem(sys.modules, "sklearn", None)
-        code, _, err = ask(capsys, "fit")
-        assert code == 2
-        assert err.count("\n") == 1

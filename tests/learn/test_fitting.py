@@ -1,67 +1,123 @@
-"""Fitting: the gates, the effect of a poisoned history, and plain numbers that predict like scikit-learn."""
+"""Fitting: what is learnt of the parts of a forecast, the widths of intervals, and the effect of a wrong history."""
 
 from __future__ import annotations
 
 import json
 import random
 from dataclasses import replace
+from math import exp, log
 
 import pytest
-from pruning import HERE, WORK, candidate, case, examples, run_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pruning import WORK, candidate, examples, run_of
 
 from amorsize.history.history import History, Run
 from amorsize.learn import pruner
-from amorsize.learn.fitting import LEAST_ROWS, MOST_ROWS, PER_FUNCTION, Example, example_of, fit, learn, thinned
-
-pytest.importorskip("sklearn")
-from amorsize.learn.fitting import as_trees, grown
+from amorsize.learn.fitting import LEAST_FUNCTIONS, MOST_ROWS, PER_FUNCTION, example_of, fit, learn, thinned
+from amorsize.learn.pruner import MOST
 
 
-def test_what_the_model_gets_wrong_is_learned():
-    fit, report = learn(examples())
-    assert report.speaks
-    many, few = candidate(workers=8, total_s=0.5), candidate(workers=2, total_s=0.5)
-    assert 0.2 < fit.residual(case(many)) < 0.65
-    assert -0.45 < fit.residual(case(few)) < -0.1
+def slower(found, factor, share=1.0):
+    """Return the examples with clocks that are ``factor`` times as long, of a share of them."""
+    draw = random.Random(1)
+    return [one._replace(clock_s=one.clock_s * factor) if draw.random() < share else one for one in found]
+
+
+def test_each_part_is_learnt():
+    found, report = learn(examples(60))
     for one in report.engines:
-        assert one.median[1] < one.median[0]
+        start, compute, *others = found.fits[one.engine].factors
+        assert start == pytest.approx(2.0, rel=0.15)
+        assert compute == pytest.approx(1.0, rel=0.05)
+        assert others == [1.0, 1.0, 1.0]
+        assert one.median[1] < 0.2 * one.median[0]
+        assert one.p90[1] < one.p90[0]
 
 
-def test_where_the_model_is_right_the_gate_stays_shut():
-    _, report = learn(examples(truth=lambda one: 0.0, noise=0.1))
+def test_a_right_model_stays_as_it_is():
+    found, _ = learn(examples(truth=lambda one: one.start_s + one.compute_s, noise=0.0))
+    assert all(one.factors == (1.0,) * 5 for one in found.fits.values())
+
+
+def test_what_holds_for_one_function_only_moves_little():
+    draw = random.Random(0)
+    of_each = {f"function {number}": draw.choice([0.5, 1.0, 1.0, 2.0]) for number in range(40)}
+    right = examples(40, truth=lambda one: one.start_s + one.compute_s)
+    found, report = learn([one._replace(clock_s=one.clock_s * of_each[one.function]) for one in right])
     assert report.engines
-    assert not report.speaks
+    for one in found.fits.values():
+        assert all(abs(log(factor)) < 0.25 for factor in one.factors)
 
 
-def test_what_holds_for_one_function_only_is_not_believed():
-    of_each = {}
-
-    def truth(one):
-        return of_each.setdefault(one.sample.item_s, random.Random(str(one.sample.item_s)).choice([-0.5, 0.5]))
-
-    _, report = learn(examples(truth=truth))
-    assert not report.speaks
+def test_few_functions_are_believed_less_than_many():
+    few, many = (learn(examples(functions, noise=0.0))[0].fits["pool"].factors[0] for functions in (8, 80))
+    assert 1.1 < few < many <= 2.0
 
 
-@pytest.mark.parametrize("few", [[], examples(functions=2), examples(each=1)], ids=["none", "functions", "rows"])
+def test_a_function_counts_once_however_many_rows_it_has():
+    some = examples(20, each=6)
+    many = [one._replace(function="wrong", clock_s=3 * one.clock_s) for one in examples(1, each=40)]
+    alone = learn(some)[0].fits["pool"].factors
+    assert learn([*some, *many])[0].fits["pool"].factors == pytest.approx(alone, rel=0.25)
+
+
+@pytest.mark.parametrize("n_sampled", [1, 20])
+@pytest.mark.parametrize("noise", [0.1, 0.8])
+def test_the_interval_holds_four_fifths_of_unseen_functions(n_sampled, noise):
+    inside = []
+    for seed in range(6):
+        draw = random.Random(seed)
+        of_each = {f"function {number}": draw.gauss(0, noise) for number in range(120)}
+        rows = [
+            one._replace(clock_s=one.forecast.total_s * exp(of_each[one.function]), n_sampled=n_sampled)
+            for one in examples(120, each=2, seed=seed)
+        ]
+        found, report = learn(rows[: len(rows) // 2])
+        for one in rows[len(rows) // 2 :]:
+            corrected = found.correct(one.forecast, one.engine, n_sampled)
+            inside.append(corrected.low_s <= one.clock_s <= corrected.high_s)
+        assert all(0.6 <= one.coverage[1] <= 0.98 for one in report.engines)
+    assert 0.72 <= sum(inside) / len(inside) <= 0.9
+
+
+def test_few_and_many_sampled_items_have_widths_of_their_own():
+    draw = random.Random(0)
+    rows = []
+    for one in examples(40, each=10, truth=lambda parts: parts.start_s + parts.compute_s):
+        n_sampled = draw.choice([1, 50])
+        noise = draw.gauss(0, 0.8 if n_sampled == 1 else 0.05)
+        rows.append(one._replace(clock_s=one.forecast.total_s * exp(noise), n_sampled=n_sampled))
+    one = learn(rows)[0].fits["pool"]
+    assert min(one.few) > 3 * max(one.many)
+
+
+@pytest.mark.parametrize("few", [[], examples(functions=LEAST_FUNCTIONS - 1)], ids=["none", "functions"])
 def test_of_too_little_nothing_is_learned(few):
-    fit, report = learn(few)
-    assert fit is None
-    assert not report.speaks
+    found, report = learn(few)
+    assert not found.fits
     assert "left alone" in str(report)
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-@pytest.mark.parametrize("factor", [4.6, -4.6])
-def test_a_history_wrong_by_a_hundred_shuts_the_gates(share, factor):
-    draw = random.Random(1)
-    poisoned = [
-        one._replace(residual=one.residual + factor) if draw.random() < share else one for one in examples(each=20)
-    ]
-    fit, report = learn(poisoned)
-    assert not report.speaks
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+def test_a_history_wrong_by_a_hundred_corrects_nothing(share, factor):
+    poisoned = slower(examples(each=20), factor, share)
+    found, report = learn(poisoned)
     assert report.surprises == sum(abs(one.residual) > 2.0 for one in poisoned)
-    assert fit is None or fit.correct(case(candidate())) == candidate()
+    assert not found.fits
+    assert found.correct(candidate(), "pool", 5) == candidate()
+
+
+@given(st.floats(0.15, 7.0), st.integers(6, 20), st.integers(0, 9))
+@settings(max_examples=20)
+def test_a_correction_is_bounded_and_smaller_than_the_error(factor, functions, seed):
+    right = examples(functions, 4, truth=lambda one: one.start_s + one.compute_s, noise=0.0, seed=seed)
+    found, _ = learn(slower(right, factor))
+    for one in right:
+        done = log(found.correct(one.forecast, one.engine, 5).total_s / one.forecast.total_s)
+        assert abs(done) <= min(MOST, abs(log(factor))) + 0.05
+        assert done * log(factor) >= -1e-9
 
 
 def test_numbers_that_are_none_are_passed_over():
@@ -75,7 +131,6 @@ def test_numbers_that_are_none_are_passed_over():
         replace(good, extra={"parts": [1, 2]}),
         replace(good, extra={"parts": [-1, 0, 0, 0, 101]}),
         replace(good, sample={"colour": 3}),
-        replace(good, machine={}),
         replace(good, predicted_s=None),
         replace(good, predicted_s=float("nan")),
         replace(good, clock_s=float("inf")),
@@ -89,23 +144,18 @@ def test_numbers_that_are_none_are_passed_over():
 
 def test_rows_of_execute_teach_of_its_own_engines():
     row = replace(run_of(examples()[0]), source="execute", backend="processes")
-    assert example_of(row).case.engine == "team"
-    assert example_of(replace(row, source="import")).case.engine == "team"
-    assert example_of(replace(row, source="import", extra={**row.extra, "from": "optimize"})).case.engine == "pool"
+    assert example_of(row).engine == "team"
+    assert example_of(replace(row, source="import")).engine == "team"
+    assert example_of(replace(row, source="import", extra={**row.extra, "from": "optimize"})).engine == "pool"
     assert example_of(replace(row, backend="serial")) is None
-    assert example_of(replace(row, backend="serial", source="tune", extra={})).case.engine == "loop"
+    assert example_of(replace(row, backend="serial", source="tune", extra={})).engine == "loop"
 
 
-def test_plain_numbers_say_what_scikit_learn_says():
-    np = pytest.importorskip("numpy")
-    draw = np.random.default_rng(0)
-    table = np.exp(draw.normal(size=(400, 6)))
-    fitted = grown(table, np.sin(table[:, 0]) + table[:, 1] + draw.normal(size=400) / 10)
-    trees = as_trees(fitted)
-    again = type(trees).from_dict(json.loads(json.dumps(trees.to_dict())), 6)
-    assert again == trees
-    rows = np.exp(draw.normal(size=(300, 6)))
-    assert [again.predict(row) for row in rows.tolist()] == pytest.approx(fitted.predict(rows).tolist(), abs=1e-9)
+def test_a_row_has_the_interval_of_todays_model():
+    row = run_of(examples()[0])
+    old = replace(row, predicted_interval_s=(0.001, 1000.0))
+    assert example_of(old) == example_of(row)
+    assert example_of(row).forecast.low_s > 0.1 * row.predicted_s
 
 
 def test_one_function_cannot_outvote_the_others():
@@ -121,19 +171,18 @@ def test_a_history_is_fitted_and_used(tmp_path):
         history.record(run_of(example))
     report = fit(history)
     assert report.rows == len(examples())
-    assert report.used >= LEAST_ROWS
-    assert report.speaks
-    assert "corrected from now on" in str(report)
-    assert json.loads(json.dumps(report.to_dict()))["speaks"] is True
+    assert report.file == pruner.file_of(history)
+    assert "rows of  12 functions: median error" in str(report)
+    assert json.loads(json.dumps(report.to_dict()))["rows"] == report.rows
     assert any(name.startswith("function 3") for name in report.functions)
-    many = candidate(workers=8, total_s=0.5)
-    assert pruner.known(history).correct(case(many)).total_s > 0.6
+    long_start = candidate(start=0.8)
+    assert pruner.known(history).correct(long_start, "pool", WORK.n_sampled).total_s > 1.3 * long_start.total_s
 
 
 def test_an_empty_history_gives_no_fit(tmp_path):
     history = History(tmp_path / "history.sqlite")
     report = fit(history)
-    assert (report.rows, report.file, report.speaks) == (0, None, False)
+    assert (report.rows, report.file) == (0, None)
     assert pruner.known(history) is None
 
 
@@ -141,20 +190,8 @@ def test_a_fit_that_has_become_worthless_is_forgotten(tmp_path):
     history = History(tmp_path / "history.sqlite")
     for example in examples():
         history.record(run_of(example))
-    assert fit(history).speaks
-    for example in examples(truth=lambda one: 4.6, each=40):
+    assert fit(history).file is not None
+    for example in slower(examples(each=40), 100.0):
         history.record(run_of(example))
-    assert not fit(history).speaks
-    assert pruner.known(history) is None or pruner.known(history).correct(case(candidate())) == candidate()
-
-
-def test_other_machines_rows_say_nothing_of_this_one():
-    far = [
-        Example(
-            one.case._replace(machine=replace(HERE, usable_cores=64.0, logical_cores=64)), one.residual, one.function
-        )
-        for one in examples()
-    ]
-    fit, report = learn(far)
-    assert report.speaks
-    assert fit.residual(case(candidate(workers=8), WORK)) is None
+    assert fit(history).file is None
+    assert pruner.known(history) is None

@@ -20,7 +20,6 @@ from amorsize.run import map_state
 from amorsize.run.map_state import MapState
 from amorsize.schedule.failures import Repeats, backoff_s
 from amorsize.schedule.rate_limit import Pace
-from amorsize.schedule.task_count import Concurrency
 from amorsize.system.clock import Clock
 
 ITEM_S = 0.5
@@ -217,7 +216,7 @@ def in_tasks(world, data, monkeypatch, most=4, pace=None):
         return world.end(x)
 
     monkeypatch.setattr(coroutines, "perf_counter", world.clock)
-    tasks = Tasks(func, data, Outcome("collect"), Concurrency(most), retries=world.repeats, pace=pace)
+    tasks = Tasks(func, data, Outcome("collect"), most, retries=world.repeats, pace=pace)
     loop = VirtualLoop(world)
     try:
         return loop.run_until_complete(tasks.run())

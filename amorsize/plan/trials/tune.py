@@ -16,13 +16,15 @@ from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
 from amorsize.history.this_process import shape_of
-from amorsize.learn.features import Case, engine_of, shares
-from amorsize.model.cost import NOISE, Z_80, forecast
+from amorsize.learn.parts import engine_of, shares
+from amorsize.model.cost import forecast
+from amorsize.model.intervals import NOISE, Z_80
 from amorsize.model.memory_limit import refusal
 from amorsize.model.search import chunk_sizes, worker_counts
 from amorsize.model.statistics import NOTICEABLE
 from amorsize.options import Request
-from amorsize.plan.optimize import fit_for, known_costs, shown_safe
+from amorsize.plan.optimize import known_costs, shown_safe
+from amorsize.plan.past_runs import past_runs, pruner_for
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe
 from amorsize.plan.pool_watch import PoolWatch
@@ -124,7 +126,9 @@ class Field:
         self.costs: Costs = known_costs(request, self.sample, self.machine, method, self.n, [])
         self.caller_rss_bytes = forked_bytes()
         self.grid = self._grid(request)
-        self.fit = fit_for(request, self.sample, self.n)
+        self.pruner = pruner_for(
+            request, past_runs(request, self.machine), self.sample, self.costs, self.machine, self.n
+        )
         self.candidates = self._shortlist()
 
     def _grid(self, request: Request) -> list[Forecast]:
@@ -140,17 +144,17 @@ class Field:
 
     def _shortlist(self) -> list[Forecast]:
         """Return the model's candidates; where past runs correct the model, the trials are half as many."""
-        corrected = [self.corrected(one, self.n) for one in self.grid]
+        corrected = [self.corrected(one) for one in self.grid]
         if all(new is one for new, one in zip(corrected, self.grid, strict=True)):
             return shortlist(self.grid)
         models = {id(new): one for new, one in zip(corrected, self.grid, strict=True)}
         return [models[id(new)] for new in shortlist(corrected, share=SHARE / 2)]
 
-    def corrected(self, one: Forecast, items: int) -> Forecast:
+    def corrected(self, one: Forecast) -> Forecast:
         """Return a forecast of the model, corrected by past runs."""
-        if self.fit is None:
+        if self.pruner is None:
             return one
-        return self.fit.correct(Case(self.sample, self.machine, items, engine_of(one.backend), one))
+        return self.pruner.correct(one, engine_of(one.backend), self.sample.n_sampled)
 
     def expect(self, candidate: int, items: int) -> Forecast:
         """Return the model's forecast of a candidate for a number of items."""
@@ -233,7 +237,7 @@ class Contest:
         """Record the trial in the history."""
         if not self.history.is_on:
             return
-        field, pruned = self.field, self.field.corrected(one, len(items))
+        field, pruned = self.field, self.field.corrected(one)
         self.history.record(
             Run.of_call(
                 self.request.func,
