@@ -14,6 +14,7 @@ from pruning import WORK, candidate, examples, run_of
 
 from amorsize.history.history import History, Run
 from amorsize.learn import pruner
+from amorsize.learn.fit_file import fit_path
 from amorsize.learn.fitting import LEAST_FUNCTIONS, MOST_ROWS, PER_FUNCTION, example_of, fit, learn, thinned
 from amorsize.learn.pruner import MOST
 
@@ -171,7 +172,7 @@ def test_a_history_is_fitted_and_used(tmp_path):
         history.record(run_of(example))
     report = fit(history)
     assert report.rows == len(examples())
-    assert report.file == pruner.file_of(history)
+    assert report.file == fit_path(history)
     assert "rows of  12 functions: median error" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["rows"] == report.rows
     assert any(name.startswith("function 3") for name in report.functions)
