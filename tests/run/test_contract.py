@@ -62,6 +62,13 @@ class TestResults:
         func, data = DATA[kind]
         assert run(func, data()) == list(map(func, data()))
 
+    @over(*modes.PROCESSES)
+    @pytest.mark.parametrize("kind", DATA)
+    def test_a_time_limit_changes_none(self, run, kind):
+        func, data = DATA[kind]
+        # More items than fit into chunks of one.
+        assert run(func, data(), timeout=600.0, max_workers=2) == list(map(func, data()))
+
     def test_of_many_items(self, run):
         assert run(ef.square, range(20_000)) == [x * x for x in range(20_000)]
 

@@ -306,7 +306,8 @@ def _one_by_one(data: Any, length: int | None, start: int, stop: int, slot: Slot
     for index in range(start, stop):
         slot[1] = time.monotonic_ns()
         slot[0] = index
-        items += take_of(data, length, index, index + 1)
+        # Not +=, which an array takes for an addition of numbers.
+        items.extend(take_of(data, length, index, index + 1))
     return items
 
 
