@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def is_comparison(result: dict[str, Any]) -> bool:
     """Return True if this is a comparison of contenders; other instruments write their results here, too."""
-    return "rounds" in result
+    return any("contenders" in row for row in result.get("rows", ()))
 
 
 def newest(folder: Path = FOLDER) -> Path | None:
