@@ -196,6 +196,7 @@ class Tasks:
 
     async def _call(self, index: int, item: Any) -> Any:
         forks = nested.forks
+        self.share.holds()
         try:
             result = await self._limited(index, item)
         except BaseException as exc:

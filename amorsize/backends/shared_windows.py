@@ -2,6 +2,9 @@
 
 Each would find the capacity of the server for itself, and together they would ask twice as much of it. A map that comes
 a short while after the last one begins with what that one has learnt.
+
+A map that an item of the same function runs has a window of its own: in the shared one, it would wait for places that
+the items hold which wait for it.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, get_running_loop
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import partial
 from time import perf_counter
 from types import MethodType
@@ -23,6 +27,9 @@ KEEP_S: Final = 10.0
 
 # The windows of each event loop, by what makes two functions the same.
 _windows: WeakKeyDictionary[AbstractEventLoop, dict[object, Window]] = WeakKeyDictionary()
+
+# The windows in which the running item, and those that it runs in, hold a place.
+_held: ContextVar[tuple[Window, ...]] = ContextVar("amorsize.windows", default=())
 
 
 def join(func: Callable[..., Any], most: int, wake: Callable[[], object]) -> Share:
@@ -43,6 +50,8 @@ def join(func: Callable[..., Any], most: int, wake: Callable[[], object]) -> Sha
         del windows[key]
     parts = tuple(_parts(func))
     window = windows.setdefault(tuple(map(id, parts)), Window(parts))
+    if window in _held.get():
+        window = Window(parts)
     return window.join(most, wake)
 
 
@@ -140,6 +149,11 @@ class Share:
         window = self.window
         if len(window.shares) == 1:
             return window.climb.wait_s(now_s)
+        if not self.in_flight:
+            # No map depends on the progress of another one, for which its items may wait.
+            if self in window.waiting:
+                window.waiting.remove(self)
+            return 0.0
         if self not in window.waiting:
             window.waiting.append(self)
         if window.waiting[0] is not self:
@@ -155,6 +169,10 @@ class Share:
         if self in self.window.waiting:
             self.window.waiting.remove(self)
         self.window.call_next()
+
+    def holds(self) -> None:
+        """Mark the running task as one that holds a place in this window."""
+        _held.set((*_held.get(), self.window))
 
     def began(self, now_s: float) -> int:
         """Record that a call begins. Return its ticket."""

@@ -364,7 +364,8 @@ class Execution:
         schedule = Schedule(
             spans, 2, item_s=item_s, evidence=evidence, pace=state.pace, prefetch=state.window is not None
         )
-        trial = Outcome("collect")
+        # With a limit, though none is reached: an item that fails stays with its source, for the loop to repeat it.
+        trial = Outcome("collect", max_failures=sum(stop - start for start, stop in spans))
         work = work_of(self, may_loop=True)._replace(outcome=trial, news=None)
         with row_named("threads").open_driver(work, no_forecast("threads", 2, None), lambda _: schedule) as driver:
             assert driver is not None

@@ -181,3 +181,42 @@ def test_a_cancelled_map_gives_its_places_back():
         assert window.climb.in_flight == 0
 
     asyncio.run(main())
+
+
+async def count_nodes(path):
+    children = [[*path, i] for i in range(3)] if len(path) < 4 else []
+    return 1 + sum(await amorsize.execute_async(count_nodes, children))
+
+
+def test_a_map_within_an_item_of_the_same_function_ends():
+    assert asyncio.run(count_nodes([])) == 121
+
+
+async def even(n):
+    return n == 0 or (await amorsize.execute_async(odd, [n - 1] * 2))[0]
+
+
+async def odd(n):
+    return n != 0 and (await amorsize.execute_async(even, [n - 1] * 2))[0]
+
+
+def test_functions_that_map_each_other_end():
+    assert asyncio.run(amorsize.execute_async(even, [4] * 20)) == [True] * 20
+
+
+def test_a_map_may_wait_for_another_one_of_the_same_function():
+    async def both():
+        told = asyncio.Event()
+
+        async def item(x):
+            if x == "tells":
+                told.set()
+            await told.wait()
+            return x
+
+        waiting = asyncio.ensure_future(amorsize.execute_async(item, ["waits"] * 50))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return await amorsize.execute_async(item, ["tells"]), len(await waiting)
+
+    assert asyncio.run(both()) == (["tells"], 50)

@@ -19,6 +19,8 @@ import amorsize
 from amorsize import options
 from amorsize.errors import ItemTimeoutError, RemoteError
 from amorsize.facts import Failure
+from amorsize.model.decide import Decider, TryThreads
+from amorsize.run import execute as engine
 from amorsize.schedule.failures import Repeats
 
 N = 12
@@ -183,3 +185,26 @@ def test_a_remote_error_has_the_names_of_its_classes(tmp_path):
         "engine_functions.Busy",
         "builtins.ConnectionError",
     )
+
+
+class Tries(Decider):
+    """Tries threads once, after two items."""
+
+    def wants_choices(self, backends):
+        return self.items >= 1
+
+    def next(self):
+        if self.choices is None or self.items < 2 or self.threads_gain is not None:
+            return self.batch()
+        return TryThreads(20)
+
+
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "iterator"])
+@pytest.mark.parametrize("retries", [0, 1])
+def test_items_that_fail_in_a_trial_on_threads_are_there_for_the_loop(monkeypatch, tmp_path, kind, retries):
+    monkeypatch.setattr(engine, "Decider", Tries)
+    func = partial(ef.busy_first, str(tmp_path), 1, "busy")
+    found = amorsize.execute(
+        func, kind(range(60)), retries=retries, on_error="collect", backend=("serial", "threads"), max_workers=2
+    )
+    assert found == [x * x for x in range(60)] if retries else len(found) == 60

@@ -161,6 +161,8 @@ pathlib | * | new | system calls
 stat | * | new | GIL
 _stat | * | new | GIL
 shutil | * | calls | system calls
+shutil | register_archive_format unregister_archive_format | unsafe | it sets what all calls go by
+shutil | register_unpack_format unregister_unpack_format | unsafe | it sets what all calls go by
 glob | * | new | system calls
 fnmatch | * | new | as re
 tempfile | * | new | it locks
@@ -182,12 +184,17 @@ _elementtree | * | new | objects of the call's own
 xml.etree.ElementTree | register_namespace | unsafe | it sets what all trees go by
 pyexpat | * | new | objects of the call's own
 email | * | new | objects of the call's own
+email.charset | add_charset add_alias add_codec | unsafe | it sets what all messages go by
 mimetypes | guess_type guess_extension | new | a table that is read
 quopri | * | new | pure functions
 zipfile | * | new | objects of the call's own
 tarfile | * | new | objects of the call's own
 sqlite3 | * | new | sqlite3.html: a connection of the call's own
+sqlite3 | register_adapter register_converter | unsafe | it sets what all connections go by
+sqlite3 | enable_callback_tracebacks | unsafe | it sets what all connections go by
 _sqlite3 | * | new | a connection of the call's own
+_sqlite3 | register_adapter register_converter | unsafe | it sets what all connections go by
+_sqlite3 | enable_callback_tracebacks | unsafe | it sets what all connections go by
 dbm | * | new | objects of the call's own
 urllib | * | new | connections of the call's own
 urllib.request | install_opener urlcleanup | unsafe | it sets what all requests go by
@@ -223,6 +230,7 @@ contextlib | redirect_stdout redirect_stderr chdir | unsafe | it changes the who
 threading | * | calls | threading.html
 _thread | * | calls | threading.html
 threading | settrace setprofile stack_size excepthook | unsafe | it changes the whole process
+_thread | stack_size | unsafe | it changes the whole process
 queue | * | new | queue.html
 _queue | * | new | queue.html
 concurrent.futures | * | calls | objects of the call's own
@@ -236,8 +244,8 @@ _warnings | warn warn_explicit | new | GIL
 warnings | * | unsafe | warnings.html: the filters belong to the process
 locale | * | new | it reads
 _locale | * | new | it reads
-locale | setlocale | unsafe | locale.html: it is not thread-safe
-_locale | setlocale | unsafe | locale.html: it is not thread-safe
+locale | setlocale textdomain bindtextdomain bind_textdomain_codeset | unsafe | locale.html: it is not thread-safe
+_locale | setlocale textdomain bindtextdomain bind_textdomain_codeset | unsafe | locale.html: it is not thread-safe
 signal | * | unsafe | signals belong to the process, and to its main thread
 _signal | * | unsafe | signals belong to the process, and to its main thread
 sys | getsizeof getrefcount intern exc_info exception getrecursionlimit getdefaultencoding exit | new | GIL
@@ -255,7 +263,9 @@ weakref | ref | keeps | GIL
 atexit | * | unsafe | it changes the whole process
 importlib | import_module | new | imports lock
 codecs | * | new | objects of the call's own
+codecs | register unregister register_error | unsafe | it sets what all codecs go by
 _codecs | * | new | GIL
+_codecs | register unregister register_error | unsafe | it sets what all codecs go by
 encodings | * | new | GIL
 numpy | * | new | numpy.org/doc/stable/reference/thread_safety.html
 numpy | asarray asanyarray ascontiguousarray asfortranarray ravel reshape squeeze expand_dims | same | a view
@@ -265,6 +275,7 @@ numpy | rot90 require frombuffer permute_dims matrix_transpose sliding_window_vi
 numpy | copyto put place putmask fill_diagonal put_along_axis | first | it writes its first argument
 numpy | seterr seterrcall setbufsize set_printoptions printoptions | unsafe | it sets what all threads go by
 numpy | set_string_function | unsafe | it sets what all threads go by
+numpy.polynomial | set_default_printstyle | unsafe | it sets what all threads go by
 numpy.lib | sliding_window_view as_strided | same | a view
 numpy.random | seed set_state | unsafe | all threads draw from one generator
 numpy.random | shuffle | first | it writes its argument
