@@ -47,7 +47,10 @@ class Limits:
                 continue
             if isinstance(value, bool | str) or not isinstance(value, SupportsFloat | SupportsIndex):
                 raise TypeError(f"{name}: must be a number or None, not {type(value).__qualname__}")
-            number = float(value)
+            try:
+                number = float(value)
+            except OverflowError:
+                number = float("inf")
             if not 0 < number < float("inf") or (most is not None and number > most):
-                raise ValueError(f"{name}: must be above 0{f' and at most {most:g}' if most else ''}, not {value!r}")
+                raise ValueError(f"{name}: must be above 0{f' and at most {most:g}' if most else ''}, not {number:g}")
             object.__setattr__(self, name, number)

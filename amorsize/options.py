@@ -315,9 +315,9 @@ def _retry_on(value: Any) -> Kinds:
 def _backoff(value: Any) -> float:
     if not _is_number(value):
         raise TypeError(f"backoff: must be a number of seconds, not {_kind(value)}")
-    number = float(value)
+    number = _as_float(value)
     if not 0 <= number < float("inf"):
-        raise ValueError(f"backoff: must be a finite number of seconds, at least 0, not {value!r}")
+        raise ValueError(f"backoff: must be a finite number of seconds, at least 0, not {number:g}")
     return number
 
 
@@ -326,14 +326,21 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, bool | str) and (hasattr(kind, "__float__") or hasattr(kind, "__index__"))
 
 
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
 def _positive(name: str, value: Any, unit: str) -> float | None:
     if value is None:
         return None
     if not _is_number(value):
         raise TypeError(f"{name}: must be a number of {unit} or None, not {_kind(value)}")
-    number = float(value)
+    number = _as_float(value)
     if not 0 < number < float("inf"):
-        raise ValueError(f"{name}: must be a positive, finite number of {unit}, not {value!r}")
+        raise ValueError(f"{name}: must be a positive, finite number of {unit}, not {number:g}")
     return number
 
 
