@@ -84,7 +84,7 @@ BAD_FOR_EXECUTE = [
     ("backoff", ValueError, {"backoff": float("nan")}),
     ("backoff", ValueError, {"backoff": float("inf")}),
     ("backoff", ValueError, {"backoff": 10**400}),
-    ("rate", ValueError, {"rate": 10**5000}),
+    ("rate", ValueError, {"rate": 10**400}),
     ("backoff", ValueError, {"backoff": -float("inf")}),
     ("backoff", TypeError, {"backoff": True}),
     ("backoff", TypeError, {"backoff": "1"}),
