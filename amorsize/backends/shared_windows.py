@@ -3,8 +3,8 @@
 Each would find the capacity of the server for itself, and together they would ask twice as much of it. A map that comes
 a short while after the last one begins with what that one has learnt.
 
-A map that an item of the same function runs has a window of its own: in the shared one, it would wait for places that
-the items hold which wait for it.
+A map that runs within an item of the same function has a window of its own. In the shared window it would wait for a
+place, while the item that holds the place waits for the map.
 """
 
 from __future__ import annotations
