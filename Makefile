@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-all-faults test-long test-cpython test-wasm lint bench bench-full clean
+.PHONY: help demo test test-integrations test-all test-all-faults test-long test-cpython test-wasm lint bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -14,6 +14,7 @@ help:
 	@echo "make test      everything that gates: ruff, mypy, import-linter, pytest"
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
 	@echo "make test-long 1,000 simulated runs of the schedule, hundreds of deaths and kills (two minutes)"
+	@echo "make test-integrations  the tests that need joblib, scikit-learn, pandas and others, against the real packages"
 	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
 	@echo "make test-wasm    CPython 3.14 as WebAssembly, where Node.js and npm are installed"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
@@ -47,6 +48,12 @@ two-passes = $(1) -m compileall -q amorsize tests benchmarks; $(1) -m pytest -n 
 
 test: lint
 	$(call two-passes,$(BIN)/python)
+
+# The tests that need other packages (joblib, scikit-learn, pandas, pyright, ...), in an environment of their own.
+test-integrations: $(VENV)/.run
+	@test -x .venvs/integrations/bin/python || $(PYTHON) -m venv .venvs/integrations
+	.venvs/integrations/bin/python -m pip install --quiet --disable-pip-version-check -e '.[integrations]'
+	.venvs/integrations/bin/python -m pytest tests/integrations
 
 PYTHONS ?= python3.11 python3.12 python3.13
 test-all: lint
