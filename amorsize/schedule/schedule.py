@@ -219,9 +219,8 @@ class Schedule:
                 if self.first < self.wanted and not self.is_open:
                     out = self._follow()
             case Done():
-                blocked = bool(self.backlog.again or self.backlog.quiet) or any(
-                    s.quiet for s in self.workers[event.worker].flying
-                )
+                flying = self.workers[event.worker].flying
+                blocked = bool(self.backlog.again or self.backlog.quiet) or (bool(flying) and flying[0].quiet)
                 out = self._on_done(event)
                 hungry = None if blocked or self.backlog.again else [event.worker]
             case Lost():
@@ -529,7 +528,8 @@ class Schedule:
 
     def _pick(self, number: int, worker: Worker) -> Span | None:
         """Take the next span for a worker out of the backlog; None: it gets nothing now."""
-        if not worker.ready or self.dry or any(s.alone for s in worker.flying):
+        # A span that must be alone at its worker is the only one there, so a look at the first is enough.
+        if not worker.ready or self.dry or (worker.flying and worker.flying[0].alone):
             return None
         if number == CALLER:
             return None if worker.flying or self.workers.any_ready() else self._cut(self._caller_size())
