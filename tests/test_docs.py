@@ -1,5 +1,10 @@
-"""The code blocks of README and docs run, as one script per page."""
+"""The code blocks of README and docs run, as one script per page.
 
+A page that needs other packages names them in its first lines: ``<!-- needs: pandas joblib -->``. Where one is missing,
+the page is skipped.
+"""
+
+import importlib.util
 import os
 import re
 import subprocess
@@ -11,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NEEDS = re.compile(r"^<!-- needs: ([\w ]+) -->$", re.MULTILINE)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -29,6 +35,9 @@ def run(command, cwd):
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
 def test_python_blocks_run(page, tmp_path):
+    for package in " ".join(NEEDS.findall(page.read_text(encoding="utf-8"))).split():
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
     done = run([sys.executable, str(script)], tmp_path)
