@@ -25,7 +25,14 @@ def run(name: str, *arguments: str) -> str:
 
 
 def test_all_examples_are_tested():
-    assert EXAMPLES == ["compress_files.py", "demo.py", "does_it_hold.py", "fetch_pages.py", "longest_functions.py"]
+    assert EXAMPLES == [
+        "compress_files.py",
+        "demo.py",
+        "does_it_hold.py",
+        "fetch_pages.py",
+        "longest_functions.py",
+        "opentelemetry_spans.py",
+    ]
 
 
 def test_demo():
@@ -75,3 +82,11 @@ def test_fetch_pages(limit, fetched, lost):
     assert re.search(rf"^{fetched} of {limit} pages, [1-9][0-9,]+ bytes, in [0-9.]+ s$", told, re.MULTILINE)
     assert [int(page) for page in re.findall(r"^page ([0-9]+): HTTP Error 404: Not Found$", told, re.MULTILINE)] == lost
     assert "threads, chunks of 1 should take" in told
+
+
+def test_opentelemetry_spans():
+    pytest.importorskip("opentelemetry.sdk")
+    told = run("opentelemetry_spans.py", "--limit", "50")
+    assert told.count('"name": "worker lost"') == 2
+    assert '"amorsize.items": 50' in told
+    assert told.splitlines()[-1] == "1 of 50 items failed"

@@ -37,6 +37,7 @@ from amorsize.schedule.messages import (
     Why,
 )
 from amorsize.schedule.schedule import Schedule
+from amorsize.system import log
 from amorsize.system.looks import is_interrupt, kind_of, text_of
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
@@ -269,6 +270,8 @@ class ProcessDriver(Driver):
         return Running(number, at, for_s) if at >= 0 else Running(number, None, for_s, child.unnamed(at))
 
     def announce(self, event: Event) -> None:
+        if isinstance(event, Resize):
+            log.warning("memory", "%d workers from now on, as memory allows", event.workers, workers=event.workers)
         if self.news is None:
             return
         if isinstance(event, Resize):
@@ -431,6 +434,9 @@ class ProcessDriver(Driver):
         self._last_oom = oom = (
             not handle.fault and code in (None, -KILLED) and self.oom is not None and self.oom.struck()
         )
+        how = "memory ran out" if oom else handle.fault or f"exit code {code}"
+        at = "" if item is None else f" at item {item}"
+        log.warning("workers", "worker %d was lost%s: %s", message.worker, at, how, worker=message.worker, index=item)
         if self.news is not None:
             self.news.worker_lost(message.worker, item, code, oom)
         return self._handle(Lost(message.worker, item, idle=idle, oom=oom))

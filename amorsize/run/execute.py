@@ -26,7 +26,7 @@ from amorsize.history.this_process import THIS_PROCESS
 from amorsize.model.decide import CROWDED, WEIGHED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
 from amorsize.run.map_state import MapState
 from amorsize.run.run_summary import TRIAL, RunSummary
-from amorsize.system import nested
+from amorsize.system import log, nested
 from amorsize.system.critical import free_import_lock, load
 
 TYPE_CHECKING = False
@@ -156,6 +156,18 @@ class Execution:
             wall_s = perf_counter() - began
             self.state.close()
             self.summary.close(wall_s, self.state)
+            self._log()
+
+    def _log(self) -> None:
+        """Log how the run went, for a program that has loaded `logging`."""
+        summary = self.summary
+        for one in summary.attempts:
+            log.warning("run", "%s left after %.3g s: %s", one.backend, one.wall_s, one.why, backend=one.backend)
+        for text in summary.warnings:
+            log.warning("run", "%s", text)
+        backend = "serial" if summary.go is None else summary.go.backend
+        ended = {"backend": backend, "items": summary.n_items, "wall_s": summary.wall_s}
+        log.info("run", "%d items in %.3g s, last on %s", summary.n_items, summary.wall_s, backend, **ended)
 
     def _all(self) -> Steps:
         self.state.begin()
@@ -443,6 +455,12 @@ class Execution:
             summary.warnings.append(summary.start_note)
         may_loop = "serial" in self.backends
         self._announce(chosen.backend, chosen.workers, chosen.start_method)
+        if summary.unsampled:
+            why = "as asked for: nothing was measured"
+        else:
+            why = f"forecast {chosen.total_s:.3g} s, the loop {summary.loop_only_s - self.decider.wall_s:.3g} s"
+        chose = {"backend": chosen.backend, "workers": chosen.workers}
+        log.info("run", "%s, %d at a time, %s", chosen.backend, chosen.workers, why, **chose)
         options = self._options(chosen, theirs, may_loop)
         began, ran = perf_counter(), None
         try:
