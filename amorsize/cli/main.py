@@ -38,12 +38,14 @@ from amorsize.cli.map_arguments import (
 from amorsize.errors import ResourceLimitError
 from amorsize.events import ChunkDone, Event
 from amorsize.formatting import count, printable
+from amorsize.frozen import plain
 from amorsize.options import START_METHODS
 
 if TYPE_CHECKING:
     from amorsize.cli.diagnostics import Diagnosis
     from amorsize.facts import BackendCost, Machine, Scaling
     from amorsize.limits import Limits
+    from amorsize.plan.plan import Plan
 
     KnownCosts = tuple[tuple[BackendCost, ...], Scaling, tuple[str, ...]]  # and what is doubtful about them
 
@@ -59,6 +61,7 @@ examples:
   python -m amorsize                                         what this machine really offers
   python -m amorsize optimize math:factorial --range 2000    how should this map run here?
   python -m amorsize optimize math:factorial --range 2000 --on server.json    and there (its amorsize --json)?
+  python -m amorsize explain math:factorial --range 2000     what bounds it, and what would help?
   python -m amorsize validate math:factorial --range 2000    and does the clock agree?
   python -m amorsize execute zlib:crc32 --range 5            one that fails: the item and its traceback
   find . -name '*.py' | python -m amorsize execute os.path:getsize --file - --json
@@ -88,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _terminable():
             _print_anything()
             arguments = _parser().parse_args(argv)
+            arguments.json |= getattr(arguments, "format", None) == "json"
             code: int = arguments.run(arguments)
             sys.stdout.flush()
     except UsageError as exc:
@@ -174,6 +178,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     _add_diagnostics(commands)
     _add_optimize(_add_map(commands, "optimize", "say how map(FUNC, items) should run here", _optimize))
+    _add_optimize(_add_map(commands, "explain", "the same, with what bounds it and what would help", _explain))
     _add_execute(_add_map(commands, "execute", "run map(FUNC, items) as fast as it runs here", _execute))
     for name, about in cli_measure.ABOUT.items():
         cli_measure.add_options(name, _add_map(commands, name, about, partial(_measure, name)))
@@ -193,6 +198,9 @@ def _add_diagnostics(commands: Any) -> None:
 def _add_json(command: argparse.ArgumentParser) -> None:
     # Suppressed: otherwise the command's default would overwrite a --json before the command.
     command.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    command.add_argument(
+        "--format", choices=("table", "json"), default=argparse.SUPPRESS, help="table (the default), or json"
+    )
 
 
 def _add_map(commands: Any, name: str, about: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
@@ -271,6 +279,23 @@ def _diagnostics(arguments: argparse.Namespace) -> int:
 
 
 def _optimize(arguments: argparse.Namespace) -> int:
+    plan = _plan(arguments)
+    _show(plan.to_json(indent=2) if arguments.json else plan.explain())
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    plan = _plan(arguments)
+    if arguments.json:
+        more: dict[str, Any] = {"bound_by": plan.bound_by, "useful_cores": plan.useful_cores}
+        more |= {"advice": [plain(one) for one in plan.advice], "what_if": [plain(one) for one in plan.what_if()]}
+        _show(json.dumps(plan.to_dict() | more, indent=2))
+    else:
+        _show(plan.explain())
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
     from amorsize.api import optimize
 
     # Another machine may have other start methods; optimize() asks that one.
@@ -278,9 +303,7 @@ def _optimize(arguments: argparse.Namespace) -> int:
     func, data, options = map_of(arguments)
     if arguments.on is not None:
         options.update(machine=_there(arguments.on, asked), start_method=asked)
-    plan = call_user_code(partial(optimize, func, data, **options))
-    _show(plan.to_json(indent=2) if arguments.json else plan.explain())
-    return 0
+    return call_user_code(partial(optimize, func, data, **options))
 
 
 def _there(path: str, start_method: str | None) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from math import ceil
 
 from amorsize.facts import MARGIN, OWN_THREADS, Backend, Costs, Forecast, Machine, Sample
-from amorsize.frozen import replace
+from amorsize.frozen import Frozen, replace
 from amorsize.model.cost import Candidates, cpu_per_item
 from amorsize.model.default_costs import recorded
 from amorsize.model.evidence import RESULT_S
@@ -136,6 +136,53 @@ def choose(
     found.sort(key=lambda f: (f.refused is not None, f.total_s))
     best = _with_margin(found, sample.own_threads)
     return best, [f for f in found if f is not best]
+
+
+class Basis(Frozen):
+    """All that a choice rests on, so that it can be made again with something changed.
+
+    Attributes
+    ----------
+    sample, costs, machine, n_items, backends
+        As `amorsize.model.search.choose` takes them.
+    max_workers : int or None
+        The user's cap.
+    barred : str or None
+        Why "auto" may not use threads; None: it may, or was not asked.
+    memory_limit_bytes, caller_rss_bytes, kept_items, load
+        As `choose` takes them.
+    shrinking : bool
+        True for a run of ``execute()``, whose chunks shrink.
+    """
+
+    sample: Sample
+    costs: Costs
+    machine: Machine
+    n_items: int
+    backends: tuple[Backend, ...]
+    max_workers: int | None = None
+    barred: str | None = None
+    memory_limit_bytes: int | None = None
+    caller_rss_bytes: int = 0
+    kept_items: int = 0
+    load: float = 0.0
+    shrinking: bool = False
+
+    def choose(self) -> tuple[Forecast, list[Forecast]]:
+        """Return the best way to run the map and the others, as `choose` does."""
+        return choose(
+            self.sample,
+            self.costs,
+            self.machine,
+            n_items=self.n_items,
+            backends=self.backends,
+            max_workers=self.max_workers,
+            memory_limit_bytes=self.memory_limit_bytes,
+            caller_rss_bytes=self.caller_rss_bytes,
+            kept_items=self.kept_items,
+            load=self.load,
+            shrinking=self.shrinking,
+        )
 
 
 def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from amorsize.backends.driver import items_of
 from amorsize.facts import Breakdown, Forecast
 from amorsize.frozen import replace
+from amorsize.model.search import Basis
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
 from amorsize.run.run_summary import later
@@ -37,6 +38,13 @@ def plan_of(execution: Execution) -> Plan:
     others = [later(f, *before) for f in summary.alternatives if f.backend != "serial"]
     if summary.go is not None and not summary.unsampled and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
+    choices, basis = execution.decider.choices, None
+    if choices is not None and is_forecast and n:
+        limits = {name: getattr(choices, name) for name in ("max_workers", "memory_limit_bytes", "caller_rss_bytes")}
+        basis = Basis(
+            sample=sample, costs=choices.costs, machine=here, n_items=n, backends=choices.backends, shrinking=True,
+            **limits,
+        )  # fmt: skip
     asked = "an executor was" if request.executor is not None else "processes were"
     why = f"{asked} asked for, and func may not run here: nothing was sampled"
     return Plan(
@@ -60,6 +68,7 @@ def plan_of(execution: Execution) -> Plan:
         took_s=summary.wall_s,
         workers_ready_s=summary.ran.ready_s if summary.ran is not None else None,
         withdrawn=summary.withdrawn(),
+        basis=basis,
     )
 
 

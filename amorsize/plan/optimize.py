@@ -20,7 +20,7 @@ from amorsize.measure.sample import Sampler
 from amorsize.model.cost import HANDED_BYTES, Candidates
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
-from amorsize.model.search import choose, may_pay
+from amorsize.model.search import Basis, may_pay
 from amorsize.options import Request
 from amorsize.plan.past_runs import past_runs, pruner_for
 from amorsize.plan.plan import Plan
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.backends.workers.main_module import Values
-    from amorsize.facts import Backend
     from amorsize.history.agreement import Known
     from amorsize.history.run_row import Run
     from amorsize.measure.elsewhere import Elsewhere
+    from amorsize.measure.thread_safety import Safety
 
 # An iterator of unknown length is planned as so many seconds of work, and at least so many items.
 # guess
@@ -218,34 +218,32 @@ def plan_from(
     uses_past = is_open and not is_elsewhere
     pruner = pruner_for(request, runs, sample, costs, here, n, known_runs > 0) if uses_past else None
 
-    def pick(backends: tuple[Backend, ...]) -> tuple[Forecast, list[Forecast], float | None, str | None]:
-        best, others = choose(
-            sample,
-            costs,
-            here,
-            n_items=items,
-            backends=backends,
-            max_workers=request.most_workers,
-            memory_limit_bytes=request.memory_limit_bytes,
-            caller_rss_bytes=forked_bytes(),
-            kept_items=n or 0,
-            load=load,
-        )
+    def pick(basis: Basis) -> tuple[Forecast, list[Forecast], float | None, str | None]:
+        best, others = basis.choose()
         return pruner.narrow(best, others, sample.n_sampled) if pruner else (best, others, None, None)
 
-    best, others, model_s, said = pick(request.backends)
+    basis = Basis(
+        sample=sample, costs=costs, machine=here, n_items=items, backends=request.backends,
+        max_workers=request.most_workers, memory_limit_bytes=request.memory_limit_bytes,
+        caller_rss_bytes=forked_bytes(), kept_items=n or 0, load=load,
+    )  # fmt: skip
+    best, others, model_s, said = pick(basis)
     if best.backend == "threads":
-        request, why = shown_safe(request, best, head)
-        if why is not None:
-            warnings.append(why)
-            best, others, model_s, said = pick(request.backends)
+        found = doubt(request, head)
+        if found is not None:
+            from amorsize.measure.thread_safety import left_of, warning
+
+            warnings.append(warning(found, best))
+            left = left_of(request.backends, found)
+            basis = replace(basis, backends=left, barred=None if found.carries else f"func {found}")
+            best, others, model_s, said = pick(basis)
     if n is not None and (too_much := results_warning(sample, n, here)):
         warnings.append(too_much)
     if best.refused is not None:
         warnings.append(best.refused)
     serial = next((f for f in (best, *others) if f.backend == "serial"), None)
     if serial is None:
-        serial, _ = choose(sample, costs, here, n_items=items, backends=("serial",), load=load)
+        serial, _ = replace(basis, backends=("serial",)).choose()
     if heavy := _weight_in_a_plain_pool(best, serial, sample, costs, here, items, load):
         warnings.append(heavy)
     known = n is not None
@@ -271,6 +269,7 @@ def plan_from(
         ),
         known_runs=known_runs,
         is_elsewhere=is_elsewhere,
+        basis=basis if known else None,
     )
 
 
@@ -279,14 +278,22 @@ def shown_safe(request: Request, threads: Forecast | None, head: Sequence[Any] =
 
     ``threads``: their forecast, where they would have been best.
     """
-    if not request.auto or "threads" not in request.backends:
-        return request, None
-    from amorsize.measure.thread_safety import examples, left_of, look, warning
+    from amorsize.measure.thread_safety import left_of, warning
 
-    found = look(request.func, examples(request.data) or head, request.data)
-    if found.is_safe:
+    found = doubt(request, head)
+    if found is None:
         return request, None
     return replace(request, backends=left_of(request.backends, found)), warning(found, threads)
+
+
+def doubt(request: Request, head: Sequence[Any] = ()) -> Safety | None:
+    """Return what speaks against threads that "auto" would use; None: func is safe there, or the user named them."""
+    if not request.auto or "threads" not in request.backends:
+        return None
+    from amorsize.measure.thread_safety import examples, look
+
+    found = look(request.func, examples(request.data) or head, request.data)
+    return None if found.is_safe else found
 
 
 def _weight_in_a_plain_pool(

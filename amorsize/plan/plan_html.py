@@ -8,13 +8,17 @@ from amorsize.formatting import printable, seconds
 from amorsize.plan.plan_text import describe, happened, parts_of
 from amorsize.plan.record import PlanRecord
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Rejected candidates in the table.
 # guess
 SHOWN = 6
 
 
-def plan_html(plan: PlanRecord) -> str:
-    """Return a table of the plan, its forecast, and the best of the rejected candidates."""
+def plan_html(plan: PlanRecord, also: Iterable[tuple[str, str]] = ()) -> str:
+    """Return a table of the plan, its forecast, the rows of ``also``, and the best of the rejected candidates."""
     rows = [
         ("backend", plan.backend + (f" ({plan.start_method})" if plan.start_method else "")),
         ("n_jobs", str(plan.n_jobs)),
@@ -28,6 +32,7 @@ def plan_html(plan: PlanRecord) -> str:
         ]
         rows.append(("of which", parts_of(plan.breakdown) or "nothing"))
     rows += happened(plan)
+    rows += also
     rows += [("warning", text) for text in plan.warnings]
     rows += [
         ("rejected", f"{describe(f)}: {seconds(f.total_s)}" + (f" ({f.refused})" if f.refused else ""))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from amorsize.plan.plan import Plan
     from amorsize.plan.record import PlanRecord
 
 KINDS = {"threads": "thread", "processes": "process", "tasks": "task"}
@@ -119,6 +120,21 @@ def explain(plan: PlanRecord) -> str:
         lines.append(f"  hungriest  {_items_line(plan.hungriest, lambda r: f'+{size(r.growth_bytes)}')}")
     lines += [f"  warning    {text}" for text in plan.warnings]
     # Reasons and warnings quote names and messages of functions, which may come from another machine.
+    return "\n".join(map(printable, lines))
+
+
+def prospects(plan: Plan) -> str:
+    """Return what bounds a plan, what would help, and what more cores would bring, as lines that follow `explain`."""
+    if plan.bound_by is None:
+        return ""
+    lines = ["", f"  bounded by {plan.bound_by}"]
+    if plan.advice:
+        lines += ["", "What would help"]
+        for one in plan.advice:
+            lines += [f"  {one.gain:.1f} times as fast: {one.what}", f"      {one.why}"]
+    there = [f"{one.cores} cores {seconds(one.predicted_s)} ({one.backend})" for one in plan.what_if()]
+    lines += ["", "On machines that are otherwise like this one", f"  {', '.join(there)}"]
+    lines.append(f"  more than {count(plan.useful_cores or 1, 'core')} would not pay")
     return "\n".join(map(printable, lines))
 
 
