@@ -437,7 +437,8 @@ def _clearly(file: str) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except _BrokenError as exc:
+    # The message of an error of SQLite's may quote bytes of the broken file that are no UTF-8.
+    except (_BrokenError, UnicodeDecodeError) as exc:
         raise _broken(file, exc) from exc
     except (sqlite3.Error, OSError) as exc:
         code = getattr(exc, "sqlite_errorcode", 0) & 0xFF

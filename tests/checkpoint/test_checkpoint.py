@@ -578,6 +578,15 @@ def test_a_broken_journal_is_refused_by_name_and_left_alone(path, step, notes, s
     assert notes.ran() == []
 
 
+def test_a_schema_of_bytes_that_are_no_text(path, step):
+    """SQLite's own message then quotes bytes that Python cannot decode."""
+    amorsize.execute(step, range(9), checkpoint=path)
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE \x89ABLE", 1))
+    for look in (lambda: amorsize.execute(step, range(9), checkpoint=path), lambda: journal.read(str(path))):
+        with pytest.raises(CheckpointError, match=f"^checkpoint {path}: it is broken"):
+            look()
+
+
 def test_bytes_that_have_changed_cost_a_checkpoint_error_at_most(path, step):
     amorsize.execute(step, range(300), checkpoint=path)
     whole, chance = path.read_bytes(), random.Random(5)
