@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # guess: a smaller gain is within what the clock varies by
 WORTH: Final = 1.15
+# guess: a smaller difference is not noticed
+NOTICED_S: Final = 10e-3
 # Proposals that are told.
 TOLD: Final = 3
 # Of a number, or a file's name: bytes and seconds of its pickle.
@@ -107,8 +109,9 @@ def advise(basis: Basis, now: Forecast) -> tuple[Advice, ...]:
     found = []
     for proposal in _proposals(basis, now):
         then = proposal.basis.choose()[0]
-        gain = _seconds(basis.sample, now) / max(_seconds(proposal.basis.sample, then), 1e-9)
-        if then.refused is None and gain >= WORTH:
+        now_s, then_s = _seconds(basis.sample, now), _seconds(proposal.basis.sample, then)
+        gain = now_s / max(then_s, 1e-9)
+        if then.refused is None and gain >= WORTH and now_s - then_s >= NOTICED_S:
             found.append(Advice(what=proposal.what, gain=gain, why=proposal.why))
     return tuple(sorted(found, key=lambda one: -one.gain)[:TOLD])
 
@@ -233,7 +236,7 @@ def _wider(basis: Basis, now: Forecast) -> Iterator[Proposal]:
         )
     if basis.barred is not None and "threads" not in basis.backends:
         yield Proposal(
-            what="if func is safe in threads, say so: backend='threads'",
+            what="if calls of func may run side by side, say so: backend='threads'",
             why=basis.barred,
             basis=replace(basis, backends=(*basis.backends, "threads")),
         )

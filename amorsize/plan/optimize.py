@@ -235,7 +235,7 @@ def plan_from(
 
             warnings.append(warning(found, best))
             left = left_of(request.backends, found)
-            basis = replace(basis, backends=left, barred=None if found.carries else f"func {found}")
+            basis = replace(basis, backends=left, barred=f"func {found}")
             best, others, model_s, said = pick(basis)
     if n is not None and (too_much := results_warning(sample, n, here)):
         warnings.append(too_much)
