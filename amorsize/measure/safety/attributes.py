@@ -6,19 +6,21 @@ import builtins
 import sys
 from types import ClassMethodDescriptorType, FunctionType, ModuleType
 
-from amorsize.measure.safety.contents import Contents
 from amorsize.measure.safety.ground import EXAMPLES, LOOKED_AT
-from amorsize.measure.safety.tables import ATOMIC, HOLDS, what_of
+from amorsize.measure.safety.kept import Kept, is_local
+from amorsize.measure.safety.tables import ARRAY, HOLDS, what_of
 from amorsize.measure.safety.types import (
     SLOTS,
     is_value,
     is_written_in_python,
+    members_of,
     mro,
     names_of,
     namespace,
     nature,
     own_attributes,
     python_method,
+    rule_of,
 )
 from amorsize.measure.safety.values import (
     ANY,
@@ -45,13 +47,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-_LOCAL_GET: Final = defined(__import__("_thread")._local, "__getattribute__")
-
 _ABSENT: Final = object()
 _module_scope: Final[Any] = vars(ModuleType)["__dict__"].__get__
 
 
-class Attributes(Contents):
+class Attributes(Kept):
     """Attributes, globals, modules."""
 
     def get(self, value: Value, name: str) -> Value:
@@ -87,19 +87,19 @@ class Attributes(Contents):
         if python_method(kind, "__getattribute__") is not None:
             self.unknown(f"{self.called(thing)} has a __getattribute__ of its own")
             return ANY
-        if defined(kind, "__getattribute__") is _LOCAL_GET:
-            if python_method(kind, "__init__") is None:
-                self.local_reads.add((id(obj), name))
-            return one(self.site(("local", id(obj), name), None))
+        if members_of(kind) is not None and name in ("value", "name"):
+            name = f"_{name}_"
         found = defined(kind, name)
         what = type(found)
-        if what is property:
-            return self.call_function(found.fget, [one(thing)]) if type(found.fget) is FunctionType else ATOMS
+        if is_local(kind) and (found is None or what in SLOTS) and isinstance(thing, Outer):
+            return self.get_local(obj, thing, name)
+        if is_property(what):
+            return self._ask_property(found, thing)
         if what in SLOTS:
             held = attribute(obj, name)
             return ATOMS if held is None else self.like(thing, [held], name)
         held = own_attributes(obj)
-        if held is not None and name in held:
+        if held is not None and name in held and not _is_data_descriptor(what):
             return self.like(thing, [held[name]], name)
         if is_cached_property(found):
             if isinstance(thing, Outer):
@@ -112,9 +112,18 @@ class Attributes(Contents):
             return self.call_function(getter, [one(thing), ATOMS]) if getter else one(self.method(thing, name))
         return self._bound(found, thing, kind, name)
 
+    def _ask_property(self, found: Any, thing: Thing) -> Value:
+        getter = attribute(found, "fget")
+        if getter is None:
+            return ATOMS
+        self.kept.append(getter)
+        return self.call(self.outer(getter, "a property"), [one(thing)], {})
+
     def _bound(self, found: Any, thing: Thing, kind: type, name: str) -> Value:
         """Return what a class's attribute gives for an object of it."""
         what = type(found)
+        if is_property(what):
+            return self._ask_property(found, thing)
         if what is FunctionType:
             return one(self.method(thing, name, found))
         if what is staticmethod:
@@ -135,6 +144,9 @@ class Attributes(Contents):
         found = scope.get(name, _ABSENT)
         if found is _ABSENT:
             found = sys.modules.get(f"{scope.get('__name__')}.{name}", _ABSENT)
+        maker = scope.get("__getattr__")
+        if found is _ABSENT and type(maker) is FunctionType and rule_of(maker) is None:
+            return self.call_function(maker, [self.constant(name)])
         if found is _ABSENT:
             module = scope.get("__name__")
             if type(module) is str and what_of(module, name) is not None:
@@ -143,18 +155,28 @@ class Attributes(Contents):
         return self.outer(found, f"`{scope.get('__name__')}.{name}`")
 
     def _get_of_class(self, kind: type, thing: Outer | Item, name: str) -> Value:
-        found = defined(kind, name)
-        if nature(kind) == ATOMIC and type(found) is not FunctionType and is_written_in_python(kind):
-            # A member of an enum.
-            return ATOMS
+        found, above = defined(kind, name), defined(type(kind), name)
+        members = members_of(kind)
+        if members is not None and name in members:
+            return self.outer(members[name], f"`{names_of(kind)[1]}.{name}`")
+        if type(above) in SLOTS:
+            held = attribute(kind, name)
+            return ATOMS if held is None else self.like(thing, [held], name)
+        if is_property(type(above)) or _is_data_descriptor(type(above)):
+            return self._bound(above, thing, type(kind), name)
         if found is None:
-            return ATOMS if defined(type(kind), name) is not None else one(self.method(thing, name))
+            if above is not None:
+                return self._bound(above, thing, type(kind), name)
+            getter = python_method(type(kind), "__getattr__")
+            return self.call_function(getter, [one(thing), ATOMS]) if getter else one(self.method(thing, name))
         if type(found) is classmethod:
             return one(self.method(thing, name, found.__func__))
         if type(found) is staticmethod:
             return self.outer(found.__func__, f"`{name}`")
         if type(found) is ClassMethodDescriptorType:
             return one(self.method(thing, name))
+        if python_method(type(found), "__get__") is not None:
+            return self._bound(found, thing, kind, name)
         return self.outer(found, f"the attribute `{name}` of the class `{names_of(kind)[1]}`")
 
     def _get_of_site(self, site: Site, name: str) -> Value:
@@ -162,9 +184,13 @@ class Attributes(Contents):
         kind = site.kind
         if kind is None or not is_written_in_python(kind):
             return one(self.method(site, name))
+        if name == "__class__":
+            return self.outer(kind, f"the class `{names_of(kind)[1]}`")
+        if name == "__dict__":
+            return one(site)
         found, held = defined(kind, name), site.fields.get(name, NOTHING)
-        if type(found) is property:
-            return self.call_function(found.fget, [one(site)]) if type(found.fget) is FunctionType else ATOMS
+        if is_property(type(found)):
+            return self._ask_property(found, site)
         if is_cached_property(found):
             return joined(held, self.call_function(found.func, [one(site)]))
         if found is not None and type(found) not in SLOTS:
@@ -199,13 +225,8 @@ class Attributes(Contents):
 
     def _set(self, thing: Thing, name: str, new: Value) -> None:
         if isinstance(thing, Outer | Named):
-            if (
-                isinstance(thing, Outer)
-                and thing.objs
-                and defined(type(thing.objs[0]), "__getattribute__") is _LOCAL_GET
-            ):
-                self.local_writes.add((id(thing.objs[0]), name))
-                self.put(self.site(("local", id(thing.objs[0]), name), None), new)
+            if isinstance(thing, Outer) and thing.objs and is_local(type(thing.objs[0])):
+                self.set_local(thing.objs[0], name, new)
                 return
             if isinstance(thing, Outer) and thing.is_atom and not is_written_in_python(thing.kind or object):
                 # It raises.
@@ -220,10 +241,15 @@ class Attributes(Contents):
             kind = type(thing.objs[0]) if isinstance(thing, Item) and thing.objs else getattr(thing, "kind", None)
             setter = python_method(kind, "__setattr__") if kind is not None else None
             found = defined(kind, name) if kind is not None else None
+            if name in ("__dict__", "__class__"):
+                self.unknown(f"sets the `{name}` of {self.called(thing)}")
             if setter is not None:
                 self.call_function(setter, [one(thing), self.constant(name), new])
-            elif type(found) is property and type(found.fset) is FunctionType:
-                self.call_function(found.fset, [one(thing), new])
+            elif is_property(type(found)) and attribute(found, "fset") is not None:
+                self.call(self.outer(attribute(found, "fset"), "a property"), [one(thing), new], {})
+            elif (writer := python_method(type(found), "__set__")) is not None:
+                descriptor = self.outer(found, f"the descriptor `{name}`")
+                self.call_function(writer, [descriptor, one(thing), new])
             elif isinstance(thing, Site):
                 self.put_field(thing, name, new)
             else:
@@ -274,7 +300,7 @@ class Attributes(Contents):
             self.state.look(thing.objs)
         for obj in thing.objs:
             kind = type(obj)
-            if nature(kind) == HOLDS:
+            if nature(kind) in (HOLDS, ARRAY):
                 found += self.some(obj, kind, values)
         return self.like(thing, found, "values" if values else "parts") if found else ATOMS
 
@@ -305,3 +331,12 @@ def is_cached_property(found: Any) -> bool:
     """Return True for a `functools.cached_property`."""
     functools = own_attributes(sys.modules.get("functools")) or {}
     return type(found) is functools.get("cached_property") and type(found.func) is FunctionType
+
+
+def is_property(what: type) -> bool:
+    """Return True for `property`, and for those of enums and of the user's own that derive from it."""
+    return issubclass(what, property) or names_of(what) in (("enum", "property"), ("types", "DynamicClassAttribute"))
+
+
+def _is_data_descriptor(what: type) -> bool:
+    return python_method(what, "__get__") is not None and python_method(what, "__set__") is not None

@@ -19,17 +19,21 @@ from types import (
 import amorsize.measure.safety.object_steps  # noqa: F401  (it registers instructions)
 from amorsize.measure.safety.code import COROUTINES, GENERATOR, Block, Frame
 from amorsize.measure.safety.ground import TooMuchError
+from amorsize.measure.safety.lending import is_getter
 from amorsize.measure.safety.methods import Methods
 from amorsize.measure.safety.tables import ATOMIC, HOLDS, what_of
 from amorsize.measure.safety.types import (
     call_rule,
+    is_the_users,
     is_written_in_python,
+    members_of,
     names_of,
     nature,
     own_attributes,
     python_method,
     rule_of,
 )
+from amorsize.measure.safety.uses import ENDS, HASHED, WHOLE
 from amorsize.measure.safety.values import (
     ANY,
     ATOMS,
@@ -100,6 +104,8 @@ class Look(Methods):
         if isinstance(thing, Closure):
             return self._call_closure(thing, args, words, rest)
         if isinstance(thing, Site):
+            if thing.kind is not None and is_getter(thing.kind):
+                return self.get_by(thing, thing.kind, args[0] if args else rest)
             method = python_method(thing.kind, "__call__") if thing.kind is not None else None
             if method is not None:
                 return self.call_function(method, [one(thing), *args], words, rest)
@@ -141,6 +147,7 @@ class Look(Methods):
             wrapped = (own_attributes(obj) or {}).get("__wrapped__")
             if type(wrapped) is FunctionType and rule_of(wrapped) is not None:
                 return self.call_function(wrapped, args, words, rest)
+            self.use(joined(*args, *words.values(), rest), HASHED)
             return self.outlived(self.call(self.outer(wrapped, "a cached function"), args, words, rest))
         if kind is MethodDescriptorType or kind is WrapperDescriptorType:
             owners = args[0] if args else rest
@@ -151,14 +158,14 @@ class Look(Methods):
         if method is not None:
             return self.call_function(method, [one(thing), *args], words, rest)
         module, name = names_of(kind)
-        if (module, name) == ("numpy", "ufunc"):
+        if (module, name) == ("numpy", "ufunc") and _is_of_numpy(obj):
             for out in args[attribute(obj, "nin") or 1 :]:
                 self.mutate(out, "writes into")
             return self.apply("new", f"numpy.{attribute(obj, '__name__')}", args, words, rest)
         held = own_attributes(obj) or {}
         of = [held.get(key) or attribute(obj, key) for key in ("__module__", "__qualname__")]
-        if module == "operator" and nature(kind) == ATOMIC:
-            return self.apply("parts", self.called(thing), args, words, rest)
+        if is_getter(kind):
+            return self.get_by(thing, kind, args[0] if args else rest)
         if not is_written_in_python(kind) and all(type(text) is str for text in of):
             return self.apply(what_of(*of), ".".join(of), args, words, rest)
         self.unknown(f"calls {self.called(thing)}, a {name}, of which nothing is known")
@@ -343,7 +350,7 @@ class Look(Methods):
         name = ".".join(names_of(kind))
         if kind is super:
             return self._super(args)
-        if kind is type:
+        if kind is type and len(args) < 2:
             return joined(*(self._class_of(one_of) for one_of in args[0])) if args else ATOMS
         rule = call_rule(kind)
         if rule is not None:
@@ -352,9 +359,12 @@ class Look(Methods):
         if maker is not None:
             return self.call_function(maker, [one(thing), *args], words, rest)
         what = nature(kind)
-        if what == ATOMIC:
+        members = members_of(kind)
+        if what == ATOMIC and (members is not None or not is_the_users(kind)):
             self.lend(joined(*args, *words.values(), rest), f"`{name}`")
-            return ATOMS
+            if members is not None and (finder := defined(kind, "_missing_")) is not None:
+                self.call(one(self.method(thing, "_missing_", finder.__func__)), args, {}, rest)
+            return ATOMS if members is None else self.like(thing, list(members.values()), "parts")
         new = defined(kind, "__new__")
         new = new.__func__ if type(new) is staticmethod else new
         if type(new) is FunctionType and rule_of(new) is None:
@@ -371,12 +381,13 @@ class Look(Methods):
                     self.call_function(init, [one(one_of), *args], words, rest)
         else:
             self.lend(joined(*args, *words.values(), rest), f"`{name}`")
-            if not is_written_in_python(kind) and not issubclass(kind, BaseException):
+            if not is_written_in_python(kind) and what is None and not issubclass(kind, BaseException):
                 self.unknown(f"makes a `{name}`, of which nothing is known")
             if issubclass(kind, BaseException):
                 for one_of in made:
                     if isinstance(one_of, Site):
                         self.put(one_of, *args)
+        self.use(made, ENDS, into=WHOLE)
         return made
 
     def _class_of(self, thing: Thing) -> Value:
@@ -412,3 +423,9 @@ def _shared_generator(owner: object) -> str | None:
         if owner is scope.get(name, scope):
             return shown
     return None
+
+
+def _is_of_numpy(func: Any) -> bool:
+    """Return True for numpy's own ufuncs: `numpy.frompyfunc` makes others, of a function written in Python."""
+    scope = own_attributes(sys.modules.get("numpy")) or {}
+    return scope.get(attribute(func, "__name__")) is func

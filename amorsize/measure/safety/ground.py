@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from gc import get_referents
 from itertools import islice
+from types import MappingProxyType
 
 from amorsize.measure.safety.state import State
 from amorsize.measure.safety.tables import ATOMIC
-from amorsize.measure.safety.types import Kinds, is_value, is_written_in_python, names_of, nature
+from amorsize.measure.safety.types import Kinds, is_value, is_written_in_python, names_of, nature, takes_from_others
 from amorsize.measure.safety.values import (
     ANY,
     Atom,
@@ -27,6 +29,7 @@ from amorsize.measure.safety.values import (
     Value,
     one,
 )
+from amorsize.system.looks import attribute, is_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ MOST_STEPS: Final = 800
 FIXED_KINDS: Final = Kinds(int, str)
 # guess: elements of a container whose types stand for all, at most
 LOOKED_AT: Final = 64
+_VIEWS: Final = ("dict_keys", "dict_values", "dict_items")
 # guess: elements of one type that stand for all of it
 EXAMPLES: Final = 8
 # guess: parts of parts of the item that are told apart
@@ -89,6 +93,8 @@ class Ground:
         self.carries = False
         self.state = State()
         self.doubts: list[tuple[str, str]] = []
+        # What is looked into though nothing calls it by name, as the beginning of an answer.
+        self.implied: list[str] = []
         self.local_reads: set[tuple[int, str]] = set()
         self.local_writes: set[tuple[int, str]] = set()
         self.a_slice = one(self.site("slice", slice))
@@ -117,7 +123,7 @@ class Ground:
 
     def unsafe(self, why: str, *, carries: bool = False) -> None:
         """Note what is not safe; the look goes on, to tell if it is handed from item to item (``carries``: it is)."""
-        self.found = self.found or (why, self.where)
+        self.found = self.found or (self.how + why, self.where)
         self.carries |= carries
 
     def reads(self, key: Hashable) -> None:
@@ -127,12 +133,20 @@ class Ground:
 
     def unknown(self, why: str) -> None:
         """Note what cannot be told."""
-        self.doubts.append((why, self.where))
+        self.doubts.append((self.how + why, self.where))
+
+    @property
+    def how(self) -> str:
+        """The method that led here, if nothing calls it by its name: the beginning of an answer."""
+        return self.implied[0] if self.implied else ""
 
     def writes(self, item: Item, what: str) -> None:
         """Note that an item is written: the item itself is this call's own, its parts may be others' too."""
+        kind = self.kind_of(item)
         if item.depth:
             self.unknown(f"{what}, and other items may hold the same")
+        elif kind is not None and takes_from_others(kind):
+            self.unknown(f"{what}, a {names_of(kind)[1]}: others may take from the same")
         self.writes_item = True
 
     # -- things -------------------------------------------------------------------------------------------------------
@@ -286,6 +300,13 @@ class Ground:
             if issubclass(kind, base):
                 parts = (dict.values(obj) if values else dict.keys(obj)) if base is dict else base.__iter__(obj)
                 return list(islice(parts, LOOKED_AT))
-        if names_of(kind)[1] in ("dict_keys", "dict_values", "dict_items") and not is_written_in_python(kind):
+        if is_array(obj):
+            # Only an array of objects holds any.
+            held = attribute(attribute(obj, "dtype"), "hasobject") is True
+            return list(islice(attribute(obj, "flat"), LOOKED_AT)) if held else []
+        if kind is MappingProxyType:
+            (held,) = get_referents(obj)
+            return Ground.some(held, type(held), values) if issubclass(type(held), dict) else []
+        if names_of(kind)[1] in _VIEWS and not is_written_in_python(kind):
             return list(islice(kind.__iter__(obj), LOOKED_AT))  # type: ignore[attr-defined]
         return []

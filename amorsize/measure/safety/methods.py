@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
-from types import (
-    BuiltinFunctionType,
-    FunctionType,
-    MethodDescriptorType,
-    MethodType,
-    ModuleType,
-    WrapperDescriptorType,
-)
+from types import FunctionType
 
+from amorsize.measure.safety.kept import is_local
+from amorsize.measure.safety.lending import ASKS, GETTERS, LOOK_INTO_ALL, MOVES, Lending
 from amorsize.measure.safety.tables import (
     ARRAY,
     ATOMIC,
     BAD,
     FIRST,
+    GIVES,
     HOLDS,
     KEEPS,
     PART,
@@ -32,28 +27,25 @@ from amorsize.measure.safety.types import (
     ADDS,
     ADDS_ALL,
     CONTAINERS,
+    READS,
     READS_PARTS,
     WRITES,
-    Kinds,
-    is_generated,
     is_written_in_python,
     mro,
     names_of,
-    namespace,
     nature,
     own_attributes,
     rule_of,
 )
+from amorsize.measure.safety.uses import ATTRIBUTES, SPECIAL
+from amorsize.measure.safety.uses import PARTS as IN_PARTS
 from amorsize.measure.safety.values import (
     ANY,
     ATOMS,
     NOTHING,
-    UNSURE,
     Atom,
-    Closure,
     Item,
     Method,
-    Named,
     Outer,
     Site,
     Thing,
@@ -61,23 +53,19 @@ from amorsize.measure.safety.values import (
     joined,
     one,
 )
-from amorsize.measure.safety.walk import OPERATORS, Walk
 from amorsize.system.looks import defined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# Methods that a library may call of an object that it is given.
-_SPECIAL: Final = "iter next len getitem contains call hash bool index int float array fspath str format"
-LENT: Final = (*OPERATORS, *(f"__{name}__" for name in _SPECIAL.split(" ")))
 # Built-in functions that give numbers, texts and the like.
 _NAMES: Final = (
     "ascii bin bool bytes callable chr float format hash hex id int isinstance issubclass len oct ord repr str"
 )
 ATOM_MAKERS: Final = frozenset(f"builtins.{name}" for name in _NAMES.split(" "))
 # What some functions make, where the type matters if it is kept.
-MADE: Final = {"re.compile": ("re", "Pattern"), "logging.getLogger": ("logging", "Logger")}
+MADE: Final = {"re.compile": ("re", "Pattern")}
 # Methods that replace all that a container holds; that take something out of it.
 FILLS: Final = frozenset(["clear", "fill", "update", "setdefault", "__setitem__", "__delitem__", "discard", "release"])
 TAKES: Final = frozenset(["popleft", "popitem"])
@@ -87,16 +75,16 @@ OUT_AT: Final = {
     **dict.fromkeys(("argmax", "argmin", "stack"), 2),
     **dict.fromkeys(("sum", "prod", "mean", "std", "var", "cumsum", "cumprod", "clip", "take", "compress"), 3),
 }
+# Methods that write what they are given.
+INTO: Final = ("shuffle", "readinto", "readinto1", "pack_into", "unpack_into")
 # Methods of arrays that give a view.
 VIEWS: Final = frozenset(
     ("reshape", "ravel", "transpose", "view", "squeeze", "swapaxes", "diagonal", "cast", "toreadonly", "__getitem__")
 )
 SETS_UP: Final = frozenset(("setLevel", "addHandler", "addFilter", "removeHandler", "removeFilter", "shutdown"))
-_CALLABLE: Final = Kinds(FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
-_CACHED: Final = ("functools", "_lru_cache_wrapper")
 
 
-class Methods(Walk):
+class Methods(Lending):
     """Methods, and the calls that the tables know."""
 
     # -- functions of the tables --------------------------------------------------------------------------------------
@@ -118,18 +106,43 @@ class Methods(Walk):
             return ANY
         if rule == UNSAFE:
             self.unsafe(f"calls `{name}`, which changes what all threads share")
-        self.mutate(words.get("out", NOTHING), "writes into")
-        if name.startswith("numpy.") and (at := OUT_AT.get(name.rpartition(".")[2])):
-            self.mutate(joined(*args[at : at + 1]), "writes into")
+        given = [*args, *words.values(), rest]
         first = args[0] if args else rest
+        path, _, last = name.rpartition(".")
+        if words.get("out"):
+            self.mutate(words["out"], "writes into")
+        if name.startswith("numpy."):
+            if at := OUT_AT.get(last):
+                self.mutate(joined(*args[at : at + 1]), "writes into")
+            if _does_not_copy(words, args[1:2] if last == "nan_to_num" else []):
+                rule = FIRST if last == "nan_to_num" else SAME
+        if path and not path.islower() and any(self._is_bound(thing) for thing in first):
+            # A method of a library's class, called by the class: its first argument is the object.
+            return joined(*(self.call_method(self.method(thing, last), args[1:], words, rest) for thing in first))
+        if last in GETTERS and kind is not None:
+            return self.make_getter(kind, args, words, rest)
+        if name == "_operator.getitem" or name == "operator.getitem":
+            return self.element(first, args[1] if len(args) > 1 else ATOMS)
+        if last in ("import_module", "getLogger"):
+            return self._shared(name, first)
+        if rule == GIVES:
+            return one(self.things.setdefault(("gives", name), Outer((), f"what `{name}` gives", kind=object)))
         if name in ("setattr", "delattr"):
             key = self.fixed(args[1]) if len(args) > 1 else None
             self.set(first, key if type(key) is str else "*", args[2] if len(args) > 2 else NOTHING)
             return ATOMS
         if name == "getattr":
             key = self.fixed(args[1]) if len(args) > 1 else None
-            found = self.get(first, key) if type(key) is str else ANY
+            found = self.get(first, key) if type(key) is str else self.any_attribute(first)
             return joined(found, *args[2:])
+        if name == "hasattr":
+            key = self.fixed(args[1]) if len(args) > 1 else None
+            asked = frozenset([thing for thing in first if not is_local(self.kind_of(thing) or object)])
+            if type(key) is str:
+                self.get(asked, key)
+            else:
+                self.any_attribute(asked)
+            return ATOMS
         if rule in (FIRST, "counts"):
             self.mutate(first, "changes", grows=True)
             self._store(first, args[1:])
@@ -137,10 +150,12 @@ class Methods(Walk):
             self.mutate(args[1] if len(args) > 1 else rest, "writes into")
         elif rule == PLACE and any(isinstance(thing, Outer) for thing in first):
             self.unsafe(f"calls `{name}` on a file that outlives the call: its position is shared", carries=True)
-        given = [*args, *words.values(), rest]
         if name == "itertools.starmap":
             given.append(self.iterate(self.iterate(joined(*args[1:], rest))))
-        called = self.lend(joined(*given), f"`{name}`")
+        if name == "type" and len(args) > 1:
+            self.unknown("makes a class")
+        names, into = ASKS.get(name, (SPECIAL, ATTRIBUTES if path in LOOK_INTO_ALL else IN_PARTS))
+        called = self.lend(joined(*given), f"`{name}`", names, into)
         return self._result(rule, name, args, words, given, called, kind)
 
     def _result(
@@ -165,7 +180,7 @@ class Methods(Walk):
         if rule == KEEPS:
             return one(self.filled(made, *given))
         if rule == SAME:
-            return joined(one(made), args[0] if args else NOTHING)
+            return joined(one(made), args[0] if args else NOTHING, *map(self._blocks, given))
         if rule == "copy":
             return one(self.filled(made, *(self._insides(thing) for thing in (args[0] if args else NOTHING))))
         if rule == PART:
@@ -186,9 +201,32 @@ class Methods(Walk):
                 self.put_field(made, word, value)
         return one(self.filled(made, called, *map(self._iterate_data, given)))
 
+    def _blocks(self, value: Value) -> Value:
+        """Return those of the values that are blocks of memory, of which others may be views."""
+        return frozenset([t for t in value if (kind := self.kind_of(t)) is not None and nature(kind) == ARRAY])
+
+    def _is_bound(self, thing: Thing) -> bool:
+        kind = self.kind_of(thing)
+        return isinstance(thing, Outer | Item) and kind is not None and is_written_in_python(kind)
+
+    def _shared(self, name: str, first: Value) -> Value:
+        """Return a module or a logger: all calls get the same one."""
+        key = self.fixed(first)
+        if name.endswith("getLogger"):
+            logging = own_attributes(sys.modules.get("logging")) or {}
+            manager = own_attributes(logging.get("root")) or {}
+            held = (own_attributes(manager.get("manager")) or {}).get("loggerDict")
+            found = dict.get(held, key) if type(held) is dict and type(key) is str else None
+            if type(found) is logging.get("Logger"):
+                return self.outer(found, "a logger")
+            return one(self.things.setdefault("logger", Outer((), "a logger", kind=logging.get("Logger"))))
+        if type(key) is str and key in sys.modules:
+            return self.outer(sys.modules[key], f"the module `{key}`")
+        return self.named(key) if type(key) is str else one(self.things.setdefault("module", Outer((), "a module")))
+
     def _iterate_data(self, value: Value) -> Value:
         """Return what a loop over those of the values gives that are no functions."""
-        return self.iterate(frozenset([thing for thing in value if not self._is_callable(thing)]))
+        return self.iterate(frozenset([thing for thing in value if not self.is_callable(thing)]))
 
     def _insides(self, thing: Thing) -> Value:
         if isinstance(thing, Outer | Item) and thing.objs and is_written_in_python(type(thing.objs[0])):
@@ -198,74 +236,10 @@ class Methods(Walk):
             return joined(self.parts_of(thing), self.parts_of(thing, values=True)) if thing.objs else one(thing)
         return self.held(one(thing))
 
-    def mutate(self, value: Value, how: str, *, grows: bool = False) -> None:
-        """Note that something is changed; ``grows``: what it holds then depends on what it held before."""
-        for thing in value:
-            if isinstance(thing, Outer):
-                if not thing.is_atom and not (thing.kind is not None and nature(thing.kind) == ATOMIC):
-                    (self.state.grow if grows else self.state.fill)(thing.objs or (thing,))
-                    self.unsafe(f"{how} {self.called(thing)}")
-            elif isinstance(thing, Item):
-                self.writes(thing, f"{how} {self.called(thing)}")
-            elif isinstance(thing, Named):
-                self.unsafe(f"{how} {self.called(thing)}")
-            elif isinstance(thing, Method):
-                self.mutate(self.as_value(thing), how)
-            elif isinstance(thing, Site) and thing.kind is tuple:
-                # out=(a, b)
-                self.mutate(self.held(one(thing)), how)
-            elif thing is UNSURE:
-                self.unknown(f"{how} something that cannot be told")
-
     def _store(self, sites: Value, values: list[Value]) -> None:
         for site in sites:
             if isinstance(site, Site):
                 self.put(site, *values)
-
-    # -- arguments ----------------------------------------------------------------------------------------------------
-
-    def _is_callable(self, thing: Thing) -> bool:
-        kind = self.kind_of(thing)
-        return isinstance(thing, Closure | Method) or (
-            kind is not None and (kind in _CALLABLE or issubclass(kind, partial) or names_of(kind) == _CACHED)
-        )
-
-    def lend(self, value: Value, to: str) -> Value:
-        """Look at arguments that a compiled function is given; return what the functions among them give."""
-        given = NOTHING
-        functions = []
-        for thing in value:
-            if self._is_callable(thing):
-                functions.append(thing)
-            else:
-                self._lend(thing, to)
-                given |= one(thing)
-        if not functions:
-            return NOTHING
-        inner = joined(ATOMS, given, self.iterate(given))
-        return joined(*(self.call(one(func), [], {}, inner) for func in functions))
-
-    def _lend(self, thing: Thing, to: str, *, inside: bool = False) -> None:
-        kind = self.kind_of(thing)
-        if kind is None:
-            if isinstance(thing, Outer):
-                self.unknown(f"hands {self.called(thing)} to {to}, and nothing is known of it")
-            return
-        if is_written_in_python(kind):
-            self.ask(one(thing), LENT)
-        if not isinstance(thing, Outer) or thing.is_atom:
-            return
-        what = nature(kind)
-        if what in (HOLDS, ARRAY):
-            self.state.look(thing.objs or (thing,))
-        if what == BAD and not self.is_standard(thing):
-            why = f"hands {self.called(thing)} to {to}: a {names_of(kind)[1]} is not safe in two threads at once"
-            self.unsafe(why, carries=True)
-        if what == HOLDS and not inside and thing.objs:
-            for part in joined(self.parts_of(thing), self.parts_of(thing, values=True)):
-                self._lend(part, to, inside=True)
-        elif what is None and not is_written_in_python(kind) and not issubclass(kind, type | ModuleType | FunctionType):
-            self.unknown(f"hands {self.called(thing)} to {to}, and nothing is known of a {names_of(kind)[1]}")
 
     # -- methods ------------------------------------------------------------------------------------------------------
 
@@ -274,9 +248,15 @@ class Methods(Walk):
         owner, name, func = method.owner, method.name, method.func
         if func is not None and (type(func) is not FunctionType or rule_of(func) is None):
             return self.call_function(func, [one(owner), *args], words, rest)
-        self.mutate(words.get("out", NOTHING), "writes into")
+        if words.get("out"):
+            self.mutate(words["out"], "writes into")
+        if name in INTO or name.endswith("_into"):
+            written = joined(*args, *words.values(), rest)
+            self.mutate(frozenset([t for t in written if isinstance(t, Outer | Item)]), f"writes, by `{name}`, into")
         kind = self.kind_of(owner)
-        if isinstance(owner, Atom):
+        if isinstance(owner, Atom) or (kind is str and name == "format_map"):
+            if name == "format_map":
+                self.look_up(joined(*args))
             called = self.lend(joined(*args, *words.values(), rest), f"`{name}`")
             return one(self.filled(self.here(name), called))
         if isinstance(owner, Site):
@@ -293,7 +273,7 @@ class Methods(Walk):
         given = joined(*args, *words.values(), rest)
         if what in (HOLDS, ARRAY):
             return self._method_of_container(owner, what, name, args, words, rest)
-        if defined(object, name) is not None and is_written_in_python(kind) and what is None:
+        if defined(object, name) is not None and is_written_in_python(kind) and what in (None, ATOMIC):
             return self._method_of_object(owner, name, args)
         if what == ATOMIC:
             if name == "at" and args:
@@ -302,6 +282,9 @@ class Methods(Walk):
         if what == SHARED:
             if name in SETS_UP and isinstance(owner, Outer):
                 self.unsafe(f"calls {self.called(method)}, which changes what all threads share")
+            self.between(owner, name, bool(args or words))
+            if isinstance(owner, Outer) and names_of(kind) == ("logging", "Logger"):
+                self.loggers += owner.objs
             if name == "get" and names_of(kind)[1] == "ContextVar":
                 return one(self.things.setdefault("variable", Outer((), "what a context variable holds")))
             return one(self.filled(self.here(name), self.lend(given, f"`{name}`")))
@@ -322,18 +305,24 @@ class Methods(Walk):
     def _method_of_container(
         self, owner: Outer | Item, what: str, name: str, args: list[Value], words: dict[str, Value], rest: Value
     ) -> Value:
-        called = self.lend(joined(*args, *words.values(), rest), f"`{name}`")
+        given = joined(*args, *words.values(), rest)
+        called = self.lend(given, f"`{name}`")
+        if name not in MOVES:
+            self.use(one(owner), other=given)
         if name in WRITES and not (name == "resize" and what == HOLDS):
             self.mutate(one(owner), f"changes, by `{name}`,", grows=name not in FILLS)
             if name in TAKES and isinstance(owner, Outer):
                 self.carries = True
         elif isinstance(owner, Outer):
             self.state.look(owner.objs or (owner,))
+            if name not in READS and nature(self.kind_of(owner) or object) == what:
+                self.unknown(f"calls `{name}` of {self.called(owner)}, of which nothing is known")
         made = self.here(name)
         if what == ARRAY and (at := OUT_AT.get(name)):
             self.mutate(joined(*args[at - 1 : at]), "writes into")
         if what == ARRAY:
-            return joined(one(made), called, one(owner) if name in VIEWS else NOTHING)
+            is_view = name in VIEWS or _does_not_copy(words, args[4:5] if name == "astype" else [])
+            return joined(one(made), called, one(owner) if is_view else NOTHING)
         if name in ("get", "__getitem__", "setdefault", "pop"):
             return joined(self._element(owner, args[0] if args else ATOMS), *args[1:], ATOMS)
         if name not in READS_PARTS:
@@ -356,11 +345,16 @@ class Methods(Walk):
             if defined(object, name) is not None and nature(kind) is None:
                 return self._method_of_object(site, name, args)
             if nature(kind) != HOLDS:
-                self._call_back(site, kind)
+                self.call_back(one(site))
+        self.note_kept(one(site), grows=name in WRITES and name not in FILLS)
+        if name not in WRITES or name in TAKES or name.startswith("pop"):
+            self.note_kept(one(site))
         called = self.lend(joined(*given), f"`{name}`")
-        if "into" in name:
-            for value in args:
-                self.mutate(frozenset([t for t in value if isinstance(t, Outer | Item)]), f"writes, by `{name}`, into")
+        if name not in MOVES and kind in CONTAINERS:
+            called |= self.use(one(site), other=joined(ATOMS, *given))
+        if (kind is None or nature(kind) == ARRAY) and (at := OUT_AT.get(name)):
+            # It may be an array.
+            self.mutate(self._blocks(joined(*args[at - 1 : at])), "writes into")
         if name == "update" and kind is dict:
             for value in args:
                 self.merge(one(site), value)
@@ -379,16 +373,6 @@ class Methods(Walk):
                 return joined(held, *args[1:], ATOMS)
             return one(self.filled(self.here(name, kind if name == "copy" else None), held, called))
         return joined(one(site), self.held(one(site)), called)
-
-    def _call_back(self, site: Site, kind: type) -> None:
-        """Look into the user's own methods of a class whose base is a library's: the library calls them."""
-        for base in mro(kind):
-            if not is_written_in_python(base):
-                break
-            for name, func in list(namespace(base).items()):
-                may_be = name in LENT or not name.startswith("__")
-                if may_be and type(func) is FunctionType and rule_of(func) is None and not is_generated(kind, name):
-                    self.call_function(func, [one(site)], {}, one(self.here("given")))
 
     def _method_of_object(self, owner: Thing, name: str, args: list[Value]) -> Value:
         """Return what a method of ``object`` gives for an object of a class written in Python."""
@@ -438,3 +422,9 @@ class Methods(Walk):
             if rule is None and not is_written_in_python(base) and base is not object:
                 rule = {ATOMIC: "new", HOLDS: PARTS, ARRAY: "new"}.get(nature(base) or "")
         return self.apply(rule, f"{of}.{name}", args, words, rest)
+
+
+def _does_not_copy(words: dict[str, Value], by_place: list[Value]) -> bool:
+    """Return True if ``copy`` is given, and may be False."""
+    given = words.get("copy") or joined(*by_place)
+    return bool(given) and not all(isinstance(t, Outer) and t.exact and t.objs[0] is True for t in given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amorsize.measure.safety.code import Frame, OddCodeError, step
 from amorsize.measure.safety.steps import ATTR_SHIFT, push
+from amorsize.measure.safety.uses import CHECKS, COMPARES, FORMATS, HASHED, MAPS, SEARCHES, WHOLE
 from amorsize.measure.safety.values import ATOMS, LEAVING, NOTHING, NULL, Closure, Value, joined, one
 
 TYPE_CHECKING = False
@@ -49,7 +50,8 @@ def _binary_subscr(f: Frame, arg: int, target: int) -> None:
 
 @step("BINARY_SLICE")
 def _binary_slice(f: Frame, arg: int, target: int) -> None:
-    owner, _, _ = f.pops(3)
+    owner, *ends = f.pops(3)
+    f.walk.use(joined(*ends), HASHED)
     f.stack.append(f.walk.element(owner, f.walk.a_slice))
 
 
@@ -61,7 +63,8 @@ def _store_subscr(f: Frame, arg: int, target: int) -> None:
 
 @step("STORE_SLICE")
 def _store_slice(f: Frame, arg: int, target: int) -> None:
-    value, owner, _, _ = f.pops(4)
+    value, owner, *ends = f.pops(4)
+    f.walk.use(joined(*ends), HASHED)
     f.walk.set_element(owner, f.walk.a_slice, f.walk.iterate(value))
 
 
@@ -84,14 +87,14 @@ def _unary(f: Frame, arg: int, target: int) -> None:
 
 @step("COMPARE_OP")
 def _compare(f: Frame, arg: int, target: int) -> None:
-    f.stack.append(f.walk.operate(*f.pops(2), in_place=False))
+    f.stack.append(f.walk.operate(*f.pops(2), in_place=False, names=COMPARES))
 
 
 @step("CONTAINS_OP")
 def _contains(f: Frame, arg: int, target: int) -> None:
     wanted, owner = f.pops(2)
-    f.walk.ask(owner, ("__contains__",))
-    f.walk.ask(wanted, ("__hash__", "__eq__"))
+    f.walk.use(wanted, HASHED)
+    f.walk.use(owner, SEARCHES, wanted)
     f.walk.iterate(owner, over_items=False)
     f.stack.append(ATOMS)
 
@@ -101,7 +104,7 @@ def _format(f: Frame, arg: int, target: int) -> None:
     name = f.block.steps[f.at][0]
     if name == "FORMAT_WITH_SPEC" or (name == "FORMAT_VALUE" and arg & 4):
         f.pop()
-    f.walk.ask(f.pop(), ("__format__", "__str__", "__repr__"))
+    f.walk.use(f.pop(), FORMATS)
     f.stack.append(ATOMS)
 
 
@@ -120,6 +123,8 @@ def _build_tuple(f: Frame, arg: int, target: int) -> None:
 def _build_list(f: Frame, arg: int, target: int) -> None:
     parts = f.pops(arg)
     made = f.site(list if f.block.steps[f.at][0] == "BUILD_LIST" else set)
+    if made.kind is set:
+        f.walk.use(joined(*parts), HASHED)
     f.walk.put(made, *parts)
     f.stack.append(one(made))
 
@@ -128,6 +133,7 @@ def _build_list(f: Frame, arg: int, target: int) -> None:
 def _build_map(f: Frame, arg: int, target: int) -> None:
     parts = f.pops(2 * arg)
     made = f.site(dict)
+    f.walk.use(joined(*parts[::2]), HASHED)
     for key, value in zip(parts[::2], parts[1::2], strict=True):
         f.walk.put_at(made, key, value)
     f.stack.append(one(made))
@@ -144,31 +150,37 @@ def _build_const_key_map(f: Frame, arg: int, target: int) -> None:
 
 @step("BUILD_SLICE")
 def _build_slice(f: Frame, arg: int, target: int) -> None:
-    f.pops(arg)
+    f.walk.use(joined(*f.pops(arg)), HASHED)
     f.stack.append(f.walk.a_slice)
 
 
 @step("LIST_APPEND", "SET_ADD")
 def _list_append(f: Frame, arg: int, target: int) -> None:
     value = f.pop()
+    if f.block.steps[f.at][0] == "SET_ADD":
+        f.walk.use(value, HASHED)
     f.walk.put_all(f.stack[-arg], value)
 
 
 @step("MAP_ADD")
 def _map_add(f: Frame, arg: int, target: int) -> None:
-    _, value = f.pops(2)
-    f.walk.put_all(f.stack[-arg], value)
+    key, value = f.pops(2)
+    f.walk.use(key, HASHED)
+    f.walk.put_all(f.stack[-arg], joined(value, NOTHING if f.walk.are_atoms(key) else key))
 
 
 @step("LIST_EXTEND", "SET_UPDATE")
 def _list_extend(f: Frame, arg: int, target: int) -> None:
     value = f.pop()
+    if f.block.steps[f.at][0] == "SET_UPDATE":
+        f.walk.use(value, HASHED)
     f.walk.extend(f.stack[-arg], value)
 
 
 @step("DICT_UPDATE", "DICT_MERGE")
 def _dict_update(f: Frame, arg: int, target: int) -> None:
     value = f.pop()
+    f.walk.use(value, MAPS, into=WHOLE)
     f.walk.merge(f.stack[-arg], value)
 
 
@@ -200,14 +212,19 @@ def _unpack_ex(f: Frame, arg: int, target: int) -> None:
 
 @step("WITH_EXCEPT_START", "MATCH_KEYS")
 def _push_match(f: Frame, arg: int, target: int) -> None:
-    held = f.walk.element(f.stack[-2], ATOMS) if f.block.steps[f.at][0] == "MATCH_KEYS" else NOTHING
+    held = NOTHING
+    if f.block.steps[f.at][0] == "MATCH_KEYS":
+        f.walk.use(f.stack[-2], MAPS, into=WHOLE)
+        held = f.walk.element(f.stack[-2], ATOMS)
     f.stack.append(one(f.walk.filled(f.site(tuple), held)) if held else ATOMS)
 
 
 @step("MATCH_CLASS")
 def _match_class(f: Frame, arg: int, target: int) -> None:
-    subject, _, names = f.pops(3)
-    held = [f.walk.get(subject, name) for name in f.walk.real(names, tuple)]
+    subject, kinds, names = f.pops(3)
+    f.walk.use(kinds, CHECKS)
+    by_place = f.walk.match_args(kinds)[:arg]
+    held = [f.walk.get(subject, name) for name in (*by_place, *f.walk.real(names, tuple))]
     f.stack.append(one(f.walk.filled(f.site(tuple), joined(subject, *held))))
 
 
@@ -249,6 +266,7 @@ def _call_function_ex(f: Frame, arg: int, target: int) -> None:
     words = f.pop() if arg & 1 else NOTHING
     spread = f.pop()
     func, args = _callee(f, [])
+    f.walk.use(words, MAPS, into=WHOLE)
     first, rest = f.walk.spread(spread)
     named, more = f.walk.spread_words(words)
     f.stack.append(f.call(func, [*args, *first], named, joined(rest, more)))

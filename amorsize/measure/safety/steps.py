@@ -8,6 +8,7 @@ from __future__ import annotations
 import opcode
 
 from amorsize.measure.safety.code import STEPS, Frame, step
+from amorsize.measure.safety.uses import TRUTH, WHOLE
 from amorsize.measure.safety.values import ATOMS, NOTHING, NULL, Cell, Value, joined, one
 
 TYPE_CHECKING = False
@@ -39,13 +40,24 @@ def _plain(takes: int, gives: int) -> Step:
 for _names, _takes, _gives in (
     ("NOP RESUME PRECALL COPY_FREE_VARS", 0, 0),
     ("POP_TOP POP_EXCEPT POP_ITER", 1, 0),
-    ("UNARY_NOT TO_BOOL", 1, 1),
     ("IS_OP", 2, 1),
-    ("GET_LEN MATCH_MAPPING MATCH_SEQUENCE RETURN_GENERATOR", 0, 1),
+    ("MATCH_MAPPING MATCH_SEQUENCE RETURN_GENERATOR", 0, 1),
     ("CHECK_EXC_MATCH", 1, 1),
     ("END_FOR", END_FOR_TAKES, 0),
 ):
     STEPS.update(dict.fromkeys(_names.split(), _plain(_takes, _gives)))
+
+
+@step("UNARY_NOT", "TO_BOOL")
+def _to_bool(f: Frame, arg: int, target: int) -> None:
+    f.walk.use(f.pop(), TRUTH, into=WHOLE)
+    f.stack.append(ATOMS)
+
+
+@step("GET_LEN")
+def _get_len(f: Frame, arg: int, target: int) -> None:
+    f.walk.use(f.stack[-1], TRUTH, into=WHOLE)
+    f.stack.append(ATOMS)
 
 
 @step("LOAD_CONST")
@@ -190,22 +202,22 @@ def _jump(f: Frame, arg: int, target: int) -> bool:
     return True
 
 
-@step(
-    *(
-        f"POP_JUMP_{way}IF_{what}"
-        for way in ("", "FORWARD_", "BACKWARD_")
-        for what in ("FALSE", "TRUE", "NONE", "NOT_NONE")
-    )
-)
-def _pop_jump(f: Frame, arg: int, target: int) -> None:
+@step(*(f"POP_JUMP_{way}IF_{what}" for way in ("", "FORWARD_", "BACKWARD_") for what in ("NONE", "NOT_NONE")))
+def _jump_if_none(f: Frame, arg: int, target: int) -> None:
     f.pop()
+    f.reach(target, f.stack)
+
+
+@step(*(f"POP_JUMP_{way}IF_{what}" for way in ("", "FORWARD_", "BACKWARD_") for what in ("FALSE", "TRUE")))
+def _pop_jump(f: Frame, arg: int, target: int) -> None:
+    f.walk.use(f.pop(), TRUTH, into=WHOLE)
     f.reach(target, f.stack)
 
 
 @step("JUMP_IF_FALSE_OR_POP", "JUMP_IF_TRUE_OR_POP")
 def _jump_or_pop(f: Frame, arg: int, target: int) -> None:
     f.reach(target, f.stack)
-    f.pop()
+    f.walk.use(f.pop(), TRUTH, into=WHOLE)
 
 
 @step("COPY")
@@ -233,7 +245,7 @@ def _return_const(f: Frame, arg: int, target: int) -> bool:
 @step("RAISE_VARARGS", "RERAISE")
 def _raise(f: Frame, arg: int, target: int) -> bool:
     if f.block.steps[f.at][0] == "RAISE_VARARGS":
-        f.walk.put(f.walk.site("exception", None), *map(f.walk.held, f.pops(arg)))
+        f.walk.raises(f.pops(arg))
     return True
 
 

@@ -22,6 +22,7 @@ KEEPS: Final = "keeps"  # something new that keeps its arguments
 FIRST: Final = "first"  # it writes its first argument
 PLACE: Final = "place"  # it moves the place in the file that its first argument stands for
 CALLS: Final = "calls"  # it makes something new, and calls the functions among its arguments
+GIVES: Final = "gives"  # what other calls, too, are given
 UNSAFE: Final = "unsafe"  # it changes what all threads share
 
 ATOMIC: Final = "atomic"  # never changes, or changes only what counts for nothing
@@ -105,7 +106,8 @@ collections | * | parts | objects of the call's own
 _collections | * | parts | as collections
 _collections | _count_elements | counts | it writes the counter
 array | * | parts | objects of the call's own
-types | * | keeps | objects of the call's own
+types | SimpleNamespace MethodType MappingProxyType GenericAlias CellType | keeps | objects of the call's own
+types | FunctionType ModuleType TracebackType DynamicClassAttribute | keeps | objects of the call's own
 itertools | * | parts | objects of the call's own
 functools | reduce | part | pure function
 _functools | reduce | part | pure function
@@ -224,11 +226,13 @@ keyword | * | new | a table that is read
 ipaddress | * | new | immutable
 colorsys | * | new | pure functions
 enum | * | new | immutable
+dataclasses | _recursive_repr.<locals>.wrapper | new | its set holds what each thread shows
 dataclasses | replace asdict astuple field fields is_dataclass | parts | objects of the call's own
 contextlib | closing suppress nullcontext ExitStack | keeps | objects of the call's own
 contextlib | redirect_stdout redirect_stderr chdir | unsafe | it changes the whole process
 threading | * | calls | threading.html
 _thread | * | calls | threading.html
+threading | main_thread current_thread enumerate | gives | all calls get one thread
 threading | settrace setprofile stack_size excepthook | unsafe | it changes the whole process
 _thread | stack_size | unsafe | it changes the whole process
 queue | * | new | queue.html
@@ -237,6 +241,7 @@ concurrent.futures | * | calls | objects of the call's own
 contextvars | * | new | each thread has its own
 _contextvars | * | new | each thread has its own
 logging | * | new | logging.html#thread-safety
+logging | getLogger getHandlerByName getLoggerClass | gives | all calls get one logger
 logging | basicConfig disable setLoggerClass addLevelName captureWarnings | unsafe | it changes the whole process
 logging | shutdown | unsafe | it changes the whole process
 warnings | warn warn_explicit | new | GIL
@@ -261,7 +266,7 @@ abc | * | new | GIL
 _abc | * | new | GIL
 weakref | ref | keeps | GIL
 atexit | * | unsafe | it changes the whole process
-importlib | import_module | new | imports lock
+importlib | import_module | gives | imports lock; all calls get one module
 codecs | * | new | objects of the call's own
 codecs | register unregister register_error | unsafe | it sets what all codecs go by
 _codecs | * | new | GIL
@@ -272,6 +277,9 @@ numpy | asarray asanyarray ascontiguousarray asfortranarray ravel reshape squeez
 numpy | transpose swapaxes moveaxis rollaxis atleast_1d atleast_2d atleast_3d broadcast_to | same | a view
 numpy | broadcast_arrays diagonal real imag split array_split hsplit vsplit dsplit flip fliplr flipud | same | a view
 numpy | rot90 require frombuffer permute_dims matrix_transpose sliding_window_view as_strided | same | a view
+numpy | nditer nested_iters ndarray matrix recarray | same | a view
+numpy.ma | * | same | it shares the data
+numpy.matrixlib | * | same | a view
 numpy | copyto put place putmask fill_diagonal put_along_axis | first | it writes its first argument
 numpy | seterr seterrcall setbufsize set_printoptions printoptions | unsafe | it sets what all threads go by
 numpy | set_string_function | unsafe | it sets what all threads go by

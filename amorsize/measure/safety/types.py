@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from itertools import islice
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 
 from amorsize.measure.safety.tables import ATOMIC, BAD, HOLDS, KINDS, what_of
@@ -21,6 +22,8 @@ _module: Final[Any] = type.__dict__["__module__"].__get__
 # Bits of type.__flags__ (Include/object.h): a class made at run time; one that nothing can change.
 HEAP: Final = 1 << 9
 FIXED: Final = 1 << 8
+# guess: attributes of an object that stand for all
+MOST_ATTRIBUTES: Final = 64
 
 # Methods of containers that give what they hold.
 _READS: Final = """
@@ -29,14 +32,37 @@ _READS: Final = """
     __mul__
 """
 READS_PARTS: Final = frozenset(_READS.split())
-# Methods of containers and arrays that write them.
+# Methods of containers and arrays that write them, and of objects that set them up anew.
 _WRITES: Final = """
     append extend insert remove pop clear sort reverse __setitem__ __delitem__ __iadd__ __imul__ add discard update
     intersection_update difference_update symmetric_difference_update popitem setdefault __ior__ __iand__ __isub__
     __ixor__ appendleft extendleft popleft rotate move_to_end subtract fill put itemset resize partition setflags
-    setfield frombytes fromfile fromlist fromstring fromunicode byteswap release
-"""
+    setfield frombytes fromfile fromlist fromstring fromunicode byteswap release __init__ __setstate__ __delslice__
+    __ilshift__ __irshift__ __imatmul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ __setattr__ __delattr__
+    """
 WRITES: Final = frozenset(_WRITES.split())
+# Methods that read. Of a method that is in neither list nothing is known.
+_READS_ALL: Final = """
+    index count issubset issuperset isdisjoint difference union intersection total maxlen fromkeys format
+    __len__ __contains__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __rmul__ __radd__ __ror__ __rand__ __rsub__ __rxor__
+    __xor__ __hash__ __repr__ __str__ __format__ __sizeof__ __reduce__ __reduce_ex__ __getattribute__ __copy__
+    __deepcopy__ __dir__ __class_getitem__ __getstate__ __missing__ __class__ __init_subclass__ __subclasshook__
+    __or__ __and__ __sub__ __add__ __mul__ __mod__ __getnewargs__ __new__ __doc__ __alloc__ __buffer__ __bool__
+    __length_hint__
+    """
+_READS_ARRAY: Final = """
+    all any argmax argmin argpartition argsort astype choose clip compress conj conjugate cumprod cumsum diagonal dot
+    dumps flatten item max mean min newbyteorder nonzero prod ptp ravel repeat reshape round searchsorted squeeze std
+    sum swapaxes take tobytes tolist tostring trace transpose var view getfield to_device cast toreadonly hex tounicode
+    tofile dump buffer_info capitalize center decode endswith expandtabs find fromhex isalnum isalpha isascii isdigit
+    islower isspace istitle isupper join ljust lower lstrip maketrans partition removeprefix removesuffix replace rfind
+    rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title translate upper zfill
+    __array__ __array_ufunc__ __array_function__ __array_wrap__ __array_prepare__ __array_finalize__ __array_namespace__
+    __dlpack__ __dlpack_device__ __matmul__ __rmatmul__ __truediv__ __rtruediv__ __floordiv__ __rfloordiv__ __rmod__
+    __pow__ __rpow__ __lshift__ __rlshift__ __rshift__ __rrshift__ __divmod__ __rdivmod__ __neg__ __pos__ __abs__
+    __invert__ __int__ __float__ __complex__ __index__ __enter__ __exit__
+    """
+READS: Final = frozenset(f"{_READS} {_READS_ALL} {_READS_ARRAY}".split())
 # Of these, the methods that put their arguments in: as they are, or what they hold.
 ADDS: Final = frozenset(["append", "insert", "add", "appendleft", "setdefault", "__setitem__", "push", "put"])
 ADDS_ALL: Final = frozenset(["extend", "extendleft", "update", "fromlist", "__iadd__", "__ior__"])
@@ -95,9 +121,23 @@ def nature(kind: type) -> str | None:
     return None
 
 
+def takes_from_others(kind: type) -> bool:
+    """Return True for iterators over another iterator or a function's variables, and for cursors of a connection."""
+    module, name = names_of(kind)
+    if (module, name) == ("sqlite3", "Cursor"):
+        return True
+    of_its_own = (module == "builtins" and name.endswith("iterator")) or module == "_io"
+    return defined(kind, "__next__") is not None and not of_its_own and not is_written_in_python(kind)
+
+
 def is_value(kind: type) -> bool:
-    """Return True for the types of values that never change, and that cannot be called."""
-    return nature(kind) == ATOMIC and defined(kind, "__call__") is None
+    """Return True for the types of values that never change, and that cannot be called: not for the user's own."""
+    return nature(kind) == ATOMIC and defined(kind, "__call__") is None and not is_the_users(kind)
+
+
+def is_the_users(kind: type) -> bool:
+    """Return True for a class written in Python that the tables do not name: it may do more than its bases."""
+    return is_written_in_python(kind) and call_rule(kind) is None and ".".join(names_of(kind)) not in KINDS
 
 
 def _stands_there(kind: type, module: str, name: str) -> bool:
@@ -144,9 +184,24 @@ def rule_of(func: FunctionType) -> str | None:
     return what_of(module, func.__code__.co_qualname) if type(module) is str else None
 
 
-def is_generated(kind: type, name: str) -> bool:
-    """Return True for a method that `dataclasses` has written."""
-    return defined(kind, "__dataclass_fields__") is not None and name in ("__eq__", "__repr__", "__hash__", "__lt__")
+def stored_in(obj: object) -> dict[str, Any]:
+    """Return what an object's attributes hold, in its dict and in slots, without asking the object."""
+    found: dict[str, Any] = dict(islice((own_attributes(obj) or {}).items(), MOST_ATTRIBUTES))
+    for base in _mro(type(obj)):
+        for name, slot in _namespace(base).items() if is_written_in_python(base) else ():
+            if type(slot) is MemberDescriptorType:
+                try:
+                    found[name] = slot.__get__(obj)
+                except AttributeError:
+                    # It is empty.
+                    continue
+    return found
+
+
+def members_of(kind: type) -> Any:
+    """Return the members of an enum by name; None for another class."""
+    found = defined(kind, "_member_map_") if issubclass(type(kind), type) else None
+    return found if type(found) is dict else None
 
 
 def mro(kind: type) -> tuple[type, ...]:

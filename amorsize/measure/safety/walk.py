@@ -6,20 +6,32 @@ by `amorsize.measure.safety.calls.Look`.
 
 from __future__ import annotations
 
+from types import FunctionType
+
 from amorsize.measure.safety.attributes import Attributes
 from amorsize.measure.safety.tables import ARRAY, ATOMIC, BAD, HOLDS, SHARED
 from amorsize.measure.safety.types import (
     CONTAINERS,
     READ_BY_CONSTANT,
     SEQUENCES,
-    is_generated,
     is_written_in_python,
+    members_of,
     names_of,
     nature,
     python_method,
 )
+from amorsize.measure.safety.uses import (
+    FORMATTED,
+    HASHED,
+    IN_PLACE,
+    ITERATES,
+    LEAVES,
+    OPERATORS,
+    WHOLE,
+)
 from amorsize.measure.safety.values import (
     ANY,
+    ATOM,
     ATOMS,
     NOTHING,
     UNSURE,
@@ -35,23 +47,11 @@ from amorsize.measure.safety.values import (
     of_each,
     one,
 )
-from amorsize.system.looks import attribute, defined
+from amorsize.system.looks import attribute, defined, is_array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
-
-_NAMES: Final = """
-    add radd sub rsub mul rmul truediv rtruediv floordiv mod pow matmul and or xor lshift rshift neg invert eq lt le gt
-    ge ne
-    """
-# What operators call.
-OPERATORS: Final = tuple(f"__{name}__" for name in _NAMES.split())
-IN_PLACE: Final = tuple(
-    f"__i{name}__" for name in ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"]
-)
-# What a search in a dict or a set calls.
-HASHED: Final = ("__hash__", "__eq__")
+    from typing import Any
 
 
 class Walk(Attributes):
@@ -61,6 +61,7 @@ class Walk(Attributes):
 
     def element(self, value: Value, key: Value) -> Value:
         """Return what an element may be."""
+        self.use(key, HASHED)
         return of_each(value, lambda thing: self._element(thing, key))
 
     def _element(self, thing: Thing, key: Value) -> Value:
@@ -69,6 +70,7 @@ class Walk(Attributes):
                 return self.parts_of(thing)
             return joined(*(self._element_of(obj, thing, key) for obj in thing.objs))
         if isinstance(thing, Site):
+            self.note_kept(one(thing))
             self.read(thing)
             getter = python_method(thing.kind, "__getitem__") if thing.kind is not None else None
             if getter is not None:
@@ -91,21 +93,22 @@ class Walk(Attributes):
         if getter is not None:
             return self.call_function(getter, [one(thing), key])
         if issubclass(kind, type):
-            return ATOMS
+            return self._element_of_class(obj, thing, key)
         missing = python_method(kind, "__missing__")
         if missing is not None:
-            self.call_function(missing, [one(thing), key])
+            return joined(self.call_function(missing, [one(thing), key]), self.parts_of(thing, values=True))
         what = nature(kind)
         if what == ATOMIC:
             return ATOMS
         if what == ARRAY:
             if isinstance(thing, Outer):
                 self.state.look((obj,))
-            return joined(ATOMS, one(thing))
+            return joined(ATOMS, one(thing), self.parts_of(thing) if is_array(obj) else NOTHING)
         if what != HOLDS:
-            return self._use(thing, "reads an element of")
+            return self._use_once(thing, "reads an element of")
         if names_of(kind)[1] == "defaultdict" and isinstance(thing, Outer) and attribute(obj, "default_factory"):
             self.unsafe(f"may add an element to {self.called(thing)}, which is a defaultdict")
+        self._compare_keys(obj, thing, key)
         index = self.fixed(key) if kind in READ_BY_CONSTANT else None
         if isinstance(thing, Outer):
             if index is None:
@@ -122,13 +125,31 @@ class Walk(Attributes):
             return parts
         return one(self.filled(self.site(("slice", thing, self.place), list), parts))
 
+    def _element_of_class(self, kind: type, thing: Outer | Item, key: Value) -> Value:
+        """Return a member of an enum, or what a class makes of ``kind[key]``."""
+        members = members_of(kind)
+        if members is not None:
+            return self.like(thing, list(members.values()), "parts")
+        maker = defined(kind, "__class_getitem__")
+        func = maker.__func__ if type(maker) is classmethod else maker
+        if type(func) is FunctionType:
+            return self.call_function(func, [one(thing), key])
+        return ATOMS
+
+    def _compare_keys(self, obj: Any, thing: Outer | Item, key: Value) -> None:
+        """Look into what a search in a dict asks the keys that are there."""
+        if issubclass(type(obj), dict) and ("keys", id(obj)) not in self.used:
+            self.used["keys", id(obj)] = NOTHING
+            keys = [one_of for one_of in self.some(obj, dict, False) if is_written_in_python(type(one_of))]
+            self.use(self.like(thing, keys, "parts"), HASHED, key)
+
     def set_element(self, value: Value, key: Value, new: Value) -> None:
         """Write an element, or delete it."""
         for thing in value:
             self._set_element(thing, key, new)
 
     def _set_element(self, thing: Thing, key: Value, new: Value) -> None:
-        self.ask(key, HASHED)
+        self.use(key, HASHED)
         kind = self.kind_of(thing)
         name = "__setitem__" if new else "__delitem__"
         setter = python_method(kind, name) if kind is not None else None
@@ -145,6 +166,7 @@ class Walk(Attributes):
         elif isinstance(thing, Item):
             self.writes(thing, f"writes an element of {self.called(thing)}")
         elif isinstance(thing, Site):
+            self.note_kept(one(thing), grows=True)
             self.put_at(thing, key, new)
         elif thing is UNSURE:
             self.unknown("writes an element of something that cannot be told")
@@ -187,7 +209,8 @@ class Walk(Attributes):
                 return self.call_function(ahead, [one(thing)]) if ahead else ATOMS
             return self.iterate(iterator)
         if isinstance(thing, Site):
-            self.ask(one(thing), ("__getitem__",))
+            self.note_kept(one(thing))
+            self.use(one(thing), ITERATES, into=WHOLE)
             return self.held(one(thing)) if thing.kind in CONTAINERS else joined(one(thing), self.held(one(thing)))
         if not isinstance(thing, Outer | Item):
             return ATOMS
@@ -200,9 +223,9 @@ class Walk(Attributes):
             return joined(ATOMS, one(thing))
         if what == HOLDS:
             return self.parts_of(thing)
-        return self._use(thing, "takes elements from")
+        return self._use_once(thing, "takes elements from")
 
-    def _use(self, thing: Outer | Item, how: str) -> Value:
+    def _use_once(self, thing: Outer | Item, how: str) -> Value:
         """Use an object that is no container: it may be an iterator, a file, a connection."""
         if isinstance(thing, Item):
             self.writes(thing, f"{how} {self.called(thing)}")
@@ -230,18 +253,23 @@ class Walk(Attributes):
 
     # -- operators ----------------------------------------------------------------------------------------------------
 
-    def operate(self, left: Value, right: Value, *, in_place: bool) -> Value:
+    def operate(self, left: Value, right: Value, *, in_place: bool, names: frozenset[str] = OPERATORS) -> Value:
         """Return what an operator makes; in place it may write what stands at its left."""
         if not in_place:
             if self.are_atoms(left) and self.are_atoms(right):
                 return ATOMS
-            self.ask(left, OPERATORS, right)
-            self.ask(right, OPERATORS, left)
+            if ATOM in left or any(isinstance(thing, Outer) and thing.is_atom for thing in left):
+                # A text that is formatted may call all.
+                names = FORMATTED if names is OPERATORS else names
+                self.look_up(right)
+            gives = joined(self.use(left, names, right), self.use(right, names, left))
             made = self.here("operator")
+            self.note_kept(joined(left, right))
+            self.computed.add(made)
             for thing in joined(left, right):
                 if isinstance(thing, Item | Outer | Site) and self.kind_of(thing) in CONTAINERS:
                     self.put(made, self.held_or_parts(thing))
-            return one(made)
+            return joined(one(made), gives)
         found = NOTHING
         for thing in left:
             found |= self._operate_in_place(thing, right)
@@ -249,14 +277,15 @@ class Walk(Attributes):
 
     def _operate_in_place(self, thing: Thing, right: Value) -> Value:
         kind = self.kind_of(thing)
-        self.ask(one(thing), IN_PLACE, right)
+        gives = self.use(one(thing), IN_PLACE, right, into=WHOLE)
         if isinstance(thing, Atom):
             return self.operate(one(thing), right, in_place=False)
         if isinstance(thing, Outer | Item):
             if kind is not None and (nature(kind) == ATOMIC or kind is tuple or kind is frozenset):
                 return self.operate(one(thing), right, in_place=False)
-            if kind is not None and is_written_in_python(kind) and not any(defined(kind, n) for n in IN_PLACE):
-                return self.operate(one(thing), right, in_place=False)
+            if kind is not None and is_written_in_python(kind) and not any(_is_compiled(kind, n) for n in IN_PLACE):
+                # What such a method writes was found in it.
+                return gives or self.operate(one(thing), right, in_place=False)
             if kind is None:
                 self.unknown(f"may change {self.called(thing)} in place")
             elif isinstance(thing, Outer):
@@ -266,6 +295,9 @@ class Walk(Attributes):
             else:
                 self.writes(thing, f"changes {self.called(thing)} in place")
         elif isinstance(thing, Site):
+            if thing in self.local_sites:
+                self.note_kept(one(thing), grows=True)
+                self.computed.add(thing)
             self.put(thing, self.iterate(right) if kind in CONTAINERS else NOTHING)
         elif isinstance(thing, Method):
             return self.operate(self.as_value(thing), right, in_place=True)
@@ -273,16 +305,28 @@ class Walk(Attributes):
             self.unknown("may change something in place that cannot be told")
         return one(thing)
 
-    def ask(self, value: Value, names: tuple[str, ...], other: Value = ATOMS) -> None:
-        """Look into the methods of these names that are written in Python."""
+    def look_up(self, value: Value) -> None:
+        """Look up an unknown key: what a dict lacks it may add."""
         for thing in value:
-            kind = self.kind_of(thing)
-            if kind is None or not is_written_in_python(kind):
-                continue
-            for name in names:
-                func = python_method(kind, name)
-                if func is not None and not is_generated(kind, name):
-                    self.call_function(func, [one(thing), other])
+            if isinstance(thing, Outer | Item) and thing.objs and issubclass(type(thing.objs[0]), dict):
+                self._element(thing, ATOMS)
+
+    def raises(self, value: list[Value]) -> None:
+        """Note what is raised, and its cause: a class makes an exception, one that is shared gets a new context."""
+        for thing in joined(*value):
+            if isinstance(thing, Outer) and thing.objs and issubclass(type(thing.objs[0]), BaseException):
+                self.unsafe(f"raises {self.called(thing)}: what is raised gets a traceback and a context")
+            is_class = isinstance(thing, Outer) and thing.objs and issubclass(type(thing.objs[0]), type)
+            raised = self.call(one(thing), [], {}) if is_class else one(thing)
+            self.put(self.site("exception", None), raised, self.held(raised))
+
+    def match_args(self, kinds: Value) -> tuple[str, ...]:
+        """Return the attributes that a pattern of a class asks by their places."""
+        for thing in kinds:
+            if isinstance(thing, Outer) and thing.objs and issubclass(type(thing.objs[0]), type):
+                names = defined(thing.objs[0], "__match_args__")
+                return names if type(names) is tuple and all(type(name) is str for name in names) else ()
+        return ()
 
     def enter(self, value: Value) -> Value:
         """Return what a with statement binds."""
@@ -292,11 +336,18 @@ class Walk(Attributes):
             method = python_method(kind, "__enter__") if kind is not None else None
             if method is not None:
                 found |= self.call_function(method, [one(thing)])
-                self.ask(one(thing), ("__exit__",))
+                self.use(one(thing), LEAVES, into=WHOLE)
             elif isinstance(thing, Site):
                 found |= joined(one(thing), self.held(one(thing)))
             elif isinstance(thing, Outer | Item):
-                found |= self._use(thing, "enters")
+                self.between(thing, "__enter__", False)
+                found |= self._use_once(thing, "enters")
             else:
                 found |= one(thing) if not isinstance(thing, Method) else self.enter(self.as_value(thing))
         return found
+
+
+def _is_compiled(kind: type, name: str) -> bool:
+    """Return True if a class has a method of this name that is not written in Python."""
+    found = defined(kind, name)
+    return found is not None and type(found) is not FunctionType
