@@ -144,7 +144,7 @@ def _look(walk: Look, func: Any, items: tuple[Any, ...], data: Any) -> Safety:
     for _ in range(MOST_PASSES):
         walk.changed = False
         walk.passes += 1
-        walk.used.clear()
+        walk.forget_uses()
         gives = walk.call(walk.outer(func, "the function"), [given], {}, NOTHING)
         if not walk.changed:
             break
@@ -158,14 +158,15 @@ def _look(walk: Look, func: Any, items: tuple[Any, ...], data: Any) -> Safety:
         return _answer(walk, walk.doubts[0] if walk.doubts else ("", ""), returned)
     handed_on = walk.handed_on()
     if handed_on is not None:
-        return Safety(answer="unknown", why=handed_on[0], where=handed_on[1])
+        return Safety(answer="unknown", why=handed_on[0], where=handed_on[1], carries=True)
     if walk.local_reads - walk.local_writes:
         names = sorted(name for _, name in walk.local_reads - walk.local_writes)
         return Safety(
             answer="unknown", why=f"reads `{names[0]}` of a threading.local, which other threads have not set"
         )
-    if walk.writes_item and not _are_apart(data, items):
-        return Safety(answer="unknown", why="writes the item, and the same object may come twice")
+    if walk.writes_item and not (apart := _are_apart(data, items)):
+        why = "writes the item, and the same object may come twice"
+        return Safety(answer="unknown", why=why, carries=apart is False)
     return Safety(answer="safe")
 
 
@@ -173,7 +174,7 @@ def _look_at_handlers(walk: Look) -> None:
     """Look if handlers of loggers write what the function reads: what else they do leaves its results as they are."""
     state, walk.state = walk.state, State()
     walk.passes += 1
-    walk.used.clear()
+    walk.forget_uses()
     walk.use_handlers()
     written = walk.state.written | {("parts", one_of) for one_of in walk.state.grown}
     walk.found, walk.state = None, state
@@ -185,7 +186,7 @@ def _look_at_handlers(walk: Look) -> None:
 def _answer(walk: Look | None, doubt: tuple[str, str], returned: tuple[Any, ...]) -> Safety:
     """Return the answer of a look that has found something, or has a doubt."""
     if walk is None or walk.found is None:
-        return Safety(answer="unknown", why=doubt[0], where=doubt[1])
+        return Safety(answer="unknown", why=doubt[0], where=doubt[1], carries=walk is not None and walk.carries)
     why, where = walk.found
     return Safety(answer="unsafe", why=why, where=where, carries=walk.carries or walk.state.carries(returned))
 
@@ -200,26 +201,29 @@ def _as_value(walk: Look, items: tuple[Any, ...]) -> Value:
     return frozenset(found) if found else one(Item((), 0))
 
 
-def _are_apart(data: Any, seen: tuple[Any, ...]) -> bool:
-    """Return True if no two items are one object, or share memory or attributes; ``seen``: some of them."""
-    scopes = [id(scope) for scope in map(own_attributes, seen) if scope is not None]
-    if len(set(scopes)) < len({id(one_of) for one_of in seen if own_attributes(one_of) is not None}):
+def _are_apart(data: Any, seen: tuple[Any, ...]) -> bool | None:
+    """Return True if no two items are one object, or share memory or attributes; None: unknown."""
+    scopes = [(id(one_of), id(scope)) for one_of in seen if (scope := own_attributes(one_of)) is not None]
+    if len({scope for _, scope in scopes}) < len(set(scopes)):
         return False
     if is_array(data):
         # An array of objects may hold one of them twice.
-        return attribute(data, "base") is None and attribute(attribute(data, "dtype"), "hasobject") is False
-    if type(data) not in SEQUENCES or len(data) > MOST_COMPARED or len(set(map(id, data))) < len(data):
+        return (attribute(data, "base") is None and attribute(attribute(data, "dtype"), "hasobject") is False) or None
+    if type(data) not in SEQUENCES or len(data) > MOST_COMPARED:
+        return None
+    if len(set(map(id, data))) < len(data):
         return False
     # By their ids: a metaclass may say anything of equality and hash.
     kinds = {id(kind): kind for kind in map(type, data)}.values()
     if not any(kind is memoryview or issubclass(kind, _array_type()) for kind in kinds):
         return True
     blocks = [_block_of(one_of) for one_of in data[:MOST_BLOCKS]]
-    return len(data) <= MOST_BLOCKS and None not in blocks and len(set(blocks)) == len(blocks)
+    # Views of one block may show different parts of it.
+    return (len(data) <= MOST_BLOCKS and None not in blocks and len(set(blocks)) == len(blocks)) or None
 
 
 def _array_type() -> tuple[type, ...]:
-    found = (own_attributes(sys.modules.get("numpy")) or {}).get("ndarray")
+    found: Any = (own_attributes(sys.modules.get("numpy")) or {}).get("ndarray")
     return (found,) if issubclass(type(found), type) else ()
 
 

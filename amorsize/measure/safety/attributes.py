@@ -8,7 +8,7 @@ from types import ClassMethodDescriptorType, FunctionType, ModuleType
 
 from amorsize.measure.safety.ground import EXAMPLES, LOOKED_AT
 from amorsize.measure.safety.kept import Kept, is_local
-from amorsize.measure.safety.tables import ARRAY, HOLDS, what_of
+from amorsize.measure.safety.tables import ARRAY, HOLDS, SHARED, what_of
 from amorsize.measure.safety.types import (
     SLOTS,
     is_value,
@@ -61,6 +61,7 @@ class Attributes(Kept):
     def _get(self, thing: Thing, name: str) -> Value:
         if isinstance(thing, Outer | Item):
             if not thing.objs:
+                self.reads((id(thing), name))
                 return one(self.method(thing, name))
             if len(thing.objs) == 1:
                 return self._get_of(thing.objs[0], thing, name)
@@ -91,14 +92,17 @@ class Attributes(Kept):
             name = f"_{name}_"
         found = defined(kind, name)
         what = type(found)
-        if is_local(kind) and (found is None or what in SLOTS) and isinstance(thing, Outer):
-            return self.get_local(obj, thing, name)
+        if isinstance(thing, Outer) and is_local(kind) and (what in SLOTS or defined(what, "__get__") is None):
+            held = NOTHING if found is None or what in SLOTS else self.outer(found, f"`{name}`")
+            return joined(held, self.get_local(obj, thing, name, is_set=found is not None))
         if is_property(what):
             return self._ask_property(found, thing)
         if what in SLOTS:
             held = attribute(obj, name)
             return ATOMS if held is None else self.like(thing, [held], name)
         held = own_attributes(obj)
+        if held is not None and name in held and isinstance(thing, Outer) and nature(kind) == SHARED:
+            self.between(thing, name, True)
         if held is not None and name in held and not _is_data_descriptor(what):
             return self.like(thing, [held[name]], name)
         if is_cached_property(found):
@@ -231,7 +235,7 @@ class Attributes(Kept):
             if isinstance(thing, Outer) and thing.is_atom and not is_written_in_python(thing.kind or object):
                 # It raises.
                 return
-            for obj in thing.objs if isinstance(thing, Outer) else ():
+            for obj in (thing.objs or (thing,)) if isinstance(thing, Outer) else ():
                 self.state.write((id(obj), name))
             self.unsafe(f"writes the attribute `{name}` of {self.called(thing)}")
         elif isinstance(thing, Method):
@@ -239,7 +243,7 @@ class Attributes(Kept):
                 self._set(owner, name, new)
         elif isinstance(thing, Item | Site):
             kind = type(thing.objs[0]) if isinstance(thing, Item) and thing.objs else getattr(thing, "kind", None)
-            setter = python_method(kind, "__setattr__") if kind is not None else None
+            setter = python_method(kind, "__setattr__" if new else "__delattr__") if kind is not None else None
             found = defined(kind, name) if kind is not None else None
             if name in ("__dict__", "__class__"):
                 self.unknown(f"sets the `{name}` of {self.called(thing)}")

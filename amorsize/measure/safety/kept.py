@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 _LOCAL_GET: Final = defined(__import__("_thread")._local, "__getattribute__")
-_OF_EACH: Final = ("local", "variable")
-_BETWEEN_THREADS: Final = frozenset(["_thread", "threading", "queue", "_queue", "multiprocessing.synchronize"])
-_TELLS: Final = frozenset(["put", "put_nowait", "set", "clear", "release", "notify", "notify_all", "task_done"])
-_ASKS: Final = frozenset(["qsize", "empty", "full", "is_set", "isSet", "locked"])
+_OF_EACH: Final = ("local", "variable", "kept")
+_BETWEEN_THREADS: Final = frozenset(
+    ["_thread", "threading", "queue", "_queue", "multiprocessing.synchronize", "concurrent.futures._base"]
+)
+_TELLS: Final = frozenset(
+    ["put", "put_nowait", "set", "clear", "release", "notify", "notify_all", "task_done", "set_result"]
+)
+_ASKS: Final = frozenset(["qsize", "empty", "full", "is_set", "isSet", "locked", "wait", "done", "result"])
 # What these give depends on the calls of other threads, whatever else the function does.
 _TAKES: Final = frozenset(["get", "get_nowait"])
 
@@ -42,15 +46,15 @@ class Kept(Uses):
 
     # -- attributes of each thread ------------------------------------------------------------------------------------
 
-    def get_local(self, obj: Any, thing: Outer, name: str) -> Value:
+    def get_local(self, obj: Any, thing: Outer, name: str, *, is_set: bool) -> Value:
         """Return what an attribute of a ``threading.local`` may hold in this thread."""
         if name == "__dict__":
             self.unknown(f"reads all attributes of {self.called(thing)}, a threading.local")
         self.reads(("local", id(obj), name))
         maker = python_method(type(obj), "__init__")
-        if maker is None:
+        if maker is None and not is_set:
             self.local_reads.add((id(obj), name))
-        else:
+        elif maker is not None:
             # It runs in each thread.
             self.call_function(maker, [one(thing)])
         held = self._local_site(obj, name)
@@ -76,10 +80,20 @@ class Kept(Uses):
         self.local_sites.add(made)
         return made
 
-    def note_kept(self, value: Value, *, grows: bool = False) -> None:
-        """Note that what a thread keeps is read, or gets other elements."""
-        if self.local_sites:
-            (self.kept_grown if grows else self.kept_read).update(t for t in value if t in self.local_sites)
+    def note_kept(self, value: Value, *, grows: bool = False, fills: bool = False) -> None:
+        """Note that what a thread keeps is read, is replaced, or gets other elements."""
+        for thing in value if self.local_sites else ():
+            if thing not in self.local_sites:
+                continue
+            if fills:
+                self.state.write(("kept", thing))
+                continue
+            (self.kept_grown if grows else self.kept_read).add(thing)  # type: ignore[arg-type]
+            self.state.read(("kept", thing))
+
+    def is_table(self, thing: Site) -> bool:
+        """Return True if a thread keeps a dict there: a cache, most often."""
+        return any(self.kind_of(one_of) is dict for one_of in thing.elements)
 
     # -- between threads ----------------------------------------------------------------------------------------------
 
@@ -101,7 +115,7 @@ class Kept(Uses):
             self.unknown(why)
         elif name in _TELLS or name in ("acquire", "__enter__"):
             self.told.add(id(obj))
-        if name in _ASKS or (name == "acquire" and has_args):
+        if name in _ASKS or name.startswith("_") != name.startswith("__") or (name == "acquire" and has_args):
             self.asked.setdefault(id(obj), (self.how + why, self.where))
 
     def handed_on(self) -> tuple[str, str] | None:
@@ -110,7 +124,7 @@ class Kept(Uses):
             return self.asked[asked]
         for key, first in self.state.first.items():
             if first == "read" and isinstance(key, tuple) and key[0] in _OF_EACH and key in self.state.written:
-                what = f"`{key[2]}` of a threading.local" if key[0] == "local" else "a context variable"
+                what = "a context variable" if key[0] == "variable" else "what a threading.local holds"
                 return f"reads {what} and writes it for the next item, which another thread does not see", ""
         if self.kept_grown & self.kept_read:
             return "adds to what a threading.local holds and reads it, which differs from thread to thread", ""

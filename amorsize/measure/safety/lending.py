@@ -27,12 +27,15 @@ from amorsize.measure.safety.types import (
     rule_of,
 )
 from amorsize.measure.safety.uses import (
+    CALLED,
     CHECKS,
+    COMPARES,
     FORMATS,
     GETS,
     HASHED,
     ITERATES,
     NO_METHODS,
+    OPERATORS,
     PARTS,
     SPECIAL,
     TRUTH,
@@ -68,6 +71,12 @@ ASKS: Final = {
     **dict.fromkeys(("hash", "set", "frozenset", "dict"), (HASHED | ITERATES, PARTS)),
     **dict.fromkeys(("str", "repr", "ascii", "format"), (FORMATS | HASHED, PARTS)),
     **dict.fromkeys(("list", "tuple", "enumerate", "zip", "reversed"), (ITERATES, WHOLE)),
+}
+# As above, of functions that may call what they are given.
+ASKS_AND_CALLS: Final = {
+    **dict.fromkeys(("sorted", "max", "min"), (COMPARES | ITERATES | CALLED, PARTS)),
+    **dict.fromkeys(("map", "filter", "any", "all", "next", "iter"), (ITERATES | TRUTH | CALLED, PARTS)),
+    "sum": (OPERATORS | ITERATES, PARTS),
 }
 # Modules whose functions look into all that an object holds.
 LOOK_INTO_ALL: Final = frozenset(("copy", "pickle", "_pickle", "dataclasses"))
@@ -119,10 +128,13 @@ class Lending(Walk):
             )
         )
 
-    def lend(self, value: Value, to: str, names: frozenset[str] = SPECIAL, into: int = PARTS) -> Value:
+    def lend(
+        self, value: Value, to: str, names: frozenset[str] = SPECIAL, into: int = PARTS, *, calls: bool = True
+    ) -> Value:
         """Look at arguments that a compiled function is given; return what those among them give that it calls.
 
-        It may call methods of these ``names``, of the arguments and of what they hold as far as ``into`` says.
+        It may call methods of these ``names``, of the arguments and of what they hold as far as ``into`` says;
+        ``calls``: it may call the functions among them, too.
         """
         given = NOTHING
         functions = []
@@ -133,7 +145,7 @@ class Lending(Walk):
             else:
                 self._lend(thing, to)
                 given |= one(thing)
-        if names is not SPECIAL:
+        if not calls:
             self.use(value, names, given or ATOMS, into=into)
             return NOTHING
         gives = self.use(given, names, joined(ATOMS, given), into=into)

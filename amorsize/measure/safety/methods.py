@@ -6,7 +6,7 @@ import sys
 from types import FunctionType
 
 from amorsize.measure.safety.kept import is_local
-from amorsize.measure.safety.lending import ASKS, GETTERS, LOOK_INTO_ALL, MOVES, Lending
+from amorsize.measure.safety.lending import ASKS, ASKS_AND_CALLS, GETTERS, LOOK_INTO_ALL, MOVES, Lending
 from amorsize.measure.safety.tables import (
     ARRAY,
     ATOMIC,
@@ -75,6 +75,7 @@ OUT_AT: Final = {
     **dict.fromkeys(("argmax", "argmin", "stack"), 2),
     **dict.fromkeys(("sum", "prod", "mean", "std", "var", "cumsum", "cumprod", "clip", "take", "compress"), 3),
 }
+OUT_AT_OF_UFUNC: Final = {"reduce": 3, "accumulate": 3, "reduceat": 4}
 # Methods that write what they are given.
 INTO: Final = ("shuffle", "readinto", "readinto1", "pack_into", "unpack_into")
 # Methods of arrays that give a view.
@@ -154,8 +155,9 @@ class Methods(Lending):
             given.append(self.iterate(self.iterate(joined(*args[1:], rest))))
         if name == "type" and len(args) > 1:
             self.unknown("makes a class")
-        names, into = ASKS.get(name, (SPECIAL, ATTRIBUTES if path in LOOK_INTO_ALL else IN_PARTS))
-        called = self.lend(joined(*given), f"`{name}`", names, into)
+        all_of_it = (SPECIAL, ATTRIBUTES if path in LOOK_INTO_ALL else IN_PARTS)
+        names, into = ASKS.get(name) or ASKS_AND_CALLS.get(name, all_of_it)
+        called = self.lend(joined(*given), f"`{name}`", names, into, calls=name not in ASKS)
         return self._result(rule, name, args, words, given, called, kind)
 
     def _result(
@@ -182,11 +184,14 @@ class Methods(Lending):
         if rule == SAME:
             return joined(one(made), args[0] if args else NOTHING, *map(self._blocks, given))
         if rule == "copy":
-            return one(self.filled(made, *(self._insides(thing) for thing in (args[0] if args else NOTHING))))
+            return joined(
+                called, one(self.filled(made, *(self._insides(thing) for thing in (args[0] if args else NOTHING))))
+            )
         if rule == PART:
             return joined(ATOMS, one(made), called, *given, *map(self._iterate_data, given))
         if rule != PARTS:
-            return one(self.filled(made, called))
+            # A special method may give what it likes.
+            return joined(one(self.filled(made, called)), called)
         if name == "map":
             return one(self.filled(made, called))
         if name in ("enumerate", "zip", "itertools.zip_longest", "itertools.product"):
@@ -207,7 +212,9 @@ class Methods(Lending):
 
     def _is_bound(self, thing: Thing) -> bool:
         kind = self.kind_of(thing)
-        return isinstance(thing, Outer | Item) and kind is not None and is_written_in_python(kind)
+        if kind is None or issubclass(kind, type):
+            return False
+        return isinstance(thing, Outer | Item) and is_written_in_python(kind)
 
     def _shared(self, name: str, first: Value) -> Value:
         """Return a module or a logger: all calls get the same one."""
@@ -254,9 +261,12 @@ class Methods(Lending):
             written = joined(*args, *words.values(), rest)
             self.mutate(frozenset([t for t in written if isinstance(t, Outer | Item)]), f"writes, by `{name}`, into")
         kind = self.kind_of(owner)
-        if isinstance(owner, Atom) or (kind is str and name == "format_map"):
+        if isinstance(owner, Atom) or (kind is str and name.startswith("format")):
             if name == "format_map":
                 self.look_up(joined(*args))
+            if name in ("format", "format_map"):
+                # "{0.name}" reads an attribute.
+                self.any_attribute(joined(*args, *words.values()))
             called = self.lend(joined(*args, *words.values(), rest), f"`{name}`")
             return one(self.filled(self.here(name), called))
         if isinstance(owner, Site):
@@ -276,8 +286,10 @@ class Methods(Lending):
         if defined(object, name) is not None and is_written_in_python(kind) and what in (None, ATOMIC):
             return self._method_of_object(owner, name, args)
         if what == ATOMIC:
-            if name == "at" and args:
-                self.mutate(args[0], "changes")
+            if name in ("at", "__set__", "__delete__"):
+                self.mutate(joined(*args[:1]), "changes")
+            if (at := OUT_AT_OF_UFUNC.get(name)) and names_of(kind) == ("numpy", "ufunc"):
+                self.mutate(joined(*args[at : at + 1]), "writes into")
             return one(self.filled(self.here(name), self.lend(given, f"`{name}`")))
         if what == SHARED:
             if name in SETS_UP and isinstance(owner, Outer):
@@ -299,6 +311,7 @@ class Methods(Lending):
             self.unsafe(why, carries=True)
         else:
             self.unknown(f"calls {self.called(method)}, and nothing is known of a {names_of(kind)[1]}")
+            self.carries |= name in WRITES
         self.lend(given, f"`{name}`")
         return ANY
 
@@ -346,7 +359,7 @@ class Methods(Lending):
                 return self._method_of_object(site, name, args)
             if nature(kind) != HOLDS:
                 self.call_back(one(site))
-        self.note_kept(one(site), grows=name in WRITES and name not in FILLS)
+        self.note_kept(one(site), grows=name in WRITES and name not in FILLS, fills=name in FILLS)
         if name not in WRITES or name in TAKES or name.startswith("pop"):
             self.note_kept(one(site))
         called = self.lend(joined(*given), f"`{name}`")
@@ -372,11 +385,12 @@ class Methods(Lending):
             if name in ("get", "pop", "setdefault", "popleft", "__getitem__"):
                 return joined(held, *args[1:], ATOMS)
             return one(self.filled(self.here(name, kind if name == "copy" else None), held, called))
-        return joined(one(site), self.held(one(site)), called)
+        views = self._blocks(joined(*given)) if name.startswith("from_buffer") else NOTHING
+        return joined(one(site), self.held(one(site)), called, views)
 
     def _method_of_object(self, owner: Thing, name: str, args: list[Value]) -> Value:
         """Return what a method of ``object`` gives for an object of a class written in Python."""
-        if name == "__setattr__":
+        if name in ("__setattr__", "__delattr__"):
             key = self.fixed(args[0]) if args else None
             self._set_plainly(owner, key if type(key) is str else "*", args[1] if len(args) > 1 else NOTHING)
             return ATOMS

@@ -95,7 +95,7 @@ def _contains(f: Frame, arg: int, target: int) -> None:
     wanted, owner = f.pops(2)
     f.walk.use(wanted, HASHED)
     f.walk.use(owner, SEARCHES, wanted)
-    f.walk.iterate(owner, over_items=False)
+    f.walk.iterate(f.walk.searched(owner), over_items=False)
     f.stack.append(ATOMS)
 
 

@@ -277,7 +277,7 @@ numpy | asarray asanyarray ascontiguousarray asfortranarray ravel reshape squeez
 numpy | transpose swapaxes moveaxis rollaxis atleast_1d atleast_2d atleast_3d broadcast_to | same | a view
 numpy | broadcast_arrays diagonal real imag split array_split hsplit vsplit dsplit flip fliplr flipud | same | a view
 numpy | rot90 require frombuffer permute_dims matrix_transpose sliding_window_view as_strided | same | a view
-numpy | nditer nested_iters ndarray matrix recarray | same | a view
+numpy | nditer nested_iters einsum ndarray matrix recarray | same | a view
 numpy.ma | * | same | it shares the data
 numpy.matrixlib | * | same | a view
 numpy | copyto put place putmask fill_diagonal put_along_axis | first | it writes its first argument
@@ -387,6 +387,9 @@ tarfile | TarFile | bad | one position in the file
 mmap | mmap | bad | one position
 decimal | Context | bad | shared with the caller
 builtins | generator coroutine async_generator | bad | a generator that runs cannot be asked by another thread
+zlib | Compress Decompress | bad | one stream
+_bz2 | BZ2Compressor BZ2Decompressor | bad | one stream
+_lzma | LZMACompressor LZMADecompressor | bad | one stream
 _csv | reader writer | bad | an iterator of one file
 os | _Environ | holds | it belongs to the process
 """

@@ -11,7 +11,7 @@ from types import FunctionType
 
 from amorsize.measure.safety.contents import Contents
 from amorsize.measure.safety.tables import ARRAY, HOLDS
-from amorsize.measure.safety.types import is_of_library, is_written_in_python, mro, namespace, nature, stored_in
+from amorsize.measure.safety.types import Kinds, is_of_library, is_written_in_python, mro, namespace, nature, stored_in
 from amorsize.measure.safety.values import ATOMS, NOTHING, Atom, Item, Outer, Site, Thing, Value, joined, one
 from amorsize.system.looks import defined
 
@@ -33,6 +33,7 @@ FORMATS: Final = _special("format str repr")
 ITERATES: Final = _special("iter next getitem len length_hint reversed")
 SEARCHES: Final = _special("contains hash eq") | ITERATES
 MAPS: Final = _special("getitem missing len iter next") | {"keys", "items", "get"}
+CALLED: Final = _special("call")
 CHECKS: Final = _special("instancecheck subclasscheck subclasshook")
 GETS: Final = _special("getattr getattribute")
 NO_METHODS: Final[frozenset[str]] = frozenset()
@@ -54,6 +55,7 @@ SPECIAL: Final = (
     TRUTH | HASHED | COMPARES | FORMATS | SEARCHES | CHECKS | OPERATORS | _special(_OTHERS) | set(_PROTOCOLS.split())
 )
 FORMATTED: Final = OPERATORS | FORMATS | MAPS | HASHED | _special("int float")
+_WRAPPERS: Final = Kinds(classmethod, staticmethod)
 # How far to look into what is used: not at all; at what containers hold; at what any object holds.
 WHOLE: Final = 0
 PARTS: Final = 1
@@ -70,6 +72,14 @@ class Uses(Contents):
         # By class and names; what was used in this pass, with what it gave.
         self.methods: dict[tuple[int, int], list[tuple[str, Any]]] = {}
         self.used: dict[Any, Value] = {}
+        # By object and method: what else the method was given, and what it gave in this pass.
+        self.others: dict[Any, Value] = {}
+        self.gave: dict[Any, tuple[Value, Value]] = {}
+
+    def forget_uses(self) -> None:
+        """Begin a new pass."""
+        self.used.clear()
+        self.gave.clear()
 
     def use(
         self, value: Value, names: frozenset[str] = SPECIAL, other: Value = ATOMS, *, into: int = PARTS, depth: int = 0
@@ -104,14 +114,20 @@ class Uses(Contents):
 
     def run(self, name: str, func: Any, thing: Thing, other: Value = ATOMS) -> Value:
         """Look into a method that nothing calls by its name."""
-        if type(func) in (classmethod, staticmethod):
-            func = func.__func__
+        func = _unwrapped(func)
+        key = (thing, id(func))
+        other = self.others[key] = joined(self.others.get(key, ATOMS), other)
+        given, gives = self.gave.get(key, (NOTHING, NOTHING))
+        if given == other:
+            return gives
+        self.gave[key] = (other, gives)
         self.implied.append(f"may call `{name}` of {self.called(thing)}, which ")
         if type(func) is FunctionType:
             gives = self.call_function(func, [one(thing), other], {}, other)
         else:
             gives = self.call(self.outer(func, f"`{name}`"), [one(thing), other], {}, other)
         self.implied.pop()
+        self.gave[key] = (other, gives)
         return gives
 
     def _methods(self, kind: type, names: frozenset[str]) -> list[tuple[str, Any]]:
@@ -151,9 +167,12 @@ class Uses(Contents):
 
 def _is_the_users(func: Any) -> bool:
     """Return True for a method that is not known from the tables, and is written in Python."""
-    if type(func) is FunctionType:
-        return not is_of_library(func)
-    return is_written_in_python(type(func)) or type(func) in (classmethod, staticmethod)
+    func = _unwrapped(func)
+    return not is_of_library(func) if type(func) is FunctionType else is_written_in_python(type(func))
+
+
+def _unwrapped(func: Any) -> Any:
+    return func.__func__ if type(func) in _WRAPPERS else func
 
 
 def _shows_fields(kind: type) -> bool:

@@ -106,7 +106,9 @@ class Walk(Attributes):
             return joined(ATOMS, one(thing), self.parts_of(thing) if is_array(obj) else NOTHING)
         if what != HOLDS:
             return self._use_once(thing, "reads an element of")
-        if names_of(kind)[1] == "defaultdict" and isinstance(thing, Outer) and attribute(obj, "default_factory"):
+        factory = attribute(obj, "default_factory") if names_of(kind)[1] == "defaultdict" else None
+        if factory is not None and isinstance(thing, Outer):
+            self.call(self.outer(factory, "a default factory"), [], {})
             self.unsafe(f"may add an element to {self.called(thing)}, which is a defaultdict")
         self._compare_keys(obj, thing, key)
         index = self.fixed(key) if kind in READ_BY_CONSTANT else None
@@ -166,7 +168,8 @@ class Walk(Attributes):
         elif isinstance(thing, Item):
             self.writes(thing, f"writes an element of {self.called(thing)}")
         elif isinstance(thing, Site):
-            self.note_kept(one(thing), grows=True)
+            if not self.is_table(thing):
+                self.note_kept(one(thing), fills=True)
             self.put_at(thing, key, new)
         elif thing is UNSURE:
             self.unknown("writes an element of something that cannot be told")
@@ -184,6 +187,11 @@ class Walk(Attributes):
             elif not issubclass(type(obj), dict):
                 # A dict with keys that vary is a cache, most often: each process may have its own.
                 self.state.fill((obj,))
+
+    def searched(self, value: Value) -> Value:
+        """Return those of the values that a search would loop over: they have no ``__contains__`` written in Python."""
+        kinds = {thing: self.kind_of(thing) or object for thing in value}
+        return frozenset([thing for thing, kind in kinds.items() if python_method(kind, "__contains__") is None])
 
     def iterate(self, value: Value, *, over_items: bool = True) -> Value:
         """Return what a loop over a value gives. ``over_items``: False where it is only searched."""
@@ -215,12 +223,18 @@ class Walk(Attributes):
         if not isinstance(thing, Outer | Item):
             return ATOMS
         what = nature(kind)
-        if what == ATOMIC or issubclass(kind, type):
+        if issubclass(kind, type):
+            members = members_of(thing.objs[0]) if thing.objs else None
+            return ATOMS if members is None else self.like(thing, list(members.values()), "parts")
+        if what == ATOMIC:
             return ATOMS
         if what == ARRAY:
             if isinstance(thing, Outer):
                 self.state.look(thing.objs)
-            return joined(ATOMS, one(thing))
+            return joined(ATOMS, one(thing), self.parts_of(thing))
+        by_index = python_method(kind, "__getitem__")
+        if by_index is not None:
+            return self.call_function(by_index, [one(thing), ATOMS])
         if what == HOLDS:
             return self.parts_of(thing)
         return self._use_once(thing, "takes elements from")
