@@ -11,16 +11,20 @@ import sys
 import types
 
 import pytest
+import thread_implied
+import thread_special
 from hypothesis import given
 from hypothesis import strategies as st
 from modes import ROOT
-from thread_safe import SAFE
-from thread_unsafe import UNSAFE
+from thread_safe import SAFE as RIGHT
+from thread_unsafe import UNSAFE as WRONG
 
 from amorsize.facts import Breakdown, Forecast
 from amorsize.measure.safety import ground, tables
 from amorsize.measure.thread_safety import Safety, examples, left_of, look, warning
 
+SAFE = {**RIGHT, **thread_implied.SAFE, **thread_special.SAFE}
+UNSAFE = {**WRONG, **thread_implied.UNSAFE, **thread_special.UNSAFE}
 # Functions whose results depend on the items before: each process would have a state of its own.
 CARRIED = (
     "adds_to_a_global",

@@ -233,7 +233,18 @@ class Methods(Lending):
 
     def _iterate_data(self, value: Value) -> Value:
         """Return what a loop over those of the values gives that are no functions."""
-        return self.iterate(frozenset([thing for thing in value if not self.is_callable(thing)]))
+        found = NOTHING
+        for thing in value:
+            if not self.is_callable(thing):
+                found |= self.iterate(one(thing)) if self._is_iterable(thing) else self._insides(thing)
+        return found
+
+    def _is_iterable(self, thing: Thing) -> bool:
+        """Return False for an object of a class that has no iterator: it is looked into instead."""
+        kind = self.kind_of(thing)
+        if kind is None or not is_written_in_python(kind) or issubclass(kind, type):
+            return True
+        return any(defined(kind, name) is not None for name in ("__iter__", "__getitem__", "__next__"))
 
     def _insides(self, thing: Thing) -> Value:
         if isinstance(thing, Outer | Item) and thing.objs and is_written_in_python(type(thing.objs[0])):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import opcode
+import sys
+
 from amorsize.measure.safety.code import Frame, OddCodeError, step
 from amorsize.measure.safety.steps import ATTR_SHIFT, push
-from amorsize.measure.safety.uses import CHECKS, COMPARES, FORMATS, HASHED, MAPS, SEARCHES, WHOLE
+from amorsize.measure.safety.uses import CHECKS, COMPARES, EQUALS, FORMATS, HASHED, MAPS, SEARCHES, WHOLE
 from amorsize.measure.safety.values import ATOMS, LEAVING, NOTHING, NULL, Closure, Value, joined, one
 
 TYPE_CHECKING = False
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 # The in-place operators follow the others (Include/opcode.h: NB_INPLACE_ADD).
 FIRST_IN_PLACE: Final = 13
+# Where the number of the comparison begins in its argument.
+COMPARE_SHIFT: Final = {(3, 11): 0, (3, 12): 4}.get(sys.version_info[:2], 5)
 
 
 @step("LOAD_ATTR")
@@ -87,7 +92,9 @@ def _unary(f: Frame, arg: int, target: int) -> None:
 
 @step("COMPARE_OP")
 def _compare(f: Frame, arg: int, target: int) -> None:
-    f.stack.append(f.walk.operate(*f.pops(2), in_place=False, names=COMPARES))
+    how = opcode.cmp_op[arg >> COMPARE_SHIFT] if arg >> COMPARE_SHIFT < len(opcode.cmp_op) else ""
+    names = EQUALS if how in ("==", "!=") else COMPARES
+    f.stack.append(f.walk.operate(*f.pops(2), in_place=False, names=names))
 
 
 @step("CONTAINS_OP")

@@ -28,6 +28,7 @@ _BINARY: Final = "add sub mul truediv floordiv mod pow matmul and or xor lshift 
 TRUTH: Final = _special("bool len")
 # What a search in a dict or a set calls, and what an index is.
 HASHED: Final = _special("hash eq index")
+EQUALS: Final = _special("eq ne")
 COMPARES: Final = _special("eq ne lt le gt ge")
 FORMATS: Final = _special("format str repr")
 ITERATES: Final = _special("iter next getitem len length_hint reversed")
@@ -142,7 +143,10 @@ class Uses(Contents):
                     for name, func in list(namespace(base).items()):
                         if type(name) is str and name in names:
                             methods.setdefault(name, func)
-            found = self.methods[key] = [(name, func) for name, func in methods.items() if _is_the_users(func)]
+            shows = _shows_fields(kind)
+            found = self.methods[key] = [
+                (name, func) for name, func in methods.items() if _is_the_users(func) and not (shows and _is_made(func))
+            ]
         return found
 
     def _inside(self, thing: Outer | Item | Site, kind: type | None, into: int) -> Value:
@@ -150,9 +154,15 @@ class Uses(Contents):
         if isinstance(thing, Site):
             whole = kind is None or nature(kind) == HOLDS or into == ATTRIBUTES or _shows_fields(kind)
             return self.held(one(thing)) if whole else NOTHING
-        if not thing.objs:
+        key = ("inside", thing, into)
+        found = self.things.get(key)
+        if found is None:
+            found = self.things[key] = self._inside_of(thing, kind, into)
+        return found  # type: ignore[no-any-return]
+
+    def _inside_of(self, thing: Outer | Item, kind: type | None, into: int) -> Value:
+        if not thing.objs or kind is None:
             return thing.inner if isinstance(thing, Outer) else NOTHING
-        assert kind is not None
         what = nature(kind)
         found = NOTHING
         if what == HOLDS:
@@ -169,6 +179,11 @@ def _is_the_users(func: Any) -> bool:
     """Return True for a method that is not known from the tables, and is written in Python."""
     func = _unwrapped(func)
     return not is_of_library(func) if type(func) is FunctionType else is_written_in_python(type(func))
+
+
+def _is_made(func: Any) -> bool:
+    """Return True for a method that `dataclasses` has written: what it does is asked of the fields."""
+    return type(func) is FunctionType and func.__code__.co_filename == "<string>"
 
 
 def _unwrapped(func: Any) -> Any:
