@@ -1037,14 +1037,6 @@ ORIGIN = Vec(1, 2)
 
 
 @safe()
-def g_vec(x):
-    v = Vec(x, 1) + ORIGIN
-    w = {v: 1, ORIGIN: 2}
-    s = sorted([v, ORIGIN])
-    return (v == ORIGIN, max(v, ORIGIN).x, v(3), w[ORIGIN], s[0].x, v in [ORIGIN])
-
-
-@safe()
 def g_vec_with(x):
     with ORIGIN as o:
         return o.x * x
@@ -1451,6 +1443,8 @@ thr_name | t = threading.current_thread(); t.name = str(x); return t.name
 
 ALL_SAFE = r"""
 g_log | logging.getLogger('zz').info('x'); LGZ.debug('y %s', x); return x
+g_vec | v = Vec(x, 1); return (v == ORIGIN, max(v, ORIGIN).x, v(3), sorted([v, ORIGIN])[0].x)
+g_vec_keys | w = {Vec(x, 1): 1, ORIGIN: 2}; return (w[ORIGIN], ORIGIN in [Vec(x, 2)])
 g_vec_shown | v = Vec(x, 1); return (len(v), list(v), v[0], f'{v}', str(ORIGIN), bool(v), repr([ORIGIN]))
 g_cfg | return (CFG['a'] * x + CFG.get('a') + len(CFG) + ('a' in CFG), CFG.a)
 g_abc | return IMPL.go(x) if isinstance(IMPL, Abst) else 0

@@ -88,7 +88,7 @@ class Attributes(Kept):
         if python_method(kind, "__getattribute__") is not None:
             self.unknown(f"{self.called(thing)} has a __getattribute__ of its own")
             return ANY
-        if members_of(kind) is not None and name in ("value", "name"):
+        if name in ("value", "name") and members_of(kind) is not None:
             name = f"_{name}_"
         found = defined(kind, name)
         what = type(found)
@@ -339,8 +339,12 @@ def is_cached_property(found: Any) -> bool:
 
 def is_property(what: type) -> bool:
     """Return True for `property`, and for those of enums and of the user's own that derive from it."""
-    return issubclass(what, property) or names_of(what) in (("enum", "property"), ("types", "DynamicClassAttribute"))
+    if issubclass(what, property):
+        return True
+    return is_written_in_python(what) and names_of(what) in (("enum", "property"), ("types", "DynamicClassAttribute"))
 
 
 def _is_data_descriptor(what: type) -> bool:
+    if not is_written_in_python(what):
+        return False
     return python_method(what, "__get__") is not None and python_method(what, "__set__") is not None

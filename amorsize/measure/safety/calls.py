@@ -310,6 +310,8 @@ class Look(Methods):
             # An instruction takes two bytes and its caches, and a tenth of the time to decode.
             self.spend(len(code.co_code) // 40)
             block = self.blocks[id(code)] = Block(code)
+        # To enter a function takes as long as three instructions.
+        self.spend(3)
         slots = [*bound, *([NOTHING] * (len(block.names) - len(bound)))]
         slots[len(slots) - len(code.co_freevars) :] = cells
         frame = Frame(self, block, scope, slots, key)

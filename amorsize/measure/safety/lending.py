@@ -27,7 +27,6 @@ from amorsize.measure.safety.types import (
     rule_of,
 )
 from amorsize.measure.safety.uses import (
-    CALLED,
     CHECKS,
     COMPARES,
     FORMATS,
@@ -74,8 +73,8 @@ ASKS: Final = {
 }
 # As above, of functions that may call what they are given.
 ASKS_AND_CALLS: Final = {
-    **dict.fromkeys(("sorted", "max", "min"), (COMPARES | ITERATES | CALLED, PARTS)),
-    **dict.fromkeys(("map", "filter", "any", "all", "next", "iter"), (ITERATES | TRUTH | CALLED, PARTS)),
+    **dict.fromkeys(("sorted", "max", "min"), (COMPARES | ITERATES, PARTS)),
+    **dict.fromkeys(("map", "filter", "any", "all", "next", "iter"), (ITERATES | TRUTH, PARTS)),
     "sum": (OPERATORS | ITERATES, PARTS),
 }
 # Modules whose functions look into all that an object holds.
@@ -140,9 +139,12 @@ class Lending(Walk):
         functions = []
         self.note_kept(value)
         for thing in value:
+            kind = self.kind_of(thing)
             if self.is_callable(thing):
                 functions.append(thing)
             else:
+                if kind is not None and python_method(kind, "__call__") is not None:
+                    functions.append(thing)
                 self._lend(thing, to)
                 given |= one(thing)
         if not calls:

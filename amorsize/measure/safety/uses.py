@@ -34,7 +34,6 @@ FORMATS: Final = _special("format str repr")
 ITERATES: Final = _special("iter next getitem len length_hint reversed")
 SEARCHES: Final = _special("contains hash eq") | ITERATES
 MAPS: Final = _special("getitem missing len iter next") | {"keys", "items", "get"}
-CALLED: Final = _special("call")
 CHECKS: Final = _special("instancecheck subclasscheck subclasshook")
 GETS: Final = _special("getattr getattribute")
 NO_METHODS: Final[frozenset[str]] = frozenset()
@@ -43,7 +42,7 @@ LEAVES: Final = _special("exit")
 IN_PLACE: Final = frozenset([f"__i{name}__" for name in _BINARY.split()])
 OPERATORS: Final = _special(f"{_BINARY} neg pos invert") | _special(" ".join(f"r{name}" for name in _BINARY.split()))
 _OTHERS: Final = """
-    call int float complex index abs round trunc floor ceil fspath bytes copy deepcopy reduce reduce_ex getstate sizeof
+    int float complex index abs round trunc floor ceil fspath bytes copy deepcopy reduce reduce_ex getstate sizeof
     getnewargs getnewargs_ex dir missing enter exit getattr getattribute array array_ufunc array_function array_wrap
     array_finalize array_interface index
     """
@@ -128,8 +127,18 @@ class Uses(Contents):
         else:
             gives = self.call(self.outer(func, f"`{name}`"), [one(thing), other], {}, other)
         self.implied.pop()
+        gives = frozenset(map(self._as_one, gives))
         self.gave[key] = (other, gives)
         return gives
+
+    def _as_one(self, thing: Thing) -> Thing:
+        """Return the one thing that stands for all of a class that special methods make: ``a + b + c`` makes many."""
+        if not isinstance(thing, Site) or thing.kind is None or not is_written_in_python(thing.kind):
+            return thing
+        made = self.site(("result", id(thing.kind)), thing.kind)
+        if made is not thing:
+            self.put(made, self.held(one(thing)) - {made})
+        return made
 
     def _methods(self, kind: type, names: frozenset[str]) -> list[tuple[str, Any]]:
         """Return the methods of these names that a class or its bases define in Python."""
