@@ -1500,6 +1500,98 @@ u_tee | return next(TE)
 u_any_append | any(map(ML.append, [x])); r = ML[-1]; return r
 u_importwrite2 | import xml.sax.handler as h; h.version = x; return h.version
 u_tw | TW.width = x + 5; return len(TW.wrap('word ' * 30))
+sn_str | return str(SN)
+sn_fmt | return f"{SN}"
+sn_pct | return "%s"%SN
+sn_len | return len(SN)
+sn_hash | return hash(SN)
+sn_list | return list(SN)
+sn_star | return [*SN]
+sn_floor | return math.floor(SN)
+sn_index | return [*range(1000)][SN]
+sn_in | return 5 in SN
+sn_not | return not SN
+sn_deepcopy | return copy.deepcopy(SN)
+sn_pickle | return pickle.dumps(SN)
+sn_nparr | return int(np.asarray(SN)[0])
+sn_fspath | return os.fspath(SN)
+sn_join | return os.path.join("/", SN)
+sn_path | return str(pathlib.Path(SN))
+sn_max | return max(SN,SN) is None or Holder.v
+sn_float | return math.sqrt(SN)
+sn_print | return print("",file=SN) or Holder.v
+sn_sleep | return operator.index(SN)
+sn_hexx | return hex(SN)
+sn_sum | return sum(SN)
+sn_npsum | return int(np.sum(SN))
+sn_jsond | return json.dumps({1:object},default=lambda o: mut(Holder.v+1))
+sn_repr_in_list | return repr([SN])
+sn_dictkey | return {SN:1} and Holder.v
+sn_sorted | return sorted([SN,SN]) and Holder.v
+sn_fromkeys | return dict.fromkeys([SN]) and Holder.v
+sn_unpack | return (lambda a:a)(*SN)
+sn_textwrap | return textwrap.fill(str(SN))
+sn_bytes | return len(bytes(SN))
+sn_rng | return len(range(SN))
+sn_slice | return len(("a"*2000)[:SN])
+sn_mul | return len("a"*SN)
+sn_logfmt | return logging.LogRecord("a",1,"",1,"%s",(SN,),None).getMessage()
+sn_Template | return string.Template("$a").substitute(a=SN)
+sn_dec | return round(float(SN),1)
+sn_mean | return statistics.mean(SN)
+sn_strjoin | return "".join(map(str,SN))
+sn_any | return any(SN) and Holder.v
+sn_dq | return collections.deque(SN)[0]
+sn_counter | return list(collections.Counter(SN))
+sn_reduce | return functools.reduce(lambda a,b:mut(Holder.v+1),[1,2])
+sn_sub | return re.sub("a",lambda m:str(mut(Holder.v+1)),"a")
+sn_minkey | return min([1,2],key=lambda k: mut(Holder.v+1)) and Holder.v
+sn_bisectkey | return bisect.bisect([1,2],1,key=lambda k: mut(Holder.v+1)) and Holder.v
+sn_nlargest | return heapq.nlargest(1,[1,2],key=lambda k: mut(Holder.v+1)) and Holder.v
+sn_accum | return list(itertools.accumulate([1,2],lambda a,b: mut(Holder.v+1)))
+sn_starmap | return list(itertools.starmap(mut,[(Holder.v+1,)]))
+sn_groupby | return [k for k,_ in itertools.groupby([1],lambda a: mut(Holder.v+1))]
+sn_itersent | return next(iter(lambda: mut(Holder.v+1),None))
+sn_fromfunction | return np.fromfunction(lambda i: mut(Holder.v+1),(2,))
+sn_fromiter | return int(np.fromiter(SN,int)[0])
+sn_exitstack | return cbk()
+sn_wfin | return fin()
+sn_difflibjunk | return difflib.SequenceMatcher(lambda c: mut(Holder.v+1)<0,"a","b").ratio() and Holder.v
+sn_sortkey | return [1,2].sort(key=lambda k: mut(Holder.v+1)) or Holder.v
+sn_thread | return thr()
+sn_scanner | return re.compile("a").sub(incs,"a")
+sn_tfilter | return list(filter(incs2,[1])) and Holder.v
+sn_dfac | return collections.defaultdict(inc0)[1]
+sn_mtype | return types.MethodType(incs2,1)()
+sn_cmpkey | return sorted([1,2],key=functools.cmp_to_key(lambda a,b: mut(Holder.v+1))) and Holder.v
+sn_attrget | return operator.attrgetter("p")(PR)
+sn_attrglob | return AG(PR)
+sn_reprlib | return __import__("reprlib").repr(SN)
+sn_dcrepr | return repr(DC)
+sn_dcasdict | return len(dataclasses.asdict(DC)) and Holder.v
+sn_nt | return str(NT)
+sn_sng | return SGD(1.5)
+sn_cls | return SC(1) and Holder.v
+sn_inst | return isinstance(1,IC) and Holder.v
+sn_match | return mtc()
+sn_ufuncobj | return int(np.add(SN,0)[0])
+sn_objarr | return int(np.sum(OA))
+sn_partialobj | return PO()
+sn_jsonsub | return json.dumps(1.5j,cls=JE)
+sn_csvw | return wcsv()
+sn_strfmt | return format(SN,"")
+sn_argsort | return sorted(OA.tolist()) and Holder.v
+sn_ctxm | return cm()
+sn_exc | return exc()
+sn_gen | return genx()
+sn_walrus | return [y:=mut(Holder.v+1) for _ in [1]][0]
+sn_delx | return dell()
+sn_getattrm | return GA.foo
+sn_getattro | return getattr(GA,"zip")
+sn_descr | return DE.d
+sn_clsattr | return type(GA).__mro__[0].cnt()
+sn_meta | return MC2.thing
+sn_cprop | return CPO().cp
 v_if | return 1 if SN else 2
 v_and | return (SN and 1) and 3
 v_addr | return x+AD

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dis
 import functools
+import json
+import logging
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -20,6 +24,7 @@ from thread_safe import SAFE as RIGHT
 from thread_unsafe import UNSAFE as WRONG
 
 from amorsize.facts import Breakdown, Forecast
+from amorsize.measure import thread_safety
 from amorsize.measure.safety import ground, tables
 from amorsize.measure.thread_safety import Safety, examples, left_of, look, warning
 
@@ -135,6 +140,64 @@ def test_arrays_that_share_memory_are_not_written_in_threads():
     assert not look(write, list(rows), rows[::-1]).is_safe
 
 
+def test_views_of_blocks_apart_are_written_in_threads_and_others_are_not():
+    np = pytest.importorskip("numpy")
+
+    def write(block):
+        block[0] = 1
+
+    apart = [np.arange(6).reshape(2, 3) for _ in range(3)]
+    assert look(write, apart, apart).is_safe
+    memory = bytearray(8)
+    for shared in ([memoryview(memory)[:4], memoryview(memory)[2:]], [memory, memoryview(memory)]):
+        assert not look(write, shared, shared).is_safe
+    boxes = np.empty(3, dtype=object)
+    boxes[:] = [[0]] * 3
+    assert not look(write, list(boxes), boxes).is_safe
+
+
+def test_more_items_than_are_compared_are_not_known_to_be_apart():
+    items = [[i] for i in range(thread_safety.MOST_COMPARED + 1)]
+    assert look(lambda item: item.append(1), examples(items), items[1:]).is_safe
+    found = look(lambda item: item.append(1), examples(items), items)
+    assert (found.answer, found.carries) == ("unknown", False)
+    assert look(lambda item: item.append(1), examples(items), [items[0]] * 3).carries
+
+
+@pytest.mark.parametrize("name", ["u_tl_count", "u_tl_try", "u_cv_count", "tl_list", "tl_sub", "u_dec_count", "u_ids"])
+def test_what_a_thread_keeps_from_item_to_item_stays_in_the_loop(name):
+    found = look(*UNSAFE[name], UNSAFE[name][1])
+    assert left_of(("serial", "threads", "processes"), found) == ("serial",)
+
+
+def test_a_special_method_is_named_with_its_object():
+    why = look(*UNSAFE["sn_not"]).why
+    assert why == "may call `__bool__` of the global `SN`, which writes the attribute `v` of the global `Holder`"
+
+
+def test_handlers_of_a_logger_count_only_if_they_write_what_is_read():
+    name = "amorsize.test.handlers"
+    written = []
+
+    class Keeps(logging.Handler):
+        def emit(self, record):
+            written.append(record)
+
+    log = logging.getLogger(name)
+    log.addHandler(Keeps())
+
+    def logs(x):
+        log.info("x")
+        return x
+
+    def counts(x):
+        log.info("x")
+        return len(written)
+
+    assert look(logs, [1]).is_safe
+    assert look(counts, [1]).why == "reads what a handler of its logger writes"
+
+
 def test_every_row_of_the_tables_has_its_source():
     for table in (tables.CALLS_TABLE, tables.KINDS_TABLE):
         for row in table.strip().splitlines():
@@ -224,11 +287,38 @@ def uses(thing):
     return use
 
 
+def uses_without_a_name(thing):
+    def use(x):
+        try:
+            assert not thing, {thing}
+            raise thing
+        except ValueError:
+            pass
+        match thing:
+            case {"a": a}:
+                return a
+            case Named(one):
+                return one
+        table = {thing: 1, **thing}
+        numbers = sorted([thing, thing]), max(thing, x), sum([thing]), -thing, hash(thing), bool(thing), abs(thing)
+        texts = repr([thing]), f"{(thing,)}", f"{thing.a}", "{0.a}".join(thing)
+        copies = copy.deepcopy(thing), pickle.dumps([thing]), json.dumps(thing, default=thing)
+        getattr(thing, str(x)), hasattr(thing, "name"), isinstance(x, thing), issubclass(thing, int), thing[x:thing]
+        del thing.name, thing[x]
+        return table, numbers, texts, copies, [*thing], print(x, file=thing), list(map(thing, [x])), thing in [thing]
+
+    return use
+
+
+class Named:
+    __match_args__ = ("name",)
+
+
 @pytest.mark.parametrize("index", range(4))
 def test_nothing_of_a_hostile_object_runs(index):
     thing = hostile()[index]
     BITTEN.clear()
-    funcs = (uses(thing), thing, functools.partial(uses(thing)), lambda x, y=thing: y(x))
+    funcs = (uses(thing), uses_without_a_name(thing), thing, functools.partial(uses(thing)), lambda x, y=thing: y(x))
     answers = [look(func, [1]).answer for func in funcs]
     answers.append(look(lambda x: x.name + len(x), [thing]).answer)
     assert "safe" not in answers

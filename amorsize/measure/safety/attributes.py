@@ -232,7 +232,7 @@ class Attributes(Kept):
             if isinstance(thing, Outer) and thing.objs and is_local(type(thing.objs[0])):
                 self.set_local(thing.objs[0], name, new)
                 return
-            if isinstance(thing, Outer) and thing.is_atom and not is_written_in_python(thing.kind or object):
+            if isinstance(thing, Outer) and thing.is_atom and not is_written_in_python(self.type_of(thing)):
                 # It raises.
                 return
             for obj in (thing.objs or (thing,)) if isinstance(thing, Outer) else ():

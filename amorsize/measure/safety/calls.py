@@ -12,6 +12,7 @@ from types import (
     FunctionType,
     MethodDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
     WrapperDescriptorType,
 )
@@ -152,6 +153,9 @@ class Look(Methods):
         if kind is MethodDescriptorType or kind is WrapperDescriptorType:
             owners = args[0] if args else rest
             return self.call(frozenset([self.method(owner, _name(obj)) for owner in owners]), args[1:], words, rest)
+        if kind is MethodWrapperType:
+            owner = self.outer_thing(obj.__self__, f"what `{_name(obj)}` belongs to")
+            return self.call_method(self.method(owner, _name(obj)), args, words, rest)
         if kind is staticmethod:
             return self.call(self.outer(obj.__func__, "a function"), args, words, rest)
         method = python_method(kind, "__call__")
@@ -204,6 +208,10 @@ class Look(Methods):
         if module == "contextlib" and code.co_qualname == "contextmanager.<locals>.helper":
             inner = self.call(self.outer(closure[0].cell_contents, "a function"), args, words, rest)
             return one(self.filled(self.site(("context", func), None), self.held(inner)))
+        if module == "functools" and code.co_qualname == "singledispatch.<locals>.wrapper":
+            # Any of the functions that are registered.
+            known = self.outer_thing(func.__dict__.get("registry"), "the registry")
+            return self.call(self.parts_of(known, values=True), args, words, rest)
         defaults: dict[str, Value] = {}
         given = func.__defaults__
         given = () if given is None else tuple.__getitem__(given, slice(None))

@@ -249,6 +249,11 @@ class Ground:
             return thing.kind
         return type(thing.objs[0]) if isinstance(thing, Item) and thing.objs else None
 
+    def type_of(self, thing: Thing) -> type:
+        """Return the type of a thing; `object` if it is not known. (A class may be false: its metaclass says so.)"""
+        kind = self.kind_of(thing)
+        return object if kind is None else kind
+
     @staticmethod
     def is_standard(thing: Thing) -> bool:
         """Return True for the program's output, to which each thread writes whole texts, as ``print`` does."""

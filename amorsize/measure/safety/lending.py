@@ -8,6 +8,7 @@ from types import (
     FunctionType,
     MethodDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
     WrapperDescriptorType,
 )
@@ -86,7 +87,9 @@ _MOVES: Final = """
     """
 MOVES: Final = frozenset(_MOVES.split())
 GETTERS: Final = ("itemgetter", "attrgetter", "methodcaller")
-_CALLABLE: Final = Kinds(FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, WrapperDescriptorType)
+_CALLABLE: Final = Kinds(
+    FunctionType, BuiltinFunctionType, MethodType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType
+)
 _CACHED: Final = ("functools", "_lru_cache_wrapper")
 
 

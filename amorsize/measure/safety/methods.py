@@ -138,7 +138,7 @@ class Methods(Lending):
             return joined(found, *args[2:])
         if name == "hasattr":
             key = self.fixed(args[1]) if len(args) > 1 else None
-            asked = frozenset([thing for thing in first if not is_local(self.kind_of(thing) or object)])
+            asked = frozenset([thing for thing in first if not is_local(self.type_of(thing))])
             if type(key) is str:
                 self.get(asked, key)
             else:
@@ -339,7 +339,7 @@ class Methods(Lending):
                 self.carries = True
         elif isinstance(owner, Outer):
             self.state.look(owner.objs or (owner,))
-            if name not in READS and nature(self.kind_of(owner) or object) == what:
+            if name not in READS and nature(self.type_of(owner)) == what:
                 self.unknown(f"calls `{name}` of {self.called(owner)}, of which nothing is known")
         made = self.here(name)
         if what == ARRAY and (at := OUT_AT.get(name)):

@@ -265,6 +265,7 @@ typing | * | new | it does nothing at run time
 abc | * | new | GIL
 _abc | * | new | GIL
 weakref | ref | keeps | GIL
+weakref | finalize | calls | its registry is a dict under the GIL
 atexit | * | unsafe | it changes the whole process
 importlib | import_module | gives | imports lock; all calls get one module
 codecs | * | new | objects of the call's own

@@ -157,7 +157,7 @@ class Walk(Attributes):
         setter = python_method(kind, name) if kind is not None else None
         if isinstance(thing, Method):
             self.set_element(self.as_value(thing), key, new)
-        elif setter is not None and names_of(kind or object) != ("os", "_Environ"):
+        elif setter is not None and names_of(self.type_of(thing)) != ("os", "_Environ"):
             self.call_function(setter, [one(thing), key, new])
         elif isinstance(thing, Outer) and thing.is_atom:
             # It raises.
@@ -190,7 +190,7 @@ class Walk(Attributes):
 
     def searched(self, value: Value) -> Value:
         """Return those of the values that a search would loop over: they have no ``__contains__`` written in Python."""
-        kinds = {thing: self.kind_of(thing) or object for thing in value}
+        kinds = {thing: self.type_of(thing) for thing in value}
         return frozenset([thing for thing, kind in kinds.items() if python_method(kind, "__contains__") is None])
 
     def iterate(self, value: Value, *, over_items: bool = True) -> Value:
