@@ -10,7 +10,7 @@ of every function written in Python that it calls, and follows where each value 
 * **unknown**: a function, a type or an instruction of which nothing is known; or too much code to look at.
 * **safe**: neither.
 
-A look takes 0.1 to 2 ms. It never raises, and runs no code of the user's.
+A look takes 0.3 ms (median), rarely more than 2. It never raises, and runs no code of the user's.
 """
 
 from __future__ import annotations

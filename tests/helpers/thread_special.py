@@ -102,8 +102,8 @@ def table(text, into):
     """Register functions by the lines of a table."""
     for line in text.strip().splitlines():
         name, _, body = line.partition(" | ")
-        exec(f"def {name}(x): {body}", globals())
-        into[name] = (globals()[name], [3, 4])
+        exec(f"def row_{name}(x): {body}", globals())
+        into[name] = (globals()[f"row_{name}"], [3, 4])
 
 
 LST = [0]

@@ -16,6 +16,7 @@ import types
 
 import pytest
 import thread_implied
+import thread_overridden
 import thread_special
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ from amorsize.measure.safety import ground, tables
 from amorsize.measure.thread_safety import Safety, examples, left_of, look, warning
 
 SAFE = {**RIGHT, **thread_implied.SAFE, **thread_special.SAFE}
-UNSAFE = {**WRONG, **thread_implied.UNSAFE, **thread_special.UNSAFE}
+UNSAFE = {**WRONG, **thread_implied.UNSAFE, **thread_overridden.UNSAFE, **thread_special.UNSAFE}
 # Functions whose results depend on the items before: each process would have a state of its own.
 CARRIED = (
     "adds_to_a_global",
@@ -172,7 +173,7 @@ def test_what_a_thread_keeps_from_item_to_item_stays_in_the_loop(name):
 
 def test_a_special_method_is_named_with_its_object():
     why = look(*UNSAFE["sn_not"]).why
-    assert why == "may call `__bool__` of the global `SN`, which writes the attribute `v` of the global `Holder`"
+    assert why == "may call `__len__` of the global `SN`, which writes the attribute `v` of the global `Holder`"
 
 
 def test_handlers_of_a_logger_count_only_if_they_write_what_is_read():

@@ -391,6 +391,8 @@ class Look(Methods):
                     self.call_function(init, [one(one_of), *args], words, rest)
         else:
             self.lend(joined(*args, *words.values(), rest), f"`{name}`")
+            if type(init) is FunctionType:
+                self.call_back(made)
             if not is_written_in_python(kind) and what is None and not issubclass(kind, BaseException):
                 self.unknown(f"makes a `{name}`, of which nothing is known")
             if issubclass(kind, BaseException):

@@ -16,6 +16,7 @@ from types import (
 from amorsize.measure.safety.attributes import is_property
 from amorsize.measure.safety.tables import ARRAY, ATOMIC, BAD, HOLDS
 from amorsize.measure.safety.types import (
+    CONTAINERS,
     Kinds,
     is_the_users,
     is_value,
@@ -93,6 +94,9 @@ _CALLABLE: Final = Kinds(
 _CACHED: Final = ("functools", "_lru_cache_wrapper")
 
 
+_SETS: Final = ("__setitem__", "__delitem__")
+
+
 class Lending(Walk):
     """Arguments of compiled functions."""
 
@@ -153,6 +157,9 @@ class Lending(Walk):
         if not calls:
             self.use(value, names, given or ATOMS, into=into)
             return NOTHING
+        if names is SPECIAL:
+            held = self.held(frozenset([thing for thing in given if self.kind_of(thing) in CONTAINERS]))
+            functions += [thing for thing in held if self.is_callable(thing)]
         gives = self.use(given, names, joined(ATOMS, given), into=into)
         if not functions:
             return gives
@@ -183,7 +190,7 @@ class Lending(Walk):
         """Look into the user's own methods of classes whose base is a library's: the library calls them."""
         for site in value:
             kind = self.kind_of(site)
-            if not isinstance(site, Site) or kind is None or not is_the_users(kind):
+            if not isinstance(site, Outer | Item | Site) or kind is None or not is_the_users(kind):
                 continue
             if all(is_the_users(base) or base is object for base in mro(kind)):
                 continue
@@ -191,7 +198,7 @@ class Lending(Walk):
                 if not is_the_users(base):
                     break
                 for name, func in list(namespace(base).items()):
-                    may_be = name in SPECIAL or not name.startswith("__")
+                    may_be = name in SPECIAL or name in _SETS or not name.startswith("__")
                     if may_be and type(func) is FunctionType and rule_of(func) is None:
                         self.run(name, func, site, one(self.here("given")))
         return value

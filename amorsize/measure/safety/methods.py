@@ -266,6 +266,9 @@ class Methods(Lending):
         owner, name, func = method.owner, method.name, method.func
         if func is not None and (type(func) is not FunctionType or rule_of(func) is None):
             return self.call_function(func, [one(owner), *args], words, rest)
+        if func is not None and isinstance(owner, Outer | Item):
+            # A library's function: it may call what the user's class has overridden.
+            self.call_back(one(owner))
         if words.get("out"):
             self.mutate(words["out"], "writes into")
         if name in INTO or name.endswith("_into"):

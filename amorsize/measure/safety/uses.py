@@ -40,16 +40,17 @@ NO_METHODS: Final[frozenset[str]] = frozenset()
 ENDS: Final = _special("del")
 LEAVES: Final = _special("exit")
 IN_PLACE: Final = frozenset([f"__i{name}__" for name in _BINARY.split()])
-OPERATORS: Final = _special(f"{_BINARY} neg pos invert") | _special(" ".join(f"r{name}" for name in _BINARY.split()))
+_OF_ARRAYS: Final = "array array_ufunc array_function array_wrap array_finalize array_interface index"
+_REFLECTED: Final = " ".join([f"r{name}" for name in _BINARY.split()])
+OPERATORS: Final = _special(f"{_BINARY} {_REFLECTED} neg pos invert {_OF_ARRAYS}")
 _OTHERS: Final = """
     int float complex index abs round trunc floor ceil fspath bytes copy deepcopy reduce reduce_ex getstate sizeof
-    getnewargs getnewargs_ex dir missing enter exit getattr getattribute array array_ufunc array_function array_wrap
-    array_finalize array_interface index
+    getnewargs getnewargs_ex dir missing enter exit getattr getattribute
     """
 # What a library calls of a file, a mapping, a handler that it is given.
 _PROTOCOLS: Final = """
     write writelines read readline readinto flush seek tell close keys items get send emit handle handleError
-    filter default
+    filter default utcoffset dst tzname fromutc
     """
 SPECIAL: Final = (
     TRUTH | HASHED | COMPARES | FORMATS | SEARCHES | CHECKS | OPERATORS | _special(_OTHERS) | set(_PROTOCOLS.split())
