@@ -175,7 +175,12 @@ def _look_at_handlers(walk: Look) -> None:
     state, walk.state = walk.state, State()
     walk.passes += 1
     walk.forget_uses()
-    walk.use_handlers()
+    try:
+        walk.use_handlers()
+    except TooMuchError:
+        # A library's handler: what it writes is its own.
+        walk.frames.clear()
+        walk.implied.clear()
     written = walk.state.written | {("parts", one_of) for one_of in walk.state.grown}
     walk.found, walk.state = None, state
     walk.doubts.clear()
