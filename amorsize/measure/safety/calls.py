@@ -154,8 +154,8 @@ class Look(Methods):
             owners = args[0] if args else rest
             return self.call(frozenset([self.method(owner, _name(obj)) for owner in owners]), args[1:], words, rest)
         if kind is MethodWrapperType:
-            owner = self.outer_thing(obj.__self__, f"what `{_name(obj)}` belongs to")
-            return self.call_method(self.method(owner, _name(obj)), args, words, rest)
+            belongs = self.outer_thing(obj.__self__, f"what `{_name(obj)}` belongs to")
+            return self.call_method(self.method(belongs, _name(obj)), args, words, rest)
         if kind is staticmethod:
             return self.call(self.outer(obj.__func__, "a function"), args, words, rest)
         method = python_method(kind, "__call__")

@@ -88,7 +88,7 @@ class Kept(Uses):
             if fills:
                 self.state.write(("kept", thing))
                 continue
-            (self.kept_grown if grows else self.kept_read).add(thing)  # type: ignore[arg-type]
+            (self.kept_grown if grows else self.kept_read).add(thing)
             self.state.read(("kept", thing))
 
     def is_table(self, thing: Site) -> bool:

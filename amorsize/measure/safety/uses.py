@@ -168,7 +168,7 @@ class Uses(Contents):
         found = self.things.get(key)
         if found is None:
             found = self.things[key] = self._inside_of(thing, kind, into)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _inside_of(self, thing: Outer | Item, kind: type | None, into: int) -> Value:
         if not thing.objs or kind is None:
