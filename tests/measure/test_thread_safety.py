@@ -342,6 +342,12 @@ KNOWN = sorted(
 STEPS = st.lists(st.tuples(st.sampled_from(KNOWN), st.integers(0, 255)), max_size=40)
 
 
+def test_a_table_of_handlers_without_end_is_read_to_the_end_of_the_code():
+    # Start 0, a length of 64**8, target 0, depth 0.
+    code = look.__code__.replace(co_exceptiontable=bytes([0x80, *[0x7F] * 8, 0x3F, 0, 0]))
+    assert look(types.FunctionType(code, globals()), [1]).answer in ("safe", "unknown", "unsafe")
+
+
 @given(STEPS, st.binary(max_size=12))
 def test_made_up_code_never_raises(steps, table):
     # The padding: CPython itself reads beyond the end of code whose last instruction should have caches.

@@ -130,7 +130,8 @@ class Block:
             start, length, target, how = numbers[place : place + 4]
             to = self._step_at(2 * target, at, raw)
             self.leaders.add(to)
-            for offset in range(2 * start, 2 * (start + length), 2):
+            # A table that no compiler wrote may name any length.
+            for offset in range(2 * start, min(2 * (start + length), len(raw)), 2):
                 if offset in at:
                     self.handlers.setdefault(at[offset], (to, how >> 1, how & 1))
 
