@@ -48,7 +48,7 @@ __all__ = [
 _HOME = {
     "AmorsizeError": ("amorsize.errors", "AmorsizeError"),
     "Executor": ("amorsize.executor.executor", "Executor"),
-    "Failure": ("amorsize.facts", "Failure"),
+    "Failure": ("amorsize.loop_facts", "Failure"),
     "History": ("amorsize.history.history", "History"),
     "Limits": ("amorsize.limits", "Limits"),
     "Machine": ("amorsize.facts", "Machine"),

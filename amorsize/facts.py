@@ -8,6 +8,12 @@ down by hand for a machine that is not at hand.
 from __future__ import annotations
 
 from amorsize.frozen import Frozen, field
+from amorsize.loop_facts import MARGIN as MARGIN
+from amorsize.loop_facts import RATE_WEIGHT as RATE_WEIGHT
+from amorsize.loop_facts import WAITS as WAITS
+from amorsize.loop_facts import Failure as Failure
+from amorsize.loop_facts import ItemRecord as ItemRecord
+from amorsize.loop_facts import Observation as Observation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -236,20 +242,8 @@ class Costs(Frozen):
 
 
 # guess
-WAITS: float = 0.5
-"""Share of an item's time from which on it mostly waits: it does not hold the interpreter's lock then."""
-
-# guess
-RATE_WEIGHT: float = 0.3
-"""Weight of the newest batch or chunk in a running mean of seconds per item (exponential weights)."""
-
-# guess
 OWN_THREADS: float = 1.2
 """Process CPU time over wall time, above which a function runs threads of its own."""
-
-# guess
-MARGIN: float = 0.1
-"""A parallel plan must promise at least this much less time than the loop."""
 
 
 class Sample(Frozen):
@@ -407,56 +401,6 @@ class Trial(Frozen):
     rung: int
 
 
-class Observation(Frozen, kw_only=False):
-    """Measured time of neighbouring items in the caller.
-
-    Attributes
-    ----------
-    start, items : int
-        The first one's index, and how many.
-    wall_s, cpu_s, process_cpu_s : float
-        Seconds for all of them: by the clock, CPU of the calling thread (with those in which it waited for nothing but
-        its turn on a core), CPU of all threads of the process.
-    new_bytes : float
-        Memory that they were the first to touch.
-    slowdown : float
-        Factor by which other calls of this process slowed them down; ``wall_s`` is without it.
-    aside : int
-        Number of them that raised and were set aside: each is still to come once more.
-    """
-
-    start: int
-    items: int
-    wall_s: float
-    cpu_s: float
-    process_cpu_s: float
-    new_bytes: float = 0.0
-    slowdown: float = 1.0
-    aside: int = 0
-
-
-class ItemRecord(Frozen, kw_only=False):
-    """Measured time of one item, where items were long enough (1 ms) to be looked at one by one.
-
-    Attributes
-    ----------
-    index : int
-        Position in ``data``.
-    wall_s, cpu_s : float
-        Seconds by the clock, and of CPU of the thread that ran it.
-    rss_bytes : int
-        The most memory that its process had held when it ended; 0 in threads, and where it is unknown.
-    growth_bytes : int
-        By how much the item raised that; 0 in threads, which share their memory.
-    """
-
-    index: int
-    wall_s: float
-    cpu_s: float
-    rss_bytes: int = 0
-    growth_bytes: int = 0
-
-
 class Ran(Frozen):
     """Measured times and counts of a parallel run.
 
@@ -514,21 +458,3 @@ class Attempt(Frozen):
     cost_s: float
     ready_s: float | None = None
     why: str = ""
-
-
-class Failure(Frozen, kw_only=False):
-    """Stands in an item's place in the results when ``on_error="collect"`` and the item failed for good.
-
-    Attributes
-    ----------
-    index : int
-        Position in ``data``.
-    exception : BaseException
-        What was raised (or `WorkerLostError`, `TransferError`).
-    traceback : str
-        Where, as text.
-    """
-
-    index: int
-    exception: BaseException
-    traceback: str = field(default="", repr=False)

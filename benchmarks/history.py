@@ -57,7 +57,7 @@ DATA = list(range(2_000))
 def row(function: Any, at: int, cpu: dict[str, float], machine: Any) -> dict[str, Any]:
     """Return a full row, of a run on processes."""
     from amorsize.facts import Sample
-    from amorsize.history.this_process import shape_of
+    from amorsize.history.shape import shape_of
 
     def near(value: float) -> float:
         return value * random.uniform(0.95, 1.05)
@@ -106,7 +106,7 @@ FIRST = """
 import sys, time
 import sqlite3
 from amorsize import optimize
-from amorsize.run import execute as engine
+from amorsize.run import deciding as engine
 from benchmarks.history import computes, DATA
 import multiprocessing.pool, amorsize.plan.optimize, amorsize.measure.calibrate
 began = time.perf_counter()

@@ -66,7 +66,7 @@ class Case:
     def rows(self, factor: float, machine: Any) -> None:
         """Point history at a new file with five rows that are wrong by ``factor``."""
         from amorsize.history.history import History
-        from amorsize.history.this_process import shape_of
+        from amorsize.history.shape import shape_of
 
         self.files += 1
         os.environ["AMORSIZE_HISTORY"] = str(self.folder / f"{self.files}.sqlite")

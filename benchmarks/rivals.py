@@ -139,7 +139,7 @@ def knowing_nothing() -> Iterator[None]:
 
     from amorsize.history.this_process import Memory
 
-    with mock.patch("amorsize.run.execute.THIS_PROCESS", Memory()):
+    with mock.patch("amorsize.run.deciding.THIS_PROCESS", Memory()):
         yield
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 
-from amorsize.facts import Observation
 from amorsize.frozen import replace
+from amorsize.loop_facts import Observation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
 # Number of threads with which all calls together start. Each call may add more later. Starting one thread beside many

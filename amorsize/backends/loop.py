@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
-
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
-from amorsize.facts import Observation
+from amorsize.loop_facts import Observation
 from amorsize.schedule.failures import Repeats
 from amorsize.system import nested
-from amorsize.system.clock import PAGE_BYTES, REAL, Clock, CpuTime, busy_s
+from amorsize.system.clock import LONG_S, PAGE_BYTES, REAL, Clock, CpuTime, busy_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
     from typing import Any, Final
 
     from amorsize.backends.notify import News
-    from amorsize.backends.workers.item_times import Records
-    from amorsize.facts import Failure
+    from amorsize.loop_facts import Failure
 
 # Number of items that are read from an iterator per batch, if no decision is made between batches (a guess).
 STREAM_BATCH: Final = 1024
@@ -33,6 +31,8 @@ class Loop:
     outcome : Outcome
     retries : int or Repeats
         Number of times that an item that raised is repeated; or the whole rule of the map.
+    saw_long : callable, optional
+        Takes index, wall and CPU seconds of an item that took `LONG_S` or more and ran alone.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Loop:
         source: Indexable | Streamed,
         outcome: Outcome,
         retries: int | Repeats = 0,
-        records: Records | None = None,
+        saw_long: Callable[[int, float, float], object] | None = None,
         news: News | None = None,
     ) -> None:
         self.func = func
@@ -55,7 +55,7 @@ class Loop:
         self.repeats = Repeats.of(retries)
         self.is_paced = False
         self.clock: Clock = REAL
-        self.records = records
+        self.saw_long = saw_long
         self.news = news
         # Seconds spent on reading items: an iterator may compute them.
         self.read_s = 0.0
@@ -101,8 +101,8 @@ class Loop:
         # Not part of the items' time: a result far beyond the others makes room for all between.
         self.outcome.put(start, into, but=self._holes)
         self.source.release(start, start + done, but=self._holes)
-        if done == 1 and self.records is not None:
-            self.records.saw(start, wall, cpu)
+        if done == 1 and wall >= LONG_S and self.saw_long is not None:
+            self.saw_long(start, wall, cpu)
         if self.news is not None:
             self.news.chunk(None, start, done, self._failed, wall, cpu)
         new_bytes = (after[2] - counts[2]) * PAGE_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amorsize.facts import Failure
+from amorsize.loop_facts import Failure
 from amorsize.system.looks import is_interrupt, note, shorten, trace_of
 
 TYPE_CHECKING = False

@@ -5,11 +5,10 @@ This happens in the driver's loop, since a separate thread would make forking un
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import Final, Protocol
 
     from amorsize.backends.stop import Stop
@@ -119,6 +118,9 @@ class Absence:
     """
 
     def __init__(self, most_s: float) -> None:
+        # Not loaded by a plain loop.
+        from collections import deque
+
         self.most_s = most_s
         self._last_s: float | None = None
         # Periods in which the loop did not run, the latest one last.

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from amorsize.facts import WAITS, Sample
 from amorsize.frozen import replace
 from amorsize.history.run_row import Run, sample_of
-from amorsize.history.this_process import ALIKE, Shape
+from amorsize.history.shape import ALIKE, Shape
 
 # Fewest rows that must agree: one cannot confirm itself.
 LEAST: Final = 2

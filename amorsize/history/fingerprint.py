@@ -19,8 +19,6 @@ one. So an outline takes about 5 µs for a plain function and 10 to 20 µs for a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import islice
 from types import (
     BuiltinFunctionType,
@@ -34,10 +32,11 @@ from types import (
     WrapperDescriptorType,
 )
 
-from amorsize.system.looks import is_interrupt
+from amorsize.system.looks import is_interrupt, is_partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any, Final
 
 # Bounds of an outline (guesses): nesting; items of a container, whose length counts in full; values in all, besides a
@@ -87,7 +86,7 @@ def outline(func: Callable[..., object]) -> str:
 def name_of(func: Callable[..., object]) -> str:
     """Return a function's readable name: ``"pkg.mod.parse"``, ``"partial(pkg.mod.parse)"``, ``"pkg.mod.Model()"``."""
     try:
-        if issubclass(type(func), partial):
+        if is_partial(type(func)):
             return f"partial({name_of(func.func)})"  # type: ignore[attr-defined]
         if type(func) is MethodType:
             return f"{_type_name(type(func.__self__))}.{func.__name__}"
@@ -100,16 +99,6 @@ def name_of(func: Callable[..., object]) -> str:
         if is_interrupt(exc):
             raise
         return _type_name(type(func))
-
-
-def keeps_nothing(func: object) -> bool:
-    """True if a function is code alone: it holds no values that may change, or that would keep memory in use."""
-    return (
-        type(func) is FunctionType
-        and func.__closure__ is None
-        and func.__defaults__ is None
-        and func.__kwdefaults__ is None
-    ) or (type(func) is BuiltinFunctionType and type(func.__self__) is ModuleType)
 
 
 class _Outline:
@@ -158,7 +147,7 @@ class _Outline:
             return ("builtin", value.__qualname__, self.of(value.__self__, depth))
         if kind in (MethodDescriptorType, WrapperDescriptorType, ClassMethodDescriptorType):
             return ("descriptor", _type_name(value.__objclass__), value.__name__)
-        if issubclass(kind, partial):
+        if is_partial(kind):
             return (_type_name(kind), *(self.of(part, depth) for part in (value.func, value.args, value.keywords)))
         for base in (tuple, list, dict, set, frozenset):
             if issubclass(kind, base):

@@ -1,7 +1,8 @@
 """The record of past runs: one row for each ``execute()``, whatever its size, and for each run of a plan.
 
-A `Run` is a row (`amorsize.history.run_row`). It waits in memory (`amorsize.history.buffer`) and is then written to
-one SQLite file (`amorsize.history.sqlite_file`). Rows move between files as JSON lines (`amorsize.history.jsonlines`).
+A `Run` is a row (`amorsize.history.run_row`). It waits in memory (`amorsize.history.waiting`) until it is written
+(`amorsize.history.buffer`) to one SQLite file (`amorsize.history.sqlite_file`). Rows move between files as JSON lines
+(`amorsize.history.jsonlines`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from time import time
 
-from amorsize.history import buffer
+from amorsize.history import buffer, waiting
 from amorsize.history import location as place_of
 from amorsize.history.buffer import flush
 from amorsize.history.fingerprint import fingerprint
@@ -127,7 +128,7 @@ class History:
             The fields of `Run`; held by reference until it is written, so it must not be changed. ``function`` may be
             the function itself. ``sample`` and ``machine`` may be dataclasses. ``at_s`` is now by default.
         """
-        buffer.record(self._here(), run)
+        waiting.record(self._here(), run)
 
     def flush(self) -> bool:
         """Write the rows that this process has recorded; return True if none is left."""
@@ -210,8 +211,8 @@ class History:
         # Path 0 is standard input.
         with open(path, encoding="utf-8", errors="replace") as stream:
             found, runs = read_lines(stream, {_identity(run) for run in self.runs(source=ALL)}, _identity)
-        for at in range(0, len(runs), buffer.FLUSH_ROWS):
-            for run in runs[at : at + buffer.FLUSH_ROWS]:
+        for at in range(0, len(runs), waiting.FLUSH_ROWS):
+            for run in runs[at : at + waiting.FLUSH_ROWS]:
                 self.record(run)
             if not self.flush():
                 raise OSError(f"{self.path} cannot be written (see the warning); rows wait in this process's memory")

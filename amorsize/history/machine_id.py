@@ -49,9 +49,6 @@ def features(machine: Machine | Mapping[str, Any] | None) -> dict[str, Any] | No
     return {**found, "processor": processor(), "start_methods": list(machine.start_methods)}
 
 
-HERE: Final = "here"
-"""Placeholder in a row for this process's machine; it is read when the row is written, not during the run."""
-
 _named: list[tuple[Machine, float | None, dict[str, Any]]] = []
 
 

@@ -14,8 +14,9 @@ from math import isfinite, log2
 from amorsize.facts import Machine, Sample
 from amorsize.frozen import Frozen, as_dict, defaults, field, field_names
 from amorsize.history.fingerprint import fingerprint, name_of
-from amorsize.history.machine_id import HERE, digest_of, features, here
-from amorsize.history.this_process import Shape
+from amorsize.history.machine_id import digest_of, features, here
+from amorsize.history.shape import Shape
+from amorsize.history.waiting import HERE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from types import FunctionType, MethodType
 
 from amorsize.facts import Backend, Sample, StartCost
 from amorsize.frozen import Frozen, replace
-from amorsize.history.fingerprint import fingerprint, keeps_nothing
-from amorsize.system.looks import kind_of, size_of
+from amorsize.history.fingerprint import fingerprint
+from amorsize.history.shape import Shape, shape_of
+from amorsize.system.looks import keeps_nothing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
 # Functions that are remembered (a guess).
 MOST: Final = 256
-# Items at spread positions whose size is measured: 5-10 µs.
-PEEKED: Final = 16
-# Data match if the mean sizes of their items differ by at most this factor (a guess).
-ALIKE: Final = 2.0
 # Weight of the newest run in the mean (a guess).
 NEWEST: Final = 0.5
 # The most maps for which a backend that was unprofitable again and again is not tried (a guess).
@@ -38,31 +35,6 @@ REST: Final = 10
 WORTH_RECALLING_S: Final = 1e-3
 # If items took this factor more or less than remembered, the mean starts anew (a guess).
 SURPRISE: Final = 3.0
-
-
-class Shape(Frozen, kw_only=False):
-    """Type of the data, type of its items, and ``size``: their mean size in bytes; None if unknown."""
-
-    kind: str
-    items: str
-    size: float | None
-
-    def resembles(self, other: Shape, alike: float = ALIKE) -> bool:
-        """True if measurements of one hold for the other: the items' sizes differ by at most a factor of ``alike``.
-
-        Examples
-        --------
-        >>> Shape("list", "int", 100.0).resembles(Shape("list", "int", 150.0))
-        True
-        >>> Shape("list", "int", 100.0).resembles(Shape("list", "int", 1000.0))
-        False
-        """
-        if (self.kind, self.items) != (other.kind, other.items) or (self.size is None) != (other.size is None):
-            return False
-        if self.size is None or other.size is None or self.size == other.size:
-            return True
-        low, high = sorted((self.size, other.size))
-        return high <= alike * low
 
 
 class Known(Frozen, kw_only=False):
@@ -227,32 +199,6 @@ def key_of(func: Callable[..., Any]) -> object:
     if keeps_nothing(func):
         return getattr(func, "__code__", func), getattr(func, "__module__", None)
     return fingerprint(func)
-
-
-def shape_of(data: object) -> Shape:
-    """Describe data by its type and a few of its items. Only lists, tuples and ranges are indexed.
-
-    Indexing a user's own sequence, even a subclass of these, may take long or have side effects.
-
-    Examples
-    --------
-    >>> shape_of(["ab", "cdef"])
-    Shape(kind='list', items='str', size=3.0)
-    >>> shape_of(iter([1, 2]))
-    Shape(kind='list_iterator', items='', size=None)
-    """
-    kind = kind_of(data)
-    if type(data) not in (list, tuple, range) or not data:
-        return Shape(kind, "", None)
-    assert isinstance(data, list | tuple | range)
-    stride = max(1, len(data) // PEEKED)
-    items = data[stride // 2 :: stride]
-    first = type(items[0])
-    if any(type(item) is not first for item in items):
-        return Shape(kind, "several", None)
-    sizes = [size_of(item) for item in items]
-    size = None if None in sizes else sum(one for one in sizes if one is not None) / len(sizes)
-    return Shape(kind, kind_of(items[0]), size)
 
 
 THIS_PROCESS: Final = Memory()

@@ -15,8 +15,9 @@ from math import hypot, sqrt
 from amorsize.facts import Observation, Sample
 from amorsize.frozen import replace
 from amorsize.model.decide import PROBES
-from amorsize.model.evidence import BATCH_S as LONG_S
-from amorsize.model.evidence import DEAR, DEAR_TO_FEW, EVIDENCE_ITEMS, UNSURE, WARM
+from amorsize.model.evidence import DEAR_TO_FEW, UNSURE
+from amorsize.model.head import BATCH_S as LONG_S
+from amorsize.model.head import DEAR, EVIDENCE_ITEMS, WARM
 from amorsize.model.size_regression import Curve, vary
 from amorsize.system.object_sizes import ways_to_size
 

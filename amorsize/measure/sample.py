@@ -10,7 +10,6 @@ together. It ends when the mean is known well enough. Meanwhile a canary measure
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import cached_property
 from itertools import islice
 
@@ -20,9 +19,8 @@ from amorsize.backends.source import Indexable, Streamed, read_on
 from amorsize.facts import WAITS, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.cost_walk import BATCH_S, BUDGET_SHARE, MOST_PROBES, Seen, Walk, budget_s
-from amorsize.measure.gil import Canary, held_share
 from amorsize.model.decide import LOCK_FREE, WEIGHED, Decider
-from amorsize.model.evidence import COLD_BYTES
+from amorsize.model.head import COLD_BYTES
 from amorsize.system.clock import late_s
 from amorsize.system.looks import block_bytes, held_bytes, is_interrupt
 from amorsize.system.memory import keeping_s, resident_bytes
@@ -31,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any, Final
+
+    from amorsize.measure.gil import Canary
 
 # guess: items that were off their core for longer may have lost it to another program
 IDLE_S: Final = 0.2e-3
@@ -93,7 +93,12 @@ class Sampler:
         # Of indexable data, from `take` on.
         self.walk: Walk | None = None
         self.late_before_s = 0.0
-        self.canary = Canary() if watch else None
+        self.canary: Canary | None = None
+        if watch:
+            # It loads threading and weakref (2 ms).
+            from amorsize.measure.gil import Canary
+
+            self.canary = Canary()
         # True if this process cannot have one more thread.
         self.has_no_thread = False
         # Of the canary, while items ran.
@@ -107,16 +112,12 @@ class Sampler:
         self.late_before_s = late_s()
         if self.spread:
             self.walk = Walk(self.source.data, self.length or 1, self.seen)
-        with self.canary or nullcontext():
-            self.has_no_thread = self.canary is not None and self.canary.is_blind
-            if self.walk is not None:
-                self._spread(self.walk)
-            else:
-                self._first_items()
-            if self.decider.items:
-                if self._is_watched():
-                    self._stop_watching()
-                self._watch()
+        if self.canary is None:
+            self._run_all()
+        else:
+            with self.canary:
+                self.has_no_thread = self.canary.is_blind
+                self._run_all()
         self._stop_watching()
         self.decider.gil_held = self._gil_held()
         grown = max(0, resident_bytes() - before) / max(1, self.decider.items)
@@ -240,6 +241,16 @@ class Sampler:
 
     # -- the lock -------------------------------------------------------------------------------------------------
 
+    def _run_all(self) -> None:
+        if self.walk is not None:
+            self._spread(self.walk)
+        else:
+            self._first_items()
+        if self.decider.items:
+            if self._is_watched():
+                self._stop_watching()
+            self._watch()
+
     def _held_bytes(self) -> float:
         """Return the mean bytes of memory of a result."""
         some = self.outcome.some(LOOKED_AT)
@@ -285,7 +296,11 @@ class Sampler:
 
     def _gil_held(self) -> float | None:
         """Return the share of the time in which items held the lock; None if the watch was too short."""
-        return held_share(self.rounds, self.watched_s) if self.watched_s >= WATCH_S else None
+        if self.watched_s < WATCH_S:
+            return None
+        from amorsize.measure.gil import held_share
+
+        return held_share(self.rounds, self.watched_s)
 
     def _is_watched(self) -> bool:
         """Return True if the watch was long enough, or if threads could not beat processes anyway.

@@ -20,22 +20,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amorsize.facts import MARGIN, OWN_THREADS, WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
+from amorsize.facts import OWN_THREADS, WAITS, Backend, Costs, Forecast, Machine, Observation, Sample
 from amorsize.frozen import Frozen, replace
-from amorsize.model.evidence import BATCH_S, EVIDENCE_ITEMS, RESULT_S, WATCH_LONGEST_S, Evidence
+from amorsize.model.evidence import WATCH_LONGEST_S, Evidence
+from amorsize.model.head import BATCH_S, EVIDENCE_ITEMS, LONG_BATCH_S, SETTLED_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
-# Batches once nothing can beat the loop any more; between two of them the run can still be ended.
-LONG_BATCH_S: Final = 10e-3
-# guess: after so much of the loop, items that take as long as in earlier runs may go in long batches
-SETTLED_S: Final = 0.2e-3
-# Cost of a useless start that is accepted without further evidence, as a share of the time spent and in seconds.
-# Source: the project's promise, never slower than the loop by more than 5 % and 2 ms.
-SURE_SHARE: Final = 0.05
-SURE_S: Final = 2e-3
 # guess
 PROBES: Final = 8
 # guess: objects to pickle
@@ -63,20 +56,10 @@ TRY_GAIN: Final = 1.4
 # The same where the lock is surely free. Making arrays of 4 MB gained 1.22-1.9 in trials; after a trial with 1.39 the
 # run went back to a loop that took twice as long.
 FREE_GAIN: Final = 1.15
-# Lower bound of starting two threads.
-CHEAP_THREADS_S: Final = 0.4e-3
-# Lower bound of starting and leaving two forked workers.
-CHEAP_PROCESSES_S: Final = 4.5e-3
-# The same with cold caches and copied pages: 6.5-9 ms from a small process, 10-14 from one with scikit-learn in it.
-WORTH_PROCESSES_S: Final = 9e-3
-# A single item that waits longer is enough evidence; a shorter wait may have been another program's turn.
-ONE_WAIT_S: Final = 4.5e-3
 # guess: relative change of the estimate that makes an answered question worth asking again
 NEWS: Final = 0.2
 # guess: growth of the time spent, or of the estimate, before the same question is asked again
 LOOK_AGAIN: Final = 1.5
-# guess: a loop that is busy for a smaller share of the time keeps up with the rate limit
-KEEPS_UP: Final = 0.7
 # guess: if other calls slow the loop down by more, a held lock may be theirs
 CROWDED: Final = 1.2
 # guess: shorter items are checked before recalled costs are acted upon
@@ -154,36 +137,16 @@ class Decider(Evidence):
 
     Parameters
     ----------
-    n_items : int or None
-        Items in all; None if unknown: then as many are expected to come as have run.
+    n_items, **head
+        As of `Head`.
     indexable : bool
         True if items may run out of order.
-    most_cores : int
-        Upper bound of the cores, used until the machine has been read.
     spread : bool
         True to probe spread positions.
-    rate : float, optional
-        Items per second that may begin.
-    load_threads_s, load_processes_s : float
-        Seconds for modules that are yet to be loaded before threads, or processes, can start.
     """
 
-    def __init__(
-        self,
-        n_items: int | None,
-        *,
-        indexable: bool,
-        most_cores: int,
-        spread: bool = True,
-        rate: float | None = None,
-        load_threads_s: float = 0.0,
-        load_processes_s: float = 0.0,
-    ) -> None:
-        super().__init__(n_items)
-        self.worth_threads_s = CHEAP_THREADS_S + load_threads_s
-        self.worth_processes_s = WORTH_PROCESSES_S + load_processes_s
-        self.rate = rate
-        self.most_cores = most_cores
+    def __init__(self, n_items: int | None, *, indexable: bool, spread: bool = True, **head: Any) -> None:
+        super().__init__(n_items, **head)
         self.choices: Choices | None = None
         self.may_probe = indexable and spread
         self.look_at_s = 0.0
@@ -211,14 +174,9 @@ class Decider(Evidence):
 
     def worth_asking(self) -> bool:
         """Return True if going parallel could pay; until then the machine need not be read."""
-        if not self.items and self.prior is None:
+        if not self._may_ask():
             return False
-        if self.rate is not None and self.rate * self.item_s < KEEPS_UP:
-            return False
-        if not self._may_gain():
-            return False
-        start_s, left_s = CHEAP_THREADS_S if self._waits() else CHEAP_PROCESSES_S, self.left * self.item_s
-        if self.wall_s < self.look_at_s and left_s < LOOK_AGAIN * self.looked_left_s:
+        if self.wall_s < self.look_at_s and self.left * self.item_s < LOOK_AGAIN * self.looked_left_s:
             return False
         known = self.n_items is not None and self.looked_item_s > 0
         if known and abs(self.item_s - self.looked_item_s) < NEWS * self.looked_item_s:
@@ -226,25 +184,15 @@ class Decider(Evidence):
             return False
         if self.prior is not None:
             return self.items > 0 or self.prior.item_s > PRIOR_CHECK_S
-        return self._is_sure(start_s) or (self.items >= EVIDENCE_ITEMS and self.wall_s >= BATCH_S)
+        return self._has_evidence()
 
-    def _may_gain(self) -> bool:
-        """Return True if workers could gain more than it takes to ask for them, to load what they need and to start."""
-        left_s = self.left * self.item_s
-        if self._waits():
-            return left_s >= self.worth_threads_s
-        return left_s * (1 - MARGIN - 1 / self.most_cores) - self.left * RESULT_S >= self.worth_processes_s
+    def _is_blank(self) -> bool:
+        return super()._is_blank() and self.prior is None
 
-    def _is_sure(self, start_s: float) -> bool:
-        """Return True if a useless start would stay within the promised bound.
-
-        A single item may have been an expensive first call, so that it counts for less.
-        """
+    def _start_s(self) -> float:
         if self.choices is not None and self.choices.costs.processes is not None and not self._waits():
-            start_s = self.choices.costs.processes.start.total_s(2)
-        if self.items == 1:
-            return self.wall_s > ONE_WAIT_S if self._waits() else self.wall_s * SURE_SHARE / 2 > start_s
-        return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
+            return self.choices.costs.processes.start.total_s(2)
+        return super()._start_s()
 
     def wants_choices(self, backends: Sequence[Backend]) -> bool:
         """Return True if `choices` are needed now."""
@@ -260,24 +208,13 @@ class Decider(Evidence):
         """Return the next batch of the loop: twice as long each time, up to `BATCH_S` or a tenth of the time spent."""
         if self.prior is not None and self.prior.item_s < PRIOR_CHECK_S and not self.items:
             return RunMore(max(1, min(self.left // 4, int(0.1 * PRIOR_CHECK_S / max(self.prior.item_s, 1e-9)))))
-        if self.items < 2:
-            return RunMore(1)
-        rate = max(self.rate_s, 1e-9)
-        if self.settled and self.wall_s > SETTLED_S and abs(self.item_s - self.looked_item_s) < self.looked_item_s:
+        is_alike = self.items > 1 and abs(self.item_s - self.looked_item_s) < self.looked_item_s
+        if self.settled and self.wall_s > SETTLED_S and is_alike:
+            rate = max(self.rate_s, 1e-9)
             rest = self.n_items is not None and self.left * rate < 2 * LONG_BATCH_S
             return RunMore(max(1, self.left if rest else int(LONG_BATCH_S / rate)))
-        if self.items >= EVIDENCE_ITEMS and self._is_hopeless():
-            return RunMore(max(1, min(self.left, int(LONG_BATCH_S / rate))))
         limit_s = max(BATCH_S, min(0.1 * self.wall_s, LONG_BATCH_S)) if self.choices is not None else BATCH_S
-        return RunMore(max(1, min(2 * self.items, int(limit_s / rate))))
-
-    def _is_hopeless(self) -> bool:
-        """Return True if too little is left for workers ever to pay.
-
-        Reading the clock each millisecond costs 4 % of it, since the caches have lost this code every time.
-        """
-        known = self.n_items is not None and self.wall_s > SETTLED_S and not self._waits()
-        return known and not self._may_gain()
+        return RunMore(self.next_items(limit_s))
 
     def next(self) -> Step:
         """Return the next step. Without `choices` (the machine has not been read yet) the loop goes on."""

@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import hypot, sqrt
 
-from amorsize.facts import RATE_WEIGHT, WAITS, Backend, Observation, Sample
+from amorsize.facts import WAITS, Backend, Observation, Sample
 from amorsize.frozen import replace
+from amorsize.model.head import DEAR, EVIDENCE_ITEMS, WARM, Head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
-# guess: fewer items are not enough evidence for a decision
-EVIDENCE_ITEMS: Final = 3
-# The clock is read about once per millisecond.
-BATCH_S: Final = 1e-3
 # A lock that still looks held after this time counts as held, because a canary hardly oversleeps twice.
 WATCH_LONGEST_S: Final = 3e-3
 # Items as short as the time in which a lock changes hands (20-50 µs).
@@ -27,14 +24,8 @@ HANDED_OVER_S: Final = 50e-6
 FIRST_WAITS: Final = 0.1
 # A waiting item used 0.1 ms of CPU time in its first call, 0.05 with warm caches.
 FIRST_CPU: Final = 0.5
-# If the first call took this many times as long as the others, the excess is a cost of the first call alone (a guess).
-DEAR: Final = 5.0
-# The same factor if only one or two other items have run, at other positions (a guess).
+# The factor `DEAR` if only one or two other items have run, at other positions (a guess).
 DEAR_TO_FEW: Final = 20.0
-# The same factor for a first call that touched `COLD_BYTES` more new memory than the others (a guess).
-WARM: Final = 1.2
-# Imports and allocators touch as much: a first hash took 5.3 ms and 1.5 MB, the others 0.65 ms.
-COLD_BYTES: Final = 1 << 19
 # If items take this many times more or less than the recalled ones, the recalled sample is dropped (a guess).
 PRIOR_RANGE: Final = 3.0
 # Seconds of the loop after which the items themselves are enough evidence (a guess).
@@ -42,33 +33,22 @@ PRIOR_S: Final = 20e-3
 # Relative standard error of the mean from one position (a guess). From n alike positions it is an n-th of that. It is
 # not 0, because items at other positions may differ.
 UNSURE: Final = 0.5
-# Seconds to pickle and unpickle the smallest result, as one of many (a guess).
-RESULT_S: Final = 0.1e-6
 # Number of positions at which the curve through the probes is evaluated (a guess).
 READ: Final = 32
 
 
-class Evidence:
-    """The measurements of the items of one map.
+class Evidence(Head):
+    """The measurements of the items of one map: its head, spread positions, the lock, trials, and earlier maps.
 
     Parameters
     ----------
-    n_items : int or None
-        Items in all; None if unknown: then as many are expected to come as have run.
+    n_items, **head
+        As of `Head`.
     """
 
-    def __init__(self, n_items: int | None) -> None:
-        self.n_items = n_items
-        self.items = 0
-        self.wall_s = self.cpu_s = self.process_cpu_s = self.new_bytes = 0.0
-        self.head_items = 0
-        self.head_s = 0.0
-        self.first_s = self.first_bytes = 0.0
-        # Moving average of seconds per item, exponentially weighted.
-        self.rate_s = 0.0
+    def __init__(self, n_items: int | None, **head: Any) -> None:
+        super().__init__(n_items, **head)
         self.probes: list[Observation] = []
-        # The first batches, for the spread between items.
-        self.batches: list[tuple[int, float]] = []
         self.transfer: Sample | None = None
         self.gil_held: float | None = None
         self.watched_s = 0.0
@@ -80,8 +60,6 @@ class Evidence:
         self.lost: tuple[Backend, ...] = ()
         # Items of the last such map, used if their number is unknown now.
         self.n_before = 0
-        # Of the loop, by other calls that compete for the interpreter's lock.
-        self.slowdown = 1.0
 
     # -- reports of the driver -----------------------------------------------------------------------------------
 
@@ -104,21 +82,9 @@ class Evidence:
 
     def saw(self, seen: Observation) -> None:
         """Take in a batch of head items."""
-        if not seen.items:
-            return
-        if not self.items:
-            self.first_s, self.first_bytes = seen.wall_s / seen.items, seen.new_bytes / seen.items
-        self._add(seen)
-        self.head_items += seen.items
-        self.head_s += seen.wall_s
-        self._check_prior()
-        rate = seen.wall_s / seen.items
-        # The second batch replaces the first, since the first call may have been expensive. A batch that is larger
-        # than all before it counts by its share of the items: the first ones mostly timed cold caches.
-        blend = max(RATE_WEIGHT, seen.items / self.head_items) if len(self.batches) > 1 else 1.0
-        self.rate_s += blend * (rate - self.rate_s)
-        if len(self.batches) < 64:
-            self.batches.append((seen.items, seen.wall_s))
+        super().saw(seen)
+        if seen.items:
+            self._check_prior()
 
     def probed(self, seen: Sequence[Observation], gil_held: float | None = None) -> None:
         """Take in a few items from each of some spread positions, and the answer of a canary beside them."""
@@ -182,24 +148,14 @@ class Evidence:
 
     def _add(self, seen: Observation) -> None:
         self._item_s = None
-        self.items += seen.items
-        self.wall_s += seen.wall_s
-        self.cpu_s += seen.cpu_s
-        self.process_cpu_s += seen.process_cpu_s
-        self.new_bytes += seen.new_bytes
-        self.slowdown += RATE_WEIGHT * (seen.slowdown - self.slowdown)
-        # What is counted are runs of items.
-        if self.n_items is not None:
-            self.n_items += seen.aside
+        super()._add(seen)
 
     # -- estimates -----------------------------------------------------------------------------------------------
 
     @property
     def left(self) -> int:
         """Number of items expected to come."""
-        if self.n_items is not None:
-            return max(0, self.n_items - self.items)
-        return max(self.items, self.n_before - self.items)
+        return super().left if self.n_items is not None else max(self.items, self.n_before - self.items)
 
     @property
     def item_s(self) -> float:
@@ -211,10 +167,7 @@ class Evidence:
         return self._item_s
 
     def _expect(self) -> float:
-        head = self._head_mean()
-        if self.probes:
-            return self._pool_with_probes(head)
-        return max(head, self.rate_s) if self.n_items is None or self.rate_s > 2 * head else head
+        return self._pool_with_probes(self._head_mean()) if self.probes else super()._expect()
 
     def _pool_with_probes(self, head: float) -> float:
         """Return the mean over the head and the spread positions.
@@ -250,28 +203,15 @@ class Evidence:
         each = Curve(ends, powers=False).along([self.head_items + (k + 0.5) * stride for k in range(READ)])
         return sum(each) / READ
 
-    def _head_mean(self) -> float:
-        """Return seconds per item of the head, without the excess of an expensive first call."""
-        return (self.head_s - self.first_call_s) / self.head_items
-
     @property
     def first_call_s(self) -> float:
         """Seconds by which the first call exceeded the others; 0 if that is no more than chance."""
-        if self.head_items > 1:
-            others = (self.head_s - self.first_s) / (self.head_items - 1)
-        elif self.probes:
-            others = max(p.wall_s / p.items for p in self.probes)
-        else:
-            return 0.0
+        if self.head_items > 1 or not self.probes:
+            return super().first_call_s
         dear = WARM if self._was_cold() else DEAR
-        if self.head_items == 1 and len(self.probes) < EVIDENCE_ITEMS:
+        if len(self.probes) < EVIDENCE_ITEMS:
             dear = DEAR_TO_FEW
-        return self.first_s - others if self.first_s > dear * others and self.first_s > BATCH_S else 0.0
-
-    def _was_cold(self) -> bool:
-        """Return True if the first item touched far more new memory than the others."""
-        others_bytes = (self.new_bytes - self.first_bytes) / (self.items - 1) if self.items > 1 else 0.0
-        return self.first_bytes - others_bytes > COLD_BYTES
+        return self._excess(max(p.wall_s / p.items for p in self.probes), dear)
 
     def sample(self) -> Sample:
         """Return the evidence as the model's `Sample`."""
@@ -311,9 +251,7 @@ class Evidence:
         return hypot(few(groups) * between / sqrt(groups), unseen_s)
 
     def _waits(self) -> bool:
-        if self.prior is not None:
-            return self.prior.waits > WAITS
-        return self.cpu_s < (1 - WAITS) * self.wall_s
+        return super()._waits() if self.prior is None else self.prior.waits > WAITS
 
     def _lock_share(self, cpu_share: float) -> float | None:
         """Return the share of the time in which the lock is held: the canary's, but at most the share of CPU time."""

@@ -10,7 +10,7 @@ from amorsize.facts import MARGIN, OWN_THREADS, Backend, Costs, Forecast, Machin
 from amorsize.frozen import Frozen, replace
 from amorsize.model.cost import Candidates, cpu_per_item
 from amorsize.model.default_costs import recorded
-from amorsize.model.evidence import RESULT_S
+from amorsize.model.head import RESULT_S
 from amorsize.model.memory_limit import refusal
 
 TYPE_CHECKING = False

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def plan_of(execution: Execution) -> Plan:
     """Return the plan that a run of ``execute`` carried out."""
-    request, summary = execution.request, execution.summary
+    request, summary, decider = execution.request, execution.deciding.summary, execution.deciding.decider
     here = summary.machine or share_of(lately())
-    sample = summary.sample or execution.decider.sample()
+    sample = summary.sample or decider.sample()
     n = summary.n_items
     serial_s = summary.serial_s
     serial = _as_forecast(serial_s, n)
@@ -30,9 +30,9 @@ def plan_of(execution: Execution) -> Plan:
     best, is_forecast = serial, False
     if summary.go is not None:
         best, is_forecast = later(summary.go, *before), not summary.unsampled
-    elif execution.decider.stayed is not None:
+    elif decider.stayed is not None:
         # Of a loop that nothing was weighed against there is no forecast, only the clock.
-        at_s, stayed = execution.decider.stayed
+        at_s, stayed = decider.stayed
         best = serial = replace(later(stayed, at_s, 0.0), chunksize=max(1, n))
         is_forecast = True
     others = [later(f, *before) for f in summary.alternatives if f.backend != "serial"]

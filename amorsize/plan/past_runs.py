@@ -13,7 +13,7 @@ from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.machine_id import digest_of, features
 from amorsize.history.run_row import Run
-from amorsize.history.this_process import shape_of
+from amorsize.history.shape import shape_of
 from amorsize.learn.fit_file import fit_path
 from amorsize.model.cost import forecast
 from amorsize.model.default_costs import recorded

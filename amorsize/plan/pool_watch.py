@@ -16,7 +16,7 @@ from time import perf_counter
 from amorsize.frozen import Frozen
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
-from amorsize.history.this_process import Shape, shape_of
+from amorsize.history.shape import Shape, shape_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from amorsize.backends.results import Outcome
 from amorsize.backends.stop import Stop
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
-from amorsize.history.this_process import shape_of
+from amorsize.history.shape import shape_of
 from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.schedule.rate_limit import Pace

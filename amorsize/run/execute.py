@@ -1,61 +1,49 @@
-"""``execute()`` from its first item to its last: a plain loop, then the fastest backend by the model.
+"""One call of ``execute()`` or ``stream()``, from its first item to its last.
 
-The decider decides (`amorsize.model.decide`), the loop or a driver carries out (`amorsize.backends`). This module
-connects them: `Execution.run` begins in the loop (``_loop``), which measures what the decider asks for (``_answer``),
-goes parallel when it says so (``_go_parallel``), and runs the items that workers hand back (``_back_to_loop``). It
-goes step by step, so that a consumer may take results away between two steps (`amorsize.run.stream`) or end the run
-there.
+A map begins as a plain loop in the caller, and most short maps end there: they load nothing that only a decision
+needs. When the first items show that going parallel could pay (`Head.worth_asking`), `amorsize.run.deciding` is loaded,
+which measures what the decision needs and runs the rest by the fastest backend.
+
+`Execution.steps` goes step by step, so that a consumer may take results away between two steps (`amorsize.run.stream`)
+or end the run there.
 """
 
 from __future__ import annotations
 
-from math import ceil
 from os import cpu_count
 from sys import modules
-from time import perf_counter
+from time import perf_counter, time
 
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import STREAM_BATCH
 from amorsize.backends.results import initialize
 from amorsize.backends.table import pace, row_named
-from amorsize.backends.workers.item_times import MEASURE_S
-from amorsize.frozen import replace
-from amorsize.history.history import History
-from amorsize.history.this_process import THIS_PROCESS
-from amorsize.model.decide import CROWDED, WEIGHED, Decider, Go, Probe, RunMore, TryThreads, WatchLock, Weigh
+from amorsize.history.shape import shape_of
+from amorsize.history.waiting import HERE, RECORD_SAMPLE_S, record
+from amorsize.model.head import Head
 from amorsize.run.map_state import MapState
-from amorsize.run.run_summary import TRIAL, RunSummary
-from amorsize.system import log, nested
+from amorsize.system import log
+from amorsize.system.clock import MEASURE_S
 from amorsize.system.critical import free_import_lock, load
+from amorsize.system.environment import OFF, history_setting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Mapping
     from typing import Any, Final
 
     from amorsize.backends.results import Outcome
     from amorsize.backends.stop import Stop
-    from amorsize.facts import Forecast, Sample
-    from amorsize.model.decide import Step
+    from amorsize.facts import Sample
+    from amorsize.history.run_row import Run
     from amorsize.options import Request
-    from amorsize.run.go_parallel import Options
+    from amorsize.run.deciding import Deciding
 
     Steps = Generator[None, None, None]
 
-# While forked workers start (1-3 ms), the caller goes on only with items as short as this.
-QUICK_ITEM_S: Final = 0.3e-3
-# The same for workers that take long to start (50-100 ms and more), as a share of the time that they are expected to
-# take. 40 x 30 ms by forkserver, 80 ms: 0.87 s instead of 0.83, but 1.33 instead of 1.53 where a start takes a second
-# longer than anything shows before.
-SLOW_START_SHARE: Final = 0.5
-# If no worker is ready after this many times the expected start, the caller goes on alone until one is (a guess).
-OVERDUE: Final = 1.5
-# A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
-REMEMBER_S: Final = 3e-3
-# Where the loop was best, it is assumed to be best for up to this many times as many items (a guess).
-NO_MORE: Final = 1.2
-# Seconds to load what the decision to go parallel needs, where what a loop needs took `LOOP_LOAD_S`.
+# Seconds to load what measures and decides, and what asks the model, where what a loop needs took `LOOP_LOAD_S`.
+DECIDE_S: Final = 5e-3
 ASK_S: Final = 16e-3
 # Read once: it takes 17 µs.
 MOST_CORES: Final = cpu_count() or 1
@@ -78,11 +66,10 @@ class Execution:
     ----------
     state : MapState
         Items, results, and the ranges left to run.
-    decider : Decider
-        Chooses the next step, from the measurements.
-    summary : RunSummary
-    backends : tuple of str
-        Candidates that have not failed yet.
+    head : Head
+        The measurements of the loop; once it is loaded, the `Decider`.
+    wall_s : float
+        Seconds of the whole run; 0 until it has ended.
     """
 
     def __init__(
@@ -95,25 +82,24 @@ class Execution:
     ) -> None:
         self.request = request
         self.state = MapState(request, outcome, window=window, stop=stop)
-        ask_s = 0.0 if "amorsize.run.choices" in modules else ASK_S * pace()
-        self.load_s = {name: row_named(name).left_to_load_s() for name in ("threads", "processes")}
-        self.decider = Decider(
-            self.state.source.length,
-            indexable=self.state.source.indexable,
-            most_cores=MOST_CORES,
-            spread=request.spread and window is None and request.rate is None,
-            rate=request.rate,
-            load_threads_s=ask_s + self.load_s["threads"],
-            load_processes_s=ask_s + self.load_s["processes"],
-        )
-        self.summary = RunSummary(self.decider)
-        self.backends = request.backends
-        # The loop was best for earlier maps.
-        self.is_settled = False
-        # The file of costs has been read.
-        self.is_looked_up = False
-        # Only "auto" asks if threads may run func; the names of backends are the user's word.
-        self.may_use_threads: bool | None = None if request.auto else True
+        self.head = Head(self.state.source.length, most_cores=MOST_CORES, rate=request.rate)
+        self.head.expect_load(_left_to_load_s("threads"), _left_to_load_s("processes"))
+        self.wall_s = 0.0
+        self._deciding: Deciding | None = None
+
+    @property
+    def deciding(self) -> Deciding:
+        """The part that measures and decides; loaded when it is first needed, and goes on from the head."""
+        if self._deciding is None:
+            load("amorsize.run.deciding")
+            from amorsize.run.deciding import Deciding
+
+            self._deciding = Deciding(self.request, self.state, self.head)
+            self.head = self._deciding.decider
+            self.head.expect_load(_left_to_load_s("threads"), _left_to_load_s("processes"))
+            if self.wall_s:
+                self._deciding.summary.close(self.wall_s, self.state)
+        return self._deciding
 
     def run(self) -> list[Any]:
         """Run the map and return its results; a row is left in the history even if it raises."""
@@ -123,13 +109,11 @@ class Execution:
                 pass
             results = state.outcome.finish(state.source.item)
             outcome = "ok"
-            self._remember()
+            if self._deciding is not None:
+                self._deciding.remember()
             return results
         finally:
-            history = History() if self.request.history is None else self.request.history
-            # The row is buffered, and written when the program ends or the history is read.
-            if history.is_on:
-                history.record(self.summary.row(self.request, outcome))
+            self._record(outcome)
 
     def steps(self) -> Steps:
         """Run the map step by step. Failures of items stand in the outcome; an exception of the source is raised."""
@@ -152,399 +136,125 @@ class Execution:
         RESULTS_ARE_KEPT.end(self)
         CALLS.end(self)
         free_import_lock()
-        if self.summary.wall_s == 0.0:
+        if self.wall_s == 0.0:
             wall_s = perf_counter() - began
             self.state.close()
-            self.summary.close(wall_s, self.state)
-            self._log()
-
-    def _log(self) -> None:
-        """Log how the run went, for a program that has loaded `logging`."""
-        summary = self.summary
-        for one in summary.attempts:
-            log.warning("run", "%s left after %.3g s: %s", one.backend, one.wall_s, one.why, backend=one.backend)
-        for text in summary.warnings:
-            log.warning("run", "%s", text)
-        backend = "serial" if summary.go is None else summary.go.backend
-        ended = {"backend": backend, "items": summary.n_items, "wall_s": summary.wall_s}
-        log.info("run", "%d items in %.3g s, last on %s", summary.n_items, summary.wall_s, backend, **ended)
+            if self._deciding is not None:
+                self._deciding.summary.close(wall_s, self.state)
+                self._deciding.log_end()
+            else:
+                n_items = len(self.state.outcome.results)
+                ended = {"backend": "serial", "items": n_items, "wall_s": wall_s}
+                log.info("run", "%d items in %.3g s, last on %s", n_items, wall_s, "serial", **ended)
+            self.wall_s = wall_s
 
     def _all(self) -> Steps:
-        self.state.begin()
-        self.decider.begin(self.state.left(), pieces=len(self.state.todo))
-        yield from self._in_parallel_at_once() if self._is_barred() else self._in_the_caller()
-        while self.state.extend():
-            yield from self._in_parallel_at_once() if self._is_barred() else self._plain_loop()
-        self.state.finish()
+        state = self.state
+        state.begin()
+        self.head.n_items = state.left()
+        if state.checkpoint is not None:
+            # Its items and warnings belong to the summary.
+            self.deciding  # noqa: B018
+        yield from self._in_parallel() if self._is_barred() else self._in_the_caller()
+        while state.extend():
+            yield from self._in_parallel() if self._is_barred() else self._plain_loop()
+        state.finish()
 
     def _is_barred(self) -> bool:
         """Return True if func may not run in the caller at all."""
-        return self.backends == ("executor",) or (self.backends == ("processes",) and self.request.executor is None)
+        backends = self.request.backends if self._deciding is None else self._deciding.backends
+        return backends == ("executor",) or (backends == ("processes",) and self.request.executor is None)
+
+    def _in_parallel(self) -> Steps:
+        yield from self.deciding.in_parallel_at_once()
 
     def _in_the_caller(self) -> Steps:
-        request = self.request
+        request, state = self.request, self.state
         if request.initializer is not None:
             initialize(request.initializer, request.initargs)
-        self._announce("serial")
-        yield from self._plain_loop() if request.backends == ("serial",) else self._loop()
+        state.announce("serial")
+        if request.backends != ("serial",):
+            yield from self._opening()
+            if not state.is_done() and (deciding := self._decided()) is not None:
+                yield from deciding.loop()
+        yield from self._plain_loop()
 
-    # -- the loop ------------------------------------------------------------------------------------------------
+    def _opening(self) -> Steps:
+        """Run the first items, until it could pay to decide.
 
-    def _loop(self) -> Steps:
-        """Run items in the loop, and go parallel when the decider says so; ends when everything is done."""
-        state, decider = self.state, self.decider
-        self._recall()
-        while not state.is_done():
-            if state.source.has_changed():
-                # No worker would see what func does to the data.
-                yield from self._plain_loop()
-                return
-            if decider.choices is None and decider.wants_choices(self.backends):
-                began = perf_counter()
-                load("amorsize.run.choices")
-                load("amorsize.model.search")
-                from amorsize.run.choices import choices_for
-
-                decider.choices = choices_for(self.request, self.backends, self.summary)
-                self.summary.asked_s += perf_counter() - began
-            if decider.choices is not None and not self.is_looked_up:
-                self._look_up()
-            step = decider.next()
-            if not state.todo and not isinstance(step, Go | Weigh):
-                # All that is left is set aside: there is nothing to measure.
-                decider.may_probe, step = False, RunMore(1)
-            if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
-                yield from self._plain_loop()
-                return
-            if self._refuses(step):
-                continue
-            if isinstance(step, Go):
-                yield from self._go_parallel(step.forecast)
-            else:
-                self._answer(step)
+        Not where func is to leave the caller after its first item, nor where earlier maps of it may be remembered.
+        """
+        state, head = self.state, self.head
+        if "serial" not in self.request.backends or "amorsize.history.this_process" in modules:
+            return
+        while not (state.is_done() or state.source.has_changed() or head.worth_asking()):
+            # If all that is left is set aside, there is nothing to measure.
+            head.saw(state.advance(head.next_items() if state.todo else 1))
             yield
 
-    def _refuses(self, step: Step) -> bool:
-        """Return True if threads are about to run func, and it is not shown to be safe in them: then they are out."""
-        if self.may_use_threads or not (
-            isinstance(step, TryThreads) or (isinstance(step, Go) and step.forecast.backend == "threads")
-        ):
-            return False
-        load("amorsize.measure.thread_safety")
-        from amorsize.measure.thread_safety import examples, left_of, look, warning
-
-        state, decider, data = self.state, self.decider, self.request.data
-        found = look(self.request.func, examples(data) or state.next_items(), data)
-        self.may_use_threads = found.is_safe
-        if found.is_safe:
-            return False
-        assert decider.choices is not None
-        best, _ = decider.candidates(decider.choices, decider.sample())
-        self.summary.warnings.append(warning(found, best))
-        for backend in set(self.backends) - set(left_of(self.backends, found)):
-            decider.withdraw(backend)
-        self.backends = left_of(self.backends, found)
-        return True
-
-    def _look_up(self) -> None:
-        """Read what is known of the costs here, if so much work is left that reading does not delay it."""
-        from amorsize.measure.own_start import WORTH_READING_S, looked_up
-
-        decider = self.decider
-        if decider.choices is not None and decider.left * decider.item_s > WORTH_READING_S:
-            self.is_looked_up = True
-            if self.request.executor is None:
-                costs = looked_up(decider.choices.costs, decider.choices.machine)
-                decider.choices = replace(decider.choices, costs=costs)
+    def _decided(self) -> Deciding | None:
+        """Return `deciding`; None if it cannot be loaded, since the items have left no file descriptor for it."""
+        try:
+            return self.deciding
+        except (ImportError, OSError):
+            return None
 
     def _plain_loop(self) -> Steps:
-        """Run everything in the loop, in batches; listeners, limits and a stop are served between them."""
-        state, decider = self.state, self.decider
+        """Run what is left in the loop, in batches; listeners, limits and a stop are served between them."""
+        state, head = self.state, self.head
         watched = state.ticks.tickers or state.ticks.stop is not None or state.news is not None
         whole = state.window is None and not watched and not self.request.backoff_s
         while not state.is_done():
             start, stop = state.todo[0] if state.todo else (0, 1)
             left = STREAM_BATCH if stop is None else stop - start
-            short = whole and decider.items > 0 and decider.item_s < MEASURE_S
-            decider.saw(state.advance(left if short else decider.batch().items))
+            short = whole and head.items > 0 and head.item_s < MEASURE_S
+            head.saw(state.advance(left if short else head.next_items()))
             yield
 
-    def _recall(self) -> None:
-        """Begin with the evidence of earlier maps of this function, if there were any."""
-        known = THIS_PROCESS.recall(self.request.func, self.request.data)
-        if known is None:
-            return
-        decider = self.decider
-        self.summary.recalled = known.sample
-        decider.recall(known.sample, known.threads_gain, known.lost, known.n_items)
-        n, before = self.state.source.length, known.n_items
-        if known.settled and n is not None and before is not None and n <= NO_MORE * before:
-            decider.settle(known.sample.item_s)
-            self.is_settled = True
+    # -- history -------------------------------------------------------------------------------------------------
 
-    def _remember(self) -> None:
-        """Keep the evidence of this map for the next one."""
-        summary, request, decider = self.summary, self.request, self.decider
-        short = decider.choices is None and decider.wall_s < REMEMBER_S
-        if summary.unsampled or decider.slowdown > CROWDED or short:
-            return
-        found = summary.found()
-        if found is None:
-            return
-        ran = None if summary.go is None else summary.go.backend
-        lost, won = (ran, None) if summary.unprofitable else (None, ran)
-        if lost == "threads":
-            # Then the measured share of the lock was wrong.
-            found = replace(found, gil_held=None)
-        n = summary.n_items
-        free = request.is_free and self.may_use_threads is not False
-        settled = ran is None and free and (None if self.is_settled else decider.would_loop(n))
-        THIS_PROCESS.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
+    def _record(self, outcome: str) -> None:
+        """Leave a row in the history. It is buffered, and written when the program ends or the history is read."""
+        history = self.request.history
+        if history is None:
+            if (place := history_setting()) != OFF:
+                record(place, self._row(outcome))
+        elif history.is_on:
+            history.record(self._row(outcome))
 
-    # -- steps of the decider ------------------------------------------------------------------------------------
-
-    def _answer(self, step: Step) -> None:
-        """Run or measure what a step of the decider asks for, and report the result."""
-        decider = self.decider
-        if isinstance(step, RunMore):
-            decider.saw(self.state.advance(step.items))
-        elif isinstance(step, Probe):
-            self._probe(step)
-        elif isinstance(step, Weigh):
-            began = perf_counter()
-            decider.weighed(self._weigh())
-            self.summary.asked_s += perf_counter() - began
-        elif isinstance(step, WatchLock):
-            self._watch(step.items)
-        elif isinstance(step, TryThreads):
-            self._try_threads(step.items)
-
-    def _probe(self, step: Probe) -> None:
-        if not step.watch:
-            self.decider.probed(self.state.probe(step))
-            return
-        from amorsize.measure.gil import Canary
-
-        with Canary() as canary:
-            seen = self.state.probe(step)
-        self.decider.probed(seen, canary.gil_held)
-        self.decider.were_late(canary.late_s)
-
-    def _weigh(self) -> Sample:
-        from amorsize.measure.transfer import touched_bytes, weigh
-        from amorsize.system.looks import held_bytes
-        from amorsize.system.memory import keeping_s
-
-        state, decider = self.state, self.decider
-        assert decider.choices is not None
-        assert decider.choices.costs.processes is not None
-        forks = decider.choices.costs.processes.start_method == "fork"
-        results = [r for r in state.outcome.some(4 * WEIGHED) if r is not None][:WEIGHED]
-        items = state.next_items()
-        if forks and state.source.indexable:
-            found = replace(weigh([], results), touched_bytes=touched_bytes(items[0]) if len(items) else 0.0)
-        else:
-            found = weigh(items, results, func=None if forks else self.request.func)
-        # A consumer takes the results away, so that they cost no memory to keep.
-        if state.window is not None:
-            return found
-        held = sum(map(held_bytes, results[:2])) / max(1, len(results[:2]))
-        return replace(found, kept_s=keeping_s(decider.left, held - decider.new_bytes / max(1, decider.items)))
-
-    def _watch(self, items: int) -> None:
-        from amorsize.measure.gil import Canary
-
-        state, seen = self.state, []
-        with Canary() as canary:
-            while items > 0 and not state.is_done():
-                seen.append(state.advance(items))
-                items -= max(1, seen[-1].items)
-        self.decider.watched(canary.gil_held, seen)
-        self.decider.were_late(canary.late_s)
-
-    def _try_threads(self, items: int) -> None:
-        """Run the next items on two threads; the loop repeats those that fail there."""
-        load("amorsize.run.go_parallel")
-        from amorsize.backends.results import Outcome
-        from amorsize.backends.ticks import drain
-        from amorsize.run.go_parallel import no_forecast, work_of
-        from amorsize.schedule.schedule import Schedule
-
-        state, item_s = self.state, self.decider.item_s
-        spans = state.take(min(items, state.window or items))
-        evidence = max(1, sum(stop - start for start, stop in spans) // 4)
-        schedule = Schedule(
-            spans, 2, item_s=item_s, evidence=evidence, pace=state.pace, prefetch=state.window is not None
-        )
-        # With a limit, though none is reached: an item that fails stays with its source, for the loop to repeat it.
-        trial = Outcome("collect", max_failures=sum(stop - start for start, stop in spans))
-        work = work_of(self, may_loop=True)._replace(outcome=trial, news=None)
-        with row_named("threads").open_driver(work, no_forecast("threads", 2, None), lambda _: schedule) as driver:
-            assert driver is not None
-            ran = drain(driver.steps())
-        # If no thread can be started, the plain loop runs the items that are left.
-        state.todo.extendleft(reversed([(start, stop) for start, stop in driver.left_over if stop is not None]))
-        left = {index for start, stop in driver.left_over if stop is not None for index in range(start, stop)}
-        if trial.fatal is not None:
-            trial.finish(state.source.item)
-        length = state.source.length
-        if state.todo and length is not None and state.todo[0][0] >= length:
-            # The source has ended meanwhile.
-            state.todo.clear()
-        for start, stop in spans:
-            results = trial.results[start:stop]
-            state.outcome.put(start, results, but=trial.failures.keys() | left)
-            if state.news is not None and results:
-                share = len(results) / ran.items
-                failed = sum(start <= index < stop for index in trial.failures)
-                state.news.chunk(None, start, len(results), failed, ran.wall_s * share, ran.work_cpu_s * share)
-        for index, failure in sorted(trial.failures.items()):
-            aside = state.after_trial(index, failure.exception)
-            if self.decider.n_items is not None:
-                self.decider.n_items += aside
-        if not ran.items:
-            self.decider.withdraw("threads")
-            return
-        self.summary.trials.append(self.summary.attempt(no_forecast("threads", 2, None), ran.wall_s, ran, TRIAL))
-        self.decider.tried(max(1, ran.items), ran.wall_s - (ran.ready_s or 0.0), ran.work_cpu_s)
-
-    # -- going parallel ------------------------------------------------------------------------------------------
-
-    def _in_parallel_at_once(self) -> Steps:
-        """Run a map whose func may not run in the caller: workers start at once, and the schedule learns from them."""
-        load("amorsize.run.go_parallel")
-        from amorsize.run.choices import choices_for, most_workers
-        from amorsize.run.go_parallel import no_forecast
-
-        request, n = self.request, self.state.left()
-        self.decider.choices = choices = choices_for(request, self.backends, self.summary)
-        if n == 0:
-            return
-        assert choices.costs.processes is not None
-        cores = max(1, ceil(choices.machine.usable_cores))
-        # func may not run here, so waiting cannot be measured: trust max_workers. But not within a worker, where
-        # nested calls would multiply.
-        asked = most_workers(request) or cores
-        if nested.cores_share is not None or (request.max_workers is None and request.executor is None):
-            asked = min(asked, cores)
-        if request.executor is None:
-            asked = min(asked, choices.machine.most_processes)
-        workers = max(1, asked if n is None else min(asked, n))
-        self.summary.unsampled = True
-        method = choices.costs.processes.start_method
-        yield from self._go_parallel(
-            no_forecast("processes", workers, method)
-            if request.executor is None
-            else no_forecast("executor", workers, None)
-        )
-
-    def _go_parallel(self, chosen: Forecast) -> Steps:
-        """Run everything left as ``chosen``; if it cannot start or is unprofitable, the loop goes on without it."""
-        load("amorsize.run.go_parallel")
-        from amorsize.backends.driver import CannotStart
-        from amorsize.run import go_parallel
-
-        request, summary = self.request, self.summary
-        self._note(chosen)
-        theirs = chosen.backend == request.executor_as
-        if theirs:
-            summary.go = go_parallel.as_executor(chosen)
-        elif chosen.backend == "threads":
-            chosen = replace(chosen, workers=CALLS.threads(chosen.workers))
-        elif summary.start_note:
-            summary.warnings.append(summary.start_note)
-        may_loop = "serial" in self.backends
-        self._announce(chosen.backend, chosen.workers, chosen.start_method)
-        if summary.unsampled:
-            why = "as asked for: nothing was measured"
-        else:
-            why = f"forecast {chosen.total_s:.3g} s, the loop {summary.loop_only_s - self.decider.wall_s:.3g} s"
-        chose = {"backend": chosen.backend, "workers": chosen.workers}
-        log.info("run", "%s, %d at a time, %s", chosen.backend, chosen.workers, why, **chose)
-        options = self._options(chosen, theirs, may_loop)
-        began, ran = perf_counter(), None
-        try:
-            summary.ran = ran = yield from go_parallel.drive(self, chosen, options, may_loop=may_loop)
-            self._learn_start(chosen, options, theirs)
-        except CannotStart as exc:
-            if not may_loop:
-                raise exc.why from exc.why.__cause__
-            summary.warnings.append(str(exc.why))
-        if not self.state.is_done():
-            summary.attempts.append(summary.attempt(chosen, perf_counter() - began, ran))
-            self._back_to_loop(chosen)
-
-    def _learn_start(self, chosen: Forecast, options: Options, theirs: bool) -> None:
-        """Note when the workers were ready, for the next map and the next run of this program."""
-        choices, ran = self.decider.choices, self.summary.ran
-        if ran is None or choices is None or choices.costs.processes is None or chosen.backend != "processes" or theirs:
-            return
-        from amorsize.measure.own_start import learn
-
-        # A caller that computes meanwhile needs a core, too.
-        busy = (options.get("first") or chosen.workers) + bool(options.get("caller_helps"))
-        learn(choices.costs.processes, busy, choices.machine.usable_cores, ran.ready_s, ran.wall_s)
-
-    def _note(self, chosen: Forecast) -> None:
-        """Note the choice in the summary, and the time of the loop until then."""
-        from amorsize.model.memory_limit import results_warning
-
-        summary, decider = self.summary, self.decider
-        summary.is_first = self.load_s["threads" if chosen.backend == "threads" else "processes"] > 0
-        if summary.go is not None:
-            return
-        summary.go = chosen
-        if summary.unsampled:
-            return
-        assert decider.choices is not None
-        summary.sample = decider.sample()
-        _, summary.alternatives = decider.candidates(decider.choices, summary.sample)
-        summary.loop_s, summary.loop_items = decider.wall_s, decider.items
-        # Results that are taken away as they come need no room.
-        if self.state.window is None and decider.n_items is not None:
-            too_much = results_warning(summary.sample, decider.n_items, decider.choices.machine)
-            summary.warnings += [too_much] if too_much else []
-        if not self.state.source.indexable and decider.items:
-            summary.read_item_s = self.state.loop.read_s / decider.items
-
-    def _options(self, chosen: Forecast, theirs: bool, may_loop: bool) -> Options:
-        """Return the arguments of the schedule that depend on measurements."""
-        from amorsize.run.go_parallel import climb_for, worker_count_for
-
-        request, decider, summary = self.request, self.decider, self.summary
-        assert decider.choices is not None
-        sample = decider.sample()
-        worker_count = None
-        if not (summary.unsampled and request.max_workers):
-            worker_count = worker_count_for(
-                request, chosen, decider.choices.machine, sample, summary.read_item_s, may_lose=may_loop
-            )
-        if summary.unsampled:
-            return {"worker_count": worker_count}
-        helps = may_loop and chosen.backend != "threads" and not theirs
-        is_slow = helps and chosen.start_method != "fork"
-        start_s = chosen.breakdown.start_s
-        quick = decider.item_s < (SLOW_START_SHARE * start_s if is_slow else QUICK_ITEM_S)
-        cores = decider.choices.machine.usable_cores
+    def _row(self, outcome: str) -> Run | Mapping[str, Any]:
+        if self._deciding is not None:
+            return self._deciding.summary.row(self.request, outcome)
+        n_items = len(self.state.outcome.results)
         return {
-            "item_s": decider.item_s,
-            "evidence": max(1, min(sample.n_sampled, int(10e-3 / max(decider.item_s, 1e-9)))),
-            "caller_helps": quick and helps,
-            "patience_s": OVERDUE * start_s + decider.item_s if is_slow and not quick else None,
-            # One core is left to the caller until it has seen how long a worker takes.
-            "first": max(1, min(chosen.workers, ceil(cores) - 1)) if is_slow else None,
-            "worker_count": worker_count,
-            "climb": climb_for(request, chosen, sample) if not theirs else None,
+            "function": self.request.func,
+            "shape": shape_of(self.request.data),
+            "n_items": n_items,
+            "chunksize": max(1, n_items),
+            "clock_s": self.wall_s,
+            "serial_s": self.head.wall_s if self.head.items else None,
+            "sample": _sample_of(self.head) if self.wall_s > RECORD_SAMPLE_S else None,
+            "machine": HERE,
+            "at_s": time(),
+            "outcome": outcome,
         }
 
-    def _back_to_loop(self, chosen: Forecast) -> None:
-        """Go on without a backend that could not start or was unprofitable."""
-        # The caller's own thread is always available.
-        self.backends = tuple(b for b in self.backends if b != chosen.backend) or ("serial",)
-        self._announce("serial")
-        self.decider.withdraw(chosen.backend)
 
-    def _announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
-        """Notify listeners of the backend before any worker starts: one that raises would leave workers behind."""
-        if self.state.news is not None:
-            self.state.news.chose(backend, workers, start_method)
+def _left_to_load_s(backend: str) -> float:
+    """Return the seconds in which this process will load what is missing to decide, to ask, and to start a backend."""
+    decide_s = 0.0 if "amorsize.run.deciding" in modules else DECIDE_S
+    ask_s = 0.0 if "amorsize.run.choices" in modules else ASK_S
+    return (decide_s + ask_s) * pace() + row_named(backend).left_to_load_s()
+
+
+def _sample_of(head: Head) -> Sample | Callable[[], Sample]:
+    """Return what the items of a loop show; if that must be loaded, a function that does so when the row is written."""
+
+    def sample() -> Sample:
+        from amorsize.model.evidence import Evidence
+
+        evidence = Evidence(None)
+        evidence.take_over(head)
+        return evidence.sample()
+
+    return sample() if "amorsize.model.evidence" in modules else sample

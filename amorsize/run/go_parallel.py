@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from amorsize.backends.table import Row
     from amorsize.facts import Backend
     from amorsize.options import Request
-    from amorsize.run.execute import Execution
+    from amorsize.run.deciding import Deciding
     from amorsize.run.map_state import MapState
     from amorsize.schedule.task_count import Concurrency
 
@@ -41,9 +41,9 @@ def row_of(chosen: Forecast, request: Request) -> Row:
     return row_named(chosen.backend)
 
 
-def work_of(execution: Execution, *, may_loop: bool) -> Work:
+def work_of(deciding: Deciding, *, may_loop: bool) -> Work:
     """Return a call's data for a driver. ``may_loop``: func may run in the caller, too."""
-    request, state, summary = execution.request, execution.state, execution.summary
+    request, state, summary = deciding.request, deciding.state, deciding.summary
     assert summary.machine is not None
     return Work(
         func=request.func,
@@ -66,7 +66,7 @@ def work_of(execution: Execution, *, may_loop: bool) -> Work:
 
 
 def drive(
-    execution: Execution, chosen: Forecast, options: Options, *, may_loop: bool
+    deciding: Deciding, chosen: Forecast, options: Options, *, may_loop: bool
 ) -> Generator[None, None, Ran | None]:
     """Run the items left as ``chosen``; those that the driver hands back are left again. None: the loop does as much.
 
@@ -75,8 +75,8 @@ def drive(
     CannotStart
         If no worker can even be tried.
     """
-    request, state, summary = execution.request, execution.state, execution.summary
-    row, work = row_of(chosen, request), work_of(execution, may_loop=may_loop)
+    request, state, summary = deciding.request, deciding.state, deciding.summary
+    row, work = row_of(chosen, request), work_of(deciding, may_loop=may_loop)
     with row.open_driver(work, chosen, partial(schedule_for, state, request, options=options)) as driver:
         if driver is None:
             return None
@@ -87,8 +87,8 @@ def drive(
             state.driver = None
             summary.warnings += driver.warnings
     state.todo = deque(driver.left_over)
-    if execution.decider.n_items is not None:
-        execution.decider.n_items = execution.decider.items + (state.left() or 0)
+    if deciding.decider.n_items is not None:
+        deciding.decider.n_items = deciding.decider.items + (state.left() or 0)
     return ran
 
 

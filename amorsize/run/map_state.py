@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from time import perf_counter, sleep
 
 from amorsize.backends.concurrent_calls import CALLS
@@ -11,25 +10,30 @@ from amorsize.backends.loop import Loop
 from amorsize.backends.results import Flow, Outcome
 from amorsize.backends.source import source_of
 from amorsize.backends.ticks import Ticks
-from amorsize.backends.workers.item_times import Records
-from amorsize.facts import Observation
 from amorsize.frozen import replace
+from amorsize.loop_facts import Observation
+from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, is_sliced
 from amorsize.system.nested import CHANGED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from typing import Any, Final
 
     from amorsize.backends.driver import Driver
     from amorsize.backends.notify import News
     from amorsize.backends.stop import Stop
     from amorsize.backends.ticks import Ticker
+    from amorsize.backends.workers.item_times import Records
     from amorsize.checkpoint.checkpoint import Checkpoint
     from amorsize.model.decide import Probe
     from amorsize.options import Request
     from amorsize.schedule.messages import Event
     from amorsize.schedule.rate_limit import Pace
+else:
+    # It is built in; ``collections`` would take 1.5 ms.
+    from _collections import deque
 
 # If the first of some neighbours takes longer than this, the others are not run for the probe, because all of them
 # together were expected to take `PROBE_EACH_S` (a guess).
@@ -80,7 +84,7 @@ class MapState:
             self.source = self.checkpoint.source(self.source)
             self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures)
             tickers.append(self.checkpoint)
-        self.records = Records()
+        self._records: Records | None = None
         self.news: News | None = None
         if request.on_event is not None or request.progress:
             from amorsize.run.progress_bar import listeners
@@ -88,7 +92,7 @@ class MapState:
             self.news = listeners(request)
             self.outcome.on_failure = self.news.item_failed
         self.repeats = request.repeats()
-        self.loop = Loop(request.func, self.source, self.outcome, self.repeats, records=self.records, news=self.news)
+        self.loop = Loop(request.func, self.source, self.outcome, self.repeats, saw_long=self._saw_long, news=self.news)
         self.pace: Pace | None = None
         if request.rate is not None:
             from amorsize.schedule.rate_limit import Pace
@@ -102,12 +106,35 @@ class MapState:
         self.ticks = Ticks(tickers, stop=stop)
         self.driver: Driver | None = None
 
+    @property
+    def records(self) -> Records:
+        """The slowest and the hungriest items so far."""
+        if self._records is None:
+            # Only now: a map of short items records none.
+            load("amorsize.backends.workers.item_times")
+            from amorsize.backends.workers.item_times import Records
+
+            self._records = Records()
+        return self._records
+
+    def _saw_long(self, index: int, wall_s: float, cpu_s: float) -> None:
+        """Record a long item; not if the items have left no file descriptor to load the records with."""
+        try:
+            self.records.saw(index, wall_s, cpu_s)
+        except (ImportError, OSError):
+            pass
+
     def begin(self) -> None:
         """Notify the listeners, and leave out the items that a checkpoint has."""
         if self.news is not None:
             self.news.started(self.source.length)
         if self.checkpoint is not None:
             self.todo = self.checkpoint.resume()
+
+    def announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
+        """Notify listeners of the backend before any worker starts: one that raises would leave workers behind."""
+        if self.news is not None:
+            self.news.chose(backend, workers, start_method)
 
     def resume(self, results: list[Any]) -> None:
         """Keep these results of the first items: they do not run again."""

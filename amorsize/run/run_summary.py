@@ -7,8 +7,8 @@ from time import time
 
 from amorsize.facts import WAITS, Attempt
 from amorsize.frozen import replace
-from amorsize.history.machine_id import HERE
-from amorsize.history.this_process import shape_of
+from amorsize.history.shape import shape_of
+from amorsize.history.waiting import HERE, RECORD_SAMPLE_S
 from amorsize.model.decide import loop_forecast
 
 TYPE_CHECKING = False
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from amorsize.options import Request
     from amorsize.run.map_state import MapState
 
-# Of a run that takes fewer seconds than this, the history keeps no sample (a guess).
-RECORD_SAMPLE_S: Final = 1e-3
 # guess: a run that takes more than this share of the loop's time has gained nothing
 UNPROFITABLE: Final = 0.95
 # If a run takes this many times its forecast, its item times are not relied upon (a guess).

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from time import perf_counter
-from typing import Any, Final
 
 from amorsize.backends.results import Flow
-from amorsize.options import Request
 from amorsize.run.execute import Execution
-from amorsize.schedule.messages import ResultsTaken
 from amorsize.system.looks import held_bytes, is_interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, Final
+
+    from amorsize.options import Request
 
 # guess: about 0.1 s of tiny items, so that short pauses of the reader do not stop the workers
 AHEAD_ITEMS: Final = 16_384
@@ -44,6 +47,9 @@ def stream_results(
                 if state.driver is None:
                     yield from ready
                     continue
+                # A driver has loaded them.
+                from amorsize.schedule.messages import ResultsTaken
+
                 taken, since = 0, perf_counter()
                 for value in ready:
                     yield value

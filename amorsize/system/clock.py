@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 
 from amorsize.frozen import Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
 
 try:
     from resource import RUSAGE_THREAD, getpagesize, getrusage
@@ -19,6 +23,11 @@ except ImportError:
     IS_COUNTED, PAGE_BYTES = False, 4096
 else:
     IS_COUNTED, PAGE_BYTES = True, getpagesize()
+
+# Items that take so long on average are measured one by one: 2.8 µs are 0.6 % of it.
+MEASURE_S: Final = 0.5e-3
+# Items that take less time than this are not recorded (a guess).
+LONG_S: Final = 1e-3
 
 Counts = tuple[int, int, int]
 NOTHING: Counts = (0, 0, 0)

@@ -11,17 +11,28 @@ upon. A few elements of a container stand for all. For a message an object's own
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import islice
-from types import CodeType, FunctionType, GetSetDescriptorType, MemberDescriptorType, MethodType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 
 from amorsize.formatting import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Final
+else:
+    # Both are loaded with the interpreter. ``collections`` would take 1.5 ms, before the first item of a short program.
+    from _collections import deque
+    from _collections_abc import Sequence
 
 # guess: no cost goes with a number beyond these bounds, and the squares of those within them can be added up
 LEAST_SIZE: Final = 1e-30
@@ -82,8 +93,8 @@ def _code_of(func: Any) -> CodeType | None:
         return func.__code__  # type: ignore[no-any-return]
     if kind is MethodType:
         return _code_of(func.__func__)
-    if issubclass(kind, partial):
-        return _code_of(partial.__dict__["func"].__get__(func))
+    if is_partial(kind):
+        return _code_of(sys.modules["functools"].partial.__dict__["func"].__get__(func))
     call = defined(kind, "__call__")
     return call.__code__ if type(call) is FunctionType else None
 
@@ -142,7 +153,7 @@ def _is_quick(getter: Any) -> bool:
 def code_flags(func: Any) -> int:
     """Return the flags of the code that a call of ``func`` runs (`inspect.CO_COROUTINE` and the like); 0 if unknown."""
     try:
-        while issubclass(type(func), partial):
+        while is_partial(type(func)):
             func = func.func
         code = getattr(func, "__code__", None) or getattr(defined(type(func), "__call__"), "__code__", None)
         flags = getattr(code, "co_flags", 0)
@@ -151,6 +162,22 @@ def code_flags(func: Any) -> int:
             raise
         return 0
     return flags if type(flags) is int else 0
+
+
+def keeps_nothing(func: object) -> bool:
+    """True if a function is code alone: it holds no values that may change, or that would keep memory in use."""
+    return (
+        type(func) is FunctionType
+        and func.__closure__ is None
+        and func.__defaults__ is None
+        and func.__kwdefaults__ is None
+    ) or (type(func) is BuiltinFunctionType and type(func.__self__) is ModuleType)
+
+
+def is_partial(kind: type) -> bool:
+    """Return True for `functools.partial` and its subclasses. While functools, 2 ms, is not loaded there are none."""
+    partial = getattr(sys.modules.get("functools"), "partial", None)
+    return partial is not None and issubclass(kind, partial)
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from amorsize.facts import Machine
 from amorsize.system import caps
@@ -35,9 +35,11 @@ from amorsize.system.cgroups import (
     parse_number,
     read_text,
 )
-from amorsize.system.job_object import Query, job_memory, job_quota, query_job
 from amorsize.system.memory import resident_bytes
 from amorsize.system.start_methods import available_start_methods, own_default
+
+if TYPE_CHECKING:
+    from amorsize.system.job_object import Query
 
 T = TypeVar("T")
 
@@ -100,17 +102,21 @@ def read_machine(
     system: str,
     environ: Mapping[str, str] = os.environ,
     options: Mapping[str, object] | None = None,
-    query: Query = query_job,
+    query: Query | None = None,
 ) -> Machine:
     """Return the machine; all that is asked may be recorded.
 
-    ``system`` is as `platform.system` names it, ``options`` are the interpreter's, ``query`` asks Windows' job object.
+    ``system`` is as `platform.system` names it, ``options`` are the interpreter's, ``query`` asks Windows' job object
+    (`amorsize.system.job_object.query_job` by default).
     """
     groups = own_groups(read) if system in KERNELS else None
     mask, affinity = _affinity()
     logical = _logical(read, system, affinity.value)
     quota: Finding[float | None] = _no_groups(system) if groups is None else cpu_quota(read, groups)
     if system == "Windows":
+        from amorsize.system.job_object import job_quota, query_job
+
+        query = query or query_job
         quota = job_quota(query, logical.value)
     cap = caps.core_cap(environ, caps.interpreter_options() if options is None else options)
     methods, default = _start_methods()
@@ -304,13 +310,15 @@ def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | 
     return MemoryNow(total, limit, free._replace(warnings=free.warnings + left.warnings))
 
 
-def _capped(now: MemoryNow, slurm: Finding[int | None], read: Reader, system: str, query: Query) -> MemoryNow:
+def _capped(now: MemoryNow, slurm: Finding[int | None], read: Reader, system: str, query: Query | None) -> MemoryNow:
     """Return the memory, capped by the batch scheduler, ``ulimit -v`` and Windows' job object."""
     space = caps.address_space()
     found = [(slurm, resident_bytes() if slurm.value is not None else 0)]
     found.append((space, caps.used_address_space(read) if space.value is not None else 0))
     if system == "Windows":
-        found.append(job_memory(query))
+        from amorsize.system.job_object import job_memory, query_job
+
+        found.append(job_memory(query or query_job))
     for cap, used in found:
         limit, available = now.limit, now.available
         if cap.value is not None and not 0 < now.total.value <= cap.value:

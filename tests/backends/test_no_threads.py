@@ -66,7 +66,7 @@ class TriesThreads(Decider):
 @pytest.mark.parametrize("entry", [amorsize.execute, amorsize.stream])
 def test_items_of_a_trial_that_no_thread_can_run_are_run_by_the_loop(monkeypatch, entry, kind):
     """Their results were missing, or None."""
-    monkeypatch.setattr("amorsize.run.execute.Decider", TriesThreads)
+    monkeypatch.setattr("amorsize.run.deciding.Decider", TriesThreads)
     assert list(entry(abs, kind(DATA), backend=("serial", "threads"))) == DATA
 
 

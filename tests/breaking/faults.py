@@ -15,7 +15,7 @@ from typing import Any
 import modes
 
 import amorsize
-from amorsize.run import execute as engine
+from amorsize.run import deciding as engine
 
 from . import functions as fn
 from . import harness, model

@@ -10,9 +10,9 @@ import pytest
 
 from amorsize import History
 from amorsize.cli.main import main
-from amorsize.history import buffer
+from amorsize.history import waiting
 from amorsize.history.run_row import Run
-from amorsize.history.this_process import Shape
+from amorsize.history.shape import Shape
 
 SHAPE = Shape("range", "int", 50.0)
 F, G = "f0" * 16, "ab" * 16
@@ -23,8 +23,8 @@ def path(tmp_path, monkeypatch):
     path = tmp_path / "history.sqlite"
     monkeypatch.setenv("AMORSIZE_HISTORY", str(path))
     yield path
-    buffer._buffers.clear()
-    buffer._failing.clear()
+    waiting.queues.clear()
+    waiting.failing.clear()
 
 
 @pytest.fixture

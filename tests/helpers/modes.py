@@ -92,7 +92,7 @@ Run = Callable[..., Any]
 def runner(mode: Mode, monkeypatch: Any) -> Run:
     """Return ``execute`` in this mode."""
     import amorsize
-    from amorsize.run import execute as engine
+    from amorsize.run import deciding as engine
 
     if mode.turns is not None:
         monkeypatch.setattr(engine, "Decider", turning(mode.turns))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from amorsize.history.agreement import AGREE, CLOSE, LEAST, MOST, RECENT_S, known, measured, surprised
 from amorsize.history.run_row import Run
-from amorsize.history.this_process import Shape
+from amorsize.history.shape import Shape
 
 NOW = 1e9
 SHAPE = Shape("range", "int", 50.0)

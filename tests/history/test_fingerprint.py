@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from amorsize.history import fingerprint as module
-from amorsize.history.fingerprint import fingerprint, keeps_nothing, name_of, outline
+from amorsize.history.fingerprint import fingerprint, name_of, outline
+from amorsize.system.looks import keeps_nothing
 
 ROOT = Path(module.__file__).parents[2]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from amorsize.history import buffer, history, sqlite_file
+from amorsize.history import history, sqlite_file, waiting
 from amorsize.history.fingerprint import fingerprint
 from amorsize.history.history import History, Run
 
@@ -25,8 +25,8 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.fixture(autouse=True)
 def _no_rows_left():
     yield
-    buffer._buffers.clear()
-    buffer._failing.clear()
+    waiting.queues.clear()
+    waiting.failing.clear()
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ class TestRecording:
         assert History(path).runs() == []
 
     def test_many_rows_are_written_before_the_end(self, path, monkeypatch):
-        monkeypatch.setattr(buffer, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 10)
         for n_items in range(25):
             History(path).record({"n_items": n_items})
         assert [row["n_items"] for row in on_disk(path)] == list(range(20))
@@ -204,8 +204,8 @@ class TestRecording:
         assert len(on_disk(path)) == 25
 
     def test_threads_lose_nothing(self, path, monkeypatch):
-        monkeypatch.setattr(buffer, "FLUSH_ROWS", 50)
-        monkeypatch.setattr(buffer, "HASTE_S", sqlite_file.PATIENCE_S)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 50)
+        monkeypatch.setattr(waiting, "HASTE_S", sqlite_file.PATIENCE_S)
 
         def record(me: int) -> None:
             for at in range(100):
@@ -240,7 +240,7 @@ class TestEnvironment:
             kept.record(FULL)
             assert kept.flush()
             assert (kept.runs(), len(kept)) == ([], 0)
-        assert buffer._buffers == {}
+        assert waiting.queues == {}
         assert list(tmp_path.iterdir()) == []
 
     def test_own_file_is_ruled_by_nobody(self, monkeypatch, path):
@@ -269,8 +269,8 @@ class TestSickFiles:
         assert len(on_disk(tmp_path / "file" / "history.sqlite")) == 6
 
     def test_what_waits_is_bounded(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(buffer, "FLUSH_ROWS", 10)
-        monkeypatch.setattr(buffer, "KEPT_ROWS", 30)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 10)
+        monkeypatch.setattr(waiting, "KEPT_ROWS", 30)
         kept = History(tmp_path)  # a folder: no file can be made there
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -279,7 +279,7 @@ class TestSickFiles:
         assert [run.n_items for run in kept.runs()] == list(range(70, 100))
 
     def test_recording_never_raises(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(buffer, "FLUSH_ROWS", 1)
+        monkeypatch.setattr(waiting, "FLUSH_ROWS", 1)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             History(tmp_path / "x" / "\udcff" / ("y" * 300)).record(FULL)
@@ -417,7 +417,7 @@ class TestSources:
         mark = Run(machine=here).machine_digest
         assert mark is not None
         assert [run.n_items for run in kept.recall(one, mark, 10)] == [4, 2, 0]
-        assert len(buffer.waiting(str(path))) == 2, "reading has written nothing"
+        assert len(waiting.rows_of(str(path))) == 2, "reading has written nothing"
         kept.flush()
         assert [run.n_items for run in kept.recall(one, mark, 2)] == [4, 2]
         assert list(kept.recall(len, mark, 10)) == []
@@ -475,7 +475,7 @@ class TestSize:
 
     def test_rows_that_tell_the_same_are_alike(self):
         from amorsize.history.run_row import pack
-        from amorsize.history.this_process import Shape
+        from amorsize.history.shape import Shape
 
         def alike(**values):
             return pack(replace(FULL, shape=Shape("list", "int", 100.0), **values).to_dict())["alike"]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Sample
 from amorsize.history import this_process
-from amorsize.history.this_process import ALIKE, MOST, NEWEST, REST, SURPRISE, Memory, Shape, shape_of
+from amorsize.history.shape import ALIKE, Shape, shape_of
+from amorsize.history.this_process import MOST, NEWEST, REST, SURPRISE, Memory
 
 MILLI = Sample(n_sampled=5, item_s=1e-3, item_cpu_s=1e-3)
 ITEMS = [1, 2, 3, 4]

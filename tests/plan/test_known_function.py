@@ -14,9 +14,10 @@ from hands import spin, virtual_time
 import amorsize
 from amorsize import History
 from amorsize.facts import Sample
-from amorsize.history import buffer, sqlite_file
+from amorsize.history import sqlite_file, waiting
 from amorsize.history.fingerprint import fingerprint
-from amorsize.history.this_process import THIS_PROCESS, shape_of
+from amorsize.history.shape import shape_of
+from amorsize.history.this_process import THIS_PROCESS
 from amorsize.plan.pools import LoopPool
 
 pytestmark = pytest.mark.alone
@@ -29,8 +30,8 @@ def path(tmp_path, monkeypatch):
     path = tmp_path / "history.sqlite"
     monkeypatch.setenv("AMORSIZE_HISTORY", str(path))
     yield path
-    buffer._buffers.clear()
-    buffer._failing.clear()
+    waiting.queues.clear()
+    waiting.failing.clear()
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ class TestKnownFunctions:
             amorsize.execute(noting, DATA, backend="serial")
         History().flush()
         calls()
-        assert not buffer.waiting(str(path))
+        assert not waiting.rows_of(str(path))
         assert amorsize.optimize(noting, DATA).known_runs >= 2
         assert calls() == 0
 

@@ -8,7 +8,7 @@ import pytest
 
 from amorsize.facts import Costs, Sample
 from amorsize.history.history import History
-from amorsize.history.this_process import shape_of
+from amorsize.history.shape import shape_of
 from amorsize.model.cost import forecast
 from amorsize.model.default_costs import recorded
 from amorsize.options import check

@@ -147,7 +147,7 @@ DESCRIPTORS = """
 import os, resource, sys
 import engine_functions as ef
 import amorsize, modes
-from amorsize.run import execute as engine
+from amorsize.run import deciding as engine
 from amorsize.errors import WorkerLostError
 import amorsize.plan.optimize
 if sys.argv[2] == "auto":

@@ -15,7 +15,7 @@ import amorsize
 from amorsize.facts import Breakdown, Forecast, Observation, Ran, Sample
 from amorsize.history.this_process import THIS_PROCESS
 from amorsize.model.decide import Decider
-from amorsize.run.execute import Execution
+from amorsize.run.deciding import Deciding
 from amorsize.run.run_summary import RunSummary
 
 pytestmark = pytest.mark.alone
@@ -248,6 +248,6 @@ def test_a_map_with_a_rate_does_not_keep_threads_out():
 
 def test_an_opening_is_told_before_its_first_item(monkeypatch):
     told = []
-    monkeypatch.setattr(Execution, "_recall", lambda self: told.append(self.decider.items))
+    monkeypatch.setattr(Deciding, "_recall", lambda self: told.append(self.decider.items))
     amorsize.execute(ef.square, range(10))
     assert told == [0]

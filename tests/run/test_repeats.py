@@ -20,7 +20,7 @@ from amorsize import options
 from amorsize.errors import ItemTimeoutError, RemoteError
 from amorsize.facts import Failure
 from amorsize.model.decide import Decider, TryThreads
-from amorsize.run import execute as engine
+from amorsize.run import deciding as engine
 from amorsize.schedule.failures import Repeats
 
 N = 12

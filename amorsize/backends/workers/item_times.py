@@ -10,18 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
 
-from amorsize.system.clock import thread_cpu
+from amorsize.system.clock import LONG_S, MEASURE_S, thread_cpu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any, Final
 
-# Items that take so long on average are measured one by one: 2.8 µs are 0.6 % of it.
-MEASURE_S: Final = 0.5e-3
-# Items that take less time than this are not recorded (a guess).
-LONG_S: Final = 1e-3
 # Number of records that are kept, of the slowest and of the hungriest items each (a guess).
 TOP: Final = 10
 

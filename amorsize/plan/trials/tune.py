@@ -15,7 +15,7 @@ from amorsize.formatting import count, seconds
 from amorsize.frozen import replace
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
-from amorsize.history.this_process import shape_of
+from amorsize.history.shape import shape_of
 from amorsize.learn.parts import engine_of, shares
 from amorsize.model.cost import forecast
 from amorsize.model.intervals import NOISE, Z_80
