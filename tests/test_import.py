@@ -25,7 +25,11 @@ SLOW_TO_LOAD = {
     "traceback",
     "threading",
     "pathlib",
-}  # 1-8 ms
+    "collections",
+    "functools",
+    "operator",
+    "math",
+}  # 0.3-8 ms
 PARALLEL = {
     f"amorsize.{name}"
     for name in (
@@ -38,6 +42,24 @@ PARALLEL = {
         "backends.workers.team",
     )
 }
+# What only a decision needs, or a row when it is written: a map that ends before does not load it.
+DECISION = {
+    f"amorsize.{name}"
+    for name in (
+        "run.deciding",
+        "run.run_summary",
+        "model.decide",
+        "model.evidence",
+        "facts",
+        "history.history",
+        "history.buffer",
+        "history.run_row",
+        "history.this_process",
+        "backends.workers.item_times",
+    )
+}
+# Each module takes 0.15 ms and more, so the number is a bound, too.
+MOST_OWN = 35
 # What only a forecast needs.
 MODEL = {f"amorsize.model.{name}" for name in ("search", "cost", "default_costs", "starts")}
 STORE = {"amorsize.history.sqlite_file", "amorsize.history.tables", "amorsize.system.mounts"}  # loaded to write rows
@@ -74,12 +96,13 @@ def test_a_short_map_loads_nothing_heavy(history, tmp_path):
     # An overloaded machine may stop the loop for so long that the map looks like a long one: one quiet try must do.
     tries = (loaded_by(script) for _ in range(10))
     anyway = loaded_by("")
-    heavy = HEAVY | PARALLEL | STORE | MODEL | {"cloudpickle", "threadpoolctl", "platformdirs"}
+    heavy = HEAVY | PARALLEL | STORE | MODEL | DECISION | {"cloudpickle", "threadpoolctl", "platformdirs"}
     slow = (SLOW_TO_LOAD | {"contextlib", "importlib", "bisect"}) - anyway
     found = []
     for loaded in tries:
         assert "amorsize.run.execute" in loaded
-        found.append(sorted(loaded & (heavy | slow)))
+        own = sorted(name for name in loaded if name.startswith("amorsize"))
+        found.append(sorted(loaded & (heavy | slow)) + own[MOST_OWN:])
         if not found[-1]:
             break
     assert not found[-1], found
@@ -97,14 +120,40 @@ def test_the_plan_of_a_short_map_loads_little(tmp_path):
     call = "assert amorsize.optimize(abs, list(range(1000)), backend=('serial', 'processes')).backend == 'serial'"
     loaded = loaded_by(f"import os; os.environ['AMORSIZE_HISTORY'] = {str(tmp_path / 'h')!r}\nimport amorsize\n{call}")
     heavy = {"multiprocessing", "sqlite3", "dataclasses", "inspect", "statistics", "socket", "pickle", "hashlib"}
+    heavy |= {"threading", "weakref", "struct"}
     more = {"pathlib", "platform", "platformdirs", "amorsize.measure.calibrate", "amorsize.measure.transfer"}
+    more |= {"amorsize.measure.gil", "amorsize.system.job_object", "amorsize.run.deciding"}
     assert not (loaded - loaded_by("")) & (heavy | more)
 
 
 def test_a_short_map_of_an_iterator_loads_nothing_heavy():
     loaded = loaded_by("import amorsize\nassert amorsize.execute(abs, iter(range(100))) == list(range(100))")
-    assert not loaded & (HEAVY | PARALLEL | STORE | {"cloudpickle", "threadpoolctl", "platformdirs"})
+    assert not loaded & (HEAVY | PARALLEL | STORE | DECISION | {"cloudpickle", "threadpoolctl", "platformdirs"})
     assert not (loaded - loaded_by("")) & SLOW_TO_LOAD
+
+
+def test_a_short_stream_loads_no_more_than_a_short_map():
+    loaded = loaded_by("import amorsize\nassert list(amorsize.stream(abs, range(100))) == list(range(100))")
+    assert not loaded & (HEAVY | PARALLEL | STORE | DECISION | {"cloudpickle", "threadpoolctl", "platformdirs"})
+    assert not (loaded - loaded_by("")) & SLOW_TO_LOAD
+
+
+def test_a_row_whose_sample_is_made_at_exit_is_written(tmp_path):
+    path = str(tmp_path / "history.sqlite")
+    code = f"""
+import os, sys, time
+os.environ["AMORSIZE_HISTORY"] = {path!r}
+import amorsize
+amorsize.execute(time.sleep, [1e-3] * 8)
+assert "amorsize.model.evidence" not in sys.modules
+"""
+    loaded_by(code)
+    (run,) = amorsize.History(path).runs()
+    assert (run.backend, run.n_items, run.chunksize, run.outcome) == ("serial", 8, 8, "ok")
+    assert run.clock_s >= run.serial_s > 8e-3
+    assert run.sample["n_sampled"] == 8
+    assert run.sample["item_s"] > 1e-3
+    assert run.machine["usable_cores"] > 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limit here")

@@ -27,7 +27,7 @@ ANY_EXECUTOR: Final = "*"
 
 
 # Modules load at the pace of machine and disk, which differs by 3 from minute to minute: 13 ms where processes took 33.
-LOOP_LOAD_S: Final = 9e-3
+LOOP_LOAD_S: Final = 5e-3
 # guess: the pace at which other modules will load is not farther from usual
 PACES: Final = (0.5, 4.0)
 

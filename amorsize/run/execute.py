@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Steps = Generator[None, None, None]
 
 # Seconds to load what measures and decides, and what asks the model, where what a loop needs took `LOOP_LOAD_S`.
-DECIDE_S: Final = 5e-3
+DECIDE_S: Final = 3.5e-3
 ASK_S: Final = 16e-3
 # Read once: it takes 17 µs.
 MOST_CORES: Final = cpu_count() or 1
