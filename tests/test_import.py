@@ -144,7 +144,7 @@ def test_a_row_whose_sample_is_made_at_exit_is_written(tmp_path):
 import os, sys, time
 os.environ["AMORSIZE_HISTORY"] = {path!r}
 import amorsize
-amorsize.execute(time.sleep, [1e-3] * 8)
+amorsize.execute(time.sleep, [1e-3] * 8, backend='serial')
 assert "amorsize.model.evidence" not in sys.modules
 """
     loaded_by(code)

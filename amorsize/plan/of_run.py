@@ -38,7 +38,7 @@ def plan_of(execution: Execution) -> Plan:
     others = [later(f, *before) for f in summary.alternatives if f.backend != "serial"]
     if summary.go is not None and not summary.unsampled and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
-    choices, basis = execution.decider.choices, None
+    choices, basis = decider.choices, None
     if choices is not None and is_forecast and n:
         limits = {name: getattr(choices, name) for name in ("max_workers", "memory_limit_bytes", "caller_rss_bytes")}
         basis = Basis(
