@@ -11,8 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from amorsize.plan.advice import Advice, WhatIf
     from amorsize.model.search import Basis
+    from amorsize.plan.advice import Advice, WhatIf
     from amorsize.plan.pool_watch import PoolWatch
     from amorsize.plan.pools import PoolLike
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Sample, Scaling
 from amorsize.frozen import replace
-from amorsize.plan.advice import LEVEL, TOLD, WORTH, advise, bound, most_useful_cores, what_if
 from amorsize.model.default_costs import recorded
 from amorsize.model.search import Basis
+from amorsize.plan.advice import LEVEL, TOLD, WORTH, advise, bound, most_useful_cores, what_if
 from amorsize.testing import a_machine
 
 FORK = Costs(threads=recorded("threadpool", None), processes=recorded("pool", "fork"), scaling=Scaling())
@@ -53,7 +53,11 @@ SLOW: dict[str, tuple[Basis, str, str]] = {
         "say so: backend='threads'",
         "no other backend",
     ),
-    "threads of its own, badly used": (basis(computing(own_threads=1.5), n_items=400, cores=2), "one thread", "1.5 of them"),
+    "threads of its own, badly used": (
+        basis(computing(own_threads=1.5), n_items=400, cores=2),
+        "one thread",
+        "1.5 of them",
+    ),
     "one giant item": (
         basis(computing(1e-3, longest_s=2.0, item_std_s=0.14, item_max_s=2.0, last_s=1e-3), n_items=3000),
         "cut the longest item",
