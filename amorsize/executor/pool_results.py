@@ -23,8 +23,11 @@ AHEAD_ITEMS: Final = 1024
 ROOM: Final = 1 << 36
 """Indices reserved for the items of an iterable whose length is unknown. A frame's header has room for 2 ** 27 such."""
 
-SNAPSHOTS: Final = (list, tuple, range, str, bytes, dict, set, frozenset)
-"""Types that are read at once, because that runs no code of the user's."""
+CONSTANTS: Final = (tuple, range, str, bytes)
+"""Types whose items are taken by their index."""
+
+CONTAINERS: Final = (list, dict, set, frozenset)
+"""Types that are copied into a list at once, because that runs no code of the user's."""
 
 
 class TerminatedError(CancelledError):
@@ -220,11 +223,12 @@ class Stream(Batch):
         self._pool: object = pool
         self._ordered = ordered
         self._iterable: Iterable[Any] | None = iterable
+        # Items on their way to the manager.
         self._fresh: deque[Any] = deque()
         self._is_read = False
         self._read_error: BaseException | None = None
-        # Arguments by position, until the result is there.
-        self._args: dict[int, Any] = {}
+        # Items by position, until the result is there.
+        self._args: Any = {}
         self.n_fed = 0
         self.is_noted = False
         # Items: read, done, and given to the reader.
@@ -235,10 +239,11 @@ class Stream(Batch):
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._changed = SteadyCondition()
         self._items: deque[Any] = deque()
-        if type(iterable) in SNAPSHOTS:
-            self._fresh.extend(iterable)
+        self.length = ROOM
+        if type(iterable) in CONSTANTS or type(iterable) in CONTAINERS:
+            self._args = iterable if type(iterable) in CONSTANTS else [*iterable]
+            self.length = len(self._args)
             self._iterable, self._is_read = None, True
-        self.length = len(self._fresh) if self._is_read else ROOM
 
     @property
     def needs_reader(self) -> bool:
@@ -250,8 +255,9 @@ class Stream(Batch):
     def read(self, nudge: Callable[[], object]) -> None:
         """Read the iterable to its end; call ``nudge`` after each item, and at the end."""
         iterable, self._iterable = self._iterable, None
+        assert iterable is not None
         try:
-            for item in iterable or ():
+            for item in iterable:
                 if self._is_stopped:
                     return
                 self._fresh.append(item)
@@ -300,12 +306,15 @@ class Stream(Batch):
         """Hand the items that have been read to the schedule; return their number."""
         # Read before the items, which are then all that there will be.
         is_read = self._is_read
-        n = len(self._fresh)
-        if self.fixed is not None and (not is_read or self._read_error is not None):
-            # As with multiprocessing, the error of the iterable takes the place of its whole chunk.
-            n -= n % self.fixed
-        for position in range(self.n_fed, self.n_fed + n):
-            self._args[position] = self._fresh.popleft()
+        if type(self._args) is dict:
+            n = len(self._fresh)
+            if self.fixed is not None and (not is_read or self._read_error is not None):
+                # As with multiprocessing, the error of the iterable takes the place of its whole chunk.
+                n -= n % self.fixed
+            for position in range(self.n_fed, self.n_fed + n):
+                self._args[position] = self._fresh.popleft()
+        else:
+            n = self.length
         self.n_fed += n
         self.left += n
         if is_read and not self._is_whole:
@@ -327,8 +336,11 @@ class Stream(Batch):
         for index, error in errors.items():
             results[index - start] = Raised(error)
         at, n = start - self.first, len(results)
-        for position in range(at, at + n):
-            del self._args[position]
+        if type(self._args) is dict:
+            for position in range(at, at + n):
+                del self._args[position]
+        elif type(self._args) is list:
+            self._args[at : at + n] = [None] * n
         with self._changed:
             if self._is_dropped:
                 self._items.clear()

@@ -124,7 +124,17 @@ def test_what_has_a_length_and_is_no_sequence_is_read_in_its_order(pool):
         def __iter__(self):
             return iter(range(4000))
 
+        def __bool__(self):
+            raise ValueError("as an array's")
+
     assert list(pool.imap(pf.square, Lazy())) == pool.map(pf.square, Lazy()) == [x * x for x in range(4000)]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict.fromkeys, set, iter, "".join], ids=str)
+def test_items_come_in_the_order_of_any_container(one, kind):
+    letters = kind(map(chr, range(97, 123)))
+    assert list(one.imap(ord, letters)) == list(range(97, 123)) or kind is set
+    assert sorted(one.map(str, kind(map(chr, range(97, 123))))) == [chr(x) for x in range(97, 123)]
 
 
 def sizes(monkeypatch):
