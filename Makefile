@@ -75,6 +75,7 @@ test-long: $(VENV)/.dev test-all-faults
 	$(BIN)/python -m tests.breaking.hostile --runs 200
 	$(BIN)/python -m tests.breaking.files --runs 500
 	$(BIN)/python -m tests.breaking.streams --runs 1000
+	$(BIN)/python -m tests.breaking.pools --runs 500
 	$(BIN)/python -m tests.breaking.soak --runs 5000
 
 test-all-faults:

@@ -1,29 +1,27 @@
 """Random sequences of calls of a `Pool`, whose workers are killed meanwhile: ``python -m tests.breaking.pools --runs N``.
 
-Each run makes a pool, calls its methods in a random order, from several threads, with items that raise, end their
-worker, or cannot be sent; workers are also killed from outside. Each call is compared with what a plain loop gives.
-Stops at the first run that differs, and prints its seed.
+Each trial makes a pool and calls its methods in a random order, from several threads, with items that raise, end their
+worker, or have results that cannot be sent; a worker may also be killed from outside, and the pool be terminated at any
+time. Each call must give what a plain loop gives.
 """
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import itertools
 import multiprocessing
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import CancelledError
+from contextlib import suppress
 
 from amorsize import Pool
 from amorsize.errors import TransferError, WorkerLostError
-from amorsize.testing import left_behind
 
-LIMIT_S = 60
+from . import harness
+
 METHODS = [m for m in ("fork", "forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 
 
@@ -97,7 +95,8 @@ def one_call(pool, draw):
         if name == "imap_unordered":
             got, wanted = sorted(got, key=str), sorted(wanted, key=str)
     elif name == "half":
-        results = pool.imap(act, itertools.chain(data, itertools.repeat(("fine", 2), 2000)), chunksize)
+        more = 2000 if pool._maxtasksperchild is None else 10
+        results = pool.imap(act, itertools.chain(data, itertools.repeat(("fine", 2), more)), chunksize)
         wanted = [outcome(item) for item in items[:2]]
         got = [found(results.next) for _ in wanted]
     else:
@@ -106,63 +105,39 @@ def one_call(pool, draw):
     return None if got == wanted else f"{name}({items}, {chunksize}): {got}, not {wanted}"
 
 
-def run(seed):
-    """Make one run; return what was wrong."""
+def trial(seed: int, folder: str) -> None:
     draw = random.Random(seed)
     context = multiprocessing.get_context(draw.choice(METHODS))
-    tasks = draw.choice([None, None, None, 1, 5])
-    wrong = []
-    pool = Pool(draw.choice([1, 2, 3]), maxtasksperchild=tasks, context=context)
-    ends = threading.Event()
+    wrong: list = []
+    pool = Pool(draw.choice([1, 2, 3]), maxtasksperchild=draw.choice([None, None, None, 1, 5]), context=context)
+    calls, terminates = draw.randrange(1, 6), draw.random() < 0.2
 
     def use(number):
         own = random.Random(f"{seed}-{number}")
         try:
-            for _ in range(draw_calls):
-                wrong.append(one_call(pool, own))
-        except CancelledError:
-            wrong.append(None if terminates else "a call was cancelled")
+            wrong.extend(one_call(pool, own) for _ in range(calls))
+        except (CancelledError, ValueError) as exc:
+            wrong.append(None if terminates else repr(exc))
         except BaseException as exc:
-            refused = isinstance(exc, ValueError) and terminates
-            wrong.append(None if refused else f"{type(exc).__name__}: {exc}")
+            wrong.append(repr(exc))
 
-    def kill():
-        own = random.Random(f"{seed}-kill")
-        while not ends.wait(own.uniform(0.05, 0.5)):
-            for handle in own.sample(pool._pool, min(1, len(pool._pool))):
-                if not handle.reaped:
-                    os.kill(handle.pid, signal.SIGKILL)
-
-    draw_calls, terminates = draw.randrange(1, 6), draw.random() < 0.2
-    # A kill from outside counts as a loss of the item at work: two of them in a row fail it, which no model foresees.
     users = [threading.Thread(target=use, args=(k,)) for k in range(draw.choice([1, 1, 3]))]
     for user in users:
         user.start()
+    time.sleep(draw.uniform(0, 0.1))
+    # Only once: an item that loses two workers fails, whatever ended them.
+    if draw.random() < 0.5 and (handles := [one for one in pool._pool if not one.has_ended and not one.reaped]):
+        with suppress(ProcessLookupError):
+            os.kill(draw.choice(handles).pid, signal.SIGKILL)
     if terminates:
-        time.sleep(draw.uniform(0, 0.1))
         pool.terminate()
     for user in users:
         user.join()
-    ends.set()
     pool.close()
     (pool.join if draw.random() < 0.5 else pool.terminate)()
     pool.join()
-    left = {what: some for what, some in left_behind().items() if some}
-    return [*filter(None, wrong), *([f"left behind: {left}"] if left else [])]
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    for seed in range(asked.seed, asked.seed + asked.runs):
-        faulthandler.dump_traceback_later(LIMIT_S, exit=True)
-        if wrong := run(seed):
-            sys.exit(f"--seed {seed} --runs 1: {wrong}")
-        faulthandler.cancel_dump_traceback_later()
-    sys.stderr.write(f"{asked.runs} runs\n")
+    harness.demand(not any(wrong), *filter(None, wrong))
 
 
 if __name__ == "__main__":
-    main()
+    harness.main("pools")
