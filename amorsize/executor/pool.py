@@ -255,9 +255,9 @@ class Pool:
             self._manager.shut()
 
     def terminate(self) -> None:
-        """Kill the workers that are busy, let the others leave, and have all pending calls raise CancelledError.
+        """Kill the workers that are busy, and let the others leave.
 
-        `~concurrent.futures.CancelledError`.
+        All pending calls raise `concurrent.futures.CancelledError`.
         """
         self._state = TERMINATE
         self._manager.terminate()
