@@ -1,4 +1,4 @@
-"""The manager of a `Pool`: an `Executor`'s, with all workers from the start, streams of items, and a sudden end."""
+"""The manager of a `Pool`: that of an `Executor`, with all workers from the start, streams of items, an early end."""
 
 from __future__ import annotations
 
