@@ -1,4 +1,4 @@
-"""Random sequences of calls of a `Pool`, whose workers are killed meanwhile: ``python -m tests.breaking.pools --runs N``.
+"""Random sequences of calls of a `Pool`, whose workers are killed: ``python -m tests.breaking.pools --runs N``.
 
 Each trial makes a pool and calls its methods in a random order, from several threads, with items that raise, end their
 worker, or have results that cannot be sent; a worker may also be killed from outside, and the pool be terminated at any
