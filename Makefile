@@ -15,7 +15,7 @@ help:
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
 	@echo "make test-long 1,000 simulated runs of the schedule, hundreds of deaths and kills (two minutes)"
 	@echo "make test-integrations  the tests that need joblib, scikit-learn, pandas and others, against the real packages"
-	@echo "make test-cpython  CPython's own executor tests against amorsize.Executor, where the interpreter ships them"
+	@echo "make test-cpython  CPython's own tests of executors and pools, against amorsize's, where the interpreter ships them"
 	@echo "make test-wasm    CPython 3.14 as WebAssembly, where Node.js and npm are installed"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
 	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
@@ -75,6 +75,7 @@ test-long: $(VENV)/.dev test-all-faults
 	$(BIN)/python -m tests.breaking.hostile --runs 200
 	$(BIN)/python -m tests.breaking.files --runs 500
 	$(BIN)/python -m tests.breaking.streams --runs 1000
+	$(BIN)/python -m tests.breaking.pools --runs 500
 	$(BIN)/python -m tests.breaking.soak --runs 5000
 
 test-all-faults:
@@ -85,7 +86,7 @@ test-all-faults:
 		echo "== $$($$v/bin/python -VV)"; $$v/bin/python -m tests.breaking.faults --runs 3000 || exit 1; done
 
 test-cpython: $(VENV)/.dev
-	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor/test_executor.py -k cpython
+	AMORSIZE_CPYTHON_TESTS=1 $(BIN)/python -m pytest tests/executor -k cpython
 
 # CPython compiled to WebAssembly has neither processes nor threads. npm's package holds the interpreter; the packages
 # that amorsize needs there are pure Python, and copied from the environment.

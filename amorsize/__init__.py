@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from amorsize.api import execute, execute_async, machine, optimize, tune, validate
     from amorsize.errors import AmorsizeError
     from amorsize.executor.executor import Executor
+    from amorsize.executor.pool import Pool
     from amorsize.facts import Failure, Machine
     from amorsize.history.history import History
     from amorsize.limits import Limits
@@ -35,6 +36,7 @@ __all__ = [
     "Machine",
     "OptimizationResult",
     "Plan",
+    "Pool",
     "Validation",
     "execute",
     "execute_async",
@@ -54,6 +56,7 @@ _HOME = {
     "Machine": ("amorsize.facts", "Machine"),
     "OptimizationResult": ("amorsize.plan.plan", "Plan"),
     "Plan": ("amorsize.plan.plan", "Plan"),
+    "Pool": ("amorsize.executor.pool", "Pool"),
     "Validation": ("amorsize.plan.trials.validation", "Validation"),
     "execute": ("amorsize.api", "execute"),
     "execute_async": ("amorsize.api", "execute_async"),

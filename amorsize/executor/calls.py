@@ -5,7 +5,7 @@ Workers import this module, so it imports next to nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from amorsize.backends.workers.child import describe
@@ -17,6 +17,41 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]
 
 # One object for all calls: pickle then sends it once per chunk.
 NO_KEYWORDS: Final[Mapping[str, Any]] = {}
+
+
+class Chunk:
+    """Calls of one function. It is pickled as the function and its arguments, and unpickled as a list of calls.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : list
+        Of each call: its arguments.
+    unpacks : bool
+        True if these are tuples; False if each is the one argument itself.
+    """
+
+    __slots__ = ("arguments", "function", "unpacks")
+
+    def __init__(self, function: Callable[..., Any], arguments: list[Any], unpacks: bool) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.unpacks = unpacks
+
+    def __len__(self) -> int:
+        return len(self.arguments)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(_calls(self.function, self.arguments, self.unpacks))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _calls, (self.function, self.arguments, self.unpacks)
+
+
+def _calls(function: Callable[..., Any], arguments: list[Any], unpacks: bool) -> list[Call]:
+    if unpacks:
+        return [(function, args, NO_KEYWORDS) for args in arguments]
+    return [(function, (argument,), NO_KEYWORDS) for argument in arguments]
 
 
 def run(call: Call) -> Any:
@@ -47,8 +82,8 @@ def name_of(function: Callable[..., Any]) -> str:
         return kind_of(function)
 
 
-def culprit(call: Call, by_value: bool) -> str | None:
-    """Return which part of a call cannot be pickled, and why; None if all can."""
+def culprit(call: Call, by_value: bool) -> tuple[str, BaseException] | None:
+    """Return which part of a call cannot be pickled, in words, and what pickling it raised; None if all can."""
     function, args, keywords = call
     name = name_of(function)
     parts = [(f"argument {place} of {name}", arg) for place, arg in enumerate(args, 1)]
@@ -57,5 +92,5 @@ def culprit(call: Call, by_value: bool) -> str | None:
         try:
             dumps(part, by_value)
         except BaseException as exc:  # noqa: BLE001  (the user's __reduce__ may raise anything)
-            return f"{what} is {describe(part, exc)}"
+            return f"{what} is {describe(part, exc)}", exc
     return None

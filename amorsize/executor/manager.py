@@ -1,4 +1,4 @@
-"""The one thread behind an `Executor`: it alone talks to the schedule and to the workers.
+"""The one thread behind an `Executor` or a `Pool`: it alone talks to the schedule and to the workers.
 
 Other threads put requests into its inbox and ring its bell. No lock is held while a future is settled (its callbacks
 may submit more), and none is taken by code that may run during a garbage collection.
@@ -64,6 +64,12 @@ class Manager(ProcessDriver):
         Why no call can be submitted any more.
     """
 
+    kind = "Executor"
+    """The name of the public class, for messages."""
+
+    finishes = True
+    """True if pending calls are carried out before the interpreter ends."""
+
     def __init__(self, team: Team, workers: int, timeout_s: float | None, strict: bool) -> None:
         schedule = Schedule([], workers, timeout_s=timeout_s, is_open=True)
         super().__init__(schedule, team, Indexable(()), Outcome("collect"), None)
@@ -85,7 +91,7 @@ class Manager(ProcessDriver):
         self._asleep = False
         self._closing = self._cancels = False
         self._steps = self.steps()
-        self._thread = threading.Thread(target=self._run, name="amorsize-executor")
+        self._thread = threading.Thread(target=self._run, name=f"amorsize-{self.kind.lower()}")
 
     def begin(self) -> None:
         """Start the workers, as far as they are to be forked, in this thread; then the thread of the manager."""
@@ -157,7 +163,7 @@ class Manager(ProcessDriver):
     def strand(self) -> None:
         """Disable this executor in a forked child: its thread is not there, and its lock may be held for ever."""
         self.lock = threading.RLock()
-        self.broken = "this executor belongs to the process that this one was forked from"
+        self.broken = f"this {self.kind} belongs to the process that this one was forked from"
         self.bell.close()
 
     # -- in its own thread ---------------------------------------------------------------------------------------
@@ -214,8 +220,12 @@ class Manager(ProcessDriver):
         if closing and self._cancels:
             self._cancels = False
             self._drop(None)
-        if closing and self.schedule.is_open:
+        if closing and self.schedule.is_open and self._may_close():
             self._note(Closed())
+
+    def _may_close(self) -> bool:
+        """Return False while calls that were accepted may still bring more items."""
+        return True
 
     def _note(self, event: Event) -> None:
         """Report an event to the schedule, as `tell` does: but no other thread does so here, and no listener waits."""
@@ -267,12 +277,15 @@ class Manager(ProcessDriver):
         if not calls:
             # It has been cancelled. A single call is never sent behind another span.
             return self._handle(Done(number, 0.0))
-        values = None if self._updates is None else self._updates.of(number, [calls[0][0], *calls[0][1]])
+        values = None
+        if self._updates is not None:
+            function, args, _ = next(iter(calls))
+            values = self._updates.of(number, [function, *args])
         try:
             dumped = protocol.dumps(carried(values, calls), by_value)
         except BaseException:  # noqa: BLE001  (the user's __reduce__ may raise anything)
             kind = protocol.RUN_MARKED
-            marked = [self._sendable(i, c) for i, c in enumerate(calls, span.start)]
+            marked = [self._sendable(i, c, group) for i, c in enumerate(calls, span.start)]
             dumped = protocol.dumps(carried(values, marked), by_value)
         self.team.send_pickled(number, kind, span.start, span.stop, dumped)
         return []
@@ -282,12 +295,14 @@ class Manager(ProcessDriver):
             self._updates.forget(number)
         super().kill(number)
 
-    def _sendable(self, index: int, call: Call) -> Any:
+    def _sendable(self, index: int, call: Call, group: Group) -> Any:
         """Return the call; or, if it cannot be pickled, a mark that makes it fail in its turn."""
-        reason = culprit(call, self.team.setup.by_value)
-        if reason is None:
+        found = culprit(call, self.team.setup.by_value)
+        if found is None:
             return call
-        self._unsendable[index] = TransferError("call", None, reason)
+        reason, exc = found
+        self._unsendable[index] = refusal = _refusal(group.place(index)[0], reason)
+        refusal.__cause__ = exc
         return child.Unsendable(index, reason)
 
     def fail(self, index: int, why: Why, lot: int) -> None:
@@ -337,8 +352,10 @@ class Manager(ProcessDriver):
             again.class_names, again.__cause__ = exc.class_names, exc.__cause__
             return again
         if isinstance(exc, TransferError) and exc.index == error.index:
-            what = "call" if exc.what == "item" else exc.what
-            refusal = TransferError(what, self._groups[group].place(error.index)[0], exc.detail)
+            position = self._groups[group].place(error.index)[0]
+            refusal = (
+                _refusal(position, exc.detail) if exc.what == "item" else TransferError(exc.what, position, exc.detail)
+            )
             refusal.__cause__ = exc.__cause__
             return refusal
         return exc
@@ -371,12 +388,12 @@ class Manager(ProcessDriver):
 
     def abort(self, exc: BaseException) -> None:
         """Fail all pending calls, and all that are submitted from now on."""
-        why = f"this executor's own thread failed ({kind_of(exc)}: {text_of(exc)})"
+        why = f"the thread of this {self.kind} failed ({kind_of(exc)}: {text_of(exc)})"
         cause: BaseException | None = exc
         if isinstance(exc, _BrokenError):
             why, cause = str(exc), exc.__cause__
         with self.lock:
-            self.broken = f"{why}. Make a new Executor; this one takes no more calls."
+            self.broken = f"{why}. Make a new {self.kind}; this one takes no more calls."
 
         def error() -> BrokenProcessPool:
             broken = _broken(self.broken or why)
@@ -384,6 +401,10 @@ class Manager(ProcessDriver):
             return broken
 
         self.team.kill()
+        self._fail_all(error)
+        self.close()
+
+    def _fail_all(self, error: Callable[[], BaseException]) -> None:
         while self._inbox:
             request = self._inbox.popleft()
             if isinstance(request, Submitted):
@@ -393,7 +414,11 @@ class Manager(ProcessDriver):
                 request.abort(error)
         for group in self._groups.values():
             group.abort(error)
-        self.close()
+
+
+def _refusal(position: int | None, detail: str) -> TransferError:
+    """Return the error of a call that cannot be sent; ``position``: its item's in a map."""
+    return TransferError("call" if position is None else "item", position, detail)
 
 
 def _broken(why: str) -> BrokenProcessPool:

@@ -1,4 +1,4 @@
-"""Makes what runs the calls of an `Executor`: its team of workers, and the manager of these."""
+"""Makes what runs the calls of an `Executor` or a `Pool`: its team of workers, and the manager of these."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def manager_of(request: Request, method: str, workers: int, cores: float, *, str
     TransferError
         If the initializer or its arguments cannot be pickled.
     """
-    return Manager(_team(request, method, workers, cores), workers, request.timeout_s, strict)
+    return Manager(team_of(request, method, workers, cores), workers, request.timeout_s, strict)
 
 
-def _team(request: Request, method: str, workers: int, cores: float) -> Team:
+def team_of(request: Request, method: str, workers: int, cores: float) -> Team:
+    """Return the team of workers, none of them started yet; see `manager_of`."""
     initializer = request.initializer
     runs_threads = workers > 1 and "numpy" in sys.modules
     by_value = main_is_interactive()

@@ -12,10 +12,10 @@ from queue import Empty, SimpleQueue
 from threading import Condition
 from typing import Any, NamedTuple
 
-from amorsize.executor.calls import NO_KEYWORDS, Call, name_of
+from amorsize.executor.calls import Call, Chunk, name_of
 
 
-class _SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typeshed calls it final
+class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typeshed calls it final
     """A condition whose lock does not stay acquired after an interrupt.
 
     An interrupt can come between two lines of the Python code by which `Condition` is entered and left, but not within
@@ -34,7 +34,7 @@ class Submitted:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.future: Future[Any] = Future()
-        self.future._condition = _SteadyCondition()
+        self.future._condition = SteadyCondition()
         # True once it has been sent, and cannot be cancelled any more.
         self.goes = False
 
@@ -106,7 +106,7 @@ class Singles:
         return None, name_of(self._by_index[index].call[0])
 
 
-class _Raised(NamedTuple):
+class Raised(NamedTuple):
     """An error in the place of a result."""
 
     error: BaseException
@@ -123,6 +123,9 @@ class Batch:
     fixed : int or None
         Calls per chunk; None: the schedule chooses.
     """
+
+    unpacks = True
+    """False if each of ``arguments`` is the only argument of its call."""
 
     def __init__(self, function: Callable[..., Any], arguments: list[Any], fixed: int | None) -> None:
         self.function = function
@@ -141,15 +144,18 @@ class Batch:
 
     # -- the manager's side --------------------------------------------------------------------------------------
 
-    def take(self, start: int, stop: int, as_sent: Callable[[Any], Any]) -> list[Call]:
-        """Return the calls of this span. They share one object ``as_sent(function)``, which pickle sends once."""
-        function, first = as_sent(self.function), self.first
-        return [(function, args, NO_KEYWORDS) for args in self.arguments[start - first : stop - first]]
+    def take(self, start: int, stop: int, as_sent: Callable[[Any], Any]) -> Chunk:
+        """Return the calls of this span."""
+        return self.chunk(self.arguments[start - self.first : stop - self.first], as_sent)
+
+    def chunk(self, arguments: list[Any], as_sent: Callable[[Any], Any]) -> Chunk:
+        """Return calls with these arguments, of ``as_sent(function)``."""
+        return Chunk(as_sent(self.function), arguments, self.unpacks)
 
     def put(self, start: int, results: list[Any], errors: Mapping[int, BaseException]) -> None:
         """Hand on these results; an error counts instead of a result."""
         for index, error in errors.items():
-            results[index - start] = _Raised(error)
+            results[index - start] = Raised(error)
         at, n = start - self.first, len(results)
         self.arguments[at : at + n] = [None] * n
         self.left -= n
@@ -160,7 +166,7 @@ class Batch:
 
     def cancel(self, start: int, stop: int) -> None:
         """Cancel these calls, so that they are not sent."""
-        self.put(start, [_Raised(CancelledError())] * (stop - start), {})
+        self.put(start, [Raised(CancelledError())] * (stop - start), {})
 
     def abort(self, error: Callable[[], BaseException]) -> None:
         """Fail all calls that are still pending."""
@@ -180,7 +186,7 @@ class Batch:
             ready.reverse()
             # No reference to a result may be left here once it has been given away.
             while ready:
-                if type(ready[-1]) is _Raised:
+                if type(ready[-1]) is Raised:
                     raise ready.pop().error
                 yield ready.pop()
 

@@ -10,6 +10,8 @@ from typing import Protocol
 class Mortal(Protocol):
     """The methods of an executor's manager that this module calls."""
 
+    finishes: bool
+
     def shut(self) -> None:
         """Accept no more calls."""
 
@@ -48,7 +50,7 @@ def _at_exit() -> None:
     """Finish what is pending, as the standard library's executors do, before threads and children go."""
     global _exiting
     _exiting = True
-    rest = list(_alive)
+    rest = [one for one in _alive if one.finishes]
     for one in rest:
         one.shut()
     for one in rest:

@@ -70,6 +70,12 @@ def start_method_beside_threads() -> str:
     return _default_without_fork() if sys.platform == "linux" else "spawn"
 
 
+def start_method_of_a_pool() -> str:
+    """Return the start method of a ``Pool`` without a context: multiprocessing's own default, but fork only if safe."""
+    chosen = _chosen() or own_default()
+    return _default_without_fork() if chosen == "fork" and _unsafe_to_fork() is not None else chosen
+
+
 def _unsafe_to_fork() -> str | None:
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
@@ -89,13 +95,16 @@ def _has_started(name: str) -> bool:
 
 
 def _default_without_fork() -> str:
-    context = sys.modules.get("multiprocessing.context")
-    chosen = None
-    if context is not None:
-        chosen = context._default_context.get_start_method(allow_none=True)
+    chosen = _chosen()
     if chosen is None or chosen == "fork":
         return "forkserver" if not _server_is_the_parents else "spawn"
-    return str(chosen)
+    return chosen
+
+
+def _chosen() -> str | None:
+    """Return the start method that the program has set for multiprocessing, if any."""
+    context = sys.modules.get("multiprocessing.context")
+    return None if context is None else context._default_context.get_start_method(allow_none=True)
 
 
 _server_is_the_parents = False

@@ -19,6 +19,7 @@ LANES = {
     "hostile": 6,
     "files": 6,
     "streams": 11,
+    "pools": 12,
     "soak": 100,
 }
 
