@@ -14,7 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from amorsize.api import execute, execute_async, machine, optimize, tune, validate
+    from amorsize.api import execute, machine, optimize, starmap, stream, tune, validate
+    from amorsize.async_api import execute_async, stream_async
     from amorsize.errors import AmorsizeError
     from amorsize.executor.executor import Executor
     from amorsize.executor.pool import Pool
@@ -42,7 +43,9 @@ __all__ = [
     "execute_async",
     "machine",
     "optimize",
+    "starmap",
     "stream",
+    "stream_async",
     "tune",
     "validate",
 ]
@@ -59,10 +62,12 @@ _HOME = {
     "Pool": ("amorsize.executor.pool", "Pool"),
     "Validation": ("amorsize.plan.trials.validation", "Validation"),
     "execute": ("amorsize.api", "execute"),
-    "execute_async": ("amorsize.api", "execute_async"),
+    "execute_async": ("amorsize.async_api", "execute_async"),
     "machine": ("amorsize.api", "machine"),
     "optimize": ("amorsize.api", "optimize"),
+    "starmap": ("amorsize.api", "starmap"),
     "stream": ("amorsize.api", "stream"),
+    "stream_async": ("amorsize.async_api", "stream_async"),
     "tune": ("amorsize.api", "tune"),
     "validate": ("amorsize.api", "validate"),
 }

@@ -6,7 +6,7 @@ looked up, so the first call does not pay for these imports. All other parts are
 
 from __future__ import annotations
 
-from amorsize.hints import hinted
+from amorsize.hints import hinted, like
 from amorsize.options import check, whole
 from amorsize.run.execute import Execution
 from amorsize.system.critical import load
@@ -15,36 +15,37 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterable, Callable, Generator, Iterable
-    from typing import Any, Literal, TypedDict, Unpack, overload
+    from typing import Any, Literal, Unpack, overload
 
     from amorsize.events import Event
-    from amorsize.facts import Machine
+    from amorsize.facts import Failure, Machine
     from amorsize.history.history import History
     from amorsize.limits import Limits
+    from amorsize.options import Request
     from amorsize.plan.plan import Plan
     from amorsize.plan.trials.validation import Validation
-
-    class _Options(TypedDict, total=False):
-        backend: Any
-        max_workers: int | None
-        start_method: str | None
-        memory_limit: int | None
-        sample: Literal["spread", "head"]
-        history: History | None
-        retries: int
-        retry_on: type[BaseException] | tuple[type[BaseException], ...]
-        backoff: float
-        on_error: Literal["raise", "collect"]
-        initializer: Callable[..., object] | None
-        initargs: tuple[Any, ...]
-        timeout: float | None
-        rate: float | None
-        max_failures: int | None
-        checkpoint: str | os.PathLike[str] | None
-        checkpoint_key: str | None
-        limits: Limits | None
-        progress: bool
-        on_event: Callable[[Event], object] | None
+    from amorsize.run.async_map import TaskRun
+    from amorsize.run.option_types import (
+        AnyTuples,
+        Collect,
+        CollectMaybe,
+        CollectPlan,
+        Data,
+        Func,
+        Later,
+        Maybe,
+        OfMany,
+        OfManyLater,
+        Pair,
+        R,
+        Raise,
+        RaiseMaybe,
+        RaisePlan,
+        StreamCollect,
+        StreamRaise,
+        T,
+        Tuples,
+    )
 
 
 def machine() -> Machine:
@@ -166,28 +167,35 @@ def optimize(
 if TYPE_CHECKING:
 
     @overload
-    def execute(
-        func: Callable[[Any], Any],
-        data: Iterable[Any],
-        *,
-        return_plan: Literal[False] = ...,
-        **options: Unpack[_Options],
-    ) -> list[Any]: ...
-
+    def execute(func: Later[T, R], data: Data[T], **options: Unpack[Raise]) -> list[R]: ...
     @overload
-    def execute(
-        func: Callable[[Any], Any],
-        data: Iterable[Any],
-        *,
-        return_plan: Literal[True],
-        **options: Unpack[_Options],
-    ) -> tuple[list[Any], Plan]: ...
+    def execute(func: Later[T, R], data: Data[T], **options: Unpack[RaisePlan]) -> Pair[R]: ...
+    @overload
+    def execute(func: Later[T, R], data: Data[T], **options: Unpack[RaiseMaybe]) -> Maybe[R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def execute(func: Later[T, R], data: Data[T], **options: Unpack[Collect]) -> list[R | Failure]: ...
+    @overload
+    def execute(func: Later[T, R], data: Data[T], **options: Unpack[CollectPlan]) -> Pair[R | Failure]: ...
+    @overload
+    def execute(func: Later[T, R], data: Data[T], **options: Unpack[CollectMaybe]) -> Maybe[R | Failure]: ...  # type: ignore[overload-overlap]
+    @overload
+    def execute(func: Func[T, R], data: Iterable[T], **options: Unpack[Raise]) -> list[R]: ...
+    @overload
+    def execute(func: Func[T, R], data: Iterable[T], **options: Unpack[RaisePlan]) -> Pair[R]: ...
+    @overload
+    def execute(func: Func[T, R], data: Iterable[T], **options: Unpack[RaiseMaybe]) -> Maybe[R]: ...
+    @overload
+    def execute(func: Func[T, R], data: Iterable[T], **options: Unpack[Collect]) -> list[R | Failure]: ...
+    @overload
+    def execute(func: Func[T, R], data: Iterable[T], **options: Unpack[CollectPlan]) -> Pair[R | Failure]: ...
+    @overload
+    def execute(func: Func[T, R], data: Iterable[T], **options: Unpack[CollectMaybe]) -> Maybe[R | Failure]: ...
 
 
 @hinted
 def execute(
     func: Callable[[Any], Any],
-    data: Iterable[Any],
+    data: Iterable[Any] | AsyncIterable[Any],
     *,
     backend: Any = "auto",
     max_workers: int | None = None,
@@ -328,116 +336,109 @@ def execute(
         on_event=on_event,
         coroutines=True,
     )
+    return _run(request, return_plan)
+
+
+def _run(request: Request, return_plan: bool) -> list[Any] | tuple[list[Any], Plan]:
+    """Run ``execute()``."""
+    ran: Execution | TaskRun
     if request.is_coroutine:
         load("amorsize.run.async_map")
         from amorsize.run.async_map import in_a_new_loop
 
-        return in_a_new_loop(request, return_plan)
-    execution = Execution(request)
-    results = execution.run()
+        ran, results = in_a_new_loop(request)
+    else:
+        ran = Execution(request)
+        results = ran.run()
     if not return_plan:
         return results
     load("amorsize.plan.of_run")
     from amorsize.plan.of_run import plan_of
 
-    return results, plan_of(execution)
+    return results, plan_of(ran)
 
 
-@hinted
-async def execute_async(
-    func: Callable[[Any], Any],
-    data: Iterable[Any] | AsyncIterable[Any],
-    *,
-    backend: str | tuple[str, ...] = "auto",
-    max_workers: int | None = None,
-    start_method: str | None = None,
-    memory_limit: int | None = None,
-    sample: Literal["spread", "head"] = "spread",
-    history: History | None = None,
-    retries: int = 0,
-    retry_on: type[BaseException] | tuple[type[BaseException], ...] = Exception,
-    backoff: float = 0.0,
-    on_error: Literal["raise", "collect"] = "raise",
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
-    timeout: float | None = None,
-    rate: float | None = None,
-    max_failures: int | None = None,
-    return_plan: bool = False,
-) -> list[Any] | tuple[list[Any], Plan]:
-    """Like `execute`, for programs with an event loop: the loop stays responsive while the map runs.
+if TYPE_CHECKING:
 
-    A plain function never runs on the event loop's thread: the map runs in a separate thread, from which it may go
-    parallel as `execute` does. Concurrent calls share the cores (``asyncio.gather``, ``TaskGroup``).
+    @overload
+    def starmap(func: OfManyLater[R], tuples: AnyTuples, **options: Unpack[Raise]) -> list[R]: ...
+    @overload
+    def starmap(func: OfManyLater[R], tuples: AnyTuples, **options: Unpack[RaisePlan]) -> Pair[R]: ...
+    @overload
+    def starmap(func: OfManyLater[R], tuples: AnyTuples, **options: Unpack[RaiseMaybe]) -> Maybe[R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def starmap(func: OfManyLater[R], tuples: AnyTuples, **options: Unpack[Collect]) -> list[R | Failure]: ...
+    @overload
+    def starmap(func: OfManyLater[R], tuples: AnyTuples, **options: Unpack[CollectPlan]) -> Pair[R | Failure]: ...
+    @overload
+    def starmap(func: OfManyLater[R], tuples: AnyTuples, **options: Unpack[CollectMaybe]) -> Maybe[R | Failure]: ...  # type: ignore[overload-overlap]
+    @overload
+    def starmap(func: OfMany[R], tuples: Tuples, **options: Unpack[Raise]) -> list[R]: ...
+    @overload
+    def starmap(func: OfMany[R], tuples: Tuples, **options: Unpack[RaisePlan]) -> Pair[R]: ...
+    @overload
+    def starmap(func: OfMany[R], tuples: Tuples, **options: Unpack[RaiseMaybe]) -> Maybe[R]: ...
+    @overload
+    def starmap(func: OfMany[R], tuples: Tuples, **options: Unpack[Collect]) -> list[R | Failure]: ...
+    @overload
+    def starmap(func: OfMany[R], tuples: Tuples, **options: Unpack[CollectPlan]) -> Pair[R | Failure]: ...
+    @overload
+    def starmap(func: OfMany[R], tuples: Tuples, **options: Unpack[CollectMaybe]) -> Maybe[R | Failure]: ...
 
-    A coroutine function runs as tasks on the running loop, so it can use clients that belong to this loop. The number
-    of tasks at a time is found by measuring: it grows as long as this makes results come faster, up to ``max_workers``.
+
+@like(execute, data="tuples")
+def starmap(func: Callable[..., Any], tuples: AnyTuples, **options: Any) -> list[Any] | tuple[list[Any], Plan]:
+    """Like `execute`, but calls ``func(*item)``: ``list(itertools.starmap(func, tuples))``, as fast as it can run here.
+
+    To map over several iterables, zip them: ``starmap(func, zip(a, b))``.
 
     Parameters
     ----------
-    func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `execute`. ``data`` may be an async iterable for a coroutine function, whose ``backend`` must be
-        ``"auto"``. It is read in the event loop's thread for a coroutine function, else in the map's thread.
-    retries, retry_on, backoff, on_error, initializer, initargs, rate, max_failures, return_plan
-        As in `execute`; there is no plan for a coroutine function. In this process, func sees the caller's context
-        variables.
-    timeout : float, optional
-        Seconds that an item may run. Of a coroutine function the item's task is cancelled; else as in `execute`.
+    func : callable
+        Takes the elements of one item. May be a coroutine function.
+    tuples : iterable of iterables
+        The arguments of each call, as a tuple or any other iterable.
+    **options
+        As in `execute`.
 
     Returns
     -------
     list, or (list, Plan)
-        The results, in the order of ``data``.
+        The results, in the order of ``tuples``.
 
     Raises
     ------
-    TypeError, ValueError, Exception, ItemTimeoutError, WorkerLostError, TransferError
+    TypeError
+        For a bad argument, by its name; also for an item that is not iterable, as `itertools.starmap` raises it, with
+        the item's index as a note.
+    Exception
         As in `execute`.
-    asyncio.CancelledError
-        If the task was cancelled; raised after the work has ended. Worker processes are killed at once, but an item
-        that runs in this process is finished first. (Use ``backend="processes"`` for items that must end at once.)
 
     Examples
     --------
-    >>> import amorsize, asyncio
-    >>> asyncio.run(amorsize.execute_async(abs, [-1, 2, -3]))
-    [1, 2, 3]
-    >>> async def fetch(delay):
-    ...     await asyncio.sleep(delay)
-    ...     return delay
-    >>> asyncio.run(amorsize.execute_async(fetch, [0.01, 0.02]))
-    [0.01, 0.02]
+    >>> import amorsize
+    >>> amorsize.starmap(pow, [(2, 5), (3, 2)])
+    [32, 9]
+    >>> amorsize.starmap(max, zip([1, 5], [4, 2]))
+    [4, 5]
     """
-    request = check(
-        func,
-        data,
-        backend=backend,
-        max_workers=max_workers,
-        start_method=start_method,
-        memory_limit=memory_limit,
-        sample=sample,
-        history=history,
-        retries=retries,
-        retry_on=retry_on,
-        backoff=backoff,
-        on_error=on_error,
-        initializer=initializer,
-        initargs=initargs,
-        timeout=timeout,
-        rate=rate,
-        max_failures=max_failures,
-        coroutines=True,
-    )
-    load("amorsize.run.async_map")
-    from amorsize.run.async_map import in_this_loop
+    load("amorsize.system.starred")
+    from amorsize.system.starred import starred
 
-    results, execution = await in_this_loop(request, return_plan)
-    if not return_plan or execution is None:
-        return results
-    load("amorsize.plan.of_run")
-    from amorsize.plan.of_run import plan_of
+    return_plan = options.pop("return_plan", False)
+    func = starred(func) if callable(func) else func
+    return _run(check(func, tuples, data_name="tuples", coroutines=True, **options), return_plan)
 
-    return results, plan_of(execution)
+
+if TYPE_CHECKING:
+
+    @overload
+    def stream(func: Func[T, R], data: Iterable[T], **options: Unpack[StreamRaise]) -> Generator[R, None, None]: ...
+
+    @overload
+    def stream(
+        func: Func[T, R], data: Iterable[T], **options: Unpack[StreamCollect]
+    ) -> Generator[R | Failure, None, None]: ...
 
 
 @hinted

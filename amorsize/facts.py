@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
-    Backend = Literal["serial", "threads", "processes", "executor"]
+    Backend = Literal["serial", "threads", "processes", "executor", "async"]
     StartMethod = Literal["fork", "forkserver", "spawn"]
 else:
     Backend = StartMethod = str

@@ -119,12 +119,14 @@ def of_backend(name: str, known: Iterable[str]) -> str:
     return "" if advice is None else f". Did you mean {advice}?"
 
 
-def hinted(function: F) -> F:
+def hinted(function: F, shown: Callable[..., Any] | None = None) -> F:
     """Decorate a public function: an argument that it does not have is refused with a hint at the right one.
 
-    What a type checker sees of the function stays as it is.
+    What a type checker sees of the function stays as it is. ``shown``: has the parameters to show, if the function
+    takes them as keywords.
     """
-    code = function.__code__
+    shown = shown or function
+    code: Any = shown.__code__
     names = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
     def refuse(keywords: dict[str, Any]) -> None:
@@ -133,7 +135,7 @@ def hinted(function: F) -> F:
         called_as = function.__qualname__.partition(".")[0]
         raise TypeError(f"{called_as}() got an unexpected keyword argument {wrong!r}{of_argument(wrong, known)}")
 
-    if code.co_flags & 0x80:  # inspect.CO_COROUTINE
+    if function.__code__.co_flags & 0x80:  # inspect.CO_COROUTINE
 
         async def later(*args: Any, **keywords: Any) -> Any:
             if not names.issuperset(keywords):
@@ -149,7 +151,42 @@ def hinted(function: F) -> F:
             return function(*args, **keywords)
 
         called = call
-    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+    for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(called, name, getattr(function, name))
-    called.__wrapped__ = function
+    called.__annotations__ = shown.__annotations__
+    called.__wrapped__ = shown
     return called  # type: ignore[no-any-return]
+
+
+def like(other: Callable[..., Any], **renamed: str) -> Callable[[F], F]:
+    """Decorate a public function that hands its keywords on, as `hinted` does: ``help()`` shows those of ``other``.
+
+    ``renamed``: the parameters of ``other`` that have another name here.
+    """
+
+    def decorate(function: F) -> F:
+        theirs: Any = other.__wrapped__  # type: ignore[attr-defined]
+        code, own = theirs.__code__, function.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        names = tuple(renamed.get(name, name) for name in names)
+        make: Any = type(function)
+        shown = make(
+            # It is never called. It lies where the function lies, since `inspect` looks for the source there.
+            (lambda: None).__code__.replace(
+                co_argcount=code.co_argcount,
+                co_kwonlyargcount=code.co_kwonlyargcount,
+                co_nlocals=len(names),
+                co_varnames=names,
+                co_name=own.co_name,
+                co_filename=own.co_filename,
+                co_firstlineno=own.co_firstlineno,
+            ),
+            function.__globals__,
+        )
+        shown.__kwdefaults__ = theirs.__kwdefaults__
+        shown.__annotations__ = {renamed.get(name, name): kind for name, kind in theirs.__annotations__.items()}
+        shown.__annotations__ |= function.__annotations__
+        shown.__annotations__.pop("options", None)
+        return hinted(function, shown)
+
+    return decorate

@@ -12,7 +12,7 @@ from amorsize.hints import of_backend
 from amorsize.schedule.failures import Repeats
 from amorsize.system.environment import BACKENDS as BACKENDS_VARIABLE
 from amorsize.system.environment import backends_setting, max_workers_setting
-from amorsize.system.looks import code_flags, defined, dimensions, is_table
+from amorsize.system.looks import code_flags, defined, dimensions, is_async, is_table
 from amorsize.system.start_methods import available_start_methods, has_threads, note_first_use
 
 TYPE_CHECKING = False
@@ -136,12 +136,15 @@ def check(
     progress: Any = False,
     on_event: Any = None,
     coroutines: bool = False,
+    async_data: bool = False,
+    data_name: str = "data",
     is_elsewhere: bool = False,
 ) -> Request:
     """Check every argument of ``optimize``, ``execute`` and ``stream``.
 
-    ``coroutines``: func may be one's function. ``is_elsewhere``: the plan is for another machine, which may have other
-    start methods.
+    ``coroutines``: func may be one's function. ``async_data``: the items of any function may come from an async
+    iterable. ``data_name``: the name of the argument with the items. ``is_elsewhere``: the plan is for another machine,
+    which may have other start methods.
 
     Raises
     ------
@@ -159,13 +162,16 @@ def check(
         )
     if is_coroutine:
         _check_tasks(coroutines, backend, start_method, memory_limit)
-    if defined(type(data), "__aiter__") is not None:
-        if not is_coroutine:
-            raise TypeError("data: is an async iterable, which only a coroutine function can be run over")
+    if is_async(data):
+        if not (is_coroutine or async_data):
+            raise TypeError(
+                f"{data_name}: is an async iterable, which only an event loop can read: use await execute_async(), or "
+                "stream_async()"
+            )
     elif defined(type(data), "__iter__") is None and defined(type(data), "__getitem__") is None:
-        raise TypeError(f"data: must be iterable, not {_kind(data)}")
+        raise TypeError(f"{data_name}: must be iterable, not {_kind(data)}")
     if dimensions(data) == 0:
-        raise TypeError("data: a zero-dimensional array has no items to iterate over")
+        raise TypeError(f"{data_name}: a zero-dimensional array has no items to iterate over")
     if initializer is not None and not callable(initializer):
         raise TypeError(f"initializer: must be callable or None, not {_kind(initializer)}")
     if not isinstance(initargs, Sequence) or isinstance(initargs, str | bytes):
@@ -186,7 +192,7 @@ def check(
     most, cap = whole("max_workers", max_workers, least=1, optional=True), max_workers_setting()
     rows = is_table(data)
     if rows is not None:
-        _warn_of_columns(rows)
+        _warn_of_columns(rows, data_name)
     return Request(
         func=func,
         data=data,
@@ -412,7 +418,8 @@ def _check_tasks(allowed: bool, backend: Any, start_method: Any, memory_limit: A
     if not allowed:
         raise TypeError(
             "func: is a coroutine function, which runs as tasks on an event loop: there is nothing to plan here, and "
-            "no pool can run it. Use execute(), or await execute_async(), which find out how many tasks at a time"
+            "no pool can run it. Use execute(), await execute_async(), or stream_async(): they find out how many tasks "
+            "at a time"
         )
     if backend != "auto":
         raise ValueError(f"backend: a coroutine function runs on an event loop; leave it at 'auto', not {backend!r}")
@@ -431,7 +438,7 @@ def _check_start_method(value: Any, names: Any, executor: Any, place: Backend | 
         raise ValueError(f"start_method: says how worker processes start, and {what}; leave it out")
 
 
-def _warn_of_columns(rows: str) -> None:
+def _warn_of_columns(rows: str, data_name: str) -> None:
     """Warn at the user's line: to iterate over a data frame gives its columns."""
     import warnings
 
@@ -439,7 +446,7 @@ def _warn_of_columns(rows: str) -> None:
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "amorsize":
         level, frame = level + 1, frame.f_back
     warnings.warn(
-        "data: is a DataFrame, and func gets its columns, as map() has it. For its rows pass "
+        f"{data_name}: is a DataFrame, and func gets its columns, as map() has it. For its rows pass "
         f"df.{rows}(), or list(df.{rows}())",
         UserWarning,
         stacklevel=level,

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
+from amorsize.backends.arrivals import Arrivals, ended
 from amorsize.backends.results import Outcome, blame_initializer, failure_here
 from amorsize.backends.shared_windows import join
-from amorsize.backends.source import blame_iterator
-from amorsize.backends.ticks import LATE_LOOKS, look_every_s
+from amorsize.backends.source import Indexable, Streamed
+from amorsize.backends.ticks import LATE_LOOKS, Ticks, look_every_s
+from amorsize.backends.workers.item_times import LONG_S, Records
 from amorsize.errors import ItemTimeoutError
 from amorsize.schedule.failures import Repeats
 from amorsize.schedule.rate_limit import Pace
 from amorsize.system import nested
 
-# Marks the end of the data; None may be an item.
-END: Final = object()
+if TYPE_CHECKING:
+    from amorsize.backends.notify import News
 
 
 class Tasks:
@@ -28,7 +30,7 @@ class Tasks:
     Parameters
     ----------
     func : coroutine function
-    data : iterable or async iterable
+    source : Indexable or Streamed
         Read as items are needed.
     outcome : Outcome
     most_in_flight : int
@@ -39,43 +41,70 @@ class Tasks:
         Seconds that an item may run.
     pace : Pace, optional
         Limit on the rate at which items begin.
+    ticks : Ticks, optional
+        Periodic checks: limits, a checkpoint.
+    records : Records, optional
+        The items that took longest.
+    news : News, optional
+        Is notified of items that have run.
+    arrivals : Arrivals, optional
+        What the source reads, if the items come from an async iterable.
+    window : int, optional
+        Number of items that may be ahead of the reader of the results (`taken`).
+
+    Attributes
+    ----------
+    todo : deque of (int, int or None)
+        Ranges of items still to begin; None: to the end of the source.
+    begun : int
+        Number of items that have begun, repeats not counted.
+    most : int
+        Most items in flight at a time.
+    on_result : callable or None
+        Called when an item has ended.
     """
 
     def __init__(
         self,
         func: Callable[[Any], Any],
-        data: Iterable[Any] | AsyncIterable[Any],
+        source: Indexable | Streamed,
         outcome: Outcome,
         most_in_flight: int,
         *,
         retries: int | Repeats = 0,
         timeout_s: float | None = None,
         pace: Pace | None = None,
+        ticks: Ticks | None = None,
+        records: Records | None = None,
+        news: News | None = None,
+        arrivals: Arrivals | None = None,
+        window: int | None = None,
     ) -> None:
         self.func = func
+        self.source = source
         self.outcome = outcome
         self.most_in_flight = most_in_flight
         self.repeats = Repeats.of(retries)
         self.timeout_s = timeout_s
         self.pace = pace
-        # Items read so far.
-        self.length = 0
-        # Most items in flight at a time.
-        self.most = 0
-        self._items: Iterator[Any] | None = None if isinstance(data, AsyncIterable) else iter(data)
-        self._later: AsyncIterator[Any] | None = aiter(data) if isinstance(data, AsyncIterable) else None
-        self._reading: asyncio.Task[None] | None = None
-        self._is_over = False
-        # The exception that the data raised; raised again when all items read before have been run.
+        self.ticks = ticks or Ticks()
+        self.records = Records() if records is None else records
+        self.news = news
+        self.arrivals = arrivals
+        self.window = window
+        self.todo: deque[tuple[int, int | None]] = deque([(0, source.length)])
+        self.begun = self.most = 0
+        self.on_result: Callable[[], object] | None = None
+        self._taken = 0
+        # What a listener raised: it ends the map.
+        self._error: Exception | None = None
+        # What a sequence of the user's raised; raised again when all items before have been run.
         self._broken: Exception | None = None
-        self._fresh: deque[tuple[int, Any]] = deque()
         self._again: deque[tuple[int, Any]] = deque()
         # Items that are set aside, by index.
         self._aside: dict[int, Any] = {}
         # Indexes of items that have run too long.
         self._late: set[int] = set()
-        # Items that failed for good, for the notes on their exceptions.
-        self._failed: dict[int, Any] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._news = asyncio.Event()
         # From now on results of tasks are ignored.
@@ -92,11 +121,14 @@ class Tasks:
         if self.timeout_s is not None:
             self._looked_s = loop.time()
             self._look(look_every_s(self.timeout_s))
+        if self.arrivals is not None:
+            self.arrivals.on_news = self._news.set
         try:
-            while not self.outcome.doomed:
+            while not self.outcome.doomed and self._error is None:
                 self._news.clear()
-                wait_s = self._fill()
-                if not (self._tasks or self._reading or self._again or self._aside or self._fresh) and self._is_over:
+                self.ticks.look(perf_counter())
+                wait_s = self.ticks.wait_s(perf_counter(), self._fill())
+                if self._is_over():
                     break
                 timer = None if wait_s is None else loop.call_later(wait_s, self._news.set)
                 try:
@@ -108,31 +140,33 @@ class Tasks:
             if self._next_look is not None:
                 self._next_look.cancel()
             try:
-                await self._end()
+                self._is_ending = True
+                await ended(self._tasks)
             finally:
                 self.share.leave()
-        if self._broken is not None and not self.outcome.doomed:
-            raise self._broken
-        return self.outcome.finish(self._failed.__getitem__)
+        if self._error is not None:
+            raise self._error
+        if not self.outcome.doomed:
+            if self._broken is not None:
+                raise self._broken
+            self.source.finish()
+        return self.outcome.finish(self.source.item)
 
-    async def _end(self) -> None:
-        """Cancel all running tasks and wait for their end, even if this task is cancelled meanwhile."""
-        self._is_ending = True
-        running = {*self._tasks, *([self._reading] if self._reading is not None else [])}
-        for task in running:
-            task.cancel()
-        cancelled: BaseException | None = None
-        while any(not task.done() for task in running):
-            try:
-                await asyncio.wait(running)
-            except asyncio.CancelledError as exc:
-                cancelled = exc
-        for task in running:
-            if not task.cancelled():
-                # Mark the exception as retrieved; else asyncio logs it.
-                task.exception()
-        if cancelled is not None:
-            raise cancelled
+    def _is_over(self) -> bool:
+        """Return True if all items have ended."""
+        if self._tasks or self._again or self._aside or self.todo:
+            return False
+        more = self.source.grown()
+        if more is not None:
+            self.todo.append(more)
+            self._news.set()
+        return more is None
+
+    def taken(self, items: int, window: int) -> None:
+        """Note that the reader has taken so many results; ``window``: the items that may be ahead of it from now on."""
+        self._taken += items
+        self.window = window
+        self._news.set()
 
     # -- beginning -----------------------------------------------------------------------------------------------
 
@@ -158,41 +192,36 @@ class Tasks:
 
     def _next(self) -> tuple[int, Any] | None:
         """Return the next new item with its index; None: there is none now."""
-        if not self._fresh and self._items is not None and not self._is_over:
-            try:
-                self._take(next(self._items, END))
-            except Exception as exc:  # noqa: BLE001
-                self._break(exc)
-        if not self._fresh and self._later is not None and not self._is_over and self._reading is None:
-            self._reading = asyncio.ensure_future(self._read(self._later))
-        return self._fresh.popleft() if self._fresh else None
-
-    async def _read(self, later: AsyncIterator[Any]) -> None:
+        if not self.todo or (self.window is not None and self.begun - self._taken >= self.window):
+            return None
+        start, stop = self.todo[0]
+        source, arrivals = self.source, self.arrivals
+        if arrivals is not None and not arrivals.at_hand and start == source.read:  # type: ignore[union-attr]
+            arrivals.want(1)
+            return None
         try:
-            self._take(await anext(later, END))
+            items = source.items(start, start + 1)
+        except IndexError:
+            # A sequence of the user's that has become shorter ends there, as `iter` has it.
+            items = ()
         except Exception as exc:  # noqa: BLE001
-            self._break(exc)
-        finally:
-            self._reading = None
-            self._news.set()
-
-    def _take(self, item: Any) -> None:
-        if item is END:
-            self._is_over = True
-        else:
-            self._fresh.append((self.length, item))
-            self.length += 1
-
-    def _break(self, exc: Exception) -> None:
-        blame_iterator(exc, self.length)
-        self._broken, self._is_over = exc, True
+            self._broken, items = exc, ()
+        if not len(items):
+            self.todo.clear()
+            return None
+        self.todo.popleft()
+        if start + 1 != stop:
+            self.todo.appendleft((start + 1, stop))
+        self.begun += 1
+        return start, items[0]
 
     def _begin(self, index: int, item: Any) -> None:
         ticket = self.share.began(perf_counter())
         self.most = max(self.most, self.share.in_flight)
         task = asyncio.ensure_future(self._call(index, item))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._done(done, ticket, index, item))
+        began_s = perf_counter()
+        task.add_done_callback(lambda done: self._done(done, ticket, index, item, began_s))
 
     async def _call(self, index: int, item: Any) -> Any:
         forks = nested.forks
@@ -238,30 +267,46 @@ class Tasks:
 
     # -- ending --------------------------------------------------------------------------------------------------
 
-    def _done(self, task: asyncio.Task[Any], ticket: int, index: int, item: Any) -> None:
+    def _done(self, task: asyncio.Task[Any], ticket: int, index: int, item: Any, began_s: float) -> None:
         self._tasks.discard(task)
         self._news.set()
         if self._is_ending:
             self.share.dropped(ticket)
             return
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
-        self.share.ended(ticket, perf_counter(), well=exc is None)
+        now_s = perf_counter()
+        self.share.ended(ticket, now_s, well=exc is None)
+        try:
+            self._note(index, item, now_s - began_s, task, exc)
+        except Exception as raised:  # noqa: BLE001  (a listener's; asyncio would only log it)
+            self._error = self._error or raised
+        if self.on_result is not None:
+            self.on_result()
+
+    def _note(self, index: int, item: Any, wall_s: float, task: asyncio.Task[Any], exc: BaseException | None) -> None:
+        """Note how an item has ended."""
+        if wall_s >= LONG_S:
+            self.records.add((index, wall_s, 0.0, 0, 0))
+        if self.news is not None:
+            self.news.chunk(None, index, 1, int(exc is not None), wall_s, 0.0)
         if exc is None:
             self.repeats.tries.pop(index, None)
             self.outcome.put(index, [task.result()])
+            self.source.release(index, index + 1)
             return
         is_late = index in self._late
         self._late.discard(index)
         wait_s = self.repeats.failed(index, is_covered=is_late or self.repeats.covers(exc))
-        if wait_s is not None:
-            if wait_s > 0.0:
-                self._aside[index] = item
-                self.repeats.set_aside(index, perf_counter() + wait_s)
-            else:
-                self._again.append((index, item))
-            return
-        self._failed[index] = item
-        self.outcome.fail(failure_here(index, exc))
+        if wait_s is None:
+            self.outcome.fail(failure_here(index, exc))
+            if self.outcome.most_failures is None:
+                # An endless stream must not keep them all. With a limit, the first is needed for a message.
+                self.source.release(index, index + 1)
+        elif wait_s > 0.0:
+            self._aside[index] = item
+            self.repeats.set_aside(index, perf_counter() + wait_s)
+        else:
+            self._again.append((index, item))
 
 
 async def call(func: Callable[..., object], args: tuple[Any, ...]) -> None:

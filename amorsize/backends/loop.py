@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sized
+from sys import modules
+
 from amorsize.backends.results import Outcome, failure_here
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.loop_facts import Observation
@@ -59,6 +62,8 @@ class Loop:
         self.news = news
         # Seconds spent on reading items: an iterator may compute them.
         self.read_s = 0.0
+        # Of a function of `starmap`, whose module is loaded with it.
+        self._mapped = getattr(modules.get("amorsize.system.starred"), "mapped", None)
         self._cpu = CpuTime()
         self._failed = 0
         # In the latest run: items without a result, which are set aside or reported.
@@ -117,7 +122,7 @@ class Loop:
         while True:
             nested.walks.append(todo)
             try:
-                into.extend(map(self.func, todo))
+                into.extend(map(self.func, todo) if self._mapped is None else self._mapped(self.func, todo))
                 nested.leave_copy(forks)
                 done = len(into) - first
                 if done == len(items) or (hasattr(items, "ends_at") and items.ends_at(done)):

@@ -57,7 +57,7 @@ def join(func: Callable[..., Any], most: int, wake: Callable[[], object]) -> Sha
 
 def _parts(func: Any) -> Iterator[Any]:
     """Yield the objects that make up a function; it is the same if all of them are."""
-    if type(func) is partial:
+    if issubclass(type(func), partial):
         yield from _parts(func.func)
         yield from func.args
         for name, value in sorted(func.keywords.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from time import perf_counter
 
@@ -163,12 +164,22 @@ class Streamed:
     one_by_one : bool
         True: read the clock after each item, because a reader waits for results meanwhile. False: read it only about
         twice per millisecond, which costs next to nothing per item.
+    gather : callable, optional
+        Reads for an iterator whose items arrive by themselves: appends at most so many to a list, and returns True if
+        there are no more. If none has come for a while, it appends none.
     """
 
     indexable = False
 
-    def __init__(self, data: Iterator[Any], *, one_by_one: bool = False) -> None:
+    def __init__(
+        self,
+        data: Iterator[Any],
+        *,
+        one_by_one: bool = False,
+        gather: Callable[[list[Any], int], bool] | None = None,
+    ) -> None:
         self.rest = data
+        self.gather = gather
         self.length: int | None = None
         self.shrinks = False
         self.read = 0
@@ -202,7 +213,7 @@ class Streamed:
             return fresh
         wanted = stop - self.read
         try:
-            (self._sip if self.one_by_one else self._gulp)(fresh, wanted)
+            (self._wait if self.gather is not None else self._sip if self.one_by_one else self._gulp)(fresh, wanted)
         # `finish` raises it, after all earlier items have run.
         except Exception as exc:  # noqa: BLE001
             self.broken = exc
@@ -212,6 +223,12 @@ class Streamed:
             self.chunks[self.read] = fresh
         self.read += len(fresh)
         return fresh
+
+    def _wait(self, into: list[Any], wanted: int) -> None:
+        """Read the items that arrive."""
+        assert self.gather is not None
+        if self.gather(into, wanted):
+            self.length = self.read + len(into)
 
     def _sip(self, into: list[Any], wanted: int) -> None:
         """Read item by item, and read the clock after each item."""

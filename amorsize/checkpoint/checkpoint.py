@@ -87,7 +87,7 @@ class Checkpoint:
         self._source = (
             MarkedSequence(source.data, self)
             if isinstance(source, Indexable)
-            else MarkedStream(source.rest, self, one_by_one=source.one_by_one)
+            else MarkedStream(source.rest, self, one_by_one=source.one_by_one, gather=source.gather)
         )
         return self._source
 
@@ -341,8 +341,8 @@ class MarkedSequence(Indexable):
 class MarkedStream(Streamed):
     """An iterator whose items are digested as they are read."""
 
-    def __init__(self, data: Iterator[Any], checkpoint: Checkpoint, *, one_by_one: bool) -> None:
-        super().__init__(data, one_by_one=one_by_one)
+    def __init__(self, data: Iterator[Any], checkpoint: Checkpoint, **how: Any) -> None:
+        super().__init__(data, **how)
         self._checkpoint = checkpoint
 
     def _read(self, stop: int) -> list[Any]:

@@ -88,6 +88,8 @@ def name_of(func: Callable[..., object]) -> str:
     try:
         if is_partial(type(func)):
             return f"partial({name_of(func.func)})"  # type: ignore[attr-defined]
+        if issubclass(type(func), partial):
+            return f"{type(func).__name__}({name_of(func.func)})"  # type: ignore[attr-defined]
         if type(func) is MethodType:
             return f"{_type_name(type(func.__self__))}.{func.__name__}"
         qualname = getattr(func, "__qualname__", None) or getattr(func, "__name__", None)

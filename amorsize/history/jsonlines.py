@@ -14,7 +14,7 @@ from amorsize.frozen import replace
 from amorsize.history.run_row import Run, is_number
 from amorsize.history.tables import dumps
 
-BACKENDS: Final = ("serial", "threads", "processes", "executor", "tasks")
+BACKENDS: Final = ("serial", "threads", "processes", "executor", "async", "tasks")
 
 
 class Imported(NamedTuple):

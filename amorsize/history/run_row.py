@@ -64,7 +64,8 @@ class Run(Frozen):
     n_items : int or None
         Length of the data; None if unknown.
     backend : str
-        ``"serial"``, ``"threads"``, ``"processes"``, ``"executor"``, or ``"tasks"`` (of an event loop).
+        ``"serial"``, ``"threads"``, ``"processes"``, ``"executor"``, or ``"async"`` (tasks of an event loop; written as
+        ``"tasks"`` by earlier versions).
     n_jobs, chunksize : int
         As decided; if chunks shrink, the first chunksize.
     start_method : str or None

@@ -188,7 +188,9 @@ def code_of(func: Callable[..., Any]) -> object:
 
     Nothing that the user wrote is called.
     """
-    inner: Any = func.func if type(func) is partial else func
+    inner: Any = func
+    if issubclass(type(inner), partial):
+        inner = inner.func
     if type(inner) is MethodType:
         inner = inner.__func__
     return inner.__code__ if type(inner) is FunctionType else type(inner)

@@ -15,12 +15,35 @@ from amorsize.system.machine import lately
 from amorsize.system.start_methods import share_of
 
 if TYPE_CHECKING:
+    from amorsize.run.async_map import TaskRun
     from amorsize.run.execute import Execution
 
 
-def plan_of(execution: Execution) -> Plan:
+def plan_of(ran: Execution | TaskRun) -> Plan:
     """Return the plan that a run of ``execute`` carried out."""
     request, summary, decider = execution.request, execution.deciding.summary, execution.deciding.decider
+    return _plan_of_tasks(ran) if ran.request.is_coroutine else _plan_of(ran)  # type: ignore[arg-type]
+
+
+def _plan_of_tasks(run: TaskRun) -> Plan:
+    """Return the plan of a coroutine function, for whose tasks nothing was forecast."""
+    request, state, n_jobs = run.request, run.state, max(1, run.tasks.most)
+    at_a_time = "one task at a time was" if n_jobs == 1 else f"{n_jobs} tasks at a time were"
+    return Plan(
+        backend="async",
+        n_jobs=n_jobs,
+        chunksize=1,
+        reason=f"func is a coroutine function, so its items ran as tasks on the event loop: {at_a_time} the most",
+        warnings=() if state.checkpoint is None else tuple(state.checkpoint.warnings.values()),
+        data=request.data,
+        machine=share_of(lately()),
+        slowest=items_of(state.records.slowest),
+        took_s=run.wall_s,
+    )
+
+
+def _plan_of(execution: Execution) -> Plan:
+    request, summary = execution.request, execution.summary
     here = summary.machine or share_of(lately())
     sample = summary.sample or decider.sample()
     n = summary.n_items

@@ -92,7 +92,7 @@ def pruner_for(
 
 def _forecast_of(run: Run, engine: str, sample: Sample, costs: Costs, here: Machine, rss_bytes: int) -> Forecast | None:
     """Return today's forecast of a past run; None if it cannot be forecast."""
-    if engine == "executor" or not run.n_items or run.backend == "tasks":
+    if engine == "executor" or not run.n_items or run.backend in ("async", "tasks"):
         return None
     if engine in ("team", "threads"):
         # What `execute` starts from.

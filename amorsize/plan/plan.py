@@ -49,7 +49,7 @@ class Plan(PlanRecord):
         Raises
         ------
         ValueError
-            If the plan is for a machine that is not here.
+            If the plan is for a machine that is not here, or of a coroutine function, which no pool can run.
 
         Examples
         --------
@@ -63,6 +63,11 @@ class Plan(PlanRecord):
             raise ValueError(
                 "this plan is for a machine that is not here, and its pool would not be the best one: call optimize() "
                 "there, or here without machine="
+            )
+        if self.backend == "async":
+            raise ValueError(
+                "this plan ran a coroutine function, which no pool can run: call execute(), await execute_async() or "
+                "stream_async()"
             )
         from amorsize.backends.workers.main_module import used
         from amorsize.plan.pools import open_pool

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from amorsize.plan.plan import Plan
     from amorsize.plan.record import PlanRecord
 
-KINDS = {"threads": "thread", "processes": "process", "tasks": "task"}
+# "tasks" is how earlier versions recorded coroutine functions.
+KINDS = {"threads": "thread", "processes": "process", "async": "task", "tasks": "task"}
 
 
 def describe(f: Forecast) -> str:

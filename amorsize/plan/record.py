@@ -17,10 +17,11 @@ class PlanRecord(Frozen):
 
     Attributes
     ----------
-    backend : {"serial", "threads", "processes", "executor"}
-        Backend that runs the items. ``n_jobs`` and ``chunksize`` belong to it.
+    backend : {"serial", "threads", "processes", "executor", "async"}
+        Backend that runs the items. ``n_jobs`` and ``chunksize`` belong to it. "async": a coroutine function ran as
+        tasks on an event loop.
     n_jobs : int
-        Number of workers; 1 for serial.
+        Number of workers; 1 for serial; for "async" the most tasks at a time.
     chunksize : int
         Items per chunk.
     start_method : str or None

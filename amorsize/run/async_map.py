@@ -8,63 +8,76 @@ from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from time import perf_counter, time
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from amorsize.backends.arrivals import Arrivals
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.coroutines import Tasks, call
-from amorsize.backends.results import Outcome
 from amorsize.backends.stop import Stop
 from amorsize.history.history import History
 from amorsize.history.run_row import Run
 from amorsize.history.shape import shape_of
 from amorsize.options import Request
 from amorsize.run.execute import Execution
-from amorsize.schedule.rate_limit import Pace
-from amorsize.schedule.task_count import MOST
+from amorsize.run.map_state import MapState
+from amorsize.schedule.task_count import MOST, START
 from amorsize.system.critical import free_import_lock
+from amorsize.system.looks import is_async
 from amorsize.system.start_methods import NO_THREAD
 
+if TYPE_CHECKING:
+    from amorsize.backends.results import Outcome
 
-async def in_this_loop(request: Request, return_plan: bool) -> tuple[list[Any], Execution | None]:
-    """Run the map beside the running event loop; return its results, and the execution for a plan.
+R = TypeVar("R")
 
-    A map of a plain function runs in a separate thread. A coroutine function runs as tasks on this loop, without an
-    execution (None).
 
-    Raises
-    ------
-    ValueError
-        If a plan is requested for a coroutine function.
+async def in_this_loop(request: Request) -> tuple[Execution | TaskRun, list[Any]]:
+    """Run the map beside the running event loop; return how it ran, and its results.
+
+    A map of a plain function runs in a separate thread. A coroutine function runs as tasks on this loop.
     """
     if request.is_coroutine:
-        _refuse_plan(return_plan)
-        return await _run_tasks(request), None
+        run = TaskRun(request)
+        return run, await run.run()
     stop = Stop()
-    execution = Execution(request, stop=stop)
-    results = await _in_a_thread(execution.run, stop)
-    _refuse_coroutines(results)
-    return results, execution
+    arrivals = arrivals_of(request, stop)
+
+    def work() -> tuple[Execution, list[Any]]:
+        execution = Execution(request, stop=stop, arrivals=arrivals)
+        return execution, execution.run()
+
+    try:
+        execution, results = await in_a_thread(work, stop)
+    finally:
+        if arrivals is not None:
+            await arrivals.close()
+    refuse_coroutines(results)
+    return execution, results
 
 
-def in_a_new_loop(request: Request, return_plan: bool = False) -> list[Any]:
+def in_a_new_loop(request: Request) -> tuple[TaskRun, list[Any]]:
     """Run ``execute()`` of a coroutine function on a new event loop in this thread."""
-    _refuse_plan(return_plan)
+
+    async def main() -> tuple[TaskRun, list[Any]]:
+        run = TaskRun(request)
+        return run, await run.run()
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _apart(lambda: _run_tasks(request))
+        return _apart(main)
     raise RuntimeError(
         "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
         "use await amorsize.execute_async() there"
     )
 
 
-def _apart(run: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
-    """Run a coroutine by `asyncio.run`, which sees neither its results nor its exception.
+def _apart(run: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Run a coroutine by `asyncio.run`, which sees neither its result nor its exception.
 
     It takes the repr of either (CPython 3.11), which may raise or run long.
     """
-    results: list[list[Any]] = []
+    results: list[R] = []
     errors: list[BaseException] = []
 
     async def main() -> None:
@@ -86,50 +99,103 @@ def _apart(run: Callable[[], Coroutine[Any, Any, list[Any]]]) -> list[Any]:
         errors.clear()
 
 
-def _refuse_plan(return_plan: bool) -> None:
-    if return_plan:
-        raise ValueError(
-            "return_plan: there is no plan for a coroutine function, since nothing is forecast for its tasks"
+def arrivals_of(request: Request, stop: Stop | None = None) -> Arrivals | None:
+    """Return what reads the data of a call on the running event loop; None if they are an ordinary iterable."""
+    return Arrivals(request.data, stop) if is_async(request.data) else None  # type: ignore[arg-type]
+
+
+class TaskRun:
+    """One map of a coroutine function, as tasks on the running event loop.
+
+    Parameters
+    ----------
+    request : Request
+    outcome : Outcome, optional
+        Collects the results; by default all of them are kept, in order.
+    window : int, optional
+        Number of items that may be ahead of the consumer of the results.
+
+    Attributes
+    ----------
+    wall_s : float
+        Seconds of the whole run.
+    """
+
+    def __init__(self, request: Request, outcome: Outcome | None = None, *, window: int | None = None) -> None:
+        self.request = request
+        self.arrivals = arrivals_of(request)
+        self.state = state = MapState(request, outcome, window=window, arrivals=self.arrivals)
+        self.tasks = Tasks(
+            request.func,
+            state.source,
+            state.outcome,
+            request.max_workers or min(MOST, request.most_workers or MOST),
+            retries=state.repeats,
+            timeout_s=request.timeout_s,
+            pace=state.pace,
+            ticks=state.ticks,
+            records=state.records,
+            news=state.news,
+            arrivals=self.arrivals,
+            window=window,
         )
+        self.wall_s = 0.0
 
+    async def run(self) -> list[Any]:
+        """Run the map and return its results; a row is left in the history even if it raises."""
+        request, state, tasks = self.request, self.state, self.tasks
+        began, outcome = perf_counter(), "raised"
+        try:
+            CALLS.begin(self)
+            if self.arrivals is not None and state.checkpoint is not None:
+                if state.news is not None:
+                    state.news.started(None)
+                # It waits for the items up to the last one that is finished.
+                self.arrivals.stop = stop = Stop()
+                state.todo = await in_a_thread(state.checkpoint.resume, stop)
+                self.arrivals.stop = None
+            else:
+                state.begin()
+            tasks.todo = state.todo
+            if state.news is not None:
+                state.news.chose("async", min(START, tasks.most_in_flight))
+            if request.initializer is not None:
+                await call(request.initializer, request.initargs)
+            results = await tasks.run()
+            state.finish()
+            outcome = "ok"
+            return results
+        finally:
+            CALLS.end(self)
+            try:
+                if self.arrivals is not None:
+                    await self.arrivals.close()
+            finally:
+                state.close()
+                self.wall_s = perf_counter() - began
+                if state.window is None:
+                    self._record(outcome)
 
-async def _run_tasks(request: Request) -> list[Any]:
-    """Run a coroutine function over its data on this loop, and record the run in the history even if it fails."""
-    tasks = Tasks(
-        request.func,
-        request.data,
-        Outcome(request.on_error, request.max_failures),
-        request.max_workers or min(MOST, request.most_workers or MOST),
-        retries=request.repeats(),
-        timeout_s=request.timeout_s,
-        pace=None if request.rate is None else Pace(request.rate),
-    )
-    began, outcome = perf_counter(), "raised"
-    try:
-        CALLS.begin(tasks)
-        if request.initializer is not None:
-            await call(request.initializer, request.initargs)
-        results = await tasks.run()
-        outcome = "ok"
-        return results
-    finally:
-        CALLS.end(tasks)
+    def _record(self, outcome: str) -> None:
+        request, tasks, state = self.request, self.tasks, self.state
+        skipped = 0 if state.checkpoint is None else state.checkpoint.skipped
         history = History() if request.history is None else request.history
         history.record(
             Run.of_call(
                 request.func,
                 shape_of(request.data),
-                tasks.length,
-                perf_counter() - began,
+                tasks.begun,
+                self.wall_s,
                 at_s=time(),
-                backend="tasks",
+                backend="async",
                 n_jobs=max(1, tasks.most),
                 outcome=outcome,
+                extra={"skipped": skipped or None},
             )
         )
 
 
-def _refuse_coroutines(results: list[Any]) -> None:
+def refuse_coroutines(results: list[Any]) -> None:
     """Raise TypeError if the results are coroutines: a lambda that returns them is not seen as a coroutine function."""
     if not (results and type(results[0]) is CoroutineType):
         return
@@ -142,12 +208,13 @@ def _refuse_coroutines(results: list[Any]) -> None:
     )
 
 
-async def _in_a_thread(work: Callable[[], list[Any]], stop: Stop) -> list[Any]:
+async def in_a_thread(work: Callable[[], R], stop: Stop | None = None) -> R:
     """Run ``work`` in a separate thread; if this task is cancelled, stop the work and wait until it has ended."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    results: list[list[Any]] = []
+    results: list[R] = []
     errors: list[BaseException] = []
+    stop = stop or Stop()
 
     def run() -> None:
         try:

@@ -8,7 +8,7 @@ from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Flow, Outcome
-from amorsize.backends.source import source_of
+from amorsize.backends.source import Streamed, source_of
 from amorsize.backends.ticks import Ticks
 from amorsize.frozen import replace
 from amorsize.loop_facts import Observation
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections import deque
     from typing import Any, Final
 
+    from amorsize.backends.arrivals import Arrivals
     from amorsize.backends.driver import Driver
     from amorsize.backends.notify import News
     from amorsize.backends.stop import Stop
@@ -52,6 +53,8 @@ class MapState:
         Number of items that may be ahead of the consumer of the results.
     stop : Stop, optional
         Ends the map from another thread.
+    arrivals : Arrivals, optional
+        The items of an async iterable.
 
     Attributes
     ----------
@@ -70,9 +73,14 @@ class MapState:
         *,
         window: int | None = None,
         stop: Stop | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self.window = window
-        self.source = source_of(request.data, one_by_one=window is not None)
+        self.source = (
+            source_of(request.data, one_by_one=window is not None)
+            if arrivals is None
+            else Streamed(arrivals, gather=arrivals.gather)
+        )
         self.outcome = outcome or Outcome(request.on_error, request.max_failures)
         self.todo: deque[tuple[int, int | None]] = deque([(0, self.source.length)])
         tickers: list[Ticker] = []
@@ -347,6 +355,13 @@ class MapState:
             new_bytes=one.new_bytes + rest.new_bytes,
             aside=one.aside + rest.aside,
         )
+
+    def are_at_hand(self, items: int) -> bool:
+        """Return True if so many items can be read now; those of an async iterable may depend on results of others."""
+        if self.source.indexable or self.source.gather is None:  # type: ignore[union-attr]
+            return True
+        start, items = self.todo[0][0], min(items, self.window or items)
+        return len(self.source.items(start, start + items)) == items
 
     def next_items(self) -> Any:
         """Return at most four of the items that come next, not run yet; none if they cannot be had a second time."""

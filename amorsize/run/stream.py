@@ -32,7 +32,7 @@ def stream_results(
 ) -> Generator[Any, None, None]:
     """Yield the results of ``request``. Closing the generator ends the workers."""
     flow = Flow(request.on_error, request.max_failures, ordered=ordered)
-    window = _Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
+    window = Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
     execution = Execution(request, flow, window=window.items)
     state = execution.state
     steps = execution.steps()
@@ -41,7 +41,7 @@ def stream_results(
     try:
         while goes_on:
             state.ticks.poll = False
-            goes_on, error = _step(steps, flow)
+            goes_on, error = run_step(steps, flow)
             while ready := flow.take():
                 state.window = window.weigh(ready)
                 if state.driver is None:
@@ -57,7 +57,7 @@ def stream_results(
                     if goes_on and perf_counter() - since > LOOK_S:
                         state.tell(ResultsTaken(taken, window.items))
                         state.ticks.poll = True
-                        goes_on, error = _step(steps, flow)
+                        goes_on, error = run_step(steps, flow)
                         taken, since = 0, perf_counter()
                 if goes_on:
                     state.tell(ResultsTaken(taken, window.items))
@@ -68,7 +68,7 @@ def stream_results(
         steps.close()
 
 
-def _step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, BaseException | None]:
+def run_step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, BaseException | None]:
     """Run one step of the driver; return True if more steps may follow, and the exception that the step raised.
 
     The exception is raised after the reader has taken the results that are ready. Ctrl-C, and what the handler of a
@@ -89,7 +89,7 @@ def _step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, BaseExc
     return goes_on, error
 
 
-class _Window:
+class Window:
     """The number of items that may be ahead of the reader: at most ``most``, and at most ``most_bytes`` of results."""
 
     def __init__(self, most: int, most_bytes: int) -> None:

@@ -119,7 +119,10 @@ class Closed(Frozen, kw_only=False):
 
 
 class ResultsTaken(NamedTuple):
-    """The reader has taken ``items`` results. ``window``: items that may be ahead of it, if that changes."""
+    """The reader has taken ``items`` results. ``window``: items that may be ahead of it, if that changes.
+
+    Less than 0: so many results of items that ran before the schedule began wait for the reader.
+    """
 
     items: int
     window: int | None = None

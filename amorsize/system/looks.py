@@ -258,6 +258,11 @@ def length(data: Any) -> int | None:
         return None
 
 
+def is_async(data: object) -> bool:
+    """Return True for what an ``async for`` goes over."""
+    return defined(type(data), "__aiter__") is not None
+
+
 def is_table(data: object) -> str | None:
     """Return how to iterate over the rows of a data frame, whose own iterator gives its columns; None: it is none."""
     for package, rows in (("pandas", "itertuples"), ("polars", "iter_rows")):

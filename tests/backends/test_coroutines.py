@@ -7,6 +7,7 @@ from collections import Counter
 
 from amorsize.backends.coroutines import Tasks
 from amorsize.backends.results import Outcome
+from amorsize.backends.source import source_of
 
 
 def test_of_items_that_are_done_no_failures_are_kept():
@@ -19,7 +20,7 @@ def test_of_items_that_are_done_no_failures_are_kept():
             raise ValueError(x)
         return x
 
-    tasks = Tasks(func, range(60), Outcome("collect"), 4, retries=2)
+    tasks = Tasks(func, source_of(range(60)), Outcome("collect"), 4, retries=2)
     results = asyncio.run(tasks.run())
     assert [x for x in range(60) if results[x] != x] == [30]
     assert runs[0] == 2

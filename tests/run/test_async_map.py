@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import json
 import multiprocessing
 import os
 import signal
@@ -503,12 +504,13 @@ def test_data_that_raises_does_so_when_all_before_has_been_run(is_async):
     assert sorted(seen) == list(range(5))
 
 
-def test_async_data_needs_a_coroutine_function():
+@pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
+def test_async_data_of_a_plain_function_needs_an_event_loop(call):
     async def numbers():
         yield 1
 
-    with pytest.raises(TypeError, match=r"^data: is an async iterable"):
-        run(amorsize.execute_async(abs, numbers()))
+    with pytest.raises(TypeError, match=r"^data: is an async iterable.*execute_async"):
+        call(abs, numbers())
 
 
 def test_cancelling_cancels_the_items():
@@ -548,11 +550,19 @@ def test_what_does_not_go_with_tasks_is_refused(bad):
         run(amorsize.execute_async(slowly, range(3), **bad))
 
 
-def test_there_is_no_plan_for_tasks():
-    with pytest.raises(ValueError, match=r"^return_plan: "):
-        amorsize.execute(slowly, [1], return_plan=True)
-    with pytest.raises(ValueError, match=r"^return_plan: "):
-        run(amorsize.execute_async(slowly, [1], return_plan=True))
+def test_the_plan_of_tasks_tells_how_many_there_were():
+    for results, plan in (
+        amorsize.execute(slowly, range(30), max_workers=3, return_plan=True),
+        run(amorsize.execute_async(slowly, range(30), max_workers=3, return_plan=True)),
+    ):
+        assert results == [x * x for x in range(30)]
+        assert (plan.backend, plan.n_jobs, plan.start_method) == ("async", 3, None)
+        assert plan.took_s >= 10e-3
+        assert len(plan.slowest) == 10
+        assert "3 tasks at a time" in plan.explain()
+        assert json.loads(plan.to_json())["backend"] == "async"
+        with pytest.raises(ValueError, match="coroutine function"):
+            plan.pool()
 
 
 @pytest.mark.parametrize("call", [amorsize.optimize, amorsize.stream])
@@ -565,7 +575,7 @@ def test_a_run_leaves_a_row(tmp_path, monkeypatch):
     monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "runs.sqlite"))
     amorsize.execute(slowly, range(5))
     (row,) = amorsize.History().runs()
-    assert (row.n_items, row.backend, row.outcome) == (5, "tasks", "ok")
+    assert (row.n_items, row.backend, row.outcome) == (5, "async", "ok")
 
 
 # -- many calls at once ----------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from amorsize.backends import coroutines
 from amorsize.backends.coroutines import Tasks
 from amorsize.backends.results import Flow, Outcome
+from amorsize.backends.source import source_of
 from amorsize.facts import Failure
 from amorsize.options import check
 from amorsize.run import map_state
@@ -216,7 +217,7 @@ def in_tasks(world, data, monkeypatch, most=4, pace=None):
         return world.end(x)
 
     monkeypatch.setattr(coroutines, "perf_counter", world.clock)
-    tasks = Tasks(func, data, Outcome("collect"), most, retries=world.repeats, pace=pace)
+    tasks = Tasks(func, source_of(data), Outcome("collect"), most, retries=world.repeats, pace=pace)
     loop = VirtualLoop(world)
     try:
         return loop.run_until_complete(tasks.run())

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 from amorsize.backends.workers import by_value
 from amorsize.system.looks import ATOMS
+from amorsize.system.starred import starred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,9 +163,9 @@ def sent(func: Any, by_value: bool = False) -> Any:
 
     ``by_value``: the worker cannot import the main module, so cloudpickle sends the functions of that.
     """
-    if type(func) is partial:
+    if type(func) in (partial, starred):
         inner = sent(func.func, by_value)
-        return func if inner is func.func else partial(inner, *func.args, **func.keywords)
+        return func if inner is func.func else type(func)(inner, *func.args, **func.keywords)
     if type(func) is not FunctionType or (by_value and func.__module__ in MAIN):
         return func
     is_own = func.__code__.co_qualname == func.__qualname__ and func.__module__ not in MAIN

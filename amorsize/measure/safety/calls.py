@@ -53,6 +53,7 @@ from amorsize.measure.safety.values import (
     one,
 )
 from amorsize.system.looks import attribute, defined
+from amorsize.system.starred import starred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class Look(Methods):
             given = {
                 name: self.outer(held, f"the argument `{name}` of the partial") for name, held in dict.items(named)
             }
+            if kind is starred:
+                args, rest = self._elements(args, rest)
             return self.call(self.outer(func, "the function of a partial"), [*first, *args], {**given, **words}, rest)
         if issubclass(kind, type):
             return self.call_class(obj, thing, args, words, rest)
@@ -174,6 +177,16 @@ class Look(Methods):
             return self.apply(what_of(*of), ".".join(of), args, words, rest)
         self.unknown(f"calls {self.called(thing)}, a {name}, of which nothing is known")
         return ANY
+
+    def _elements(self, args: list[Value], rest: Value) -> tuple[list[Value], Value]:
+        """Return the arguments of a function of `starmap`, and what those of unknown number may be."""
+        item = joined(*args, rest)
+        lengths = {
+            len(obj) if type(obj) in (tuple, list) else None for thing in item for obj in getattr(thing, "objs", ())
+        }
+        if len(lengths) == 1 and (count := lengths.pop()) is not None:
+            return self.unpack(item, count), NOTHING
+        return [], self.iterate(item)
 
     def _call_builtin(self, obj: Any, thing: Outer, args: list[Value], words: dict[str, Value], rest: Value) -> Value:
         owner, name = obj.__self__, _name(obj)
