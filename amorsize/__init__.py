@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from amorsize import errors as errors
+    from amorsize import events as events
+    from amorsize import testing as testing
     from amorsize.api import execute, machine, optimize, starmap, stream, tune, validate
     from amorsize.async_api import execute_async, stream_async
     from amorsize.errors import AmorsizeError
@@ -77,7 +80,7 @@ _HOME = {
 _MODULES = ("errors", "events", "testing")
 
 
-def __getattr__(name: str) -> Any:
+def _attribute(name: str) -> Any:
     if name in _MODULES:
         return _module(f"amorsize.{name}")
     if name not in _HOME:
@@ -95,6 +98,11 @@ def __getattr__(name: str) -> Any:
     value = getattr(_module(module), attribute)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:
+    # Type checkers, which would take any name for one of the package, see only those that are imported above.
+    __getattr__ = _attribute
 
 
 def _module(name: str) -> Any:

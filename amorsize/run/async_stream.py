@@ -41,6 +41,9 @@ class Map(Protocol):
     def taken(self, items: int) -> None:
         """Note that the reader has taken so many results."""
 
+    def stop(self) -> None:
+        """End what goes on without the event loop."""
+
 
 async def stream_results(
     request: Request,
@@ -50,7 +53,7 @@ async def stream_results(
     max_ahead_bytes: int | None,
 ) -> AsyncGenerator[Any, None]:
     """Yield the results of ``request``. Closing the generator ends the work, and waits for its end."""
-    came = asyncio.Event()
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
     flow = Flow(request.on_error, request.max_failures, ordered=ordered)
     window = Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
     kind = TaskMap if request.is_coroutine else ThreadMap
@@ -69,7 +72,11 @@ async def stream_results(
                 work.taken(1)
         await running
     finally:
-        await ended([running])
+        if loop.is_closed():
+            # Nothing can be awaited any more.
+            work.stop()
+        else:
+            await ended([running])
 
 
 class TaskMap:
@@ -94,6 +101,9 @@ class TaskMap:
     def taken(self, items: int) -> None:
         """Let more items begin."""
         self._run.tasks.taken(items, self.window.items)
+
+    def stop(self) -> None:
+        """Do nothing: without its loop no task goes on."""
 
 
 class ThreadMap:
@@ -135,6 +145,10 @@ class ThreadMap:
             self._waiting -= items
             self._taken += items
             self._changed.notify()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.ask()
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
