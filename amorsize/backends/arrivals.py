@@ -44,6 +44,8 @@ class Arrivals:
         self._items: deque[Any] = deque()
         # Number of items to have at hand.
         self._wanted = 0
+        # A generator may go on after it was cancelled.
+        self._is_closing = False
         # What the iterator raised at its end, StopIteration if it ended well.
         self._end: Exception | None = None
 
@@ -76,7 +78,7 @@ class Arrivals:
 
     async def _read(self) -> None:
         try:
-            while True:
+            while not self._is_closing:
                 while len(self._items) >= self._wanted:
                     self._asked.clear()
                     await self._asked.wait()
@@ -102,6 +104,7 @@ class Arrivals:
     async def close(self) -> None:
         """End the reading, and close the iterator if it has not ended."""
         self.on_news = None
+        self._is_closing = True
         try:
             if self._reader is not None:
                 await ended([self._reader])

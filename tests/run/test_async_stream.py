@@ -499,4 +499,7 @@ def test_a_loop_that_is_closed_under_it_ends_the_work():
     loop.close()
     del results, task
     gc.collect()
-    # The fixture looks that no thread is left.
+    for thread in threading.enumerate():
+        if thread.name == "amorsize":
+            thread.join(LIMIT_S)
+            assert not thread.is_alive()
