@@ -162,7 +162,7 @@ def check(
         )
     if is_coroutine:
         _check_tasks(coroutines, backend, start_method, memory_limit)
-    if is_async(data):
+    if is_async(data) and (is_coroutine or async_data or defined(type(data), "__iter__") is None):
         if not (is_coroutine or async_data):
             raise TypeError(
                 f"{data_name}: is an async iterable, which only an event loop can read: use await execute_async(), or "

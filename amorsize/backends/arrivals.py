@@ -10,10 +10,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from amorsize.backends.source import PATIENCE_S
 from amorsize.backends.stop import Stop
+
+# An item waits so long for others that come right behind it: to wake a thread for each takes 50 µs.
+# guess
+LINGER_S: Final = 1e-3
 
 
 class Arrivals:
@@ -42,6 +46,9 @@ class Arrivals:
         self._asked = asyncio.Event()
         self._came = threading.Condition()
         self._items: deque[Any] = deque()
+        # True when the thread is to take what has come: all that it wants, or what came within `LINGER_S`.
+        self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
         # Number of items to have at hand.
         self._wanted = 0
         # A generator may go on after it was cancelled.
@@ -83,19 +90,28 @@ class Arrivals:
                     self._asked.clear()
                     await self._asked.wait()
                 item = await anext(self._later)
-                with self._came:
-                    self._items.append(item)
-                    if len(self._items) >= self._wanted:
-                        self._came.notify()
+                self._items.append(item)
+                if len(self._items) >= self._wanted:
+                    self._hand_on()
+                elif self._timer is None:
+                    self._timer = self._loop.call_later(LINGER_S, self._hand_on)
                 self._tell()
         except StopAsyncIteration:
             self._end = StopIteration()
         except Exception as exc:  # noqa: BLE001  (raised to the user by the source)
             self._end = exc
         finally:
-            with self._came:
-                self._came.notify()
+            self._hand_on()
             self._tell()
+
+    def _hand_on(self) -> None:
+        """Wake the thread of the map: it takes what has come."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        with self._came:
+            self._is_due = True
+            self._came.notify()
 
     def _tell(self) -> None:
         if self.on_news is not None:
@@ -118,10 +134,10 @@ class Arrivals:
     def gather(self, into: list[Any], wanted: int) -> bool:
         """Append the items that come within `PATIENCE_S`, at most so many. Return True if there are no more."""
         with self._came:
-            if len(self._items) < wanted and self._end is None:
-                self._wanted = wanted
+            if not self.at_hand:
+                self._wanted, self._is_due = wanted, False
                 self._loop.call_soon_threadsafe(self._read_on)
-                self._came.wait_for(lambda: len(self._items) >= wanted or self._end is not None, PATIENCE_S)
+                self._came.wait_for(lambda: self._is_due, PATIENCE_S)
             into.extend(self._items.popleft() for _ in range(min(wanted, len(self._items))))
             self._wanted = 0
             end = None if self._items else self._end
