@@ -67,7 +67,11 @@ class WorkerLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkersResized(Event):
-    """The wanted number of workers has changed, because memory is tight or there is room again."""
+    """The wanted number of workers has changed; for a coroutine function, the number of tasks that may run at a time.
+
+    It follows the throughput and the latency of the items; and fewer are wanted while memory is tight, or if no more
+    can be started.
+    """
 
     workers: int
 
@@ -88,6 +92,18 @@ class ChunkDone(Event):
     wall_s: float
     cpu_s: float
     rss_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRepeated(Event):
+    """An item raised, or ran too long, and is repeated (``retries=``) in ``wait_s`` seconds (``backoff=``) or later.
+
+    ``tries``: the number of its runs that have ended so. An item whose worker died is told by `WorkerLost`.
+    """
+
+    index: int
+    tries: int
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

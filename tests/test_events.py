@@ -70,6 +70,30 @@ class TestEvents:
         assert sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone)) == 20
         assert not of(seen, events.ItemFailed)
 
+    @pytest.mark.parametrize("backoff", [0.0, 0.01])
+    def test_each_repeat_is_told(self, run, tmp_path, backoff):
+        seen, threads = [], set()
+
+        def listen(event):
+            seen.append(event)
+            threads.add(threading.get_ident())
+
+        func = partial(ef.fail_first, str(tmp_path), 2)
+        assert run(func, range(20), retries=2, backoff=backoff, on_event=listen) == [x * x for x in range(20)]
+        told = of(seen, events.ItemRepeated)
+        assert sorted((event.index, event.tries) for event in told) == [(x, n) for x in range(1, 20, 2) for n in (1, 2)]
+        assert all(0.0 <= event.wait_s <= 2 * backoff for event in told)
+        assert threads == {threading.get_ident()}
+
+    def test_changes_of_the_number_of_workers_are_told(self):
+        """Items that only wait: more and more threads are tried."""
+        seen = []
+        amorsize.execute(partial(ef.nap, seconds=5e-3), range(600), backend="threads", on_event=seen.append)
+        (chosen,) = [event for event in of(seen, events.BackendChosen) if event.backend == "threads"]
+        numbers = [chosen.workers, *(event.workers for event in of(seen, events.WorkersResized))]
+        assert all(before != after for before, after in itertools.pairwise(numbers))
+        assert min(numbers) >= 1
+
     def test_a_run_that_raises_does_not_finish(self, run):
         seen = []
         with pytest.raises(ef.Refused):

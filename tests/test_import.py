@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -276,3 +277,12 @@ def test_the_package_says_that_it_is_typed():
 
 def test_there_is_a_version():
     assert amorsize.__version__.count(".") == 2
+
+
+def test_type_checkers_see_every_public_name():
+    """They see no ``__getattr__``, so a name that is not imported for them does not exist."""
+    tree = ast.parse(Path(amorsize.__file__).read_text(encoding="utf-8"))
+    seen = {
+        name.asname or name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names
+    }
+    assert {*amorsize.__all__, *amorsize._MODULES} <= seen

@@ -96,6 +96,8 @@ class Tasks:
         self.begun = self.most = 0
         self.on_result: Callable[[], object] | None = None
         self._taken = 0
+        # The number of tasks at a time that the listeners know of.
+        self._told = 0
         # What a listener raised: it ends the map.
         self._error: Exception | None = None
         # What a sequence of the user's raised; raised again when all items before have been run.
@@ -118,6 +120,7 @@ class Tasks:
         """Run all items. Return their results in order, or raise as `Outcome.finish` does."""
         loop = asyncio.get_running_loop()
         self.share = join(self.func, self.most_in_flight, self._news.set)
+        self._told = min(self.share.window.climb.limit, self.most_in_flight)
         if self.timeout_s is not None:
             self._looked_s = loop.time()
             self._look(look_every_s(self.timeout_s))
@@ -289,6 +292,10 @@ class Tasks:
             self.records.add((index, wall_s, 0.0, 0, 0))
         if self.news is not None:
             self.news.chunk(None, index, 1, int(exc is not None), wall_s, 0.0)
+            at_a_time = min(self.share.window.climb.limit, self.most_in_flight)
+            if at_a_time != self._told:
+                self._told = at_a_time
+                self.news.resized(at_a_time)
         if exc is None:
             self.repeats.tries.pop(index, None)
             self.outcome.put(index, [task.result()])

@@ -159,6 +159,8 @@ class Driver:
         self.ticks = ticks or Ticks()
         self.records = Records() if records is None else records
         self.news = news
+        # The number of workers that the listeners know of.
+        self._told = schedule.wanted
         self.warnings: list[str] = []
         self.left_over: list[tuple[int, int | None]] = []
         self._lock: AbstractContextManager[Any] = nullcontext()
@@ -330,7 +332,11 @@ class Driver:
                     self._carry_out(self._handle(event))
 
     def _handle(self, event: Event) -> list[Instruction]:
-        return self.schedule.handle(event, time.perf_counter())
+        out = self.schedule.handle(event, time.perf_counter())
+        if self.news is not None and self.schedule.wanted != self._told > 0 < self.schedule.wanted:
+            self.news.resized(self.schedule.wanted)
+        self._told = self.schedule.wanted
+        return out
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         todo = instructions[::-1]

@@ -64,6 +64,10 @@ class News:
         self.failed += 1
         self.tell(events.ItemFailed, index=failure.index, exception=failure.exception)
 
+    def item_repeated(self, index: int, tries: int, wait_s: float) -> None:
+        """Report an item that is going to be repeated."""
+        self.tell(events.ItemRepeated, index=index, tries=tries, wait_s=wait_s)
+
     def worker_started(self, worker: int, pid: int | None = None) -> None:
         """Report a worker that is starting."""
         self.tell(events.WorkerStarted, worker=worker, pid=pid)
@@ -85,7 +89,7 @@ class News:
         )
 
     def resized(self, workers: int) -> None:
-        """Report the new number of workers."""
+        """Report the new number of workers, or of tasks at a time."""
         self.tell(events.WorkersResized, workers=workers)
 
     def finished(self, items: int) -> None:

@@ -272,11 +272,7 @@ class ProcessDriver(Driver):
     def announce(self, event: Event) -> None:
         if isinstance(event, Resize):
             log.warning("memory", "%d workers from now on, as memory allows", event.workers, workers=event.workers)
-        if self.news is None:
-            return
-        if isinstance(event, Resize):
-            self.news.resized(event.workers)
-        elif isinstance(event, Lost):
+        elif isinstance(event, Lost) and self.news is not None:
             self.news.worker_lost(event.worker, event.item, None, event.oom)
 
     # -- instructions --------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from amorsize.options import Request
 from amorsize.run.execute import Execution
 from amorsize.run.map_state import MapState
 from amorsize.schedule.task_count import MOST, START
+from amorsize.system import log
 from amorsize.system.critical import free_import_lock
 from amorsize.system.looks import is_async
 from amorsize.system.start_methods import NO_THREAD
@@ -172,7 +173,9 @@ class TaskRun:
                     await self.arrivals.close()
             finally:
                 state.close()
-                self.wall_s = perf_counter() - began
+                self.wall_s = wall_s = perf_counter() - began
+                ended = {"backend": "async", "items": tasks.begun, "wall_s": wall_s}
+                log.info("run", "%d items in %.3g s, as at most %d tasks", tasks.begun, wall_s, tasks.most, **ended)
                 if state.window is None:
                     self._record(outcome)
 

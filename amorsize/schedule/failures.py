@@ -161,6 +161,9 @@ class Repeats:
         A heap of the items that are set aside: the time from which each may be repeated, its index and its lot.
     waited : bool
         True if any item has been set aside so far.
+    on_repeat : callable or None
+        Called with the index of each item that is to be repeated, the number of its runs that have failed, and the
+        seconds until then.
 
     Examples
     --------
@@ -172,7 +175,7 @@ class Repeats:
     (1.0, None, {})
     """
 
-    __slots__ = ("aside", "base_s", "draw", "kinds", "retries", "tries", "waited")
+    __slots__ = ("aside", "base_s", "draw", "kinds", "on_repeat", "retries", "tries", "waited")
 
     def __init__(
         self,
@@ -193,6 +196,7 @@ class Repeats:
         self.tries: dict[int, int] = {}
         self.aside: list[tuple[float, int, int]] = []
         self.waited = False
+        self.on_repeat: Callable[[int, int, float], object] | None = None
 
     @classmethod
     def of(cls, retries: int | Repeats) -> Repeats:
@@ -212,9 +216,12 @@ class Repeats:
         if not (is_covered and after_error(tries, self.retries)):
             return None
         self.tries[index] = tries
-        if not self.base_s:
-            return 0.0
-        return backoff_s(tries, self.base_s, 1.0 if self.draw is None else self.draw())
+        wait_s = 0.0
+        if self.base_s:
+            wait_s = backoff_s(tries, self.base_s, 1.0 if self.draw is None else self.draw())
+        if self.on_repeat is not None:
+            self.on_repeat(index, tries, wait_s)
+        return wait_s
 
     def set_aside(self, index: int, due_s: float, lot: int = 0) -> None:
         """Keep an item until ``due_s``, on any steady clock."""

@@ -288,6 +288,32 @@ def test_events_tell_what_happens(kind):
         assert min(one.wall_s for one in heard if isinstance(one, events.ChunkDone)) > 1e-3
 
 
+def test_events_tell_of_repeats_and_of_tasks_at_a_time(tmp_path):
+    heard = []
+
+    async def later(x):
+        await asyncio.sleep(2e-3)
+        return ef.fail_first(str(tmp_path), 1, x)
+
+    assert run(amorsize.execute_async(later, range(20), retries=1, on_event=heard.append)) == [x * x for x in range(20)]
+    told = [(one.index, one.tries, one.wait_s) for one in heard if isinstance(one, events.ItemRepeated)]
+    assert sorted(told) == [(x, 1, 0.0) for x in range(1, 20, 2)]
+    heard.clear()
+    run(amorsize.execute_async(square_later, range(400), on_event=heard.append))
+    numbers = [8, *(one.workers for one in heard if isinstance(one, events.WorkersResized))]
+    assert len(numbers) > 1
+    assert all(before != after for before, after in itertools.pairwise(numbers))
+
+
+def test_a_listener_that_raises_ends_the_tasks():
+    def listen(event):
+        if isinstance(event, events.ChunkDone) and event.start >= 5:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        run(amorsize.execute_async(square_later, itertools.count(), on_event=listen))
+
+
 def test_a_bar_is_drawn_for_tasks(capfd):
     pytest.importorskip("tqdm")
     assert run(amorsize.execute_async(square_later, range(30), progress=True)) == [x * x for x in range(30)]
