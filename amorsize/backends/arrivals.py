@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from time import perf_counter
 from typing import Any, Final
 
 from amorsize.backends.source import PATIENCE_S
@@ -84,8 +85,13 @@ class Arrivals:
         self._asked.set()
 
     async def _read(self) -> None:
+        since = perf_counter()
         try:
             while not self._is_closing:
+                if perf_counter() - since > LINGER_S:
+                    # An iterator that never waits lets no other task run.
+                    await asyncio.sleep(0)
+                    since = perf_counter()
                 while len(self._items) >= self._wanted:
                     self._asked.clear()
                     await self._asked.wait()

@@ -14,7 +14,7 @@ from amorsize.backends.results import Flow
 from amorsize.backends.stop import Stop
 from amorsize.run.async_map import TaskRun, arrivals_of, in_a_thread, refuse_coroutines
 from amorsize.run.execute import Execution
-from amorsize.run.stream import AHEAD_BYTES, AHEAD_ITEMS, Window, run_step
+from amorsize.run.stream import AHEAD_BYTES, AHEAD_ITEMS, LOOK_S, Window, run_step
 from amorsize.schedule.messages import ResultsTaken
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ async def stream_results(
     # The task holds nothing of this generator, or it could not be deleted as long as the work goes on.
     running.add_done_callback(lambda _, tell=came.set: tell())  # type: ignore[misc]
     try:
-        is_over = False
+        is_over, since = False, perf_counter()
         while not is_over:
             await came.wait()
             came.clear()
@@ -70,6 +70,10 @@ async def stream_results(
             for value in work.take():
                 yield value
                 work.taken(1)
+                if perf_counter() - since > LOOK_S:
+                    # Where results are always ready, nothing else lets the other tasks of the loop run.
+                    await asyncio.sleep(0)
+                    since = perf_counter()
         await running
     finally:
         if loop.is_closed():

@@ -203,6 +203,31 @@ class TestResults:
 
         assert run(main()) == list(range(5))
 
+    @pytest.mark.parametrize("data", [itertools.count, Numbers], ids=["iterator", "async"])
+    def test_other_tasks_run_though_results_are_always_ready(self, how, data):
+        func, options = how
+        ticks = []
+
+        async def tick():
+            while True:
+                ticks.append(None)
+                await asyncio.sleep(0)
+
+        async def main():
+            ticking = asyncio.create_task(tick())
+            try:
+                async for _ in amorsize.stream_async(func, data(), **options):
+                    if len(ticks) > 100:
+                        return
+            finally:
+                ticking.cancel()
+                await asyncio.wait([ticking])
+                gc.collect()
+                while len(asyncio.all_tasks()) > 1:
+                    await asyncio.sleep(1e-3)
+
+        run(main())
+
     @pytest.mark.parametrize("name", ["serial", "threads", "processes", "tasks"])
     def test_the_map_goes_on_while_the_reader_is_busy(self, name, tmp_path):
         async def later(x):
