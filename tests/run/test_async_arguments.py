@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import multiprocessing
 import os
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -333,7 +334,11 @@ def test_a_limit_ends_the_run(kind):
 # -- the rest --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [ThreadPoolExecutor, ProcessPoolExecutor])
+@pytest.mark.parametrize(
+    "make",
+    [ThreadPoolExecutor, partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("forkserver"))],
+    ids=["threads", "processes"],
+)
 def test_an_executor_may_run_the_items(make):
     async def main(executor):
         return await amorsize.execute_async(ef.square, Numbers(50), backend=executor, return_plan=True)

@@ -110,7 +110,7 @@ def flags(plan: bool, on_error: Literal["raise", "collect"]) -> None:
     assert_type(made, Plan)
     assert_type(made.predicted_s, float | None)
     _first, _second = amorsize.execute(text, [1])  # fine for a type checker: a list has any length
-    results, made = amorsize.execute(text, [1], return_plan=plan)  # error
+    amorsize.execute(text, [1], return_plan=plan).append("a")  # error
     for one in amorsize.execute(text, [1], on_error="collect"):
         assert_type(one if isinstance(one, Failure) else one.upper(), Failure | str)
         one.upper()  # error
