@@ -14,11 +14,12 @@ from amorsize.backends.results import Outcome, blame_initializer, failure_here
 from amorsize.backends.shared_windows import join
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import LATE_LOOKS, Ticks, look_every_s
-from amorsize.backends.workers.item_times import LONG_S, Records
+from amorsize.backends.workers.item_times import Records
 from amorsize.errors import ItemTimeoutError
 from amorsize.schedule.failures import Repeats
 from amorsize.schedule.rate_limit import Pace
 from amorsize.system import nested
+from amorsize.system.clock import LONG_S
 
 if TYPE_CHECKING:
     from amorsize.backends.notify import News

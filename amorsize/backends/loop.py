@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
 from sys import modules
 
 from amorsize.backends.results import Outcome, failure_here

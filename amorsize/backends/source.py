@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from time import perf_counter
 
@@ -11,7 +10,7 @@ from amorsize.system.looks import goes_by_index, has_length, is_growing, is_slic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from typing import Any, Final
 
 # Longest time in seconds that ready results wait for slow items (a guess).

@@ -87,8 +87,6 @@ def name_of(func: Callable[..., object]) -> str:
     """Return a function's readable name: ``"pkg.mod.parse"``, ``"partial(pkg.mod.parse)"``, ``"pkg.mod.Model()"``."""
     try:
         if is_partial(type(func)):
-            return f"partial({name_of(func.func)})"  # type: ignore[attr-defined]
-        if issubclass(type(func), partial):
             return f"{type(func).__name__}({name_of(func.func)})"  # type: ignore[attr-defined]
         if type(func) is MethodType:
             return f"{_type_name(type(func.__self__))}.{func.__name__}"

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 def plan_of(ran: Execution | TaskRun) -> Plan:
     """Return the plan that a run of ``execute`` carried out."""
-    request, summary, decider = execution.request, execution.deciding.summary, execution.deciding.decider
     return _plan_of_tasks(ran) if ran.request.is_coroutine else _plan_of(ran)  # type: ignore[arg-type]
 
 
@@ -43,7 +42,7 @@ def _plan_of_tasks(run: TaskRun) -> Plan:
 
 
 def _plan_of(execution: Execution) -> Plan:
-    request, summary = execution.request, execution.summary
+    request, summary, decider = execution.request, execution.deciding.summary, execution.deciding.decider
     here = summary.machine or share_of(lately())
     sample = summary.sample or decider.sample()
     n = summary.n_items

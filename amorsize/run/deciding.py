@@ -126,6 +126,9 @@ class Deciding:
             if not state.todo and not isinstance(step, Go | Weigh):
                 # All that is left is set aside: there is nothing to measure.
                 decider.may_probe, step = False, RunMore(1)
+            if isinstance(step, WatchLock | TryThreads) and not state.are_at_hand(step.items):
+                # No result is handed on before all of them have run.
+                step = RunMore(1)
             if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
                 return
             if self._refuses(step):

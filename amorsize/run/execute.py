@@ -85,7 +85,7 @@ class Execution:
         arrivals: Arrivals | None = None,
     ) -> None:
         self.request = request
-        self.state = MapState(request, outcome, window=window, stop=stop)
+        self.state = MapState(request, outcome, window=window, stop=stop, arrivals=arrivals)
         self.head = Head(self.state.source.length, most_cores=MOST_CORES, rate=request.rate)
         self.head.expect_load(_left_to_load_s("threads"), _left_to_load_s("processes"))
         self.wall_s = 0.0
@@ -104,26 +104,6 @@ class Execution:
             if self.wall_s:
                 self._deciding.summary.close(self.wall_s, self.state)
         return self._deciding
-        self.state = MapState(request, outcome, window=window, stop=stop, arrivals=arrivals)
-        ask_s = 0.0 if "amorsize.run.choices" in modules else ASK_S * pace()
-        self.load_s = {name: row_named(name).left_to_load_s() for name in ("threads", "processes")}
-        self.decider = Decider(
-            self.state.source.length,
-            indexable=self.state.source.indexable,
-            most_cores=MOST_CORES,
-            spread=request.spread and window is None and request.rate is None,
-            rate=request.rate,
-            load_threads_s=ask_s + self.load_s["threads"],
-            load_processes_s=ask_s + self.load_s["processes"],
-        )
-        self.summary = RunSummary(self.decider)
-        self.backends = request.backends
-        # The loop was best for earlier maps.
-        self.is_settled = False
-        # The file of costs has been read.
-        self.is_looked_up = False
-        # Only "auto" asks if threads may run func; the names of backends are the user's word.
-        self.may_use_threads: bool | None = None if request.auto else True
 
     def run(self) -> list[Any]:
         """Run the map and return its results; a row is left in the history even if it raises."""
@@ -214,41 +194,6 @@ class Execution:
         while not (state.is_done() or state.source.has_changed() or head.worth_asking()):
             # If all that is left is set aside, there is nothing to measure.
             head.saw(state.advance(head.next_items() if state.todo else 1))
-    def _loop(self) -> Steps:
-        """Run items in the loop, and go parallel when the decider says so; ends when everything is done."""
-        state, decider = self.state, self.decider
-        self._recall()
-        while not state.is_done():
-            if state.source.has_changed():
-                # No worker would see what func does to the data.
-                yield from self._plain_loop()
-                return
-            if decider.choices is None and decider.wants_choices(self.backends):
-                began = perf_counter()
-                load("amorsize.run.choices")
-                load("amorsize.model.search")
-                from amorsize.run.choices import choices_for
-
-                decider.choices = choices_for(self.request, self.backends, self.summary)
-                self.summary.asked_s += perf_counter() - began
-            if decider.choices is not None and not self.is_looked_up:
-                self._look_up()
-            step = decider.next()
-            if not state.todo and not isinstance(step, Go | Weigh):
-                # All that is left is set aside: there is nothing to measure.
-                decider.may_probe, step = False, RunMore(1)
-            if isinstance(step, WatchLock | TryThreads) and not state.are_at_hand(step.items):
-                # No result is handed on before all of them have run.
-                step = RunMore(1)
-            if isinstance(step, Go | TryThreads) and state.source.has_changed(asks=True):
-                yield from self._plain_loop()
-                return
-            if self._refuses(step):
-                continue
-            if isinstance(step, Go):
-                yield from self._go_parallel(step.forecast)
-            else:
-                self._answer(step)
             yield
 
     def _decided(self) -> Deciding | None:

@@ -100,10 +100,9 @@ class MapState:
             self.news = listeners(request)
             self.outcome.on_failure = self.news.item_failed
         self.repeats = request.repeats()
-        self.loop = Loop(request.func, self.source, self.outcome, self.repeats, saw_long=self._saw_long, news=self.news)
         if self.news is not None:
             self.repeats.on_repeat = self.news.item_repeated
-        self.loop = Loop(request.func, self.source, self.outcome, self.repeats, records=self.records, news=self.news)
+        self.loop = Loop(request.func, self.source, self.outcome, self.repeats, saw_long=self._saw_long, news=self.news)
         self.pace: Pace | None = None
         if request.rate is not None:
             from amorsize.schedule.rate_limit import Pace
