@@ -130,7 +130,9 @@ def test_what_has_a_length_and_is_no_sequence_is_read_in_its_order(pool):
     assert list(pool.imap(pf.square, Lazy())) == pool.map(pf.square, Lazy()) == [x * x for x in range(4000)]
 
 
-@pytest.mark.parametrize("kind", [list, tuple, dict.fromkeys, set, iter, "".join], ids=str)
+@pytest.mark.parametrize(
+    "kind", [list, tuple, dict.fromkeys, set, iter, "".join], ids=["list", "tuple", "dict", "set", "iterator", "text"]
+)
 def test_items_come_in_the_order_of_any_container(one, kind):
     letters = kind(map(chr, range(97, 123)))
     assert list(one.imap(ord, letters)) == list(range(97, 123)) or kind is set
