@@ -81,7 +81,7 @@ class Execution:
         stop: Stop | None = None,
     ) -> None:
         self.request = request
-        self.state = MapState(request, outcome, window=window, stop=stop)
+        self.state = MapState(request, outcome, window=window, stop=stop, per_item_s=self.per_item_s)
         self.head = Head(self.state.source.length, most_cores=MOST_CORES, rate=request.rate)
         self.head.expect_load(_left_to_load_s("threads"), _left_to_load_s("processes"))
         self.wall_s = 0.0
@@ -130,6 +130,14 @@ class Execution:
         finally:
             # Once more, because an interrupt may have cut the first call short.
             self._close(began)
+
+    def per_item_s(self) -> float | None:
+        """Return the forecast of the seconds until one more item is done; None: unknown."""
+        if self.state.driver is not None:
+            return self.state.driver.per_item_s()
+        if not self.head.items:
+            return None
+        return max(self.head.item_s, 1 / self.request.rate if self.request.rate else 0.0)
 
     def _close(self, began: float) -> None:
         """End the run, whatever came of it. Nothing happens the second time."""

@@ -19,6 +19,7 @@ from amorsize.system.nested import CHANGED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
     from typing import Any, Final
 
     from amorsize.backends.driver import Driver
@@ -52,6 +53,8 @@ class MapState:
         Number of items that may be ahead of the consumer of the results.
     stop : Stop, optional
         Ends the map from another thread.
+    per_item_s : callable
+        Returns the forecast of the seconds until one more item is done (None: unknown), for a bar.
 
     Attributes
     ----------
@@ -70,6 +73,7 @@ class MapState:
         *,
         window: int | None = None,
         stop: Stop | None = None,
+        per_item_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.window = window
         self.source = source_of(request.data, one_by_one=window is not None)
@@ -86,10 +90,10 @@ class MapState:
             tickers.append(self.checkpoint)
         self._records: Records | None = None
         self.news: News | None = None
-        if request.on_event is not None or request.progress:
-            from amorsize.run.progress_bar import listeners
+        if request.on_event is not None or request.progress is not None:
+            from amorsize.run.progress import listeners
 
-            self.news = listeners(request)
+            self.news = listeners(request, tickers, per_item_s)
             self.outcome.on_failure = self.news.item_failed
         self.repeats = request.repeats()
         self.loop = Loop(request.func, self.source, self.outcome, self.repeats, saw_long=self._saw_long, news=self.news)
@@ -125,11 +129,11 @@ class MapState:
             pass
 
     def begin(self) -> None:
-        """Notify the listeners, and leave out the items that a checkpoint has."""
-        if self.news is not None:
-            self.news.started(self.source.length)
+        """Leave out the items that a checkpoint has, and notify the listeners."""
         if self.checkpoint is not None:
             self.todo = self.checkpoint.resume()
+        if self.news is not None:
+            self.news.started(self.source.length, 0 if self.checkpoint is None else self.checkpoint.skipped)
 
     def announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
         """Notify listeners of the backend before any worker starts: one that raises would leave workers behind."""

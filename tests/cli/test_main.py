@@ -315,6 +315,20 @@ def test_optimize_of_a_function_that_raises_ends_in_1(module, capsys):
     assert "has no attribute 'upper'" in capsys.readouterr().err
 
 
+def test_a_bar_is_drawn_on_stderr(capsys):
+    pytest.importorskip("tqdm")
+    assert cli.main(["execute", "math:sqrt", "--range", "3", "--progress"]) == 0
+    told = capsys.readouterr()
+    assert "3/3" in told.err
+    assert told.out.split() == ["0.0", "1.0", "1.4142135623730951"]
+
+
+def test_without_what_draws_it_the_extra_is_named(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert cli.main(["execute", "math:sqrt", "--range", "3", "--progress"]) == cli.BAD_USAGE
+    assert "amorsize[progress]" in capsys.readouterr().err
+
+
 def test_a_function_that_exits_does_not_pass_for_success(module, capsys):
     assert cli.main(["execute", f"{module}:leaves", "--range", "5", "--backend", "serial"]) == 1
     assert "SystemExit" in capsys.readouterr().err
