@@ -38,6 +38,7 @@ BARS = {
     "tqdm": ("progress", "amorsize.integrations.tqdm"),
     "rich": ("rich", "amorsize.integrations.rich"),
 }
+OF_PANDAS = "; for rows as Series call df.apply(func, axis=1, engine=amorsize.integrations.pandas.engine)"
 PROGRESS = "True, False, 'rich', a function of (done, total), or a dict of total and desc"
 
 
@@ -482,7 +483,7 @@ def _warn_of_columns(rows: str) -> None:
         level, frame = level + 1, frame.f_back
     warnings.warn(
         "data: is a DataFrame, and func gets its columns, as map() has it. For its rows pass "
-        f"df.{rows}(), or list(df.{rows}())",
+        f"df.{rows}(), or list(df.{rows}()){OF_PANDAS if rows == 'itertuples' else ''}",
         UserWarning,
         stacklevel=level,
     )

@@ -20,7 +20,6 @@ import pytest
 import amorsize
 from amorsize.checkpoint.journal import read
 from amorsize.cli import main as cli
-from amorsize.cli.diagnostics import WIDTH
 from amorsize.cli.map_arguments import lines_of
 from amorsize.facts import Scaling
 from amorsize.frozen import as_dict
@@ -28,6 +27,7 @@ from amorsize.history.sqlite_file import Store
 from amorsize.measure import cost_cache
 from amorsize.measure.cost_cache import Curve, Found
 from amorsize.model.default_costs import recorded
+from amorsize.system.machine_text import WIDTH
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # a program that hangs must not hang the tests
