@@ -36,7 +36,7 @@ DEAR_S: Final = 1e-3
 SOME_ROWS: Final = 15
 
 
-class engine(BaseExecutionEngine):  # noqa: N801  (named as the argument that takes it)
+class engine(BaseExecutionEngine):  # type: ignore[misc]  # noqa: N801  (named as the argument; pandas is not typed)
     """Pass this as ``engine=`` to ``df.apply``, ``df[column].map`` and the like: they take all cores where it pays.
 
     The result is what it is without an engine. An exception of the function gets a note with the label of its row or
@@ -96,7 +96,7 @@ class engine(BaseExecutionEngine):  # noqa: N801  (named as the argument that ta
 
 
 # Where pandas looks for it.
-engine.__pandas_udf__ = engine  # type: ignore[attr-defined]
+engine.__pandas_udf__ = engine
 
 
 def groupby_apply(groups: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
