@@ -12,7 +12,7 @@ from functools import partial
 from operator import length_hint
 from typing import Any
 
-from amorsize.api import execute
+from amorsize.api import stream
 from amorsize.errors import ResourceLimitError
 from amorsize.limits import Limits
 
@@ -62,7 +62,7 @@ def process_map(
     TimeoutError
         If it takes longer than ``timeout``.
     Exception
-        What fn raises, as of `amorsize.execute`.
+        What fn raises: that of the first item in order.
 
     Examples
     --------
@@ -135,7 +135,8 @@ def _map(
 
         limits = None if timeout is None else Limits(max_seconds=max(timeout, 1e-9))
         try:
-            return execute(
+            # As a stream, so that the first exception in the order of the items is raised, as from tqdm.
+            results = stream(
                 func,
                 data,
                 backend=backend,
@@ -144,6 +145,7 @@ def _map(
                 limits=limits,
                 progress=move,
             )
+            return list(results)
         except ResourceLimitError as exc:
             raise TimeoutError(f"the map has not ended within timeout={timeout} seconds") from exc
 
