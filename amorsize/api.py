@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         OfMany,
         OfManyLater,
         Pair,
+        Progress,
         R,
         Raise,
         RaiseMaybe,
@@ -215,7 +216,7 @@ def execute(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_key: str | None = None,
     limits: Limits | None = None,
-    progress: bool = False,
+    progress: Progress = False,
     on_event: Callable[[Event], object] | None = None,
     return_plan: bool = False,
 ) -> list[Any] | tuple[list[Any], Plan]:
@@ -266,8 +267,12 @@ def execute(
         data that cannot be read.
     limits : Limits, optional
         The run stops when it uses more than this (memory, CPU, seconds).
-    progress : bool
-        Show a progress bar on stderr; needs the extra ``progress`` (tqdm).
+    progress : bool, "rich", callable or dict
+        True: a bar on stderr, drawn by tqdm (extra ``progress``); "rich": one drawn by rich (extra ``rich``);
+        ``dict(total=, desc=)``: one of tqdm's with this number of items, where the data do not tell it, and this text.
+        Its time left is the run's own forecast. A callable is called in this thread as ``progress(done, total)``, ten
+        times a second at most and when all is done; ``total`` is None where it is unknown. One that raises is logged
+        and dropped, but `StopRun` ends the run in order.
     on_event : callable, optional
         Called in this thread with each record of `amorsize.events`. An exception in it ends the run and is raised.
     return_plan : bool
@@ -297,7 +302,9 @@ def execute(
     ResourceLimitError
         If the run used more than ``limits`` allows.
     ImportError
-        With ``progress=True``, if tqdm is not installed.
+        If the package that draws the bar is not installed.
+    StopRun
+        If ``progress`` raised it.
 
     Notes
     -----
@@ -462,7 +469,7 @@ def stream(
     rate: float | None = None,
     max_failures: int | None = None,
     limits: Limits | None = None,
-    progress: bool = False,
+    progress: Progress = False,
     on_event: Callable[[Event], object] | None = None,
     max_ahead: int | None = None,
     max_ahead_bytes: int | None = None,

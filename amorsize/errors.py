@@ -254,6 +254,13 @@ class CheckpointMismatchError(CheckpointError):
         self.args = (path, detail, index)
 
 
+class StopRun(AmorsizeError):  # noqa: N818  (it is no error: it is how an observer ends a run)
+    """Raise this in ``on_event=`` or ``progress=`` to end the run in order: it is raised to the caller of the run.
+
+    Workers end, and a checkpoint is written. Any other exception of an observer is logged, and the run goes on.
+    """
+
+
 class RemoteTraceback(Exception):  # noqa: N818  (it is never raised: it only shows as the __cause__ of what is)
     """Carries a worker's traceback as text, shown as the cause of the exception that is raised in the caller."""
 

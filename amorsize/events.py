@@ -22,9 +22,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """The run begins with ``items`` items; None: the number is unknown."""
+    """The run begins with ``items`` items; None: the number is unknown.
+
+    ``skipped``: the number of them that a checkpoint holds already.
+    """
 
     items: int | None
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

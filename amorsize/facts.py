@@ -86,6 +86,19 @@ class Machine(Frozen):
         """The most worker processes: 61 on Windows, where a program waits for 64 handles and three are taken."""
         return 61 if self.system == "Windows" else 1 << 16
 
+    def __str__(self) -> str:
+        return self._drawn("text")
+
+    def _repr_html_(self) -> str:
+        return self._drawn("html")
+
+    def _drawn(self, how: str) -> str:
+        # By its name: records know no module above them.
+        from importlib import import_module
+
+        drawn: str = getattr(import_module("amorsize.system.machine_text"), how)(self)
+        return drawn
+
 
 class StartCost(Frozen):
     r"""Cost of the start and end of ``p`` workers on ``C`` cores, from a caller of ``m`` bytes.

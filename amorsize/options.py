@@ -17,7 +17,7 @@ from amorsize.system.start_methods import available_start_methods, has_threads, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, Literal
 
     from amorsize.facts import Backend
@@ -26,14 +26,38 @@ if TYPE_CHECKING:
     from amorsize.schedule.failures import Kinds
 else:
     # It is loaded with the interpreter; ``collections.abc`` would load all of collections (1.5 ms).
-    from _collections_abc import Iterable, Sequence
+    from _collections_abc import Iterable, Mapping, Sequence
 
 BACKENDS: tuple[Backend, ...] = ("serial", *(row.name for row in ROWS if not row.serves))
 CHOICES = f"'auto', one of {BACKENDS}, an executor, or a tuple of these"
 START_METHODS = ("fork", "forkserver", "spawn")
 # Of inspect, which would take 5 ms to load.
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
-NO_BAR = "progress: the bar is drawn by tqdm, which is not installed. Run: pip install 'amorsize[progress]'"
+# Who draws a bar: the package, the extra that brings it, and the module that uses it.
+BARS = {
+    "tqdm": ("progress", "amorsize.integrations.tqdm"),
+    "rich": ("rich", "amorsize.integrations.rich"),
+}
+OF_PANDAS = "; for rows as Series call df.apply(func, axis=1, engine=amorsize.integrations.pandas.engine)"
+PROGRESS = "True, False, 'rich', a function of (done, total), or a dict of total and desc"
+
+
+class Bar(Frozen):
+    """A bar, as ``progress=`` asks for it.
+
+    Attributes
+    ----------
+    module : str
+        The module that draws it.
+    total : int or None
+        Number of items, where the data do not tell it.
+    desc : str
+        What stands before it.
+    """
+
+    module: str
+    total: int | None = None
+    desc: str = ""
 
 
 class Request(Frozen):
@@ -76,7 +100,7 @@ class Request(Frozen):
     checkpoint: str | None = None
     checkpoint_key: str | None = None
     limits: Limits | None = None
-    progress: bool = False
+    progress: Bar | Callable[[int, int | None], object] | None = None
     on_event: Callable[[Any], object] | None = None
     is_coroutine: bool = False
     workers_cap: int | None = None
@@ -258,17 +282,36 @@ def _limits(value: Any) -> Limits | None:
     raise TypeError(f"limits: must be an amorsize.Limits or None, not {_kind(value)}")
 
 
-def _progress(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(
-            f"progress: must be True or False, not {_kind(value)}; a function of your own goes to on_event="
-        )
-    if value:
-        from importlib.util import find_spec
+def _progress(value: Any) -> Bar | Callable[[int, int | None], object] | None:
+    if value is False:
+        return None
+    if callable(value):
+        if is_coroutine_function(value):
+            raise TypeError("progress: is a coroutine function, which cannot be called from the run; pass a plain one")
+        return value  # type: ignore[no-any-return]
+    texts = value if isinstance(value, Mapping) else {}
+    for key in texts:
+        if key not in ("total", "desc"):
+            raise ValueError(f"progress: a dict of it may hold total and desc, not {key!r}")
+    desc = texts.get("desc")
+    if desc is not None and not isinstance(desc, str):
+        raise TypeError(f"progress: its desc must be a str or None, not {_kind(desc)}")
+    if value is True or isinstance(value, Mapping):
+        package = "tqdm"
+    elif value == "rich":
+        package = "rich"
+    else:
+        raise TypeError(f"progress: must be {PROGRESS}, not {repr(value) if isinstance(value, str) else _kind(value)}")
+    from importlib.util import find_spec
 
-        if find_spec("tqdm") is None:
-            raise ImportError(NO_BAR)
-    return value
+    extra, module = BARS[package]
+    if find_spec(package) is None:
+        raise ImportError(
+            f"progress: the bar is drawn by {package}, which is not installed. Run: pip install 'amorsize[{extra}]'"
+        )
+    return Bar(
+        module=module, total=whole("progress: its total", texts.get("total"), least=0, optional=True), desc=desc or ""
+    )
 
 
 def _on_event(value: Any) -> Callable[[Any], object] | None:
@@ -447,7 +490,7 @@ def _warn_of_columns(rows: str, data_name: str) -> None:
         level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{data_name}: is a DataFrame, and func gets its columns, as map() has it. For its rows pass "
-        f"df.{rows}(), or list(df.{rows}())",
+        f"df.{rows}(), or list(df.{rows}()){OF_PANDAS if rows == 'itertuples' else ''}",
         UserWarning,
         stacklevel=level,
     )

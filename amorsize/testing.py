@@ -85,6 +85,7 @@ def a_machine(
 
 _DUMMY: Final[dict[str, Any]] = {
     "at_s": 0.0,
+    "skipped": 0,
     "items": 1,
     "failed": 0,
     "backend": "serial",

@@ -1,12 +1,10 @@
-"""``on_event=`` and ``progress=``: the events during a run."""
+"""``on_event=``: the events during a run."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import os
-import subprocess
-import sys
 import threading
 import time
 from functools import partial
@@ -15,7 +13,7 @@ import engine_functions as ef
 import modes
 import pytest
 from event_contract import fails_at, is_whole, of, workers_come_and_go
-from modes import ROOT, over
+from modes import over
 
 import amorsize
 from amorsize import events
@@ -160,63 +158,3 @@ class TestRecords:
     def test_what_cannot_be_called_is_refused(self, call, bad):
         with pytest.raises(TypeError, match=r"^on_event: "):
             call(abs, [1], on_event=bad)
-
-
-class TestProgress:
-    @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
-    @pytest.mark.parametrize("bad", [3, "yes", None, print])
-    def test_something_else_is_refused(self, call, bad):
-        with pytest.raises(TypeError, match=r"^progress: "):
-            call(abs, [1], progress=bad)
-
-    @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])
-    def test_without_tqdm_the_extra_is_named(self, call, monkeypatch):
-        monkeypatch.setitem(sys.modules, "tqdm", None)
-        with pytest.raises(ImportError, match=r"amorsize\[progress\]"):
-            call(abs, [1], progress=True)
-
-    def test_a_bar_counts_every_item_once(self, run, capsys):
-        pytest.importorskip("tqdm")
-        assert run(spin, range(N), progress=True) == [x * x for x in range(N)]
-        assert f"{N}/{N}" in capsys.readouterr().err
-
-    def test_of_an_iterator_and_with_failures(self, run, capsys):
-        pytest.importorskip("tqdm")
-        run(partial(ef.refuse, (3, 50)), iter(range(N)), on_error="collect", progress=True)
-        said = capsys.readouterr().err
-        assert f"{N}item" in said
-        assert "failed=2" in said
-
-    def test_a_bar_that_is_not_finished_is_closed(self, capsys):
-        pytest.importorskip("tqdm")
-        seen = []
-        results = amorsize.stream(spin, itertools.count(), progress=True, on_event=seen.append)
-        next(results)
-        results.close()
-        assert "item" in capsys.readouterr().err
-        assert seen
-
-    def test_no_thread_is_left_behind_and_workers_are_forked(self):
-        """A monitor thread, as tqdm starts one, would keep a later call from forking."""
-        pytest.importorskip("tqdm")
-        code = """
-import threading, amorsize
-def func(x):
-    return sum(range(20_000))
-if __name__ == "__main__":
-    for _ in range(2):
-        _, plan = amorsize.execute(func, range(300), backend="processes", max_workers=2, progress=True,
-                                   return_plan=True)
-        print(plan.start_method, threading.active_count())
-"""
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-        )
-        assert done.stdout.split() == ["fork", "1"] * 2 if sys.platform == "linux" else done.returncode == 0
-
-    def test_tqdm_is_loaded_only_for_a_bar(self):
-        code = "import amorsize, sys; amorsize.execute(abs, range(9)); print('tqdm' in sys.modules)"
-        done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-        )
-        assert done.stdout == "False\n"

@@ -251,6 +251,10 @@ class Driver:
         """End the loop: everything has been done, or the outcome is doomed."""
         self._finished = True
 
+    def per_item_s(self) -> float | None:
+        """Return the forecast of the seconds until one more item is done; None: unknown."""
+        return self.schedule.per_item_s()
+
     def is_over(self) -> bool:
         """Return True if nothing more is to be done."""
         return self._finished or self.outcome.doomed

@@ -33,6 +33,7 @@ from amorsize.system.looks import is_interrupt, kind_of, note, text_of
 
 if TYPE_CHECKING:
     from amorsize.backends.driver import Work
+    from amorsize.backends.notify import News
     from amorsize.facts import Forecast
 
 # Assumed number of tasks that an executor runs at a time, if it is unknown (a guess).
@@ -60,7 +61,8 @@ def open_driver(
     work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
 ) -> Generator[ExecutorDriver, None, None]:
     """Return the driver of a map on the user's executor; see `amorsize.backends.table`."""
-    yield ExecutorDriver(schedule_for(chosen), work.executor, work.source, work.outcome, work.func, work.ticks)
+    schedule = schedule_for(chosen)
+    yield ExecutorDriver(schedule, work.executor, work.source, work.outcome, work.func, work.ticks, work.news)
 
 
 class Parcel:
@@ -150,6 +152,7 @@ class ExecutorDriver(Driver):
     outcome : Outcome
     func : callable
     ticks : Ticks, optional
+    news : News, optional
     """
 
     def __init__(
@@ -160,8 +163,9 @@ class ExecutorDriver(Driver):
         outcome: Outcome,
         func: Callable[[Any], Any],
         ticks: Ticks | None = None,
+        news: News | None = None,
     ) -> None:
-        super().__init__(schedule, source, outcome, ticks)
+        super().__init__(schedule, source, outcome, ticks, news=news)
         self.executor = executor
         self._func = FuncParcel(func, self.warnings.append)
         self._keep_going = outcome.most_failures != 0 or schedule.repeats.retries > 0
@@ -192,6 +196,10 @@ class ExecutorDriver(Driver):
                 future = self._mail.get_nowait()
         except Empty:
             pass
+
+    def per_item_s(self) -> float | None:
+        # Each place of the executor has one more task in the queue.
+        return self.schedule.per_item_s(places_of(self.executor))
 
     def abort(self, exc: BaseException) -> None:
         self.close()

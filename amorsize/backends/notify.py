@@ -7,9 +7,39 @@ from time import perf_counter
 from typing import Any
 
 from amorsize import events
+from amorsize.errors import StopRun
 from amorsize.facts import Failure
+from amorsize.system import log
+from amorsize.system.looks import is_interrupt, trace_of
 
 Listener = Callable[[events.Event], object]
+
+
+class Guarded:
+    """Calls an observer's functions until one of them raises: that is logged, and none is called any more.
+
+    Parameters
+    ----------
+    name : str
+        The argument through which the observer came.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._is_dropped = False
+
+    def __call__(self, function: Callable[..., object], *args: Any) -> None:
+        """Call the function, if the observer has not been dropped. Raises what ends a run: `StopRun`, Ctrl-C."""
+        if self._is_dropped:
+            return
+        try:
+            function(*args)
+        except Exception as exc:
+            if isinstance(exc, StopRun) or is_interrupt(exc):
+                raise
+            self._is_dropped = True
+            why = "%s= raised, so it is not called any more, and the run goes on:\n%s"
+            log.warning("observers", why, self.name, trace_of(exc))
 
 
 class News:
@@ -35,10 +65,10 @@ class News:
         for listener in self.listeners:
             listener(event)
 
-    def started(self, items: int | None) -> None:
-        """Report the begin of the run."""
+    def started(self, items: int | None, skipped: int = 0) -> None:
+        """Report the begin of the run; so many of its items are done already."""
         self._began_s = perf_counter()
-        self.tell(events.RunStarted, items=items)
+        self.tell(events.RunStarted, items=items, skipped=skipped)
 
     def chose(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
         """Report the backend that runs the items from now on."""

@@ -13,21 +13,17 @@ are left out: they depend on the items, which `optimize` samples.
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
 from amorsize.facts import MARGIN, BackendCost, Machine, Scaling
-from amorsize.formatting import seconds, size
+from amorsize.formatting import seconds
 from amorsize.frozen import plain
 from amorsize.model.search import MAX_WAITING_WORKERS
-
-# Columns of the text.
-WIDTH: Final = 100
-# A load beyond this share of the cores disturbs measurements (a guess).
-BUSY: Final = 0.5
+from amorsize.system.machine_text import bullets, facts, number
+from amorsize.system.machine_text import doubts as machine_doubts
 
 ENGINES: Final = {
     "team": "execute()",
@@ -142,43 +138,12 @@ def to_text(diagnosis: Diagnosis) -> str:
     """Return everything as text of at most `WIDTH` columns."""
     machine = diagnosis.machine
     lines = [f"amorsize {diagnosis.version} with {machine.python} on {machine.system}", ""]
-    lines += ["Cores", *_cores(machine, diagnosis.scaling), ""]
-    lines += ["Memory", *_memory(machine), ""]
-    lines += ["Interpreter", *_interpreter(machine), ""]
+    lines += [*facts(machine, diagnosis.scaling), ""]
     lines += [*_table(diagnosis), ""]
-    lines += ["What that means", *_bullets(meaning(diagnosis))]
+    lines += ["What that means", *bullets(meaning(diagnosis))]
     if found := doubts(diagnosis):
-        lines += ["", "Warnings", *_bullets(found)]
+        lines += ["", "Warnings", *bullets(found)]
     return "\n".join(lines)
-
-
-def _cores(machine: Machine, scaling: Scaling) -> list[str]:
-    rows = [
-        ("usable", _number(machine.usable_cores), _bounds(machine)),
-        ("quota", _number(machine.quota_cores), _source(machine, "quota_cores")),
-        ("affinity", _number(machine.affinity_cores), _source(machine, "affinity_cores")),
-        ("logical", _number(machine.logical_cores), _source(machine, "logical_cores")),
-        ("physical", _number(machine.physical_cores), _source(machine, "physical_cores")),
-        ("load", "unknown" if machine.load is None else f"{machine.load:.2f}", _source(machine, "load")),
-    ]
-    busy, speed = scaling.points[-1]
-    if busy > 1:
-        rows.append(("scaling", f"{speed:.2f}", f"times as much done by {busy} busy processes as by one (measured)"))
-    return _rows(rows)
-
-
-def _memory(machine: Machine) -> list[str]:
-    names = ("total", "limit", "available")
-    return _rows(
-        (name, size(getattr(machine, f"memory_{name}_bytes")), _source(machine, f"memory_{name}_bytes"))
-        for name in names
-    )
-
-
-def _interpreter(machine: Machine) -> list[str]:
-    methods = f"the default of {', '.join(machine.start_methods)}; {_source(machine, 'default_start_method')}"
-    lock = "on" if machine.gil_enabled else "off"
-    return _rows([("start", machine.default_start_method, methods), ("GIL", lock, _source(machine, "gil_enabled"))])
 
 
 HEADINGS: Final = ("", "", "base", "per worker", "±", "per chunk", "per MB", "pays from", "  measured")
@@ -284,13 +249,7 @@ def _user(w: Worth) -> str:
 
 def doubts(diagnosis: Diagnosis) -> list[str]:
     """Return warnings: facts that could not be read, a high load, doubtful measurements."""
-    machine = diagnosis.machine
-    found = [f"{name}: {text}" for name in machine.sources for text in _unknown(machine, name)]
-    if machine.load is not None and machine.load > BUSY * machine.logical_cores:
-        found.append(
-            f"The load of {machine.load:.2f} is high for {_number(machine.logical_cores)} cores: what is measured now "
-            "is worth less, and a parallel run will get less than the usable cores."
-        )
+    found = machine_doubts(diagnosis.machine)
     for cost in diagnosis.costs:
         where = f"{ENGINES.get(cost.engine, cost.engine)} {cost.start_method or 'threads'}"
         found += [f"{where}: {text}" for text in cost.warnings]
@@ -300,49 +259,6 @@ def doubts(diagnosis: Diagnosis) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------- small parts
 
-# Precedes what could not be read in the sources of a Machine.
-UNKNOWN: Final = "; unknown: "
-
-
-def _source(machine: Machine, name: str) -> str:
-    return machine.sources.get(name, "").split(UNKNOWN)[0]
-
-
-def _unknown(machine: Machine, name: str) -> list[str]:
-    """Return what could not be read for a field."""
-    return [f"unknown: {text}" for text in machine.sources.get(name, "").split(UNKNOWN)[1:]]
-
-
-def _bounds(machine: Machine) -> str:
-    """Return the bounds on the usable cores, the tightest first."""
-    affinity = f"affinity {_number(machine.affinity_cores)}"
-    if machine.quota_cores is None:
-        return f"{affinity}, no quota"
-    both = [f"quota {_number(machine.quota_cores)} from {_source(machine, 'quota_cores')}", affinity]
-    return ", ".join(both if machine.quota_cores < machine.affinity_cores else both[::-1])
-
 
 def _cores_of(machine: Machine) -> str:
-    return f"{_number(machine.usable_cores)} usable core{'' if machine.usable_cores == 1 else 's'}"
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
-
-
-def _rows(rows: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return lines of name, value and source; a long source continues below its first column."""
-    lines = list[str]()
-    for name, value, source in rows:
-        lines += _wrapped(source, first=f"  {name:<11}{value:<12}", rest=" " * 25)
-    return lines
-
-
-def _bullets(sentences: Iterable[str]) -> list[str]:
-    return [line for text in sentences for line in _wrapped(text, first="  ", rest="    ")]
-
-
-def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    """Wrap at `WIDTH`; a path is broken only if it is longer than a line."""
-    folded = textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)
-    return [line.rstrip() for line in folded] or [first.rstrip()]
+    return f"{number(machine.usable_cores)} usable core{'' if machine.usable_cores == 1 else 's'}"

@@ -241,6 +241,7 @@ def _add_execute(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpoint", metavar="PATH", help="keep there what is finished, and skip what is already")
     command.add_argument("--checkpoint-key", metavar="KEY", help="stands in for the function in the checkpoint")
     command.add_argument("--resume", action="store_true", help="go on with a checkpoint that must be there")
+    command.add_argument("--progress", action="store_true", help="show a bar on stderr")
     for name, what in (
         ("seconds", "have passed"),
         ("memory-percent", "percent of the memory are in use"),
@@ -323,7 +324,7 @@ def _execute(arguments: argparse.Namespace) -> int:
     from amorsize.plan import optimize as planning  # noqa: F401  (loaded before the clock starts)
     from amorsize.plan.plan_text import summary
 
-    names = ("retries", "backoff", "on_error", "checkpoint", "checkpoint_key")
+    names = ("retries", "backoff", "on_error", "checkpoint", "checkpoint_key", "progress")
     more = {name: getattr(arguments, name) for name in names}
     if arguments.retry_on is not None:
         more["retry_on"] = exceptions(arguments.retry_on)

@@ -176,7 +176,7 @@ def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], 
     options = {name: getattr(arguments, name) for name in names} | more
     try:
         check(func, data, **options)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, ImportError) as exc:
         raise UsageError(str(exc)) from exc
     return func, data, options
 

@@ -85,7 +85,7 @@ class Execution:
         arrivals: Arrivals | None = None,
     ) -> None:
         self.request = request
-        self.state = MapState(request, outcome, window=window, stop=stop, arrivals=arrivals)
+        self.state = MapState(request, outcome, window=window, stop=stop, arrivals=arrivals, per_item_s=self.per_item_s)
         self.head = Head(self.state.source.length, most_cores=MOST_CORES, rate=request.rate)
         self.head.expect_load(_left_to_load_s("threads"), _left_to_load_s("processes"))
         self.wall_s = 0.0
@@ -134,6 +134,14 @@ class Execution:
         finally:
             # Once more, because an interrupt may have cut the first call short.
             self._close(began)
+
+    def per_item_s(self) -> float | None:
+        """Return the forecast of the seconds until one more item is done; None: unknown."""
+        if self.state.driver is not None:
+            return self.state.driver.per_item_s()
+        if not self.head.items:
+            return None
+        return max(self.head.item_s, 1 / self.request.rate if self.request.rate else 0.0)
 
     def _close(self, began: float) -> None:
         """End the run, whatever came of it. Nothing happens the second time."""

@@ -19,6 +19,7 @@ from amorsize.system.nested import CHANGED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
     from typing import Any, Final
 
     from amorsize.backends.arrivals import Arrivals
@@ -55,6 +56,8 @@ class MapState:
         Ends the map from another thread.
     arrivals : Arrivals, optional
         The items of an async iterable.
+    per_item_s : callable
+        Returns the forecast of the seconds until one more item is done (None: unknown), for a bar.
 
     Attributes
     ----------
@@ -74,6 +77,7 @@ class MapState:
         window: int | None = None,
         stop: Stop | None = None,
         arrivals: Arrivals | None = None,
+        per_item_s: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.window = window
         self.source = (
@@ -94,10 +98,10 @@ class MapState:
             tickers.append(self.checkpoint)
         self._records: Records | None = None
         self.news: News | None = None
-        if request.on_event is not None or request.progress:
-            from amorsize.run.progress_bar import listeners
+        if request.on_event is not None or request.progress is not None:
+            from amorsize.run.progress import listeners
 
-            self.news = listeners(request)
+            self.news = listeners(request, tickers, per_item_s)
             self.outcome.on_failure = self.news.item_failed
         self.repeats = request.repeats()
         if self.news is not None:
@@ -135,11 +139,11 @@ class MapState:
             pass
 
     def begin(self) -> None:
-        """Notify the listeners, and leave out the items that a checkpoint has."""
-        if self.news is not None:
-            self.news.started(self.source.length)
+        """Leave out the items that a checkpoint has, and notify the listeners."""
         if self.checkpoint is not None:
             self.todo = self.checkpoint.resume()
+        if self.news is not None:
+            self.news.started(self.source.length, 0 if self.checkpoint is None else self.checkpoint.skipped)
 
     def announce(self, backend: str, workers: int = 1, start_method: str | None = None) -> None:
         """Notify listeners of the backend before any worker starts: one that raises would leave workers behind."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Required, TypedDict, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ OfManyLater = Callable[..., Awaitable[R]]
 Data = Iterable[T] | AsyncIterable[T]
 Tuples = Iterable[Iterable[Any]]
 AnyTuples = Iterable[Iterable[Any]] | AsyncIterable[Iterable[Any]]
+
+# `progress=`
+Progress = bool | Literal["rich"] | Mapping[str, Any] | Callable[[int, int | None], object]
 
 # What a call returns with a plan, and where a variable says if there is one.
 Pair = tuple[list[R], "Plan"]
@@ -46,7 +49,7 @@ class Options(TypedDict, total=False):
     rate: float | None
     max_failures: int | None
     limits: Limits | None
-    progress: bool
+    progress: Progress
     on_event: Callable[[Event], object] | None
 
 

@@ -633,6 +633,17 @@ class Schedule:
         # Items may begin, but every worker has enough, so do not ask again at once.
         return wait_s if self._held_back else max(wait_s, IDLE_LOOK_S)
 
+    def per_item_s(self, most: int | None = None) -> float | None:
+        """Return the expected seconds until one more item is done, with the workers that are busy now; None: unknown.
+
+        ``most``: the number of workers that really run at a time, if others only hold items that wait.
+        """
+        item_s = self.backlog.lots[0].item_s
+        busy = sum(bool(worker.flying) for worker in self.workers.values())
+        if item_s <= 0 or not busy:
+            return None
+        return max(item_s / min(busy, most or busy), 1 / self.pace.rate if self.pace is not None else 0.0)
+
     def oldest(self, worker: int) -> Span:
         """Return the span that this worker is running."""
         return self.workers[worker].flying[0]

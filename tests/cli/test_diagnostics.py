@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from amorsize.cli.diagnostics import WIDTH, Diagnosis, doubts, meaning, to_dict, to_text, worth
+from amorsize.cli.diagnostics import Diagnosis, doubts, meaning, to_dict, to_text, worth
 from amorsize.facts import MARGIN, BackendCost, ChannelCost, Costs, Sample, Scaling, StartCost
 from amorsize.model.cost import forecast
 from amorsize.model.default_costs import recorded
+from amorsize.system.machine_text import WIDTH
 from amorsize.testing import a_machine
 
 WAYS = (

@@ -20,7 +20,6 @@ import pytest
 import amorsize
 from amorsize.checkpoint.journal import read
 from amorsize.cli import main as cli
-from amorsize.cli.diagnostics import WIDTH
 from amorsize.cli.map_arguments import lines_of
 from amorsize.facts import Scaling
 from amorsize.frozen import as_dict
@@ -28,6 +27,7 @@ from amorsize.history.sqlite_file import Store
 from amorsize.measure import cost_cache
 from amorsize.measure.cost_cache import Curve, Found
 from amorsize.model.default_costs import recorded
+from amorsize.system.machine_text import WIDTH
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # a program that hangs must not hang the tests
@@ -313,6 +313,20 @@ def test_optimize_of_a_function_that_raises_ends_in_1(module, capsys):
     # Every item fails: on a busy machine a sample may end with the first.
     assert cli.main(["optimize", f"{module}:shout", "--range", "5"]) == 1
     assert "has no attribute 'upper'" in capsys.readouterr().err
+
+
+def test_a_bar_is_drawn_on_stderr(capsys):
+    pytest.importorskip("tqdm")
+    assert cli.main(["execute", "math:sqrt", "--range", "3", "--progress"]) == 0
+    told = capsys.readouterr()
+    assert "3/3" in told.err
+    assert told.out.split() == ["0.0", "1.0", "1.4142135623730951"]
+
+
+def test_without_what_draws_it_the_extra_is_named(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert cli.main(["execute", "math:sqrt", "--range", "3", "--progress"]) == cli.BAD_USAGE
+    assert "amorsize[progress]" in capsys.readouterr().err
 
 
 def test_a_function_that_exits_does_not_pass_for_success(module, capsys):

@@ -525,3 +525,22 @@ def test_patience_ends_when_a_worker_is_ready():
     schedule.handle(Ready(0), 1.0)
     assert schedule.wait_s(2.0) is None
     assert CALLER not in schedule.workers
+
+
+def test_the_seconds_until_one_more_item_is_done():
+    schedule = Schedule([(0, 100)], 2, item_s=0.5)
+    assert schedule.per_item_s() is None
+    schedule.begin()
+    schedule.handle(Ready(0))
+    assert schedule.per_item_s() == 0.5
+    schedule.handle(Ready(1))
+    assert schedule.per_item_s() == 0.25
+    # Of an executor's tasks some only wait for a place.
+    assert schedule.per_item_s(most=1) == 0.5
+
+
+def test_they_are_no_fewer_than_the_rate_allows():
+    schedule = Schedule([(0, 100)], 2, item_s=0.1, pace=Pace(3.0))
+    schedule.begin()
+    schedule.handle(Ready(0))
+    assert schedule.per_item_s() == 1 / 3
