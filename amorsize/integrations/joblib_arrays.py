@@ -21,8 +21,6 @@ import numpy as np
 
 from amorsize.backends.workers import by_value, protocol
 
-# guess: buffers that no call in flight holds, and that are kept for the next ones
-KEPT: Final = 8
 # guess: elements of a container that may be arrays in mapped files
 FEW: Final = 64
 ACCESS: Final = {"r": mmap.ACCESS_READ, "c": mmap.ACCESS_COPY}
@@ -42,12 +40,9 @@ class Ref(NamedTuple):
 
 
 class Shared:
-    """One buffer and its copy; as long as this lives, no other object can take the buffer's address."""
+    """The copy of one buffer."""
 
     def __init__(self, view: memoryview, folder: str | None, access: int) -> None:
-        self._view = view
-        # Calls in flight that use it, and all that have.
-        self.flying = self.uses = 0
         fd, path, name = _nameless(folder)
         self.close = weakref.finalize(self, _close, fd, name)
         with open(fd, "wb", closefd=False) as file:
@@ -56,7 +51,7 @@ class Shared:
 
 
 class Shares:
-    """The buffers that the calls of one ``Parallel`` share; used by one thread at a time.
+    """The buffers that the calls of one ``Parallel`` share. A copy lives as long as the object that it is of.
 
     Parameters
     ----------
@@ -72,42 +67,43 @@ class Shares:
         self.least_bytes = least_bytes if mode is not None else None
         self._access = ACCESS.get(mode or "r", mmap.ACCESS_WRITE)
         self._folder = folder or os.environ.get("JOBLIB_TEMP_FOLDER")
-        self._by_place: dict[tuple[int, int], Shared] = {}
+        # By address and size, with the reference that ends it: until then no other object can have that address.
+        self._by_place: dict[tuple[int, int], tuple[Shared, weakref.ref[Any]]] = {}
 
-    def take(self, view: memoryview) -> Shared:
-        """Return the shared copy of a buffer, for one more call."""
+    def ref(self, view: memoryview) -> Ref | None:
+        """Return where workers find a buffer. None: it is sent, as it is small, or its owner's end would not show."""
+        if self.least_bytes is None or view.nbytes < max(1, self.least_bytes):
+            return None
         place = int(np.frombuffer(view, np.uint8).__array_interface__["data"][0]), view.nbytes
-        shared = self._by_place.pop(place, None)
-        if shared is None:
-            shared = Shared(view, self._folder, self._access)
-        # The last one in the order is the one that was used last.
-        self._by_place[place] = shared
-        shared.flying += 1
-        shared.uses += 1
-        return shared
+        known = self._by_place.get(place)
+        if known is not None:
+            return known[0].ref
+        owner = view.obj
+        while isinstance(owner, np.ndarray) and owner.base is not None:
+            owner = owner.base
+        try:
+            lives = weakref.ref(owner, lambda _: self._drop(place))
+        except TypeError:
+            return None
+        shared = Shared(view, self._folder, self._access)
+        self._by_place[place] = shared, lives
+        return shared.ref
 
-    def give_back(self, used: list[Shared]) -> None:
-        """Note that a call has ended. What only one call has used is dropped; of the rest the latest are kept."""
-        for shared in used:
-            shared.flying -= 1
-        idle = [(place, one) for place, one in self._by_place.items() if not one.flying]
-        kept = [place for place, one in idle if one.uses > 1][-KEPT:]
-        for place, one in idle:
-            if place not in kept:
-                del self._by_place[place]
-                one.close()
+    def _drop(self, place: tuple[int, int]) -> None:
+        known = self._by_place.pop(place, None)
+        if known is not None:
+            known[0].close()
 
     def close(self) -> None:
         """Drop everything. Workers that still map a buffer keep its memory until they unmap it."""
-        while self._by_place:
-            self._by_place.popitem()[1].close()
+        for place in list(self._by_place):
+            self._drop(place)
 
 
 class Packed(tuple[Any, ...]):
-    """Arguments of a call that are pickled with references in the place of large buffers. ``used`` notes these."""
+    """A call that is pickled with references in the place of large buffers."""
 
     shares: Shares
-    used: list[Shared]
     by_value: bool
 
     def __reduce_ex__(self, protocol_number: Any) -> tuple[Any, ...]:
@@ -115,23 +111,18 @@ class Packed(tuple[Any, ...]):
         return unpack, (parts[0], [self._beside(memoryview(part)) for part in parts[1:]])
 
     def _beside(self, part: memoryview) -> Any:
-        least = self.shares.least_bytes
-        if least is None or part.nbytes < max(1, least):
-            return pickle.PickleBuffer(part)
-        shared = self.shares.take(part)
-        self.used.append(shared)
-        return shared.ref
+        return self.shares.ref(part) or pickle.PickleBuffer(part)
 
 
-def pack(args: tuple[Any, ...], shares: Shares, used: list[Shared], as_value: bool) -> Packed:
-    """Return these arguments as `Packed`."""
-    packed = Packed(args)
-    packed.shares, packed.used, packed.by_value = shares, used, as_value
+def pack(call: tuple[Any, ...], shares: Shares, as_value: bool) -> Packed:
+    """Return this call as `Packed`."""
+    packed = Packed(call)
+    packed.shares, packed.by_value = shares, as_value
     return packed
 
 
 def unpack(pickled: bytes, buffers: list[Any]) -> Any:
-    """Rebuild arguments in a worker."""
+    """Rebuild a call in a worker."""
     return by_value.loads([pickled, *(one.open() if type(one) is Ref else one for one in buffers)])
 
 

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 # guess: the longest interval between two looks at the item that runs in the caller
 LOOK_S: Final = 50e-3
+# guess: tasks per worker of which nothing is known, and that are sent one at a time
+FEW: Final = 16
 # After a shorter batch it is not read how long the caller has waited for a core, which takes 30 µs.
 LATE_S: Final = 1e-3
 
@@ -340,6 +342,8 @@ class Call:
                 batch.is_over = True
                 self._open -= 1
                 self._results.extend(batch.results[: WEIGHED // 4])
+                # joblib holds the batch until its results are read; what it worked with may go before.
+                batch.calls = ()
                 batch.callback(batch)
 
     def _watched_run(self, items: int) -> None:
@@ -450,7 +454,12 @@ class Call:
             if tasks and workers is not None and self._can_send:
                 self._flying += len(tasks)
                 item_s = self._item_s or self.decider.item_s
-                size = next_chunk(len(tasks), workers.number, item_s, len(tasks)) if item_s > 0 else None
+                size: int | None = 1
+                if item_s > 0:
+                    size = next_chunk(len(tasks), workers.number, item_s, len(tasks))
+                # Few tasks go one by one: any of them may be long, and none is to wait behind it.
+                elif len(tasks) > FEW * workers.number:
+                    size = None
                 workers.post(tasks, size)
                 return
         for batch in batches:

@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError
 from math import ceil
 from queue import SimpleQueue
 from time import perf_counter
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from joblib.parallel import SequentialBackend, ThreadingBackend, parallel_config
@@ -18,7 +19,7 @@ from amorsize.backends.workers import fork_server
 from amorsize.executor.calls import NO_KEYWORDS, Call, run
 from amorsize.executor.pending import Batch as Group
 from amorsize.facts import Observation
-from amorsize.integrations.joblib_arrays import Packed, Shares, can_map, pack
+from amorsize.integrations.joblib_arrays import Shares, can_map, pack
 from amorsize.options import check
 from amorsize.system.clock import PAGE_BYTES, REAL, busy_s
 from amorsize.system.critical import held_signals, load
@@ -45,10 +46,11 @@ class Batch:
         return [Task(self, at) for at in range(len(self.calls))]
 
     def result(self) -> list[Any]:
-        """Return the results, or raise the first error."""
+        """Return the results, once, or raise the first error."""
         if self.error is not None:
             raise self.error
-        return self.results
+        results, self.results = self.results, []
+        return results
 
 
 class Task(NamedTuple):
@@ -279,30 +281,17 @@ class _Sent(Group):
     def __init__(self, tasks: list[Task], size: int | None, home: Processes) -> None:
         super().__init__(run, tasks, size)
         self._home = home
-        # By position: when it was sent, and what it shares.
+        # When the span that begins with this index was sent.
         self._since_s: dict[int, float] = {}
-        self._used: dict[int, list[Any]] = {}
 
     def take(self, start: int, stop: int, as_sent: Callable[[Any], Any]) -> list[Call]:
         self._since_s[start] = perf_counter()
         calls: list[Call] = []
-        for at in range(start - self.first, stop - self.first):
-            batch, number = self.arguments[at]
+        for batch, number in self.arguments[start - self.first : stop - self.first]:
             function, args, keywords = batch.calls[number]
-            # A task that is repeated is pickled anew.
-            self._home.shares.give_back(self._used.pop(at, []))
-            calls.append((as_sent(function), self._packed(at, args), self._packed_keywords(at, keywords)))
+            call = as_sent(function), args, keywords or NO_KEYWORDS
+            calls.append(call if _is_light(call) else pack(call, self._home.shares, self._home.by_value))  # type: ignore[arg-type]
         return calls
-
-    def _packed(self, at: int, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        if all(type(one) in ATOMS for one in args):
-            return args
-        return pack(args, self._home.shares, self._used.setdefault(at, []), self._home.by_value)
-
-    def _packed_keywords(self, at: int, keywords: Mapping[str, Any]) -> Mapping[str, Any]:
-        if all(type(one) in ATOMS for one in keywords.values()):
-            return keywords or NO_KEYWORDS
-        return _Keywords(keywords, self, at)
 
     def put(self, start: int, results: list[Any], errors: Mapping[int, BaseException]) -> None:
         at, n = start - self.first, len(results)
@@ -312,8 +301,6 @@ class _Sent(Group):
             batch.results[number] = result
         self.arguments[at : at + n] = [None] * n
         self.left -= n
-        for place in range(at, at + n):
-            self._home.shares.give_back(self._used.pop(place, []))
         now_s = perf_counter()
         self._home.inbox.put(Done(tasks, raised, now_s - self._since_s.pop(start, now_s)))
 
@@ -331,20 +318,13 @@ class _Sent(Group):
         return None, name_of(batch.calls[number][0])
 
 
-class _Keywords(dict[str, Any]):
-    """Keyword arguments that are pickled as `Packed`."""
-
-    def __init__(self, keywords: Mapping[str, Any], group: _Sent, at: int) -> None:
-        super().__init__(keywords)
-        self._group, self._at = group, at
-
-    def __reduce_ex__(self, protocol_number: Any) -> tuple[Any, ...]:
-        packed = self._group._packed(self._at, tuple(self.values()))
-        return _keywords, (tuple(self), packed)
-
-
-def _keywords(names: tuple[str, ...], values: Packed | tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip(names, values, strict=True))
+def _is_light(call: Call) -> bool:
+    """Return True if nothing in a call can be large."""
+    function, args, keywords = call
+    holds_nothing = type(function) is BuiltinFunctionType or (
+        type(function) is FunctionType and not function.__closure__
+    )
+    return holds_nothing and all(type(one) in ATOMS for one in (*args, *keywords.values()))
 
 
 def workers_load_numpy() -> bool:
