@@ -30,6 +30,7 @@ except ImportError as exc:
     raise ImportError("amorsize.integrations.joblib needs joblib: pip install 'amorsize[joblib]'") from exc
 
 from amorsize.integrations.joblib_call import Call, Options
+from amorsize.integrations.joblib_loop import LoopFirst
 from amorsize.integrations.joblib_workers import Nested, Start, cores_here, workers_load_numpy
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has 
     def start_call(self) -> None:
         """Begin a call: joblib knows by now whether it knows the number of tasks."""
         assert self._options is not None
-        self._call = Call(self.parallel, self._options)
+        kind = LoopFirst if self._options.begins_here else Call
+        self._call = kind(self.parallel, self._options)
 
     def stop_call(self) -> None:
         """End a call; its workers stay warm."""
@@ -177,9 +179,8 @@ class AmorsizeBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib has 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """Run the tasks, as far as the caller runs them or waits for them: joblib then has nothing to poll for."""
-        call = self._call
-        if call is not None and call.options.begins_here:
-            call.drain()
+        if self._call is not None:
+            self._call.drain()
         yield
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
+from importlib import import_module
 from math import ceil
 from queue import SimpleQueue
 from time import perf_counter
@@ -112,15 +113,20 @@ class Nested(NamedTuple):
 
 
 class Threads:
-    """Daemon threads, as joblib's own: one that a time-out leaves behind does not keep the program from ending."""
+    """Daemon threads, as joblib's own: one that a time-out leaves behind does not keep the program from ending.
+
+    ``limit``: OpenMP threads of each; their number is a setting of the thread, while that of BLAS is the process's.
+    """
 
     is_ready = True
 
-    def __init__(self, number: int, inbox: SimpleQueue[Done | None], nested: Nested) -> None:
+    def __init__(self, number: int, inbox: SimpleQueue[Done | None], nested: Nested, limit: int | None) -> None:
         self.number = number
         self._todo: SimpleQueue[list[Task] | None] = SimpleQueue()
         self._threads = [
-            threading.Thread(target=_serve, args=(self._todo, inbox, nested), daemon=True, name="amorsize-joblib")
+            threading.Thread(
+                target=_serve, args=(self._todo, inbox, nested, limit), daemon=True, name="amorsize-joblib"
+            )
             for _ in range(number)
         ]
         for thread in self._threads:
@@ -148,9 +154,15 @@ class Threads:
             self._todo.put(None)
 
 
-def _serve(todo: SimpleQueue[list[Task] | None], inbox: SimpleQueue[Done | None], nested: Nested) -> None:
-    # It holds for this thread.
+def _serve(
+    todo: SimpleQueue[list[Task] | None], inbox: SimpleQueue[Done | None], nested: Nested, limit: int | None
+) -> None:
+    # Both hold for this thread, until it ends.
     nested.config()
+    if limit is not None:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(limits=limit, user_api="openmp")
     while (tasks := todo.get()) is not None:
         errors, seen = carry_out(tasks)
         inbox.put(Done(tasks, errors, seen.wall_s, seen.cpu_s))
@@ -177,9 +189,8 @@ class Runner:
         if not self._has_begun:
             # Libraries that are loaded only now read their number of threads there.
             os.environ.update(self.environment)
-            # A call may name the backend.
-            import amorsize.integrations.joblib  # noqa: F401
-
+            # A call may name the backend, which this registers.
+            import_module("amorsize.integrations.joblib")
             self._has_begun = True
         with self.nested.config():
             return run(call)

@@ -8,15 +8,15 @@ import pytest
 pytest.importorskip("joblib")
 pytest.importorskip("sklearn")
 
-from joblib import parallel_config  # noqa: E402
-from sklearn.datasets import make_classification  # noqa: E402
-from sklearn.ensemble import RandomForestClassifier  # noqa: E402
-from sklearn.inspection import permutation_importance  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
-from sklearn.tree import DecisionTreeClassifier  # noqa: E402
+from joblib import parallel_config
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.tree import DecisionTreeClassifier
 
-from amorsize.integrations.joblib import AmorsizeBackend  # noqa: E402
+from amorsize.integrations.joblib import AmorsizeBackend
 
 
 class AtWorkers(AmorsizeBackend):
