@@ -78,7 +78,7 @@ class Shares:
         known = self._by_place.get(place)
         if known is not None:
             return known[0].ref
-        owner = view.obj
+        owner: Any = view.obj
         while isinstance(owner, np.ndarray) and owner.base is not None:
             owner = owner.base
         try:

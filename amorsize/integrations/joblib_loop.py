@@ -56,8 +56,8 @@ LATE_S: Final = 1e-3
 
 _rent_s: list[float] = [0.0]
 """Seconds that calls of this process have spent in the loop, though warm workers would have been faster. Workers are
-started once that exceeds the cost of their start, over calls as within one (ski rental), and stay warm from then on. The
-caller goes on while they start. So their imports, which another core makes, do not count."""
+started once that exceeds the cost of their start, over calls as within one (ski rental), and stay warm from then on.
+The caller goes on while they start. So their imports, which another core makes, do not count."""
 
 
 class LoopFirst(Call):

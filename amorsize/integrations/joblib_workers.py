@@ -301,7 +301,7 @@ class _Sent(Group):
         for batch, number in self.arguments[start - self.first : stop - self.first]:
             function, args, keywords = batch.calls[number]
             call = as_sent(function), args, keywords or NO_KEYWORDS
-            calls.append(call if _is_light(call) else pack(call, self._home.shares, self._home.by_value))  # type: ignore[arg-type]
+            calls.append(call if _is_light(call) else pack(call, self._home.shares, self._home.by_value))
         return calls
 
     def put(self, start: int, results: list[Any], errors: Mapping[int, BaseException]) -> None:
