@@ -225,6 +225,12 @@ class LoopFirst(Call):
             self._canary = None
         self.decider.watched(canary.gil_held, seen)
         self.decider.were_late(canary.late_s)
+        held = self.decider.gil_held
+        if self.options.is_threadsafe and held is not None and held < LOCK_FREE and "processes" in self.backends:
+            # The caller wants threads, and is right: nothing need be sent.
+            self.backends = tuple(one for one in self.backends if one != "processes")
+            if self.decider.choices is not None:
+                self.decider.withdraw("processes")
 
     def _weigh(self) -> None:
         from amorsize.measure.transfer import weigh
