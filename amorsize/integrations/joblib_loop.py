@@ -27,8 +27,6 @@ from amorsize.measure.gil import Canary, held_share
 from amorsize.measure.own_start import learn
 from amorsize.model.decide import (
     LOCK_FREE,
-    LONG_BATCH_S,
-    ONE_WAIT_S,
     WEIGHED,
     Decider,
     Go,
@@ -39,6 +37,7 @@ from amorsize.model.decide import (
 )
 from amorsize.model.default_costs import recorded
 from amorsize.model.evidence import WATCH_LONGEST_S
+from amorsize.model.head import LONG_BATCH_S, ONE_WAIT_S
 from amorsize.options import check
 from amorsize.run.choices import WARM_START, choices_for
 from amorsize.run.run_summary import RunSummary

@@ -295,7 +295,9 @@ class _Sent(Group):
         # When the span that begins with this index was sent.
         self._since_s: dict[int, float] = {}
 
-    def take(self, start: int, stop: int, as_sent: Callable[[Any], Any]) -> list[Call]:
+    def take(  # type: ignore[override]  # its calls are of many functions
+        self, start: int, stop: int, as_sent: Callable[[Any], Any]
+    ) -> list[Call]:
         self._since_s[start] = perf_counter()
         calls: list[Call] = []
         for batch, number in self.arguments[start - self.first : stop - self.first]:
