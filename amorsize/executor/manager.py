@@ -89,7 +89,7 @@ class Manager(ProcessDriver):
         # Errors of the calls that cannot be pickled.
         self._unsendable: dict[int, TransferError] = {}
         self._asleep = False
-        self._closing = self._cancels = False
+        self._closing = self._cancels = self._killed = False
         self._steps = self.steps()
         self._thread = threading.Thread(target=self._run, name=f"amorsize-{self.kind.lower()}")
 
@@ -150,6 +150,11 @@ class Manager(ProcessDriver):
         self._cancels = self._cancels or cancel
         self.bell.ring()
 
+    def end_now(self) -> None:
+        """Kill the workers at once: pending calls fail, and no more are accepted. In any thread; takes no lock."""
+        self._killed = True
+        self.bell.ring()
+
     def forsake(self) -> None:
         """Do the same as `shut` without a lock: the executor is gone, so no call can be submitted meanwhile."""
         self._closing = True
@@ -201,6 +206,8 @@ class Manager(ProcessDriver):
         self._take_requests()
 
     def _take_requests(self) -> None:
+        if self._killed:
+            raise _BrokenError("its workers were killed on demand")
         # Read before the inbox, which then holds all calls that were submitted before.
         closing = self._closing
         first = self._next_index

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.main_module import values_of
@@ -18,7 +19,27 @@ if TYPE_CHECKING:
     from amorsize.options import Request
 
 
-def manager_of(request: Request, method: str, workers: int, cores: float, *, strict: bool) -> Manager:
+class Special(NamedTuple):
+    """Settings of workers that are not those of an `Executor`.
+
+    Attributes
+    ----------
+    run : callable
+        Carries out a call in a worker.
+    native : int or None
+        BLAS and OpenMP threads per worker; None: its share of the cores, if this process has loaded numpy.
+    keeps_warm : bool
+        True if workers may come from earlier maps and wait for later ones. Those with an initializer never do.
+    """
+
+    run: Callable[[calls.Call], Any] = calls.run
+    native: int | None = None
+    keeps_warm: bool = False
+
+
+def manager_of(
+    request: Request, method: str, workers: int, cores: float, *, strict: bool, special: Special | None = None
+) -> Manager:
     """Return the manager; no worker is started yet.
 
     Parameters
@@ -33,35 +54,38 @@ def manager_of(request: Request, method: str, workers: int, cores: float, *, str
         Cores that they share.
     strict : bool
         True if the loss of any worker breaks the executor.
+    special : Special, optional
+        Other settings of the workers.
 
     Raises
     ------
     TransferError
         If the initializer or its arguments cannot be pickled.
     """
-    return Manager(team_of(request, method, workers, cores), workers, request.timeout_s, strict)
+    return Manager(team_of(request, method, workers, cores, special), workers, request.timeout_s, strict)
 
 
-def team_of(request: Request, method: str, workers: int, cores: float) -> Team:
+def team_of(request: Request, method: str, workers: int, cores: float, special: Special | None = None) -> Team:
     """Return the team of workers, none of them started yet; see `manager_of`."""
+    special = special or Special()
     initializer = request.initializer
     runs_threads = workers > 1 and "numpy" in sys.modules
     by_value = main_is_interactive()
     # Locks and queues of multiprocessing go to no process but one that is being started.
     passed = (request.initargs,) if method != "fork" and _refuses_to_travel(request.initargs, by_value) else ()
     setup = child.Setup(
-        calls.run,
+        special.run,
         keep_going=True,
         initializer=initializer and calls.initialize,
         initargs=(initializer, *((request.initargs,) if not passed else ())),
         cores=max(1.0, cores / workers),
-        native_threads=native_threads(runs_threads, cores, workers),
+        native_threads=special.native or native_threads(runs_threads, cores, workers),
         by_value=by_value,
         timed=request.timeout_s is not None,
         values=None if method == "fork" or by_value or initializer is None else values_of([initializer]),
     )
     try:
-        team = Team(setup, None, method, keep_warm=False)
+        team = Team(setup, None, method, keep_warm=special.keeps_warm)
     except OSError:
         raise
     except Exception as exc:

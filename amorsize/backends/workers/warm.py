@@ -98,6 +98,9 @@ def dismiss() -> None:
         handles = [kept.handle for kept in _kept]
         _kept.clear()
     for handle in handles:
+        # One that still runs its imports would end only after them.
+        if not (_is_well(handle) and handle.ready):
+            handle.kill()
         handle.sock.close()
     reap(handles)
 

@@ -1,0 +1,436 @@
+"""A call of ``Parallel`` that begins as a loop in the caller, and goes to workers when the decider says so.
+
+The first results are kept, and the decider of ``execute()`` looks at what they took. The caller runs the tasks, or
+waits for them, in `LoopFirst.drain`; joblib then has nothing to poll for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from math import ceil
+from queue import SimpleQueue
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from amorsize.backends.concurrent_calls import CALLS
+from amorsize.backends.table import row_named
+from amorsize.backends.workers import warm
+from amorsize.errors import TransferError
+from amorsize.facts import Observation
+from amorsize.frozen import replace
+from amorsize.integrations.joblib_arrays import Light
+from amorsize.integrations.joblib_call import Call, Options, native_limit
+from amorsize.integrations.joblib_workers import Batch, Done, Errors, Processes, Task, Threads, carry_out
+from amorsize.measure.gil import Canary, held_share
+from amorsize.measure.own_start import learn
+from amorsize.model.decide import (
+    LOCK_FREE,
+    WEIGHED,
+    Decider,
+    Go,
+    RunMore,
+    TryThreads,
+    WatchLock,
+    Weigh,
+)
+from amorsize.model.default_costs import recorded
+from amorsize.model.evidence import WATCH_LONGEST_S
+from amorsize.model.head import LONG_BATCH_S, ONE_WAIT_S
+from amorsize.options import check
+from amorsize.run.choices import WARM_START, choices_for
+from amorsize.run.run_summary import RunSummary
+from amorsize.system.clock import late_s
+from amorsize.system.start_methods import main_is_interactive, start_method_beside_threads
+
+if TYPE_CHECKING:
+    from amorsize.facts import Backend, BackendCost
+    from amorsize.model.decide import Choices, Step
+
+# guess: the longest interval between two looks at the item that runs in the caller
+LOOK_S: Final = 50e-3
+# After a shorter batch it is not read how long the caller has waited for a core, which takes 30 µs.
+LATE_S: Final = 1e-3
+
+_rent_s: list[float] = [0.0]
+"""Seconds that calls of this process have spent in the loop, though warm workers would have been faster. Workers are
+started once that exceeds the cost of their start, over calls as within one (ski rental), and stay warm from then on.
+The caller goes on while they start. So their imports, which another core makes, do not count."""
+
+
+class LoopFirst(Call):
+    """The same for a call that returns a list and has no timeout.
+
+    Attributes
+    ----------
+    decider : Decider
+    """
+
+    def __init__(self, parallel: Any, options: Options) -> None:
+        super().__init__(parallel, options)
+        # Batches that joblib has not got back.
+        self._open = 0
+        # From now on workers get all tasks, as far as they can be sent.
+        self._is_committed = False
+        self._can_send = True
+        # Batches with tasks that threads may not run; they run here when nothing else does.
+        self._strangers: deque[Batch] = deque()
+        # A few, to weigh them.
+        self._results: deque[Any] = deque(maxlen=WEIGHED)
+        # When the task that runs in the caller began, and the canary beside it.
+        self._since_s: float | None = None
+        self._canary: Canary | None = None
+        self._may_use_threads: bool | None = True if options.is_threadsafe else None
+        self._looked_at: Any = None
+        # The costs before workers have started, and if those of warm ones are in `Decider.choices`.
+        self._cold: Choices | None = None
+        self._is_warm = False
+        self._began_s = self._late_s = 0.0
+        # Seconds in the loop at which the next look is due if workers would pay.
+        self._look_s = ONE_WAIT_S
+        n = parallel.n_tasks
+        self.decider = Decider(
+            n,
+            indexable=False,
+            most_cores=options.cores,
+            spread=False,
+            load_threads_s=row_named("threads").left_to_load_s(),
+            load_processes_s=row_named("processes").left_to_load_s(),
+        )
+        self.decider.begin(n, pieces=1)
+
+    def submit(self, calls: Sequence[Any], callback: Any) -> Batch:
+        """Take a batch, for `drain`."""
+        batch = Batch(calls, callback)
+        self._open += 1
+        self._queue.append(batch)
+        return batch
+
+    def batch_size(self) -> int:
+        """Return how many tasks the next batch is to hold: as much as the loop runs before it looks at the clock."""
+        decider = self.decider
+        if self._item_s > 0.0 or decider.items < 2 or self._is_committed:
+            return super().batch_size()
+        return max(1, min(2 * decider.items, int(LONG_BATCH_S / max(decider.rate_s, 1e-9))))
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Run all tasks, in the thread that called ``Parallel``. Raises what the first failing task raises."""
+        watcher: threading.Thread | None = None
+        self._began_s, self._late_s = perf_counter(), late_s()
+        CALLS.begin(self)
+        try:
+            with native_limit(self.options.limit):
+                if len(self._queue) > 1 and self.options.cores > 1 and len(self.backends) > 1:
+                    watcher = threading.Thread(target=self._watch, daemon=True, name="amorsize-joblib-watch")
+                    watcher.start()
+                if self._may_use_threads and "threads" in self.backends and len(self._queue) > 1:
+                    self._watched_run(1)
+                while self._queue and not self._is_committed and not self._is_aborted():
+                    self._answer(self._next())
+                    self._consider()
+            self._is_over.set()
+            with self._limit_of_threads():
+                while self._open and not self._is_aborted():
+                    self._flush()
+                    if self._flying:
+                        self._take(self._inbox.get())
+                    elif self._strangers:
+                        self._run_here(self._strangers.popleft().tasks())
+            if not self._is_committed and self._would_pay(self.decider.items):
+                _rent_s[0] += self.decider.wall_s
+        finally:
+            self._is_over.set()
+            CALLS.end(self)
+            if watcher is not None:
+                watcher.join()
+
+    def _is_aborted(self) -> bool:
+        """Return True if joblib takes no more results: the iterator of the tasks has raised."""
+        return bool(getattr(self.parallel, "_aborting", False))
+
+    def _next(self) -> Step:
+        """Return the decider's next step, as far as threads may run these tasks."""
+        decider = self.decider
+        waiting = sum(len(batch.calls) for batch in list(self._queue))
+        decider.n_before = max(decider.n_before, decider.items + waiting)
+        if decider.choices is None and decider.wants_choices(self.backends):
+            decider.choices = self._choices()
+        if self.workers is not None and self.workers.is_ready and not self._is_warm:
+            self._are_ready()
+        while True:
+            step = decider.next()
+            threads = isinstance(step, TryThreads) or (isinstance(step, Go) and step.forecast.backend == "threads")
+            if not threads or self._threads_are_safe():
+                return step
+            decider.withdraw("threads")
+            self.backends = tuple(one for one in self.backends if one != "threads") or ("serial",)
+
+    def _answer(self, step: Step) -> None:
+        if isinstance(step, RunMore):
+            self._see(self._run(step.items))
+        elif isinstance(step, Weigh):
+            self._weigh()
+        elif isinstance(step, WatchLock):
+            self._watched_run(step.items)
+        elif isinstance(step, TryThreads):
+            self._try_threads(step.items)
+        elif isinstance(step, Go):
+            self._go(step.forecast.backend)
+
+    def _run(self, items: int) -> list[Observation]:
+        """Run batches of so many tasks, and give them back to joblib."""
+        ran: list[Observation] = []
+        while items > 0 and (batch := self._pop()) is not None:
+            ran.append(CALLS.observe(lambda _, __, batch=batch: self._run_here(batch.tasks()), 0, 0))  # type: ignore[misc]
+            items -= ran[-1].items
+        return ran
+
+    def _see(self, ran: list[Observation]) -> None:
+        for seen in ran:
+            self.decider.saw(seen)
+        if sum(seen.wall_s for seen in ran) > LATE_S:
+            # The thread that watches makes the caller give the lock up now and then, which is no waiting of the task's.
+            before_s, self._late_s = self._late_s, late_s()
+            self.decider.were_late(self._late_s - before_s)
+
+    def _pop(self) -> Batch | None:
+        with self._lock:
+            return None if self._is_committed or not self._queue else self._queue.popleft()
+
+    def _run_here(self, tasks: Sequence[Task]) -> Observation:
+        with self.nested.config():
+            self._since_s = perf_counter()
+            errors, seen = carry_out(tasks)
+            self._since_s = None
+        self._settle(tasks, errors)
+        return seen
+
+    def _failed(self, task: Task, error: BaseException) -> None:
+        # With its traceback, which joblib would remove.
+        raise error
+
+    def _give_back(self, batch: Batch) -> None:
+        self._open -= 1
+        self._results.extend(batch.results[: WEIGHED // 4])
+        super()._give_back(batch)
+
+    def _watched_run(self, items: int) -> None:
+        with Canary() as canary:
+            self._canary = canary
+            seen = self._run(items)
+            self._canary = None
+        self.decider.watched(canary.gil_held, seen)
+        self.decider.were_late(canary.late_s)
+        held = self.decider.gil_held
+        if self.options.is_threadsafe and held is not None and held < LOCK_FREE and "processes" in self.backends:
+            # The caller wants threads, and is right: nothing need be sent.
+            self.backends = tuple(one for one in self.backends if one != "processes")
+            if self.decider.choices is not None:
+                self.decider.withdraw("processes")
+
+    def _weigh(self) -> None:
+        from amorsize.measure.transfer import weigh
+
+        by_value = main_is_interactive()
+        calls = [call for batch in list(self._queue) for call in batch.calls][:WEIGHED]
+        results = [one for one in self._results if one is not None][:WEIGHED]
+        self.decider.weighed(weigh([Light(call, self.shares, by_value) for call in calls], results))
+
+    # -- workers that are not there yet --------------------------------------------------------------------------
+
+    def _choices(self) -> Choices:
+        options = self.options
+        method = start_method_beside_threads() if "processes" in self.backends else None
+        request = check(callable, (), max_workers=options.n_jobs, start_method=method)
+        choices = choices_for(request, self.backends, RunSummary(self.decider))
+        if method is not None and warm.count(method) >= min(options.n_jobs, options.cores):
+            self._is_warm = True
+            return with_warm_workers(choices)
+        return choices
+
+    def _would_pay(self, n_items: int) -> bool:
+        """Return True if warm workers would be the best for so many tasks."""
+        choices = self.decider.choices
+        if choices is None or "processes" not in choices.backends or not self.decider.items or self.options.cores < 2:
+            return False
+        best, _ = self.decider.candidates(with_warm_workers(choices), self.decider.sample(), max(1, n_items))
+        return best.backend == "processes"
+
+    def _consider(self) -> None:
+        """Start processes once the loop has taken as long as that does; they are used when they are ready."""
+        decider = self.decider
+        choices, spent_s = decider.choices, decider.wall_s
+        if self.workers is not None or choices is None or choices.costs.processes is None or spent_s < self._look_s:
+            return
+        self._look_s = 2 * spent_s
+        if _rent_s[0] + spent_s > _price_s(choices.costs.processes) and self._would_pay(decider.left):
+            self._open_workers("processes")
+
+    def _are_ready(self) -> None:
+        """Note what the start of processes has taken, and decide anew with workers that are warm."""
+        self._is_warm, choices = True, self.decider.choices
+        if not isinstance(self.workers, Processes):
+            return
+        if self._cold is not None and self._cold.costs.processes is not None and self.workers.ready_s is not None:
+            cores, ready_s = self._cold.machine.usable_cores, self.workers.ready_s
+            # The caller computes meanwhile.
+            learn(self._cold.costs.processes, self.options.n_jobs + 1, cores, ready_s, ready_s)
+        if choices is not None:
+            self.decider.choices = with_warm_workers(choices)
+            self.decider.look_at_s = self.decider.looked_item_s = 0.0
+
+    # -- threads in the caller's process -------------------------------------------------------------------------
+
+    def _threads_are_safe(self) -> bool:
+        """Return True if threads may run the tasks that wait: the caller has said so, or a look at them shows it."""
+        if self.options.is_threadsafe:
+            return True
+        if self._may_use_threads is None:
+            from amorsize.measure.thread_safety import look
+
+            calls = [call for batch in list(self._queue) for call in batch.calls]
+            self._looked_at = calls[0][0] if calls else None
+            if not all(map(self._is_looked_at, calls)):
+                self._may_use_threads = False
+            else:
+                self._may_use_threads = look(self._looked_at, [args[0] for _, args, _ in calls]).is_safe
+        return self._may_use_threads
+
+    def _is_looked_at(self, call: Any) -> bool:
+        """Return True if a call is of the function that was looked at, with one argument, as that of a map has."""
+        function, args, keywords = call
+        return function is self._looked_at and len(args) == 1 and not keywords
+
+    def _try_threads(self, items: int) -> None:
+        """Run the next tasks on two threads."""
+        tasks: list[Task] = []
+        while len(tasks) < items and (batch := self._pop()) is not None:
+            tasks += batch.tasks()
+        inbox: SimpleQueue[Done | None] = SimpleQueue()
+        ran: list[Done] = []
+        limit = self.options.limit_in_threads
+        with native_limit(limit):
+            threads, began_s = Threads(2, inbox, self.nested, limit), perf_counter()
+            threads.post(tasks, max(1, ceil(len(tasks) / 4)))
+            try:
+                while sum(len(one.tasks) for one in ran) < len(tasks) and (done := inbox.get()) is not None:
+                    ran.append(done)
+            finally:
+                threads.kill()
+            took_s = perf_counter() - began_s
+        self.decider.tried(max(1, len(tasks)), took_s, sum(one.cpu_s for one in ran))
+        for one in ran:
+            self._settle(one.tasks, one.errors)
+
+    # -- going parallel ------------------------------------------------------------------------------------------
+
+    def _go(self, backend: Backend) -> None:
+        """Give workers all that is left; until one is ready, run the next task here."""
+        if backend == "serial":
+            return
+        if self.workers is None:
+            self._open_workers(backend)
+        if self.workers is not None and self.workers.is_ready:
+            self._commit()
+        else:
+            self._see(self._run(1))
+
+    def _open_workers(self, backend: Backend) -> None:
+        if backend == "processes" and not self._is_warm:
+            _rent_s[0], self._cold = 0.0, self.decider.choices
+        try:
+            super()._open_workers(backend)
+        # No memory, no more processes, threads or descriptors.
+        except (OSError, RuntimeError):
+            self._stay_here(backend)
+
+    def _stay_here(self, backend: Backend) -> None:
+        """Run the rest in the caller: no worker can begin, or what they are to run cannot be sent."""
+        self._can_send = False
+        self.backends = tuple(one for one in self.backends if one != backend) or ("serial",)
+        if self.decider.choices is not None:
+            self.decider.withdraw(backend)
+
+    def _commit(self) -> None:
+        with self._lock:
+            self._is_committed = True
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send all tasks that wait to the workers; run here those that these cannot have."""
+        with self._lock:
+            batches, can_send = list(self._queue), self._can_send and self.workers is not None
+            self._queue.clear()
+            if isinstance(self.workers, Threads) and not self.options.is_threadsafe:
+                self._strangers += [one for one in batches if not all(map(self._is_looked_at, one.calls))]
+                batches = [one for one in batches if one not in self._strangers]
+            if can_send:
+                tasks = [task for batch in batches for task in batch.tasks()]
+                self._post(tasks, self._item_s or self.decider.item_s)
+        if not can_send:
+            for batch in batches:
+                self._run_here(batch.tasks())
+
+    def _ended(self, tasks: Sequence[Task], errors: Errors) -> None:
+        unsent = [task for task, error in errors if isinstance(error, TransferError) and error.what == "call"]
+        if not unsent:
+            self._settle(tasks, errors)
+            return
+        # What cannot be sent runs here.
+        self._can_send = False
+        self._settle([one for one in tasks if one not in unsent], [one for one in errors if one[0] not in unsent])
+        self._run_here(unsent)
+
+    def _is_broken(self, tasks: Sequence[Task], why: BaseException) -> None:
+        self._stay_here("processes")
+        self._run_here(tasks)
+
+    # -- beside the caller ---------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Go parallel while a task runs in the caller for longer than it takes to start workers (in a thread).
+
+        That task goes on in the caller meanwhile. So a long first task costs no more than a start.
+        """
+        wait_s = WATCH_LONGEST_S if self._may_use_threads else ONE_WAIT_S
+        while not self._is_over.wait(wait_s) and not self._is_committed:
+            since_s, canary = self._since_s, self._canary
+            ran_s = 0.0 if since_s is None else perf_counter() - since_s
+            if ran_s < WATCH_LONGEST_S or not self._queue:
+                wait_s = min(2 * wait_s, LOOK_S)
+                continue
+            if canary is not None and held_share(canary.rounds, ran_s) < LOCK_FREE:
+                self._open_workers("threads")
+            elif self.workers is None:
+                wait_s = self._left_to_wait_s(perf_counter() - self._began_s)
+                if wait_s > 0.0:
+                    continue
+                self._open_workers("processes")
+            if self.workers is not None and self.workers.is_ready:
+                self._item_s = ran_s
+                self._commit()
+                return
+            wait_s = ONE_WAIT_S
+
+    def _left_to_wait_s(self, spent_s: float) -> float:
+        """Return the seconds until ``spent_s`` seconds in the loop have become as long as a start of workers."""
+        choices = self.decider.choices or self._choices()
+        if "processes" not in self.backends or choices.costs.processes is None:
+            return LOOK_S
+        return max(0.0, _price_s(choices.costs.processes) - spent_s - _rent_s[0])
+
+
+def _price_s(processes: BackendCost) -> float:
+    """Return the seconds that a start of workers takes from a caller that goes on meanwhile."""
+    return min(processes.start.total_s(2), recorded(processes.engine, processes.start_method).start.total_s(2))
+
+
+def with_warm_workers(choices: Choices) -> Choices:
+    """Return the choices as if worker processes were warm."""
+    processes = choices.costs.processes
+    if processes is None:
+        return choices
+    return replace(choices, costs=replace(choices.costs, processes=replace(processes, start=WARM_START)))
