@@ -86,6 +86,12 @@ class Here:
         self._meter = Meter()
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self) -> None:
+        """Leave out what was used since the last test."""
+        if self._meter is not None:
+            self._meter.lap()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Attach what the test has used to the last of its reports."""
         if report.when == "teardown" and self._meter is not None:

@@ -203,7 +203,7 @@ class Run:
         name = self._plain(test)
         # A test that computes in several threads uses more CPU time than time.
         wall_s = max(min(cpu_s, seconds), seconds - queued_s)
-        timing = Timing(wall_s, cpu_s, raised_bytes, passed, words_of(report.keywords, test))
+        timing = Timing(wall_s, cpu_s, raised_bytes, passed, words_of(report.keywords, test, self.config.rootpath.name))
         self._ran[name] = self._unsaved[name] = timing
         if time.perf_counter() - self._saved_s > SAVE_EVERY_S:
             self._save()

@@ -114,12 +114,12 @@ def _has_mark(_: str, words: tuple[str, ...]) -> Callable[..., bool]:
     return lambda name, **_: name in words
 
 
-def words_of(keywords: Mapping[str, object], test: str) -> tuple[str, ...]:
-    """Return the keywords of a test that its id does not show.
+def words_of(keywords: Mapping[str, object], test: str, root: str = "") -> tuple[str, ...]:
+    """Return the keywords of a test that its id does not show; the name of the root folder is one of every test.
 
     Examples
     --------
     >>> words_of({"t[1]": 1, "a.py": 1, "slow": 1, "pytestmark": 1, "": 1}, "a.py::t[1]")
     ('slow',)
     """
-    return tuple(sorted(word for word in keywords if word and word not in test and word != "pytestmark"))
+    return tuple(sorted(word for word in keywords if word and word not in test and word not in ("pytestmark", root)))

@@ -79,7 +79,9 @@ def arranged(
     units.sort(key=lambda unit: -sum(known[at] for at in unit))
     if dist in WHOLE_GROUPS:
         return [at for unit in units for at in unit]
-    return _dealt(units, known, _first_blocks(len(tests), workers, dist, most_at_once))
+    if dist == "worksteal":
+        return _in_blocks(units, known, _equal_blocks(len(tests), workers))
+    return _first_and_rest(units, known, _first_blocks(len(tests), workers, most_at_once))
 
 
 def _parts(unit: list[int], known: list[float], share_s: float) -> list[list[int]]:
@@ -97,17 +99,42 @@ def _parts(unit: list[int], known: list[float], share_s: float) -> list[list[int
     return parts
 
 
-def _first_blocks(tests: int, workers: int, dist: str, most_at_once: int | None) -> list[int]:
-    """Return how many tests each worker gets at the start."""
-    if dist == "worksteal":
-        return [tests // workers + (at >= workers - tests % workers) for at in range(workers)]
+def _equal_blocks(tests: int, workers: int) -> list[int]:
+    """Return how many tests each worker gets at the start from ``worksteal``."""
+    return [tests // workers + (at >= workers - tests % workers) for at in range(workers)]
+
+
+def _first_blocks(tests: int, workers: int, most_at_once: int | None) -> list[int]:
+    """Return how many tests each worker gets at the start from ``load``."""
     if tests < 2 * workers:
         return [1] * min(tests, workers)
     return [max(2, min(tests // workers // 4, most_at_once or tests))] * workers
 
 
-def _dealt(units: list[list[int]], known: list[float], rooms: list[int]) -> list[int]:
-    """Deal units to blocks of so many tests, each to the one with the least seconds; what is left follows in order."""
+def _in_blocks(units: list[list[int]], known: list[float], sizes: list[int]) -> list[int]:
+    """Deal all units to blocks of these sizes by their seconds; a block with too many tests gives short ones away."""
+    blocks: list[list[int]] = [[] for _ in sizes]
+    loads = [0.0] * len(sizes)
+    for unit in units:
+        block = min(range(len(sizes)), key=lambda at: (loads[at], len(blocks[at]) - sizes[at], at))
+        blocks[block] += unit
+        loads[block] += sum(known[at] for at in unit)
+    spare: list[int] = []
+    for at, (block_of, size) in enumerate(zip(blocks, sizes, strict=True)):
+        # Of equal ones the last: the others still follow one another.
+        ranked = sorted((known[test], -place) for place, test in enumerate(block_of))
+        given = {-place for _, place in ranked[: max(0, len(block_of) - size)]}
+        spare += [test for place, test in enumerate(block_of) if place in given]
+        blocks[at] = [test for place, test in enumerate(block_of) if place not in given]
+    for block_of, size in zip(blocks, sizes, strict=True):
+        room = size - len(block_of)
+        block_of += spare[:room]
+        del spare[:room]
+    return [at for block_of in blocks for at in block_of]
+
+
+def _first_and_rest(units: list[list[int]], known: list[float], rooms: list[int]) -> list[int]:
+    """Deal units to small blocks, each to the one with the least seconds; what is left follows in order."""
     blocks: list[list[int]] = [[] for _ in rooms]
     loads = [0.0] * len(rooms)
     rest: list[int] = []
