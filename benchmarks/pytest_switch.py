@@ -135,22 +135,22 @@ def overhead(folder: Path, rounds: int) -> None:
 
 def constants(folder: Path, rounds: int) -> None:
     tests = (200, 2_200)
-    found: dict[str, list[float]] = {"own": [], "all": [], "controller": []}
+    found: dict[str, list[float]] = {"collection": [], "one process": [], "two workers": [], "controller": []}
     for _ in range(rounds):
-        single, cpu, controller = [], [], []
+        collection, single, cpu, controller = [], [], [], []
         for number in tests:
             write_many(folder, number, "pass")
             run(folder, "--collect-only")
+            collection.append(run(folder, "--collect-only")[1])
             single.append(run(folder)[1])
             cpu.append(run(folder, "-n", "2", "--dist", "worksteal")[1])
             controller.append(float((folder / "cpu").read_text()))
-        for name, (few, many) in zip(found, (single, cpu, controller), strict=True):
+        for name, (few, many) in zip(found, (collection, single, cpu, controller), strict=True):
             found[name].append((many - few) / (tests[1] - tests[0]))
-    own, together, receive = (median(each) for each in found.values())
+    collect, own, together, receive = (1e3 * median(each) for each in found.values())
     # The two workers collect each test, which one process does once.
-    print(
-        f"own {own * 1e3:.2f} ms; with two workers {together * 1e3:.2f} ms, of which the controller {receive * 1e3:.2f}"
-    )
+    own, send = own - collect, together - own - collect - receive
+    print(f"ms per test: collection {collect:.2f}, own {own:.2f}, sending {send:.2f}, receiving {receive:.2f}")
 
 
 def main() -> None:

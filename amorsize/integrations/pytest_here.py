@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 KEY: Final = "amorsize"
 """Of ``workerinput`` and ``workeroutput``, and of reports."""
 
+# pytest itself takes 0.3 to 1 ms between two tests.
+GAP_S: Final = 5e-3
+
 
 class Here:
     """Hooks of a process that runs tests.
@@ -46,6 +49,7 @@ class Here:
         self.orders = orders
         self.told: dict[str, Any] = {}
         self._meter: Meter | None = None
+        self._lap_s = 0.0
         if orders.get("limits"):
             brake = Brake(Limits(**orders["limits"]), orders["deadline_s"], orders["flag"])
             config.pluginmanager.register(_Stop(self, brake), "amorsize-stop")
@@ -87,8 +91,8 @@ class Here:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        """Leave out what was used since the last test."""
-        if self._meter is not None:
+        """Leave out what was used since the last test, if a worker has waited for this one."""
+        if self._meter is not None and time.perf_counter() - self._lap_s > GAP_S:
             self._meter.lap()
 
     @pytest.hookimpl(tryfirst=True)
@@ -96,13 +100,13 @@ class Here:
         """Attach what the test has used to the last of its reports."""
         if report.when == "teardown" and self._meter is not None:
             setattr(report, KEY, list(self._meter.lap()))
+            self._lap_s = time.perf_counter()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         """Hand over what was found."""
         if self._meter is not None:
             self.told["peak_bytes"] = self._meter.peak_bytes()
-            self._meter.close()
         output = getattr(self.config, "workeroutput", None)
         if output is not None:
             output[KEY] = self.told

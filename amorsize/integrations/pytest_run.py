@@ -55,6 +55,7 @@ class Run:
         self._workers = 0
         self._session_s = time.perf_counter()
         self._ready_s: float | None = None
+        self._collected = 0
         self._told: list[dict[str, Any]] = []
         self._selected: list[str] = []
         self._broken = False
@@ -163,7 +164,10 @@ class Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
         """Note when the workers are ready, and what they will run."""
-        self._ready_s = time.perf_counter() - self._session_s
+        self._collected += 1
+        # A worker in the place of one that died comes later.
+        if self._collected <= self._workers:
+            self._ready_s = time.perf_counter() - self._session_s
         self._selected = self._selected or [self._plain(test) for test in ids]
 
     @pytest.hookimpl(optionalhook=True)
@@ -296,6 +300,8 @@ class Run:
         if not self._workers and self.choice is None and sum(one.wall_s for one in self._ran.values()) > WORTH_S:
             advice = self._choose("worksteal")
             found += [f"with -n auto: {advice.reason}"] if advice.workers else []
+        if self.config.getoption(RESUME) and default_store().file is None:
+            found.append("nothing is known of earlier runs: AMORSIZE_HISTORY is off")
         if rested := max((told.get("rested", 0) for told in self._told), default=0):
             found.append(f"resumed: {rested} tests have passed before and were left out")
         if self.stopped is not None:

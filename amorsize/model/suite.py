@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from typing import Final
 
 # benchmarks/pytest_switch.py --constants: 2,000 empty tests, 2 cores, pytest 9.2 with xdist 3.8, CPython 3.11.
-OWN_S: Final = 0.35e-3
+OWN_S: Final = 0.65e-3
 SEND_S: Final = 0.45e-3
-RECEIVE_S: Final = 0.55e-3
+RECEIVE_S: Final = 0.65e-3
 # The same: from the end of the last test until two workers have left.
 END_S: Final = 0.1
 # guess: what a worker's start takes beyond what this process took to load pytest (execnet's messages, the fork)
