@@ -119,8 +119,8 @@ def _together(before: Timing | None, now: Timing) -> Timing:
     if before is None:
         return now
     return now._replace(
-        wall_s=_blend(before.wall_s, now.wall_s),
-        cpu_s=_blend(before.cpu_s, now.cpu_s),
+        wall_s=before.wall_s + NEWEST * (now.wall_s - before.wall_s),
+        cpu_s=before.cpu_s + NEWEST * (now.cpu_s - before.cpu_s),
         raised_bytes=max(before.raised_bytes, now.raised_bytes),
     )
 

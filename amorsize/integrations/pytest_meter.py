@@ -50,7 +50,8 @@ class Meter:
     def lap(self) -> Used:
         """Return what was used since the last lap."""
         before, self._before = self._before, self._read()
-        return Used(*(max(0, now - was) for now, was in zip(self._before, before, strict=True)))
+        cpu_s, queued_s, peak = self._before
+        return Used(max(0.0, cpu_s - before[0]), max(0.0, queued_s - before[1]), max(0, peak - before[2]))
 
     def peak_bytes(self) -> int:
         """Return the peak memory of this process; 0 if unknown."""

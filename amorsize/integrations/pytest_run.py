@@ -11,7 +11,6 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from secrets import token_hex
 from typing import Any, Final
 
 import pytest
@@ -32,7 +31,7 @@ SAVE_EVERY_S: Final = 10.0
 # Shorter tests are not worth telling the workers; without a time a test is ordered as a short one.
 TOLD_S: Final = 5e-3
 # Less is not worth advice about workers.
-WORTH_S: Final = 2.0
+WORTH_S: Final = 10.0
 ANSWER: Final = "PYTEST_XDIST_AUTO_NUM_WORKERS"
 
 
@@ -150,7 +149,7 @@ class Run:
         limits = {"max_seconds": options.get(MAX_SECONDS), "max_memory_percent": options.get(MAX_MEMORY_PERCENT)}
         if any(limit is not None for limit in limits.values()):
             # A name that no other user can know.
-            flag = os.path.join(tempfile.gettempdir(), f"amorsize-stop-{token_hex(8)}")
+            flag = os.path.join(tempfile.gettempdir(), f"amorsize-stop-{os.urandom(8).hex()}")
             orders |= {"limits": limits, "flag": flag, "deadline_s": self.began_s + (limits["max_seconds"] or 0.0)}
         return orders
 
@@ -233,39 +232,49 @@ class Run:
             news["begun"] = self._selected
         if at_end:
             news |= self._measured()
+
+        def change(body: object) -> dict[str, Any]:
+            before = unpack(body)
+            # Another run may have saved tests since this one has begun.
+            gone = self._gone(before) if at_end else ()
+            self._suite = before.updated(**news, gone=gone)
+            return pack(self._suite)
+
+        default_store().change_cost(self._key, change, time.time(), family=FAMILY, keep=MOST_ROOTS)
         self._has_begun = True
         self._unsaved = {}
-        self._suite = self.suite.updated(**news)
-        default_store().change_cost(
-            self._key,
-            lambda body: pack(unpack(body).updated(**news)),
-            time.time(),
-            family=FAMILY,
-            keep=MOST_ROOTS,
-        )
         # The file may be slow: saving must not take more than a hundredth of the time.
         now_s = time.perf_counter()
         self._saved_s = now_s + max(0.0, 100 * (now_s - began_s) - SAVE_EVERY_S)
 
     def _measured(self) -> dict[str, Any]:
-        """Return what this run has measured of the start, and which tests exist no more."""
+        """Return what this run has measured of the start and of memory."""
         found: dict[str, Any] = {"process_bytes": max((told.get("peak_bytes", 0) for told in self._told), default=0)}
         collected = [told["collect_s"] for told in self._told if "collect_s" in told]
         tests = len(self._selected) + max((told.get("rested", 0) for told in self._told), default=0)
-        narrowed = self._broken or any(told.get("narrowed") for told in self._told)
-        if collected and tests and not narrowed:
+        if collected and tests and not self._is_narrowed():
             crowding = self._crowding()
             collect_s = sum(collected) / len(collected) / crowding
             found["collect_s"] = collect_s / tests
             if self._ready_s is not None:
                 found["worker_s"] = max(0.0, self._ready_s / crowding - collect_s)
-            selection = Selection(self.config, self.suite)
-            if selection.covers:
-                found["gone"] = set(selection.collected) - set(self._selected)
         return found
+
+    def _gone(self, suite: Suite) -> set[str]:
+        """Return the known tests that exist no more."""
+        if self._is_narrowed() or not self._selected:
+            return set()
+        selection = Selection(self.config, suite)
+        return set(selection.collected).difference(self._selected) if selection.covers else set()
+
+    def _is_narrowed(self) -> bool:
+        """Return True if not all tests were collected that the command line names."""
+        return self._broken or not self._told or any(told.get("narrowed") for told in self._told)
 
     def _crowding(self) -> float:
         """Return by how much workers that start at the same time slow each other down."""
+        if self._workers < 2:
+            return 1.0
         from amorsize.system.machine import lately
 
         machine = lately()
