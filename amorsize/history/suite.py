@@ -42,6 +42,8 @@ class Timing(NamedTuple):
         True if its latest run passed (or was skipped).
     words : tuple of str
         Names of its markers and other keywords that are not in its id, for ``-m`` and ``-k``.
+    reports : int
+        Reports that pytest makes of it: set-up, call, tear-down, and one of each subtest.
     """
 
     wall_s: float
@@ -49,6 +51,7 @@ class Timing(NamedTuple):
     raised_bytes: int = 0
     passed: bool = False
     words: tuple[str, ...] = ()
+    reports: int = 3
 
 
 class Suite(Frozen):
@@ -98,7 +101,7 @@ class Suite(Frozen):
         --------
         >>> suite = Suite().updated({"a.py::t": Timing(2.0, passed=True)})
         >>> suite.updated({"a.py::t": Timing(1.0)}).tests
-        {'a.py::t': Timing(wall_s=1.5, cpu_s=0.0, raised_bytes=0, passed=False, words=())}
+        {'a.py::t': Timing(wall_s=1.5, cpu_s=0.0, raised_bytes=0, passed=False, words=(), reports=3)}
         """
         tests = {test: known for test, known in self.tests.items() if test not in gone}
         for test in begun:
@@ -192,8 +195,10 @@ def pack(suite: Suite) -> dict[str, Any]:
     for test, known in suite.tests.items():
         file, _, name = test.partition("::")
         values = [_short(known.wall_s), _short(known.cpu_s), known.raised_bytes, int(known.passed)]
-        if known.words:
+        if known.words or known.reports != 3:
             values.append(words.setdefault(known.words, len(words)))
+        if known.reports != 3:
+            values.append(known.reports)
         files.setdefault(file, {})[name] = values
     return {
         "worker_s": suite.worker_s,
@@ -210,7 +215,7 @@ def unpack(body: object) -> Suite:
     Examples
     --------
     >>> unpack({"files": {"a.py": {"t": [1.5], "u": ["long"]}, "b.py": None}, "worker_s": "nan"}).tests
-    {'a.py::t': Timing(wall_s=1.5, cpu_s=0.0, raised_bytes=0, passed=False, words=())}
+    {'a.py::t': Timing(wall_s=1.5, cpu_s=0.0, raised_bytes=0, passed=False, words=(), reports=3)}
     """
     if not isinstance(body, Mapping):
         return Suite()
@@ -227,12 +232,14 @@ def unpack(body: object) -> Suite:
 
 
 def _test(values: object, words: list[tuple[str, ...]]) -> Timing | None:
-    wall_s, cpu_s, raised, passed, which = [*_list(values), None, None, None, None, None][:5]
+    wall_s, cpu_s, raised, passed, which, reports = [*_list(values), *[None] * 6][:6]
     seconds = _number(wall_s)
     if seconds is None:
         return None
     told = words[which] if type(which) is int and 0 <= which < len(words) else ()
-    return Timing(seconds, _number(cpu_s) or 0.0, int(_number(raised) or 0), passed == 1, told)
+    return Timing(
+        seconds, _number(cpu_s) or 0.0, int(_number(raised) or 0), passed == 1, told, int(_number(reports) or 3)
+    )
 
 
 def _list(value: object) -> list[Any]:

@@ -58,7 +58,7 @@ class Run:
         self._told: list[dict[str, Any]] = []
         self._selected: list[str] = []
         self._broken = False
-        self._running: dict[str, tuple[float, bool]] = {}
+        self._running: dict[str, tuple[float, bool, int]] = {}
         self._ran: dict[str, Timing] = {}
         self._unsaved: dict[str, Timing] = {}
         self._saved_s = time.perf_counter()
@@ -196,18 +196,22 @@ class Run:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add up the reports of a test."""
         test = report.nodeid
-        seconds, passed = (0.0, True) if report.when == "setup" else self._running.get(test, (0.0, True))
-        seconds, passed = seconds + report.duration, passed and not report.failed
+        first = report.when == "setup"
+        seconds, passed, reports = (0.0, True, 0) if first else self._running.get(test, (0.0, True, 0))
+        passed, reports = passed and not report.failed, reports + 1
+        if not hasattr(report, "context"):
+            # The seconds of a subtest are in those of its test.
+            seconds += report.duration
         if report.when in ("setup", "call"):
-            self._running[test] = seconds, passed
+            self._running[test] = seconds, passed, reports
             return
         self._running.pop(test, None)
         cpu_s, queued_s, raised_bytes = getattr(report, KEY, None) or (seconds, 0.0, 0)
         name = self._plain(test)
         # A test that computes in several threads uses more CPU time than time.
         wall_s = max(min(cpu_s, seconds), seconds - queued_s)
-        timing = Timing(wall_s, cpu_s, raised_bytes, passed, words_of(report.keywords, test, self.config.rootpath.name))
-        self._ran[name] = self._unsaved[name] = timing
+        words = words_of(report.keywords, test, self.config.rootpath.name)
+        self._ran[name] = self._unsaved[name] = Timing(wall_s, cpu_s, raised_bytes, passed, words, max(3, reports))
         if time.perf_counter() - self._saved_s > SAVE_EVERY_S:
             self._save()
 
@@ -251,13 +255,14 @@ class Run:
         """Return what this run has measured of the start and of memory."""
         found: dict[str, Any] = {"process_bytes": max((told.get("peak_bytes", 0) for told in self._told), default=0)}
         collected = [told["collect_s"] for told in self._told if "collect_s" in told]
-        tests = len(self._selected) + max((told.get("rested", 0) for told in self._told), default=0)
-        if collected and tests and not self._is_narrowed():
-            crowding = self._crowding()
-            collect_s = sum(collected) / len(collected) / crowding
-            found["collect_s"] = collect_s / tests
-            if self._ready_s is not None:
-                found["worker_s"] = max(0.0, self._ready_s / crowding - collect_s)
+        if not collected:
+            return found
+        crowding = self._crowding()
+        collect_s = sum(collected) / len(collected) / crowding
+        if self._ready_s is not None:
+            found["worker_s"] = max(0.0, self._ready_s / crowding - collect_s)
+        if self._selected and not self._is_narrowed():
+            found["collect_s"] = collect_s / len(self._selected)
         return found
 
     def _gone(self, suite: Suite) -> set[str]:
@@ -290,10 +295,12 @@ class Run:
         """Tell why so many workers, the slowest and the hungriest tests."""
         if self.config.option.verbose < -1 or self.config.option.collectonly:
             return
-        predicted_s = self.choice.predicted_s if self.choice is not None and self.choice.is_known else None
+        # A forecast is one of a whole run.
+        told = self.choice is not None and self.choice.is_known and self._ran.keys() >= set(self._selected)
+        predicted_s = self.choice.predicted_s if self.choice is not None and told else None
         took_s = time.perf_counter() - self._session_s
         terminalreporter.write_sep("=", "amorsize")
-        for line in lines(self._why(), self._ran, predicted_s if self.stopped is None else None, took_s):
+        for line in lines(self._why(), self._ran, predicted_s, took_s):
             terminalreporter.write_line(line)
 
     def _why(self) -> list[str]:

@@ -60,6 +60,7 @@ class Selection:
             wall_s=sum(known.wall_s for known in self.tests.values()),
             cpu_s=sum(known.cpu_s for known in self.tests.values()),
             longest_s=max(undivided.values()),
+            reports=sum(known.reports for known in self.tests.values()),
         )
 
 

@@ -11,7 +11,9 @@ forecast for no workers (one process, which collects only once) and for ``n`` wo
 
     N  number of tests          W  their seconds, all together           P  their CPU seconds
     S  start of a worker with its imports and its collection             C  usable cores, a fraction under a quota
-    o  pytest's own time per test   s, r  sending and receiving a test's reports   tail  (1 - 1/n) W / N
+    o  pytest's own time per test   s, r  sending and receiving three reports    tail  (1 - 1/n) W / N
+
+A test makes three reports, and one more for each subtest, which counts as a third of a test for ``s`` and ``r``.
 
 Tests are dealt out longest group first and idle workers steal (see `amorsize.schedule.suite_order`), so that the tail
 is a test of mean length (R. L. Graham, Bounds on multiprocessing timing anomalies, 1969: at most the longest one).
@@ -56,12 +58,15 @@ class Work(Frozen):
         Seconds of all tests together, by the clock while no other process has the core, and of CPU.
     longest_s : float
         Seconds of the part that is not divided: the longest test, or the longest group where groups stay together.
+    reports : int
+        Reports of all tests: three of each, and one of each subtest; 0: three of each.
     """
 
     tests: int
     wall_s: float
     cpu_s: float
     longest_s: float = 0.0
+    reports: int = 0
 
 
 UNKNOWN: Final = Work(tests=1_000, wall_s=60.0, cpu_s=60.0, longest_s=1.0)
@@ -131,8 +136,9 @@ def forecast_s(workers: int, work: Work, start: Start, cores: float) -> float:
     """
     if workers <= 0:
         return start.collect_s + work.wall_s + work.tests * OWN_S
-    sent_s = work.tests * (OWN_S + SEND_S)
-    received_s = work.tests * RECEIVE_S
+    triples = max(work.tests, work.reports / 3)
+    sent_s = work.tests * OWN_S + triples * SEND_S
+    received_s = triples * RECEIVE_S
     tail_s = (1 - 1 / workers) * work.wall_s / max(1, work.tests)
     shares_s = (work.wall_s + sent_s) / workers + tail_s
     busy_s = (work.cpu_s + sent_s + received_s) / cores

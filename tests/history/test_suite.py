@@ -15,7 +15,13 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 ids = st.builds("{}::{}".format, names, names) | names
 numbers = st.floats(0, 1e6).map(lambda value: float(f"{value:.4g}"))
 timings = st.builds(
-    Timing, numbers, numbers, st.integers(0, 1 << 40), st.booleans(), st.lists(names, max_size=3).map(tuple)
+    Timing,
+    numbers,
+    numbers,
+    st.integers(0, 1 << 40),
+    st.booleans(),
+    st.lists(names, max_size=3).map(tuple),
+    st.integers(3, 99),
 )
 suites = st.builds(
     Suite,

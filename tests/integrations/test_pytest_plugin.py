@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from amorsize.history.sqlite_file import Store
 from amorsize.history.suite import FAMILY, Suite, Timing, key_of, pack, unpack
 from amorsize.integrations.pytest import NAME, is_asked
 from amorsize.integrations.pytest_meter import MEMORY_EVERY_S, Brake, Meter
+from amorsize.integrations.pytest_run import Run
 from amorsize.limits import Limits
 
 pytest.importorskip("xdist")
@@ -272,6 +274,18 @@ def test_the_slowest_and_the_hungriest_are_named(project, workers):
     assert hungry.endswith("test_a.py::test_eats")
     known = project.suite().tests["test_a.py::test_waits"]
     assert known.wall_s >= 0.3 > known.cpu_s
+
+
+def test_seconds_of_subtests_are_those_of_their_test():
+    run = Run(SimpleNamespace(rootpath=Path("root")))
+    steps = [("setup", 0.25), ("call", 0.5), ("call", 0.5), ("call", 2.0), ("teardown", 0.25)]
+    for at, (when, seconds) in enumerate(steps):
+        report = SimpleNamespace(nodeid="a.py::t", when=when, duration=seconds, failed=False, keywords={"a.py": 1})
+        if at in (1, 2):
+            # As pytest's subtests and pytest-subtests report them.
+            report.context, report.failed = "a subtest", at == 2
+        run.pytest_runtest_logreport(report)
+    assert run._ran == {"a.py::t": Timing(2.5, 2.5, 0, False, (), 5)}
 
 
 def test_reports_stay_as_other_plugins_know_them(project):
