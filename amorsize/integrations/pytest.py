@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from amorsize.integrations.pytest_options import MAX_MEMORY_PERCENT, MAX_SECONDS, RESUME
 from amorsize.system.environment import plugin_setting
 
 TYPE_CHECKING = False
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     import pytest
 
 NAME: Final = "amorsize.integrations.pytest"
-MAX_SECONDS: Final = "amorsize_max_seconds"
-MAX_MEMORY_PERCENT: Final = "amorsize_max_memory_percent"
-RESUME: Final = "amorsize_resume"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from amorsize.history.sqlite_file import default_store
 from amorsize.history.suite import FAMILY, MOST_ROOTS, Suite, Timing, key_of, pack, unpack
-from amorsize.integrations.pytest import MAX_MEMORY_PERCENT, MAX_SECONDS, RESUME
 from amorsize.integrations.pytest_here import KEY, Here, plain_id
+from amorsize.integrations.pytest_options import MAX_MEMORY_PERCENT, MAX_SECONDS, RESUME
 from amorsize.integrations.pytest_selection import Selection, words_of
 from amorsize.integrations.pytest_summary import lines
 from amorsize.model.suite import BOOTSTRAP_S, Choice, Start, choose, computing_cores, most_by_memory

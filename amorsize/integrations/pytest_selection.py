@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from amorsize.history.suite import Suite, Timing, selected
-from amorsize.integrations.pytest import RESUME
+from amorsize.integrations.pytest_options import RESUME
 from amorsize.model.suite import Work
 from amorsize.schedule.suite_order import WHOLE_GROUPS, group_of
 

@@ -132,7 +132,7 @@ def forecast_s(workers: int, work: Work, start: Start, cores: float) -> float:
     --------
     >>> work = Work(tests=100, wall_s=30.0, cpu_s=24.0)
     >>> [round(forecast_s(n, work, Start(worker_s=0.6, collect_s=0.1), 2.0), 1) for n in (0, 2, 4)]
-    [30.1, 15.9, 13.4]
+    [30.2, 15.9, 13.4]
     """
     if workers <= 0:
         return start.collect_s + work.wall_s + work.tests * OWN_S
@@ -166,7 +166,7 @@ def choose(work: Work | None, start: Start, cores: float, most: int) -> Choice:
     >>> choose(Work(tests=40, wall_s=0.5, cpu_s=0.5), start, 2.0, 8).reason
     'no workers: 40 tests take 0.5 s in one process, and 1.0 s with 2 workers'
     >>> choose(Work(tests=100, wall_s=30.0, cpu_s=29.0), start, 2.0, 8).reason
-    '2 workers: 100 tests take 15.9 s with them, and 30.0 s in one process'
+    '2 workers: 100 tests take 15.9 s with them, and 30.1 s in one process'
     """
     likely = UNKNOWN if work is None else work
     highest = min(most, likely.tests, ceil(cores * MOST_PER_CORE))

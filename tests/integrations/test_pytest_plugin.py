@@ -89,7 +89,7 @@ def test_it_is_registered_and_does_nothing_until_it_is_asked(project):
         "def test_loaded(request):\n"
         f"    assert request.config.pluginmanager.hasplugin({NAME!r})\n"
         "    ours = {name for name in sys.modules if name.startswith('amorsize')}\n"
-        f"    assert ours == {{'amorsize', 'amorsize.integrations', {NAME!r}, 'amorsize.system',\n"
+        f"    assert ours == {{'amorsize', 'amorsize.integrations', {NAME!r}, {NAME + '_options'!r}, 'amorsize.system',\n"
         "                     'amorsize.system.environment'}\n",
     )
     assert "= amorsize =" not in project.run()
@@ -155,10 +155,11 @@ def test_workers_for_known_tests_that_wait_and_the_slowest_group_first(project):
     orders = {path.read_text() for path in project.folder.glob("gw*.order")}
     (order,) = (each.split() for each in orders)
     assert len(order) == 6
-    # Four minutes, two for each worker: each begins with tests that take a minute.
-    assert {order[0][:9], order[1][:9], order[3][:9]} <= {"test_b.py", "test_a.py"}
-    slow = set(waits("test_a.py::test_one", *(f"test_b.py::test_{name}" for name in ("one", "two", "three"))))
-    assert {order[0], order[1], order[3], order[4]} == slow
+    # Four minutes, two for each worker; each begins with a slow test.
+    slow = waits("test_a.py::test_one", *(f"test_b.py::test_{name}" for name in ("one", "two", "three"))).keys()
+    for block in (order[:3], order[3:]):
+        assert len(slow & set(block)) == 2
+        assert block[0] in slow
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_the_slowest_and_the_hungriest_are_named(project, workers):
     assert slow.endswith(("test_a.py::test_waits", "test_a.py::test_eats"))
     assert hungry.endswith("test_a.py::test_eats")
     known = project.suite().tests["test_a.py::test_waits"]
-    assert known.wall_s >= 0.3 > known.cpu_s
+    assert known.wall_s > known.cpu_s + 0.1
 
 
 def test_seconds_of_subtests_are_those_of_their_test():
