@@ -21,6 +21,8 @@ pytest.importorskip("xdist")
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = ("-p", NAME)
+FIRST_LOADED = {"amorsize", "amorsize.integrations", NAME, f"{NAME}_options", "amorsize.system"}
+FIRST_LOADED |= {"amorsize.system.environment"}
 TWO = "def test_one(): pass\ndef test_two(): pass\ndef test_three(): pass\n"
 
 
@@ -89,8 +91,7 @@ def test_it_is_registered_and_does_nothing_until_it_is_asked(project):
         "def test_loaded(request):\n"
         f"    assert request.config.pluginmanager.hasplugin({NAME!r})\n"
         "    ours = {name for name in sys.modules if name.startswith('amorsize')}\n"
-        f"    assert ours == {{'amorsize', 'amorsize.integrations', {NAME!r}, {NAME + '_options'!r}, 'amorsize.system',\n"
-        "                     'amorsize.system.environment'}\n",
+        f"    assert ours == {FIRST_LOADED!r}\n",
     )
     assert "= amorsize =" not in project.run()
     assert not project.history.exists()
