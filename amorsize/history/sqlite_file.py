@@ -92,6 +92,27 @@ class Store:
         """Store ``body`` (any JSON value) under ``key`` in place of what was there; return True if it is stored."""
         return self._do(lambda link: tables.put_cost(link, key, body, at_s), write=True) is True
 
+    def change_cost(
+        self,
+        key: str,
+        change: Callable[[dict[str, Any] | None], Mapping[str, Any]],
+        at_s: float,
+        *,
+        family: str,
+        keep: int,
+    ) -> bool:
+        """Store what ``change`` makes of what is stored under the key, in one transaction; return True if it is stored.
+
+        Of the keys that begin with ``family``, the newest ``keep`` stay. ``change`` may be called more than once.
+        """
+
+        def work(link: sqlite3.Connection) -> bool:
+            stored = tables.put_cost(link, key, change(tables.get_cost(link, key)), at_s)
+            tables.drop_costs(link, family, keep)
+            return stored
+
+        return self._do(work, write=True) is True
+
     def add_runs(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Append rows (`tables.insert`), all or none, and thin those beyond `KEEP_RUNS`; True if they are kept."""
         if not rows:

@@ -196,6 +196,15 @@ def put_cost(link: sqlite3.Connection, key: str, body: Mapping[str, Any], at_s: 
     return bool(link.execute("INSERT OR REPLACE INTO cost (key, measured_at_s, body) VALUES (?, ?, ?)", values))
 
 
+def drop_costs(link: sqlite3.Connection, family: str, keep: int) -> None:
+    """Delete the bodies whose keys begin with ``family``, but for the newest ``keep``."""
+    link.execute(
+        "DELETE FROM cost WHERE substr(key, 1, ?) = ? AND key NOT IN "
+        "(SELECT key FROM cost WHERE substr(key, 1, ?) = ? ORDER BY measured_at_s DESC LIMIT ?)",
+        (len(family), family, len(family), family, keep),
+    )
+
+
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
