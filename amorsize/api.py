@@ -274,7 +274,8 @@ def execute(
         times a second at most and when all is done; ``total`` is None where it is unknown. One that raises is logged
         and dropped, but `StopRun` ends the run in order.
     on_event : callable, optional
-        Called in this thread with each record of `amorsize.events`. An exception in it ends the run and is raised.
+        Called in this thread with each record of `amorsize.events`. If it raises, it is logged and called no more;
+        `StopRun` ends the run.
     return_plan : bool
         Also return the `Plan` that was carried out.
 

@@ -1,8 +1,9 @@
 """Events passed to ``on_event=`` during a run: small frozen records.
 
 ``on_event`` is called in the thread that called `execute`, or that takes the results of `stream`, between two chunks:
-what it does holds up handing out work. What it raises ends the run and is raised to the caller. No record is made
-unless there is a listener.
+what it does holds up handing out work. If it raises, that is logged once (a warning of ``amorsize.observers``), it is
+called no more, and the run goes on; `amorsize.errors.StopRun` ends the run in order, and is raised to the caller. No
+record is made unless there is a listener.
 
 Each record has ``at_s``: seconds since the run began. ``worker`` is a number that is used once in a run; None stands
 for the caller itself.

@@ -17,7 +17,7 @@ from modes import over
 
 import amorsize
 from amorsize import events
-from amorsize.errors import WorkerLostError
+from amorsize.errors import StopRun, WorkerLostError
 
 N = 60
 
@@ -107,12 +107,25 @@ class TestEvents:
         lost = of(seen, events.WorkerLost)
         assert [(event.index, event.signal, event.exitcode, event.oom) for event in lost] == [(17, 9, None, False)] * 2
 
-    def test_what_it_raises_ends_the_run(self, run):
+    def test_one_that_raises_is_logged_once_and_dropped(self, run, caplog):
+        heard = []
+
         def listen(event):
-            if isinstance(event, events.ChunkDone) and event.start >= 20:
+            heard.append(event)
+            if isinstance(event, events.ChunkDone):
                 raise ZeroDivisionError("mine")
 
-        with pytest.raises(ZeroDivisionError, match="mine"):
+        assert run(spin, range(1000), on_event=listen) == [x * x for x in range(1000)]
+        assert len(of(heard, events.ChunkDone)) == 1
+        (record,) = [each for each in caplog.records if each.name == "amorsize.observers"]
+        assert "ZeroDivisionError: mine" in record.getMessage()
+
+    def test_stop_run_ends_the_run(self, run):
+        def listen(event):
+            if isinstance(event, events.ChunkDone) and event.start >= 20:
+                raise StopRun("mine")
+
+        with pytest.raises(StopRun, match="mine"):
             run(spin, range(10_000), on_event=listen)
 
     def test_even_at_the_start_and_at_the_end(self, run):
@@ -120,9 +133,9 @@ class TestEvents:
 
             def listen(event, kind=kind):
                 if isinstance(event, kind):
-                    raise ZeroDivisionError
+                    raise StopRun
 
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(StopRun):
                 run(spin, range(N), on_event=listen)
 
     @pytest.mark.parametrize("ordered", [True, False])

@@ -48,7 +48,7 @@ class News:
     Parameters
     ----------
     listeners : iterable of callable
-        An exception in one of them ends the run.
+        One that may raise is `Guarded`; what the others raise ends the run.
     close : callable
         Called when the run is over, however it ended.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -41,7 +42,7 @@ def listeners(request: Request, tickers: list[Ticker], per_item_s: PerItem) -> N
 
     ``per_item_s`` returns the forecast of the seconds until one more item is done; None: unknown.
     """
-    theirs = [] if request.on_event is None else [request.on_event]
+    theirs = [] if request.on_event is None else [partial(Guarded("on_event"), request.on_event)]
     asked = request.progress
     # Without a terminal or file to draw on (pythonw, a service) there is no bar.
     if asked is None or (sys.stderr is None and not callable(asked)):

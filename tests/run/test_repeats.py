@@ -17,7 +17,7 @@ from modes import Mode
 
 import amorsize
 from amorsize import options
-from amorsize.errors import ItemTimeoutError, RemoteError
+from amorsize.errors import ItemTimeoutError, RemoteError, StopRun
 from amorsize.facts import Failure
 from amorsize.model.decide import Decider, TryThreads
 from amorsize.run import deciding as engine
@@ -157,7 +157,7 @@ def test_what_is_set_aside_is_missing_in_the_checkpoint_until_it_is_done(tmp_pat
     (tmp_path / "notes").mkdir()
     func = partial(ef.busy_first, str(tmp_path / "notes"), 1, "busy")
     asked = {"backend": backend, "checkpoint": tmp_path / "journal", "checkpoint_key": "busy", "retries": 1}
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(StopRun):
         amorsize.execute(func, range(N), backoff=60.0, on_event=StopAfter(N), **asked)
     assert amorsize.execute(func, range(N), backoff=1e-3, **asked) == [x * x for x in range(N)]
     assert [ef.attempts(str(tmp_path / "notes"), x) for x in range(N)] == [2 if x in BUSY else 1 for x in range(N)]
@@ -174,7 +174,7 @@ class StopAfter:
         if isinstance(event, amorsize.events.ChunkDone):
             self.seen.update(range(event.start, event.start + event.items))
             if len(self.seen) == self.items:
-                raise ZeroDivisionError
+                raise StopRun
 
 
 def test_a_remote_error_has_the_names_of_its_classes(tmp_path):
