@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-all test-all-faults test-long test-cpython test-wasm lint bench bench-full clean
+.PHONY: help demo test test-integrations test-engines test-all test-all-faults test-long test-cpython test-wasm lint bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  the tests under every Python that is found (PYTHONS=\"python3.11 ...\")"
 	@echo "make test-long 1,000 simulated runs of the schedule, hundreds of deaths and kills (two minutes)"
 	@echo "make test-integrations  the tests that need joblib, scikit-learn, pandas and others, against the real packages"
+	@echo "make test-engines  the tests that need Dask, Ray, Parsl, MPI, loky or executorlib, against the real packages"
 	@echo "make test-cpython  CPython's own tests of executors and pools, against amorsize's, where the interpreter ships them"
 	@echo "make test-wasm    CPython 3.14 as WebAssembly, where Node.js and npm are installed"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
@@ -54,6 +55,12 @@ test-integrations: $(VENV)/.run
 	@test -x .venvs/integrations/bin/python || $(PYTHON) -m venv .venvs/integrations
 	.venvs/integrations/bin/python -m pip install --quiet --disable-pip-version-check -e '.[integrations]'
 	.venvs/integrations/bin/python -m pytest tests/integrations
+
+# The tests that need clusters (Dask, Ray, Parsl, MPI) and other packages' executors; each engine is started once.
+test-engines: $(VENV)/.run
+	@test -x .venvs/engines/bin/python || $(PYTHON) -m venv .venvs/engines
+	.venvs/engines/bin/python -m pip install --quiet --disable-pip-version-check -e '.[engines]'
+	.venvs/engines/bin/python -m pytest tests/integrations/engines
 
 PYTHONS ?= python3.11 python3.12 python3.13
 test-all: lint

@@ -44,6 +44,8 @@ class WorkerLostError(AmorsizeError):
         If its connection was disturbed, so that it had to be ended: by what.
     refused : str or None
         Why the system did not start it, and what to do.
+    engine : str
+        What the user's executor or cluster said, if the worker was one of its own.
     """
 
     def __init__(
@@ -55,10 +57,11 @@ class WorkerLostError(AmorsizeError):
         call: str | None = None,
         fault: str = "",
         refused: str | None = None,
+        engine: str = "",
     ) -> None:
         self.index, self.exitcode, self.signal, self.oom, self.call = index, exitcode, signal, oom, call
-        self.fault, self.refused = fault, refused
-        super().__init__(index, exitcode, signal, oom, call, fault, refused)
+        self.fault, self.refused, self.engine = fault, refused, engine
+        super().__init__(index, exitcode, signal, oom, call, fault, refused, engine)
 
     def __str__(self) -> str:
         if self.refused is not None:
@@ -69,6 +72,9 @@ class WorkerLostError(AmorsizeError):
         if self.oom:
             why = "the kernel ended it for want of memory"
             advice = "Use fewer workers (max_workers=), smaller items, or set memory_limit=."
+        elif self.engine:
+            why = f"the engine says {self.engine}"
+            advice = "A crash or a lack of memory is likely: run func on that item alone, and read the engine's logs."
         elif self.fault:
             why = self.fault
             advice = (

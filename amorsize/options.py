@@ -221,7 +221,13 @@ def check(
         func=func,
         data=data,
         auto=isinstance(backend, str) and backend == "auto",
-        backends=_candidates(names, place, None if is_coroutine else timeout_s, None if is_coroutine else allowed),
+        backends=_candidates(
+            names,
+            place,
+            None if is_coroutine else timeout_s,
+            None if is_coroutine else allowed,
+            ends_items=_ends_items(executor),
+        ),
         executor=executor,
         executor_as=place,
         max_workers=most if most is None or cap is None else min(most, cap),
@@ -321,7 +327,12 @@ def _on_event(value: Any) -> Callable[[Any], object] | None:
 
 
 def _candidates(
-    backend: Any, place: Backend | None, timeout_s: float | None, allowed: tuple[str, ...] | None
+    backend: Any,
+    place: Backend | None,
+    timeout_s: float | None,
+    allowed: tuple[str, ...] | None,
+    *,
+    ends_items: bool = False,
 ) -> tuple[Backend, ...]:
     """Return the candidate backends; ``allowed``: the only ones that "auto" means.
 
@@ -347,8 +358,13 @@ def _candidates(
         return (place,) if place == "executor" else named
     if place is None and not available_start_methods():
         raise ValueError(f"timeout: needs worker processes, which alone can be ended; {sys.platform} has none")
+    if place == "executor" and ends_items:
+        return (place,)
     if place is not None:
-        raise ValueError("timeout: needs worker processes of amorsize's own, which alone can be ended; not an executor")
+        raise ValueError(
+            "timeout: needs worker processes of amorsize's own, or an engine that can end a running task (Ray); this "
+            "one cannot. Leave timeout= out, or let func limit its own time"
+        )
     if backend != "auto" and "processes" not in named:
         raise ValueError(f"timeout: needs worker processes, which alone can be ended; backend={backend!r} has none")
     return ("processes",)
@@ -442,6 +458,12 @@ def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
     if place in names:
         raise ValueError(f"backend: an executor is what takes the place of {place!r}; name one of the two")
     return (*names, place), executors[0], place
+
+
+def _ends_items(executor: Any) -> bool:
+    """Return True if the executor can end a running item."""
+    row = None if executor is None else row_serving(executor)
+    return row is not None and row.ends_items
 
 
 def _has_threads(executor: Any) -> bool:

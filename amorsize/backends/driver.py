@@ -43,6 +43,7 @@ from amorsize.system.nested import CHANGED
 if TYPE_CHECKING:
     from amorsize.backends.loop import Loop
     from amorsize.backends.notify import News
+    from amorsize.facts import Sample
 
 
 # Share of the time of a slow read that may be spent on waiting for results before the next read (a guess).
@@ -133,6 +134,9 @@ class Driver:
     ----------
     left_over : list of (int, int or None)
         Items that the caller is to run itself, after the schedule gave up.
+    evidence, sample : dict or None, Sample or None
+        Of a map whose function may not run in the caller, so that no forecast could be made before: what its first
+        items have shown, for `amorsize.model.engine_forecast.forecast`.
     warnings : list of str
         For the plan.
     """
@@ -163,6 +167,8 @@ class Driver:
         self._told = schedule.wanted
         self.warnings: list[str] = []
         self.left_over: list[tuple[int, int | None]] = []
+        self.evidence: dict[str, Any] | None = None
+        self.sample: Sample | None = None
         self._lock: AbstractContextManager[Any] = nullcontext()
         self._finished = False
         self._began = 0.0

@@ -58,13 +58,18 @@ class Row:
     inherits : bool
         True if forked workers hold the caller's items already.
     serves : str
-        ``"module:Class"`` of the objects that may be passed as ``backend=``, submodules of the module included;
-        `ANY_EXECUTOR` for all that have ``submit``. Empty: the backend is chosen by its name.
+        ``"module:Class"`` of the objects that may be passed as ``backend=``, submodules of the module included, or
+        ``"module"`` for the module itself; several, separated by spaces. `ANY_EXECUTOR` for all that have ``submit``.
+        Empty: the backend is chosen by its name.
+    face : str
+        ``"module:Class"`` of the engine's own class (`amorsize.backends.engines.Engine`), if it has one.
+    ends_items : bool
+        True if the engine can end a running item, so that ``timeout=`` is possible.
     load_s : float
         Seconds to load its driver, where what a loop needs took `LOOP_LOAD_S`.
     """
 
-    __slots__ = ("driver", "engine", "inherits", "load_s", "name", "serves")
+    __slots__ = ("driver", "ends_items", "engine", "face", "inherits", "load_s", "name", "serves")
 
     def __init__(
         self,
@@ -74,6 +79,8 @@ class Row:
         *,
         inherits: bool = False,
         serves: str = "",
+        face: str = "",
+        ends_items: bool = False,
         load_s: float = 0.0,
     ) -> None:
         self.name = name
@@ -81,6 +88,8 @@ class Row:
         self.driver = driver
         self.inherits = inherits
         self.serves = serves
+        self.face = face
+        self.ends_items = ends_items
         self.load_s = load_s
 
     def left_to_load_s(self) -> float:
@@ -91,11 +100,7 @@ class Row:
         """True if the row serves this object."""
         if self.serves == ANY_EXECUTOR:
             return callable(getattr(executor, "submit", None))
-        module, _, name = self.serves.partition(":")
-        return any(
-            kind.__qualname__ == name and f"{kind.__module__}.".startswith(f"{module}.")
-            for kind in type(executor).__mro__
-        )
+        return any(_is_named(executor, serves) for serves in self.serves.split())
 
     def open_driver(
         self, work: Work, chosen: Forecast, schedule_for: Callable[[Forecast], Schedule]
@@ -112,11 +117,46 @@ class Row:
         return opened
 
 
+def _is_named(executor: object, serves: str) -> bool:
+    """Return True if an object is of this class, or is this module."""
+    module, _, name = serves.partition(":")
+    if not name:
+        return isinstance(executor, type(sys)) and executor.__name__ == module
+    return any(
+        kind.__qualname__ == name and f"{kind.__module__}.".startswith(f"{module}.") for kind in type(executor).__mro__
+    )
+
+
+FUTURES: Final = "amorsize.backends.futures:open_driver"
+
 BACKENDS: tuple[Row, ...] = (
     # Of the threads' 10 ms, 6 are for the look at what func does (opcode).
     Row("threads", "threads", "amorsize.backends.threads:open_driver", load_s=10e-3),
     Row("processes", "team", "amorsize.backends.processes:open_driver", inherits=True, load_s=6e-3),
-    Row("executor", "executor", "amorsize.backends.futures:open_driver", serves=ANY_EXECUTOR),
+    Row("executor", "executor", FUTURES, serves=ANY_EXECUTOR),
+    Row(
+        "executor",
+        "executor",
+        FUTURES,
+        serves="distributed:Client distributed:ClientExecutor",
+        face="amorsize.integrations.dask:Dask",
+    ),
+    Row(
+        "executor",
+        "executor",
+        FUTURES,
+        serves="parsl:DataFlowKernel parsl:ParslPoolExecutor",
+        face="amorsize.integrations.parsl:Parsl",
+    ),
+    Row(
+        "executor",
+        "executor",
+        FUTURES,
+        serves="ray ray:RayContext ray:ClientContext",
+        face="amorsize.integrations.ray:Ray",
+        ends_items=True,
+    ),
+    Row("executor", "executor", FUTURES, serves="mpi4py:MPIPoolExecutor", face="amorsize.integrations.mpi:Mpi"),
 )
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from amorsize.backends.driver import items_of
 from amorsize.facts import Breakdown, Forecast
+from amorsize.formatting import count, seconds
 from amorsize.frozen import replace
+from amorsize.model.engine_forecast import most_that_pay
 from amorsize.model.search import Basis
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
@@ -15,6 +17,7 @@ from amorsize.system.machine import lately
 from amorsize.system.start_methods import share_of
 
 if TYPE_CHECKING:
+    from amorsize.backends.engines import Facts
     from amorsize.run.async_map import TaskRun
     from amorsize.run.execute import Execution
 
@@ -51,7 +54,7 @@ def _plan_of(execution: Execution) -> Plan:
     before = (summary.loop_s, summary.asked_s) if summary.go is not None else (0.0, 0.0)
     best, is_forecast = serial, False
     if summary.go is not None:
-        best, is_forecast = later(summary.go, *before), not summary.unsampled
+        best, is_forecast = later(summary.go, *before), not summary.unsampled or summary.is_foreseen
     elif decider.stayed is not None:
         # Of a loop that nothing was weighed against there is no forecast, only the clock.
         at_s, stayed = decider.stayed
@@ -61,7 +64,7 @@ def _plan_of(execution: Execution) -> Plan:
     if summary.go is not None and not summary.unsampled and "serial" in request.backends:
         others = sorted([*others, serial], key=lambda f: f.total_s)
     choices, basis = decider.choices, None
-    if choices is not None and is_forecast and n:
+    if choices is not None and is_forecast and n and not summary.is_foreseen:
         limits = {name: getattr(choices, name) for name in ("max_workers", "memory_limit_bytes", "caller_rss_bytes")}
         basis = Basis(
             sample=sample, costs=choices.costs, machine=here, n_items=n, backends=choices.backends, shrinking=True,
@@ -69,21 +72,25 @@ def _plan_of(execution: Execution) -> Plan:
         )  # fmt: skip
     asked = "an executor was" if request.executor is not None else "processes were"
     why = f"{asked} asked for, and func may not run here: nothing was sampled"
+    told: list[str] = []
+    if summary.is_foreseen and summary.engine is not None:
+        told = engine_warnings(best, serial_s, sample.item_s, summary.engine)
+    is_unknown = summary.unsampled and not summary.is_foreseen
     return Plan(
         backend=best.backend,
         n_jobs=best.workers,
         chunksize=best.chunksize,
         start_method=best.start_method,
-        estimated_speedup=None if summary.unsampled else serial_s / best.total_s if best.total_s > 0 else 1.0,
-        serial_s=None if summary.unsampled else serial_s,
+        estimated_speedup=None if is_unknown else serial_s / best.total_s if best.total_s > 0 else 1.0,
+        serial_s=None if is_unknown else serial_s,
         predicted_s=best.total_s if is_forecast else None,
         predicted_interval_s=(best.low_s, best.high_s) if is_forecast else None,
-        reason=why if summary.unsampled else reason(best, serial, others, sample, True),
-        warnings=tuple(summary.warnings),
+        reason=why if is_unknown else reason(best, serial, others, sample, True),
+        warnings=(*summary.warnings, *told),
         alternatives=tuple(others),
         breakdown=best.breakdown,
         data=request.data,
-        sample=None if summary.unsampled else sample,
+        sample=None if is_unknown else sample,
         machine=here,
         slowest=items_of(execution.state.records.slowest),
         hungriest=items_of(execution.state.records.hungriest),
@@ -92,6 +99,20 @@ def _plan_of(execution: Execution) -> Plan:
         withdrawn=summary.withdrawn(),
         basis=basis,
     )
+
+
+def engine_warnings(best: Forecast, serial_s: float, item_s: float, engine: Facts) -> list[str]:
+    """Return what a plan says of an engine that gains nothing, or has more places than one caller can keep busy."""
+    told = []
+    if best.total_s >= serial_s:
+        told.append(
+            f"a plain loop on one of the engine's cores would take {seconds(serial_s)}, no longer than the engine: "
+            f"a task costs {seconds(engine.per_task_s)}, and its answer takes {seconds(engine.round_trip_s)}"
+        )
+    most = most_that_pay(item_s, best.chunksize, engine.per_task_s)
+    if most < best.workers:
+        told.append(f"more than {count(most, 'worker')} would not pay: the caller cannot hand out tasks faster")
+    return told
 
 
 def _as_forecast(total_s: float, n: int) -> Forecast:

@@ -72,7 +72,7 @@ def _with_warm_workers(cost: BackendCost, workers: int) -> BackendCost:
 
 def with_places(here: Machine, executor: Any) -> Machine:
     """Return this machine as if it had one core for each place of an executor."""
-    from amorsize.backends.futures import places_of
+    from amorsize.backends.engines import places_of
 
     places = places_of(executor)
     return replace(here, usable_cores=float(places), physical_cores=places, logical_cores=places)
@@ -82,6 +82,6 @@ def most_workers(request: Request) -> int | None:
     """Return the largest number of workers: as the user says, and as the executor has places. None: no limit."""
     if request.executor is None:
         return request.most_workers
-    from amorsize.backends.futures import places_of
+    from amorsize.backends.engines import places_of
 
     return min(places_of(request.executor), request.most_workers or GROWS_TO)

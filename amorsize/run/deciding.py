@@ -320,6 +320,8 @@ class Deciding:
         from amorsize.run.go_parallel import no_forecast
 
         request, n = self.request, self.state.left()
+        if n != 0 and request.executor is not None:
+            self._ask_engine()
         self.decider.choices = choices = choices_for(request, self.backends, self.summary)
         if n == 0:
             return
@@ -340,6 +342,14 @@ class Deciding:
             if request.executor is None
             else no_forecast("executor", workers, None)
         )
+
+    def _ask_engine(self) -> None:
+        """Learn what the user's engine costs: at its first use it runs some tasks that do nothing."""
+        from amorsize.backends.engines import facts_of
+
+        began, ticks = perf_counter(), self.state.ticks
+        self.summary.engine = facts_of(self.request.executor, lambda: ticks.look(perf_counter()))
+        self.summary.asked_s += perf_counter() - began
 
     def _go_parallel(self, chosen: Forecast) -> Steps:
         """Run everything left as ``chosen``; if it cannot start or is unprofitable, the loop goes on without it."""
@@ -422,6 +432,9 @@ class Deciding:
             worker_count = worker_count_for(
                 request, chosen, decider.choices.machine, sample, summary.read_item_s, may_lose=may_loop
             )
+        engine = summary.engine
+        if engine is not None:
+            return {"per_chunk_s": engine.per_task_s, "round_trip_s": engine.round_trip_s}
         if summary.unsampled:
             return {"worker_count": worker_count}
         helps = may_loop and chosen.backend != "threads" and not theirs

@@ -85,6 +85,7 @@ def drive(
             ran = yield from driver.steps()
         finally:
             state.driver = None
+            summary.foresaw(driver.evidence, driver.sample)
             summary.warnings += driver.warnings
     state.todo = deque(driver.left_over)
     if deciding.decider.n_items is not None:
@@ -97,8 +98,12 @@ def schedule_for(state: MapState, request: Request, chosen: Forecast, options: O
     workers = chosen.workers
     if request.executor_as in (chosen.backend, "executor"):
         options = {**options, "worker_count": None, "prefetch": False}
-        # One task waits in the executor's queue for each that runs.
-        workers *= 1 if request.max_workers else 2
+        # One task waits in the executor's queue for each that runs; but the user's number, and a time limit, hold for
+        # all of them.
+        workers *= 1 if request.max_workers or request.timeout_s is not None else 2
+        if request.timeout_s is not None:
+            # A task that is ended takes all its items along.
+            options["fixed"] = 1
     if chosen.backend == "threads" and state.source.indexable and state.window is None and state.news is None:
         # The thread that ends a span cuts its next one itself and never waits for it; but see `ThreadDriver`.
         options = {**options, "prefetch": bool(request.backoff_s)}

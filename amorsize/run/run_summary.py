@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
+    from amorsize.backends.engines import Facts
     from amorsize.facts import Forecast, Machine, Ran, Sample
     from amorsize.history.run_row import Run
     from amorsize.model.decide import Decider
@@ -63,6 +64,10 @@ class RunSummary:
         Results that this run has made, and results that a checkpoint had.
     unsampled : bool
         True if func was not to run here, so that nothing was measured.
+    engine : Facts or None
+        What the user's executor costs, if func may run only there.
+    is_foreseen : bool
+        True if the driver has made a forecast of such a run, which stands in ``go``.
     recalled : Sample or None
         The sample of earlier maps. If ``sample`` is this object, nothing was measured anew.
     attempts : list of Attempt
@@ -92,6 +97,8 @@ class RunSummary:
         self.wall_s = 0.0
         self.ran: Ran | None = None
         self.unsampled = False
+        self.engine: Facts | None = None
+        self.is_foreseen = False
         self.sample: Sample | None = None
         self.recalled: Sample | None = None
         self.machine: Machine | None = None
@@ -101,6 +108,13 @@ class RunSummary:
         self.is_first = False
         self.was_held_back = decider.rate is not None
         self.start_note: str | None = None
+
+    def foresaw(self, evidence: dict[str, Any] | None, sample: Sample | None) -> None:
+        """Take the forecast of a map on an engine, from what its first items there have shown."""
+        if self.unsampled and evidence is not None:
+            from amorsize.model.engine_forecast import forecast
+
+            self.go, self.sample, self.is_foreseen = forecast(**evidence), sample, True
 
     def close(self, wall_s: float, state: MapState) -> None:
         """Note the end of the run: its duration, its results, and the checkpoint's warnings."""
@@ -218,7 +232,9 @@ class RunSummary:
         else:
             # It was asked for, not forecast; or it was held back, which no forecast knows of.
             fields |= {"predicted_s": None, "predicted_interval_s": None}
-        if not self.unsampled and self.decider.items:
+        if self.is_foreseen:
+            fields["serial_s"] = self.serial_s
+        elif not self.unsampled and self.decider.items:
             fields |= {"serial_s": self.serial_s, "threads_gain": self.decider.threads_gain}
         if ran is not None and ran.items:
             fields |= {"work_s": ran.work_s, "work_cpu_s": ran.work_cpu_s, "work_items": ran.items}

@@ -10,7 +10,10 @@ Three upper bounds, of which the smallest holds:
 - **evidence**: at most twice the items of the largest chunk that has ended, so that slow items after a fast prefix
   cannot all be sent in one huge chunk.
 
-Lower bound: a chunk holds `MIN_CHUNK_S` of work, if the evidence allows that.
+Lower bound: a chunk holds work of `MIN_CHUNKS` times the cost of sending it, if the evidence allows that.
+
+Where the answer to a chunk takes long (a cluster), items that are expected to take no longer than that go out together
+without evidence: to wait for it would cost as much as they may.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ if TYPE_CHECKING:
 
 # The caller's cost per chunk sent, 40-50 µs.
 PER_CHUNK_S: Final = 50e-6
-# Twenty times the cost of sending a chunk.
-MIN_CHUNK_S: Final = 1e-3
+# Sending a chunk of that many times its cost takes 5 % of the work.
+MIN_CHUNKS: Final = 20
+MIN_CHUNK_S: Final = MIN_CHUNKS * PER_CHUNK_S
 # Sending costs 0.2 % of it, and progress is never older.
 TARGET_CHUNK_S: Final = 30e-3
 # Share of the caller's time that may go into sending chunks, for any number of workers.
@@ -48,7 +52,12 @@ def target_chunk_s(workers: int, per_chunk_s: float) -> float:
 
 
 def next_chunk(
-    remaining: int | None, workers: int, item_s: float, evidence: int, per_chunk_s: float = PER_CHUNK_S
+    remaining: int | None,
+    workers: int,
+    item_s: float,
+    evidence: int,
+    per_chunk_s: float = PER_CHUNK_S,
+    round_trip_s: float = 0.0,
 ) -> int:
     """Return the number of items for the next chunk, at least 1.
 
@@ -64,6 +73,8 @@ def next_chunk(
         Items in the largest chunk that has ended.
     per_chunk_s : float
         The caller's cost per chunk, in seconds.
+    round_trip_s : float
+        Seconds from sending a chunk to its answer, beside its work.
 
     Examples
     --------
@@ -72,10 +83,10 @@ def next_chunk(
     """
     if item_s <= 0:
         return max(1, min(evidence, remaining if remaining is not None else evidence))
-    most = min(target_chunk_s(workers, per_chunk_s) / item_s, 2 * evidence)
+    most = min(target_chunk_s(workers, per_chunk_s) / item_s, max(2 * evidence, round_trip_s / item_s))
     if remaining is None:
         return max(1, int(most))
-    least = min(MIN_CHUNK_S / item_s, remaining / workers)
+    least = min(max(MIN_CHUNK_S, MIN_CHUNKS * per_chunk_s) / item_s, remaining / workers)
     return max(1, min(ceil(min(max(remaining / (2 * workers), least), most)), remaining))
 
 

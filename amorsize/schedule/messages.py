@@ -75,7 +75,8 @@ class Lost(Frozen, kw_only=False):
 
     ``item``: the item that it was running; None: unknown, or it had not begun one. ``idle``: it was running no span, so
     the spans on their way to it are not at fault. ``oom``: the kernel ended it because memory ran out. ``shed``: the
-    memory guard ended it before the kernel would, so its item is not at fault.
+    memory guard ended it before the kernel would, so its item is not at fault. ``shared``: it had other spans,
+    too, each of which may be at fault, so they are repeated one at a time.
     """
 
     worker: int
@@ -83,6 +84,7 @@ class Lost(Frozen, kw_only=False):
     idle: bool = False
     oom: bool = False
     shed: bool = False
+    shared: bool = False
 
 
 class SourceEnded(Frozen, kw_only=False):

@@ -93,6 +93,8 @@ class Schedule:
         far and the items that are set aside.
     per_chunk_s : float
         The caller's cost per chunk, in seconds.
+    round_trip_s : float
+        Seconds from sending a chunk to its answer, beside its work; 0 if that is no more than the cost per chunk.
     caller_helps : bool
         True if the caller takes small spans while no worker is ready (see `CALLER_SPAN_S`).
     patience_s : float, optional
@@ -130,6 +132,7 @@ class Schedule:
         evidence: int = 1,
         retries: int | Repeats = 0,
         per_chunk_s: float = PER_CHUNK_S,
+        round_trip_s: float = 0.0,
         caller_helps: bool = False,
         patience_s: float | None = None,
         first: int | None = None,
@@ -149,6 +152,7 @@ class Schedule:
         # Number of workers that memory has room for, from the latest `Resize`.
         self.ceiling: int | None = None
         self.per_chunk_s = per_chunk_s
+        self.round_trip_s = round_trip_s
         self.caller_helps = caller_helps
         self.patience_s = patience_s
         self.first = self.wanted if first is None else max(1, min(first, workers))
@@ -421,7 +425,7 @@ class Schedule:
         """Repeat alone the item at which a worker was lost in this span, or report its final failure."""
         item = at_fault(span, event.item)
         if item is None:
-            self.backlog.repeat_alone(span.start, span.stop, span.lot, event.oom)
+            self.backlog.repeat_alone(span.start, span.stop, span.lot, event.oom or event.shared)
             return []
         # The results that the worker already had of this span are lost with it.
         self.backlog.give_back_but(span, item)
@@ -432,7 +436,7 @@ class Schedule:
             return [Fail(item, "lost", span.lot)]
         if losses:
             self.losses[item] = losses
-        self.backlog.repeat_alone(item, item + 1, span.lot, event.oom)
+        self.backlog.repeat_alone(item, item + 1, span.lot, event.oom or event.shared)
         return []
 
     def _on_tick(self, running: Sequence[Running]) -> list[Instruction]:
@@ -551,7 +555,12 @@ class Schedule:
             return None
         lot = self.backlog.lots[number_of_lot]
         size = lot.fixed or next_chunk(
-            self.backlog.fresh_of(lot), max(1, self.wanted), lot.item_s, lot.evidence, self.per_chunk_s
+            self.backlog.fresh_of(lot),
+            max(1, self.wanted),
+            lot.item_s,
+            lot.evidence,
+            self.per_chunk_s,
+            self.round_trip_s,
         )
         if self.window is not None:
             size = min(size, max(1, self.window // (2 * max(1, self.wanted))), self.window - self.ahead)

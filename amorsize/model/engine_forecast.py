@@ -1,0 +1,100 @@
+"""Forecast a map on an executor or a cluster, from the first of its tasks.
+
+The function may not run in the caller, so the forecast is made while the map runs: once each place has answered. Then
+it is known what a task costs beside its items (measured with tasks that do nothing), and what the items took there. ::
+
+    T = elapsed + max(R μ / p, K h) + h K / p + r / 2 + tail
+
+``R`` items are left, of ``μ`` seconds each on ``p`` places, in ``K`` tasks of ``h`` seconds; ``r`` is the round trip.
+While a task waits behind each that runs, the round trip is paid once. The tail is half a task, while the others are
+done.
+"""
+
+from __future__ import annotations
+
+from math import ceil, exp, sqrt
+
+from amorsize.facts import Breakdown, Forecast
+from amorsize.schedule.chunk_size import next_chunk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# Spread of clock / forecast, as a logarithm, of an engine that other programs share (a guess).
+SPREAD: Final = 0.12
+# Of a normal distribution, 80 % lie within so many standard deviations.
+WITHIN_80: Final = 1.2816
+
+
+def forecast(
+    *,
+    elapsed_s: float,
+    left: int,
+    places: int,
+    in_flight: int,
+    item_s: float,
+    item_std_s: float,
+    seen: int,
+    per_task_s: float,
+    round_trip_s: float,
+) -> Forecast:
+    """Return the forecast of the whole map.
+
+    Parameters
+    ----------
+    elapsed_s : float
+        Seconds since the map began.
+    left : int
+        Items that have not been run.
+    places : int
+        Tasks that run at a time.
+    in_flight : int
+        Tasks among which the schedule deals out the items left.
+    item_s, item_std_s : float
+        Mean and standard deviation of the items seen.
+    seen : int
+        Number of those.
+    per_task_s, round_trip_s : float
+        Of the engine.
+
+    Examples
+    --------
+    >>> made = forecast(elapsed_s=0.1, left=1000, places=2, in_flight=4, item_s=1e-3, item_std_s=0.0, seen=8,
+    ...                 per_task_s=1e-3, round_trip_s=5e-3)
+    >>> made.chunksize, round(made.total_s, 2), made.low_s < made.total_s < made.high_s
+    (40, 0.64, True)
+    """
+    chunk = next_chunk(max(1, left), in_flight, item_s, max(1, left), per_task_s, round_trip_s)
+    tasks = left / chunk
+    places = max(1, min(places, ceil(tasks)))
+    compute_s, dispatch_s = left * item_s / places, tasks * per_task_s
+    over_s = max(0.0, dispatch_s - compute_s) + dispatch_s / places
+    # The last items of a few long ones end one by one.
+    tail_s = min(chunk, left) * item_s / 2 * (places > 1) + item_std_s * sqrt(min(left, places)) / 2
+    rest_s = compute_s + over_s + tail_s + round_trip_s / 2
+    unsure = item_std_s / item_s / sqrt(max(1, min(seen, left))) if item_s > 0 else 0.0
+    spread = WITHIN_80 * sqrt(SPREAD**2 + min(1.0, unsure) ** 2)
+    return Forecast(
+        backend="executor",
+        workers=places,
+        chunksize=chunk,
+        start_method=None,
+        total_s=elapsed_s + rest_s,
+        low_s=elapsed_s + rest_s * exp(-spread),
+        high_s=elapsed_s + rest_s * exp(spread),
+        breakdown=Breakdown(
+            start_s=elapsed_s, compute_s=compute_s, transfer_s=round_trip_s / 2, dispatch_s=over_s, tail_s=tail_s
+        ),
+    )
+
+
+def most_that_pay(item_s: float, chunk: int, per_task_s: float) -> int:
+    """Return the number of places beyond which the one caller cannot hand out tasks fast enough.
+
+    Examples
+    --------
+    >>> most_that_pay(1e-3, 40, 1e-3)
+    40
+    """
+    return max(1, int(chunk * item_s / per_task_s))

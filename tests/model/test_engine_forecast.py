@@ -1,0 +1,42 @@
+"""The forecast of a map on an engine."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amorsize.model.engine_forecast import forecast, most_that_pay
+
+facts = {
+    "elapsed_s": st.floats(0.0, 10.0),
+    "left": st.integers(0, 100_000),
+    "places": st.integers(1, 500),
+    "item_s": st.floats(1e-6, 10.0),
+    "item_std_s": st.floats(0.0, 10.0),
+    "seen": st.integers(1, 1000),
+    "per_task_s": st.floats(1e-5, 0.1),
+    "round_trip_s": st.floats(0.0, 1.0),
+}
+
+
+@given(**facts)
+def test_its_parts_add_up_and_it_is_within_its_interval(places, **known):
+    made = forecast(places=places, in_flight=2 * places, **known)
+    parts = made.breakdown
+    total = parts.start_s + parts.compute_s + parts.transfer_s + parts.dispatch_s + parts.tail_s
+    assert abs(total - made.total_s) <= 1e-9 * max(1.0, total)
+    assert made.low_s <= made.total_s <= made.high_s
+    assert made.total_s >= known["elapsed_s"]
+    assert 1 <= made.workers <= places
+
+
+@given(**facts)
+def test_no_map_is_faster_than_its_work_or_its_one_dispatcher(places, left, item_s, per_task_s, **known):
+    made = forecast(places=places, in_flight=2 * places, left=left, item_s=item_s, per_task_s=per_task_s, **known)
+    assert made.total_s >= left * item_s / places * 0.999
+    assert made.total_s >= left / made.chunksize * per_task_s * 0.999
+
+
+def test_more_places_pay_until_the_dispatcher_is_busy():
+    assert most_that_pay(1e-3, 50, 5e-3) == 10
+    assert most_that_pay(1e-6, 1, 5e-3) == 1
