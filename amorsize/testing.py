@@ -94,6 +94,8 @@ _DUMMY: Final[dict[str, Any]] = {
     "worker": 0,
     "pid": None,
     "index": 0,
+    "tries": 1,
+    "wait_s": 0.0,
     "exitcode": None,
     "signal": None,
     "oom": False,

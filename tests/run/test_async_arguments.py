@@ -306,12 +306,12 @@ def test_events_tell_of_repeats_and_of_tasks_at_a_time(tmp_path):
     assert all(before != after for before, after in itertools.pairwise(numbers))
 
 
-def test_a_listener_that_raises_ends_the_tasks():
+def test_stop_run_ends_the_tasks():
     def listen(event):
         if isinstance(event, events.ChunkDone) and event.start >= 5:
-            raise ZeroDivisionError("mine")
+            raise amorsize.errors.StopRun("mine")
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(amorsize.errors.StopRun, match="mine"):
         run(amorsize.execute_async(square_later, itertools.count(), on_event=listen))
 
 
