@@ -43,9 +43,11 @@ lint: $(VENV)/.dev
 # Side by side, more at once than there are cores, because many tests wait for processes; then, in one process, those
 # that want the machine alone. Fails if one of the two does.
 SIDE_BY_SIDE ?= 5
+# What needs other packages has a lane of its own.
+LOCAL := --ignore=tests/integrations
 # Compiled first: hundreds of programs and workers import amorsize, also where PYTHONDONTWRITEBYTECODE is set.
-two-passes = $(1) -m compileall -q amorsize tests benchmarks; $(1) -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup -m "not alone"; side=$$?; \
-	$(1) -m pytest -m alone && exit $$side
+two-passes = $(1) -m compileall -q amorsize tests benchmarks; $(1) -m pytest -n $(SIDE_BY_SIDE) --dist loadgroup -m "not alone" $(LOCAL); side=$$?; \
+	$(1) -m pytest -m alone $(LOCAL) && exit $$side
 
 test: lint
 	$(call two-passes,$(BIN)/python)

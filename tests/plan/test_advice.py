@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amorsize.facts import Costs, Sample, Scaling
@@ -126,6 +126,7 @@ samples = st.builds(
 )
 
 
+@settings(max_examples=30)
 @given(samples, st.integers(1, 10**6), st.integers(1, 64), st.booleans(), st.sampled_from([FORK, SPAWN]))
 def test_for_all_maps(sample: Sample, n_items: int, cores: int, barred: bool, costs: Costs) -> None:
     backends = ("serial", "processes") if barred else ("serial", "threads", "processes")
