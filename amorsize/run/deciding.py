@@ -371,7 +371,8 @@ class Deciding:
         if summary.unsampled:
             why = "as asked for: nothing was measured"
         else:
-            why = f"forecast {chosen.total_s:.3g} s, the loop {summary.loop_only_s - self.decider.wall_s:.3g} s"
+            others = {one.backend: f"{one.backend} {one.total_s:.3g} s" for one in reversed(summary.alternatives)}
+            why = f"forecast {chosen.total_s:.3g} s ({', '.join(others.values()) or 'nothing else was weighed'})"
         chose = {"backend": chosen.backend, "workers": chosen.workers}
         log.info("run", "%s, %d at a time, %s", chosen.backend, chosen.workers, why, **chose)
         options = self._options(chosen, theirs, may_loop)
