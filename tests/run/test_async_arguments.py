@@ -13,29 +13,12 @@ from functools import partial
 
 import engine_functions as ef
 import pytest
+from async_runs import run
 
 import amorsize
 from amorsize import events
 
 LIMIT_S = 60.0
-
-
-def run(coroutine):
-    """Do the same as asyncio.run; an error that the loop reports fails the test, and so does a task that is left."""
-    complaints = []
-
-    async def main():
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        try:
-            return await coroutine
-        finally:
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-            assert not [t for t in threading.enumerate() if t.name == "amorsize"]
-
-    try:
-        return asyncio.run(main())
-    finally:
-        assert not complaints
 
 
 def note(folder, x):
