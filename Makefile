@@ -78,6 +78,7 @@ test-long: $(VENV)/.dev test-all-faults
 	AMORSIZE_LONG=1 $(BIN)/python -m pytest tests/backends tests/checkpoint tests/history tests/schedule \
 		-k "hundreds_in_one_run or killed_at_any_instant or a_crowd_of_processes or TestCalls or ScheduleMachine"
 
+	$(BIN)/python -m tests.breaking.decisions --runs 5000
 	AMORSIZE_LONG=1 $(BIN)/python -m tests.breaking.interrupts --runs 4000
 	$(BIN)/python -m tests.breaking.lines --runs 1000
 	$(BIN)/python -m tests.breaking.kills --runs 500

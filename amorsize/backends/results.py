@@ -53,11 +53,11 @@ class Outcome:
         return self.results if start == len(self.results) else []
 
     def put(self, start: int, values: list[Any], but: Collection[int] = ()) -> None:
-        """Keep the results of the items from ``start`` on, ``but`` those of items that raised."""
+        """Keep the results of the items from ``start`` on, ``but`` those of items that raised, here or elsewhere."""
         if values is self.results:
             return
-        begin = start
-        for index in sorted(but):
+        begin, stop = start, start + len(values)
+        for index in sorted(index for index in but if start <= index < stop):
             self._keep(begin, values[begin - start : index - start])
             begin = index + 1
         self._keep(begin, values[begin - start :] if begin > start else values)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from contextvars import copy_context
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -107,6 +108,8 @@ class ThreadDriver(Driver):
         self._context = copy_context()
         self._broken: BaseException | None = None
         self._mail: SimpleQueue[_Report | None] | None = SimpleQueue() if by_mail or not source.indexable else None
+        # Until when the calling thread waits, if nothing happens.
+        self._waits_until_s = inf
         self._inboxes: dict[int, SimpleQueue[tuple[int, Any] | None]] = {}
         self._threads: list[threading.Thread] = []
 
@@ -132,6 +135,11 @@ class ThreadDriver(Driver):
         self._join()
         if self._broken is not None:
             raise self._broken
+
+    def wait_s(self, now_s: float) -> float | None:
+        wait_s = super().wait_s(now_s)
+        self._waits_until_s = inf if wait_s is None else now_s + wait_s
+        return wait_s
 
     def receive(self, wait_s: float | None) -> None:
         if self._mail is None:
@@ -172,6 +180,15 @@ class ThreadDriver(Driver):
             self.finish()
             return
         self._carry_out(self._handle(done))
+        if self._mail is None and self.schedule.climb is not None:
+            self._wake_in_time(time.perf_counter())
+
+    def _wake_in_time(self, now_s: float) -> None:
+        """Wake the calling thread if it waits too long: after failures, time alone may let more items begin."""
+        wait_s = self.schedule.wait_s(now_s)
+        if wait_s is not None and now_s + wait_s < self._waits_until_s:
+            self._waits_until_s = now_s
+            self._ended.nudge()
 
     def start(self, number: int) -> list[Instruction]:
         self._inboxes[number] = SimpleQueue()

@@ -213,6 +213,10 @@ class Latch:
     def set(self) -> None:
         """Set it, and wake the thread that waits; any number of times."""
         self.is_set = True
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Wake the thread that waits, or else let its next wait return at once."""
         try:
             self._lock.release()
         except RuntimeError:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import amorsize
 from amorsize.backends.results import Outcome, annotate
@@ -23,6 +27,17 @@ class TestOutcome:
         outcome.put(0, ["a"])
         outcome.put(5, [])
         assert outcome.finish() == ["a"]
+
+    @given(st.data())
+    def test_what_raised_elsewhere_moves_no_result(self, data):
+        """A trial of threads runs several spans, and says of each what raised in all of them."""
+        cuts = sorted(data.draw(st.sets(st.integers(1, 29), max_size=4)))
+        raised = data.draw(st.sets(st.integers(0, 29)))
+        outcome = Outcome("raise")
+        outcome.put(0, [-1] * 30)
+        for start, stop in data.draw(st.permutations(list(pairwise([0, *cuts, 30])))):
+            outcome.put(start, list(range(start, stop)), but=raised)
+        assert outcome.results == [-1 if index in raised else index for index in range(30)]
 
     def test_the_lowest_failure_is_raised(self):
         outcome = Outcome("raise")

@@ -196,9 +196,9 @@ def trial(seed: int, folder: str) -> None:
             if case.entry in ("submit", "map"):
                 _executor(case, func, expect)
             elif case.entry in ("stream", "unordered"):
-                _stream(case, func, expect)
+                stream(case, func, expect)
             else:
-                _call(case, func, expect)
+                call(case, func, expect)
     except BaseException as exc:
         exc.add_note(f"in {case}")
         raise
@@ -206,7 +206,7 @@ def trial(seed: int, folder: str) -> None:
         _resume(case, expect)
 
 
-def _call(case: Case, func: Any, expect: model.Expected) -> None:
+def call(case: Case, func: Any, expect: model.Expected) -> None:
     arguments = {**case.mode.arguments, **case.options}
     try:
         if case.entry == "async":
@@ -219,7 +219,7 @@ def _call(case: Case, func: Any, expect: model.Expected) -> None:
         expect.check_list(found)
 
 
-def _stream(case: Case, func: Any, expect: model.Expected) -> None:
+def stream(case: Case, func: Any, expect: model.Expected) -> None:
     arguments = {**case.mode.arguments, **case.options, "ordered": case.entry == "stream"}
     found: list[Any] = []
     raised: BaseException | None = None

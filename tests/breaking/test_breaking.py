@@ -13,6 +13,7 @@ from .harness import ROOT
 # Some 60 s together (2 cores, Linux, CPython 3.11).
 LANES = {
     "faults": 10,
+    "decisions": 40,
     "interrupts": 40,
     "lines": 24,
     "kills": 1,

@@ -314,6 +314,20 @@ class TestLatch:
         assert latch.wait(0.0)
         assert latch.is_set
 
+    def test_a_nudge_ends_one_wait_and_sets_nothing(self):
+        latch = critical.Latch()
+        nudger = threading.Thread(target=latch.nudge)
+        nudger.start()
+        assert not latch.wait()
+        nudger.join()
+        latch.nudge()
+        latch.nudge()
+        assert not latch.wait()
+        assert not latch.wait(0.0)
+        latch.nudge()
+        latch.set()
+        assert latch.wait()
+
     @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms here")
     def test_it_can_be_set_after_an_interrupt_of_a_wait(self):
         def handler(*_):

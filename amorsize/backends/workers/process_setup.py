@@ -263,8 +263,8 @@ def _join_family() -> None:
     process = sys.modules["multiprocessing.process"]
     process.current_process()._config["daemon"] = False
     if hasattr(signal, "pthread_sigmask"):
-        # The caller may have blocked it while it started this process.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPIPE,))
+        # The caller may have blocked them while it started this process.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPIPE, signal.SIGINT))
     if sys.platform != "win32" and (caller := process.parent_process()) is not None:
         die_with_caller(caller.sentinel)
 

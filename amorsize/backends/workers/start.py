@@ -167,7 +167,10 @@ def _spawn(
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
         target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
     )
-    with STARTING, _no_sigpipe(), free_to_start(), _main_file_hidden() if setup.by_value else nullcontext():
+    hidden = _main_file_hidden() if setup.by_value else nullcontext()
+    # A fork server would hand the mask on to children that are not amorsize's; it ignores Ctrl-C by itself.
+    quiet = _no_sigint() if start_method == "spawn" else nullcontext()
+    with STARTING, _no_sigpipe(), quiet, free_to_start(), hidden:
         if start_method == "forkserver":
             _shorten_socket_path()
             fork_server.prepare(setup.func)
@@ -195,6 +198,26 @@ def _blocked_for_the_child(held: held_signals) -> Iterator[Any]:
         yield mask
     finally:
         set_mask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _no_sigint() -> Iterator[None]:
+    """Block SIGINT, as the new process inherits: else Ctrl-C would find it without a handler, and it would complain.
+
+    The worker unblocks it when it has its own handler.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # It unblocks SIGINT when it starts its own process.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

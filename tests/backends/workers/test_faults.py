@@ -341,6 +341,26 @@ def test_ctrl_c_does_not_climb_into_the_copy_of_the_callers_stack():
     assert (done.stdout, done.stderr) == (f"{list(range(9))}\n", "")
 
 
+SIGNALLED_WHILE_IT_BOOTS = """
+import os, signal
+import amorsize
+if __name__ == "__mp_main__":
+    os.kill(os.getpid(), signal.SIGINT)
+else:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if __name__ == "__main__":
+    print(amorsize.execute(abs, range(9), backend="processes", start_method="spawn", max_workers=2))
+    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+def test_ctrl_c_says_nothing_in_a_spawned_worker_that_boots(tmp_path):
+    """Ctrl-C reaches all processes of the terminal's group, and such a worker has no handler yet."""
+    (tmp_path / "program.py").write_text(SIGNALLED_WHILE_IT_BOOTS)
+    done = python(str(tmp_path / "program.py"))
+    assert (done.stdout, done.stderr) == (f"{list(range(9))}\nFalse\n", "")
+
+
 def test_sigterm_right_after_the_fork_ends_the_worker_alone():
     done = python("-c", SIGNALLED_AT_ONCE, "SIGTERM")
     assert (done.stdout, done.stderr) == ("WorkerLostError\n", "")
