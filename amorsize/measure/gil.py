@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
-from types import TracebackType
-from typing import Final, Self
+from _weakref import ref
 
 from amorsize.system.clock import late_s
 from amorsize.system.critical import held_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Final, Self
 
 # guess
 NAP_S: Final = 0.2e-3
@@ -59,7 +62,7 @@ class Canary:
         # The thread holds only a weak reference to the canary. If an interrupt loses the canary, the thread ends as
         # soon as the canary is collected.
         self._thread = threading.Thread(
-            target=_watch, args=(weakref.ref(self), self._home), daemon=True, name="amorsize-canary"
+            target=_watch, args=(ref(self), self._home), daemon=True, name="amorsize-canary"
         )
 
     def __enter__(self) -> Self:
@@ -95,7 +98,7 @@ class Canary:
         self.gil_held = held_share(rounds, elapsed)
 
 
-def _watch(canary: weakref.ref[Canary], home: threading.Lock) -> None:
+def _watch(canary: ref[Canary], home: threading.Lock) -> None:
     while not home.acquire(timeout=NAP_S):
         owner = canary()
         if owner is None:

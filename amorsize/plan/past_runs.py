@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from os.path import exists
 from time import time
-from typing import TYPE_CHECKING, Final
 
 from amorsize.facts import Costs, Forecast, Machine, Sample
 from amorsize.frozen import replace
@@ -21,7 +20,10 @@ from amorsize.options import Request
 from amorsize.plan.pool_watch import sequence
 from amorsize.system.memory import forked_bytes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from amorsize.learn.pruner import Pruner
 
 # Seconds of work that no pool on any machine shortens: opening one takes longer.

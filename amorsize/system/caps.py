@@ -15,9 +15,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final
 
+from amorsize.frozen import replace
 from amorsize.system.cgroups import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 PYTHON: Final = "PYTHON_CPU_COUNT"
 CORES: Final = (
@@ -84,7 +88,7 @@ def memory_cap(environ: Mapping[str, str], cores: int) -> Finding[int | None]:
     told = (_least({name: environ[name]}, 1).value for name in (CPUS_ON_NODE, CPUS_PER_TASK) if name in environ)
     each = _least({PER_CPU: environ[PER_CPU]}, MB * next((number for number in told if number), cores))
     least = min((one for one in (found, each) if one.value is not None), key=lambda one: one.value or 0, default=found)
-    return least._replace(warnings=found.warnings + each.warnings)
+    return replace(least, warnings=found.warnings + each.warnings)
 
 
 def address_space() -> Finding[int | None]:

@@ -16,13 +16,12 @@ Sources: ``Documentation/filesystems/proc.rst`` (meminfo) and ``Documentation/ad
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from amorsize.facts import Machine
+from amorsize.frozen import Frozen, replace
 from amorsize.system import caps
 from amorsize.system.cgroups import (
     Files,
@@ -30,6 +29,7 @@ from amorsize.system.cgroups import (
     Groups,
     Reader,
     cpu_quota,
+    is_whole,
     memory,
     own_groups,
     parse_number,
@@ -38,10 +38,13 @@ from amorsize.system.cgroups import (
 from amorsize.system.memory import resident_bytes
 from amorsize.system.start_methods import available_start_methods, own_default
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final, TypeVar
+
     from amorsize.system.job_object import Query
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 CPUS: Final = "/sys/devices/system/cpu"
 MEMINFO: Final = "/proc/meminfo"
@@ -54,7 +57,7 @@ SYSTEM: Final = NAMED.get(sys.platform) or os.uname().sysname
 KERNELS: Final = ("Linux", "Android")
 
 
-class MemoryNow(NamedTuple):
+class MemoryNow(Frozen, kw_only=False):
     """The machine's memory, the tightest hard limit below it, and the memory available, in bytes."""
 
     total: Finding[int]
@@ -122,10 +125,10 @@ def read_machine(
     methods, default = _start_methods()
     slurm = caps.memory_cap(environ, affinity.value)
     now = _capped(memory_now(read, system, groups), slurm, read, system, query)
-    found: dict[str, Finding[object]] = {}
+    found: dict[str, Finding[Any]] = {}
 
     def noted(name: str, finding: Finding[T]) -> T:
-        found[name] = Finding[object](*finding)
+        found[name] = finding
         return finding.value
 
     return Machine(
@@ -184,7 +187,7 @@ def _logical(read: Reader, system: str, affinity: int) -> Finding[int]:
     if listed:
         return Finding(max(len(listed), affinity), online)
     found = _first([("os.cpu_count()", os.cpu_count)], affinity, files.warnings)
-    return found._replace(value=max(found.value, affinity))
+    return replace(found, value=max(found.value, affinity))
 
 
 def _usable(affinity: int, quota: float | None, cap: Finding[int | None]) -> Finding[float]:
@@ -208,7 +211,7 @@ def _physical(read: Reader, system: str, mask: frozenset[int], affinity: int) ->
     if system in KERNELS and mask:
         tries.insert(0, ("lscpu", lambda: parse_lscpu(_lscpu(), mask)))
     found = _first(tries, affinity, files.warnings)
-    return found._replace(value=max(1, min(found.value, affinity)))
+    return replace(found, value=max(1, min(found.value, affinity)))
 
 
 def _count_cores(files: Files, cpus: frozenset[int]) -> int | None:
@@ -267,6 +270,8 @@ def parse_lscpu(text: str, cpus: frozenset[int]) -> int:
     >>> parse_lscpu("# CPU,Core,Socket\n0,0,0\n1,0,0\n2,1,0\n", frozenset({0, 1, 2}))
     2
     """
+    import re
+
     rows = re.findall(r"^([0-9]{1,9}),([0-9]{1,9}),([0-9]*)$", text, re.MULTILINE)
     cores = {int(cpu): (core, socket) for cpu, core, socket in rows}
     if not cpus <= cores.keys():
@@ -302,12 +307,13 @@ def memory_now(read: Reader = read_text, system: str = SYSTEM, groups: Groups | 
     total, free = _machine_memory(read, system)
     if system not in KERNELS:
         return MemoryNow(total, _no_groups(system), free)
-    limit, left = memory(read, own_groups(read) if groups is None else groups)
+    of_groups = memory(read, own_groups(read) if groups is None else groups)
+    limit, left = of_groups.limit, of_groups.available
     if limit.value is not None and 0 < total.value <= limit.value:
-        limit = limit._replace(value=None, source=f"{limit.source} is no less than the machine's memory")
+        limit = replace(limit, value=None, source=f"{limit.source} is no less than the machine's memory")
     if left.value is not None and (left.value < free.value or not total.value):
         free = Finding(left.value, left.source, free.warnings)
-    return MemoryNow(total, limit, free._replace(warnings=free.warnings + left.warnings))
+    return MemoryNow(total, limit, replace(free, warnings=free.warnings + left.warnings))
 
 
 def _capped(now: MemoryNow, slurm: Finding[int | None], read: Reader, system: str, query: Query | None) -> MemoryNow:
@@ -327,7 +333,7 @@ def _capped(now: MemoryNow, slurm: Finding[int | None], read: Reader, system: st
                 limit = Finding[int | None](cap.value, cap.source, limit.warnings)
             if left < available.value or not now.total.value:
                 available = Finding(left, f"{cap.source} less what is used", available.warnings)
-        now = MemoryNow(now.total, limit._replace(warnings=limit.warnings + cap.warnings), available)
+        now = MemoryNow(now.total, replace(limit, warnings=limit.warnings + cap.warnings), available)
     return now
 
 
@@ -352,7 +358,9 @@ def parse_meminfo(text: str) -> tuple[int, int]:
     >>> parse_meminfo("MemTotal:  16 kB\nMemFree: 1 kB\nMemAvailable:  8 kB\n")
     (16384, 8192)
     """
-    table = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+): +([0-9]{1,18}) kB$", text, re.MULTILINE)}
+    lines = (line.split() for line in text.split("\n"))
+    kib = {line[0].removesuffix(":"): line[1] for line in lines if line[2:] == ["kB"]}
+    table = {name: int(number) * 1024 for name, number in kib.items() if is_whole(number)}
     if not table.get("MemTotal"):
         raise ValueError(text)
     rough = sum(table.get(name, 0) for name in ("MemFree", "Buffers", "Cached")) - table.get("Shmem", 0)

@@ -546,7 +546,7 @@ class TestSickFiles:
         assert str(path.resolve()) not in sqlite_file._impatient
 
     def test_python_without_sqlite(self, path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "sqlite3", None)
+        monkeypatch.setitem(sys.modules, "_sqlite3", None)
         with pytest.warns(RuntimeWarning, match="sqlite3"):
             assert not Store(path).add_runs(rows(1))
 

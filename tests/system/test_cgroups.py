@@ -26,6 +26,7 @@ from measure_trees import (
 
 from amorsize.system.cgroups import (
     Files,
+    Finding,
     Groups,
     cpu_quota,
     memory,
@@ -57,7 +58,8 @@ def test_quota(layout):
 @every_layout
 def test_memory(layout):
     read = reader(layout.tree)
-    limit, left = memory(read, own_groups(read))
+    found = memory(read, own_groups(read))
+    limit, left = found.limit, found.available
     assert (limit.value if limit.value is None or limit.value < TRUE_BOUND else None) == layout.limit
     assert (left.value if left.value is None or left.value < TRUE_BOUND else None) == layout.available
     if layout.limit is not None:
@@ -73,7 +75,8 @@ def test_oom_kills(layout):
 def test_warnings_and_nothing_else(layout):
     read = reader(layout.tree)
     mine = own_groups(read)
-    limit, left = memory(read, mine)
+    found = memory(read, mine)
+    limit, left = found.limit, found.available
     told = "\n".join({*cpu_quota(read, mine).warnings, *limit.warnings, *left.warnings})
     assert bool(told) == bool(layout.warns), told
     for warning in layout.warns:
@@ -116,9 +119,10 @@ def test_sources_name_the_file_of_the_tightest_group():
 
 def test_sources_of_memory_tell_limit_and_throttle_apart():
     tree = v2_memory(f"{ROOT}/a", 2 * GIB, high=GIB, used=MIB)
-    limit, left = memory(reader(tree), Groups(unified=(f"{ROOT}/a",)))
+    found = memory(reader(tree), Groups(unified=(f"{ROOT}/a",)))
+    limit, left = found.limit, found.available
     assert limit.source == f"{ROOT}/a/memory.max"
-    assert left == (GIB - MIB, f"{ROOT}/a/memory.high less what is used", ())
+    assert left == Finding(GIB - MIB, f"{ROOT}/a/memory.high less what is used")
 
 
 def test_none_says_where_it_was_looked_for():
@@ -235,7 +239,8 @@ def test_garbage_in_any_file_never_raises(data):
     spoilt = data.draw(st.dictionaries(st.sampled_from(sorted(layout.tree)), garbage, min_size=1, max_size=4))
     read = reader({**layout.tree, **spoilt})
     mine = own_groups(read)
-    quota, (limit, left), kills = cpu_quota(read, mine), memory(read, mine), oom_kills(read, mine)
+    quota, found, kills = cpu_quota(read, mine), memory(read, mine), oom_kills(read, mine)
+    limit, left = found.limit, found.available
     assert quota.value is None or quota.value > 0
     assert limit.value is None or limit.value >= 0
     assert left.value is None or left.value >= 0

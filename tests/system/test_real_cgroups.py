@@ -116,8 +116,8 @@ def nested():
 
 def test_own_group_of_v2_is_found_without_any_controller(nested):
     inner = nested("unified", 2)[-1]
-    found = inner.run("import json; from amorsize.system.cgroups import own_groups; print(json.dumps(own_groups()))")
-    assert found[2][:2] == [str(inner.path), str(inner.path.parent)]
+    code = "import json; from amorsize.system.cgroups import own_groups; print(json.dumps(own_groups().unified))"
+    assert inner.run(code)[:2] == [str(inner.path), str(inner.path.parent)]
 
 
 def test_quota_of_the_own_group(nested):
