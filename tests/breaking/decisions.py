@@ -61,7 +61,7 @@ class Work:
 
 
 def make(rng: random.Random, folder: str) -> tuple[faults.Case, Work]:
-    n = rng.choice((1, 3, 10, 20, 40, 40, 100, 100, 300, 3000))
+    n = rng.choice((1, 3, 10, 20, 40, 40, 100, 100, 300, 1000))
     n_odd = rng.choice((0, 1, 3, 12, 12, n // 3, n))
     odd = range(min(n, n_odd)) if rng.random() < 0.5 else sorted(rng.sample(range(n), min(n, n_odd)))
     bad = [index for index in odd if rng.random() < 0.7] if rng.random() < 0.5 else odd
