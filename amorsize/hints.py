@@ -1,10 +1,11 @@
-"""Names that other libraries use for arguments and backends of amorsize, for a hint in the error about such a name."""
+"""What the user reads after an error: a hint for the name of another library, and a traceback without our frames."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import TracebackType
     from typing import Any, Final, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -123,8 +124,8 @@ def of_backend(name: str, known: Iterable[str]) -> str:
 def hinted(function: F, shown: Callable[..., Any] | None = None) -> F:
     """Decorate a public function: an argument that it does not have is refused with a hint at the right one.
 
-    What a type checker sees of the function stays as it is. ``shown``: has the parameters to show, if the function
-    takes them as keywords.
+    An exception of the user's code leaves it without our frames (`fold`). What a type checker sees of the function
+    stays as it is. ``shown``: has the parameters to show, if the function takes them as keywords.
     """
     shown = shown or function
     code: Any = shown.__code__
@@ -141,7 +142,11 @@ def hinted(function: F, shown: Callable[..., Any] | None = None) -> F:
         async def later(*args: Any, **keywords: Any) -> Any:
             if not names.issuperset(keywords):
                 refuse(keywords)
-            return await function(*args, **keywords)
+            try:
+                return await function(*args, **keywords)
+            except BaseException as exc:
+                fold(exc)
+                raise
 
         called: Any = later
     else:
@@ -149,7 +154,12 @@ def hinted(function: F, shown: Callable[..., Any] | None = None) -> F:
         def call(*args: Any, **keywords: Any) -> Any:
             if not names.issuperset(keywords):
                 refuse(keywords)
-            return function(*args, **keywords)
+            try:
+                return function(*args, **keywords)
+            except BaseException as exc:
+                fold(exc)
+                # It adds no entry to the traceback for this frame; `raise exc` would.
+                raise
 
         called = call
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
@@ -191,3 +201,80 @@ def like(other: Callable[..., Any], **renamed: str) -> Callable[[F], F]:
         return hinted(function, shown)
 
     return decorate
+
+
+# -- tracebacks -------------------------------------------------------------------------------------------------------
+
+
+def fold(exc: BaseException) -> None:
+    """Take our frames out of the traceback of an exception of the user's code, where it leaves a public function.
+
+    The frames of the user's function stay, and so do all frames of our own errors (a refused argument, a lost worker),
+    or with ``AMORSIZE_TRACEBACK=full``. Type, notes and causes do not change. A bare ``raise`` must follow: it adds no
+    entry for its own frame.
+    """
+    try:
+        if _is_users(exc):
+            kept = below(exc.__traceback__, to_the_user=isinstance(exc, KeyboardInterrupt))
+            # Not by assignment, which a class of the user's may refuse (a frozen dataclass).
+            BaseException.__dict__["__traceback__"].__set__(exc, kept)
+    # Nothing here is worth more than the exception: its frames stay.
+    except Exception:  # noqa: BLE001
+        return
+
+
+def _is_users(exc: BaseException) -> bool:
+    """Return True for Ctrl-C, and for what an item, the iterator of data, an initializer or a callback raised."""
+    from amorsize.errors import AmorsizeError, StopRun
+
+    kind = type(exc)
+    if issubclass(kind, AmorsizeError):
+        return kind is StopRun
+    notes = getattr(exc, "__notes__", ())
+    return (
+        issubclass(kind, KeyboardInterrupt)
+        or type(exc.__cause__).__name__ == "RemoteTraceback"
+        or any(text.startswith("amorsize: raised ") for text in notes if type(text) is str)
+    )
+
+
+def below(trace: TracebackType | None, *, to_the_user: bool = False) -> TracebackType | None:
+    """Return the part of a traceback that follows our frames, those of the standard library between them included.
+
+    ``to_the_user``: None if no frame of the user's follows.
+    """
+    import sys
+    from os import environ
+
+    if environ.get("AMORSIZE_TRACEBACK") == "full":
+        return trace
+    kept = step = trace
+    while step is not None:
+        package = str(step.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package == "amorsize":
+            kept = step.tb_next
+        elif package not in sys.stdlib_module_names:
+            # func may call amorsize again: what follows its frame is the user's to see.
+            return kept
+        step = step.tb_next
+    return None if to_the_user else kept
+
+
+def with_sources(text: str) -> str:
+    """Add the lines of source that a worker could not read to its traceback: those of a notebook's cells."""
+    import sys
+
+    # Without it nothing here knows lines that are in no file.
+    linecache = sys.modules.get("linecache")
+    if linecache is None:
+        return text
+    lines = text.split("\n")
+    out = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        out.append(line)
+        place, _, number = line.removeprefix('  File "').partition('", line ')
+        number = number.partition(",")[0]
+        if place != line and number.isdecimal() and not after.startswith("    "):
+            source = linecache.getline(place, int(number)).strip()
+            out += [f"    {source}"] if source else []
+    return "\n".join(out)

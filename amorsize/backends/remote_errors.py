@@ -40,7 +40,7 @@ class ItemError:
 
     def __init__(self, index: int, exc: BaseException) -> None:
         self.index = index
-        self.trace = trace_of(exc).replace("__mp_main__.", "__main__.")
+        self.trace = trace_of(exc, ours=index < 0).replace("__mp_main__.", "__main__.")
         self.type_name = full_kind_of(exc)
         self.class_names = class_names_of(exc)
         self.text = text_of(exc)
@@ -63,6 +63,9 @@ class ItemError:
             if is_interrupt(why):
                 raise
             exc = self._as_text()
+        from amorsize.hints import with_sources
+
+        self.trace = with_sources(self.trace)
         set_cause(exc, RemoteTraceback(self.trace))
         return exc
 

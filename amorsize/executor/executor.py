@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amorsize.backends.workers import fork_server
 from amorsize.executor import shutdown
-from amorsize.hints import hinted
+from amorsize.hints import fold, hinted
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals, load
 from amorsize.system.start_methods import (
@@ -219,5 +219,8 @@ def _results(batch: Batch, manager: Manager, deadline_s: float | None) -> Genera
     """Give the results of a map. Refers to the manager, not to the executor, which may be collected meanwhile."""
     try:
         yield from batch.results(deadline_s)
+    except BaseException as exc:
+        fold(exc)
+        raise
     finally:
         manager.drop(batch)

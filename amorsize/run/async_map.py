@@ -63,14 +63,12 @@ def in_a_new_loop(request: Request) -> tuple[TaskRun, list[Any]]:
         run = TaskRun(request)
         return run, await run.run()
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _apart(main)
-    raise RuntimeError(
-        "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
-        "use await amorsize.execute_async() there"
-    )
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError(
+            "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
+            "use await amorsize.execute_async() there"
+        )
+    return _apart(main)
 
 
 def _apart(run: Callable[[], Coroutine[Any, Any, R]]) -> R:

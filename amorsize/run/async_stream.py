@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from amorsize.backends.arrivals import ended
 from amorsize.backends.results import Flow
 from amorsize.backends.stop import Stop
+from amorsize.hints import fold
 from amorsize.run.async_map import TaskRun, arrivals_of, in_a_thread, refuse_coroutines
 from amorsize.run.execute import Execution
 from amorsize.run.stream import AHEAD_BYTES, AHEAD_ITEMS, LOOK_S, Window, run_step
@@ -75,6 +76,9 @@ async def stream_results(
                     await asyncio.sleep(0)
                     since = perf_counter()
         await running
+    except BaseException as exc:
+        fold(exc)
+        raise
     finally:
         if loop.is_closed():
             # Nothing can be awaited any more.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from amorsize.backends.results import Flow
+from amorsize.hints import fold
 from amorsize.run.execute import Execution
 from amorsize.system.looks import held_bytes, is_interrupt
 
@@ -64,6 +65,9 @@ def stream_results(
         if error is not None:
             raise error
         flow.finish(state.source.item)
+    except BaseException as exc:
+        fold(exc)
+        raise
     finally:
         steps.close()
 

@@ -493,19 +493,23 @@ def _holds_long(obj: Any, depth: int) -> bool:
     return type(held) is dict and any(_holds_long(one, depth - 1) for one in islice(held.values(), PARTS))
 
 
-def trace_of(exc: BaseException) -> str:
-    """Return the place where an exception was raised, and the exception, as text."""
+def trace_of(exc: BaseException, *, ours: bool = False) -> str:
+    """Return the place where an exception was raised, and the exception, as text; ``ours``: with our frames."""
     try:
         # Loaded only now. It may fail: an item has left no descriptor to read it with, say.
         import traceback
 
+        from amorsize.hints import below
+
+        trace = _traceback(exc) if ours or type(exc).__module__ == "amorsize.errors" else below(_traceback(exc))
         chain = _chain(exc)
         if any(map(_is_long, chain)):
             parts = (
-                [*traceback.format_tb(_traceback(one)), f"{kind_of(one)}: {text_of(one)}\n"] for one in reversed(chain)
+                [*traceback.format_tb(trace if one is exc else _traceback(one)), f"{kind_of(one)}: {text_of(one)}\n"]
+                for one in reversed(chain)
             )
             return "\n".join(map("".join, parts))
-        return "".join(traceback.format_exception(exc))
+        return "".join(traceback.format_exception(type(exc), exc, trace))
     except BaseException as why:
         if is_interrupt(why):
             raise

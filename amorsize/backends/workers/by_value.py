@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from functools import partial
+from functools import cache, partial
+from types import CodeType
 from weakref import WeakSet
 
 TYPE_CHECKING = False
@@ -34,6 +35,31 @@ def loads(parts: Sequence[Any]) -> Any:
     if parts[0][: len(BY_VALUE)] == BY_VALUE:
         return _Unpickler(io.BytesIO(parts[0]), buffers=parts[1:]).load()
     return pickle.loads(parts[0], buffers=parts[1:])
+
+
+def dumps(obj: object, buffer_callback: Callable[[pickle.PickleBuffer], bool] | None = None) -> bytes:
+    """Pickle as ``cloudpickle.dumps`` does, but keep the file names of code, which tracebacks of workers name."""
+    stream = io.BytesIO()
+    _pickler()(stream, 5, buffer_callback).dump(obj)
+    return stream.getvalue()
+
+
+@cache
+def _pickler() -> Any:
+    import cloudpickle
+
+    reduce = cloudpickle.Pickler.dispatch_table[CodeType]
+
+    def with_file(code: CodeType) -> tuple[Any, ...]:
+        make, parts = reduce(code)
+        return make, tuple(
+            code.co_filename if type(part) is str and part == "<dynamic-code>" else part for part in parts
+        )
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({CodeType: with_file})
+
+    return Pickler
 
 
 class _Unpickler(pickle.Unpickler):

@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 from importlib import import_module
 from types import CodeType, FunctionType, MethodType, ModuleType
 
+from amorsize.backends.workers.by_value import dumps
 from amorsize.backends.workers.functions import MAIN, Sent, cells_of, found, pickled_by_name, scope_of
 from amorsize.system.looks import ATOMS, attribute
 
@@ -148,10 +149,7 @@ def pickled_value(value: Any) -> bytes:
     try:
         return pickled_by_name(value)
     except Exception:  # noqa: BLE001
-        import cloudpickle
-
-        pickled: bytes = cloudpickle.dumps(value, protocol=5)
-        return pickled
+        return dumps(value)
 
 
 def pickled_class(kind: type) -> bytes:

@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from amorsize.backends.workers.by_value import BY_VALUE
+from amorsize.backends.workers.by_value import dumps as by_value_dumps
 from amorsize.backends.workers.by_value import loads as loads_parts
 from amorsize.backends.workers.functions import Pickling
 from amorsize.system.looks import is_interrupt
@@ -77,8 +78,6 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     except BaseException as exc:  # pickle raises anything: PicklingError, TypeError, SystemExit of a __reduce__, …
         if is_interrupt(exc):
             raise
-    import cloudpickle
-
     buffers = []
 
     def stays_in(buffer: pickle.PickleBuffer) -> bool:
@@ -87,7 +86,7 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
         buffers.append(buffer)
         return False
 
-    pickled = cloudpickle.dumps(obj, protocol=5, buffer_callback=stays_in)
+    pickled = by_value_dumps(obj, stays_in)
     return [BY_VALUE + pickled, *map(pickle.PickleBuffer.raw, buffers)]
 
 
