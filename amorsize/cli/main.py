@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from amorsize import __version__
 from amorsize.cli import history as cli_history
 from amorsize.cli import measure as cli_measure
+from amorsize.cli import report
 from amorsize.cli.map_arguments import (
     RunFailedError,
     UsageError,
@@ -227,6 +228,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--on", metavar="FILE", help="plan for another machine: what python -m amorsize --json printed there"
     )
+    report.add_option(command)
 
 
 def _add_execute(command: argparse.ArgumentParser) -> None:
@@ -281,12 +283,14 @@ def _diagnostics(arguments: argparse.Namespace) -> int:
 
 def _optimize(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
+    report.write(arguments, "optimize", plan)
     _show(plan.to_json(indent=2) if arguments.json else plan.explain())
     return 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
+    report.write(arguments, "explain", plan)
     if arguments.json:
         more: dict[str, Any] = {"bound_by": plan.bound_by, "useful_cores": plan.useful_cores}
         more |= {"advice": [plain(one) for one in plan.advice], "what_if": [plain(one) for one in plan.what_if()]}

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.cli import report
 from amorsize.cli.map_arguments import number_of, whole
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def add_options(name: str, command: argparse.ArgumentParser) -> None:
         metavar="S",
         help=f"about how long it may take (by default {SECONDS[name]:g})",
     )
+    report.add_option(command)
     if name != "tune":
         command.add_argument("--rounds", type=whole(1), metavar="N", help="how often each is run; by default as fits")
     if name == "compare":
@@ -66,6 +68,7 @@ def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str,
     from amorsize.api import validate as run
 
     found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds)
+    report.write(given, "validate", found)
     return found.to_json(indent=2) if given.json else found.explain()
 
 
@@ -74,6 +77,7 @@ def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any
     from amorsize.api import tune as run
 
     plan = run(func, data, **options, max_seconds=given.max_seconds)
+    report.write(given, "tune", plan)
     return plan.to_json(indent=2) if given.json else plan.explain()
 
 
@@ -85,6 +89,7 @@ def compare(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, 
     settings = list(dict.fromkeys(given.settings))
     request = check(func, data, **options)
     found = compare_settings(request, settings, max_seconds=given.max_seconds, rounds=given.rounds)
+    report.write(given, "compare", found)
     return json.dumps(found.to_dict(), indent=2) if given.json else found.explain()
 
 

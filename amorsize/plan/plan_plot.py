@@ -1,19 +1,46 @@
-"""A picture of a plan: the forecast of every candidate against its number of workers.
+"""A picture of a plan: the forecast of every candidate against its number of workers, and where the seconds would go.
 
-An axis with a wide range is logarithmic: perfect scaling is then a straight line.
+An axis with a wide range is logarithmic: perfect scaling is then a straight line. The colours are of Okabe and Ito
+(https://jfly.uni-koeln.de/color/), safe for the colour-blind; markers, line styles and hatches tell the same in grey.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from amorsize.facts import Forecast
-from amorsize.formatting import seconds
+from amorsize.facts import Breakdown, Forecast
+from amorsize.formatting import printable, seconds
+from amorsize.frozen import field_names
+from amorsize.plan.plan_text import describe, happened, way
 from amorsize.plan.record import PlanRecord
 
-COLOURS: Final = {"serial": "#555555", "threads": "#d97706", "processes": "#2563eb", "executor": "#2563eb"}
-CHOSEN: Final = "#dc2626"
+
+class Style(NamedTuple):
+    """The look of one backend."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+STYLES: Final = {
+    "serial": Style("#7f7f7f", "s", "--"),
+    "threads": Style("#e69f00", "^", "-."),
+    "processes": Style("#0072b2", "o", "-"),
+    "executor": Style("#009e73", "D", ":"),
+    "async": Style("#cc79a7", "v", (0, (3, 1, 1, 1))),  # type: ignore[arg-type]
+}
+# Colour and hatch of each part of the seconds.
+PARTS: Final = {
+    "compute": ("#0072b2", ""),
+    "start": ("#e69f00", "//"),
+    "transfer": ("#56b4e9", "\\\\"),
+    "dispatch": ("#cc79a7", ".."),
+    "tail": ("#d9d9d9", "xx"),
+}
+# Of what is marked. Not black, which matplotlib leaves out of an SVG where it is the default.
+INK: Final = "#111111"
 # Beyond so many workers, and beyond this ratio of longest to shortest time, an axis is logarithmic.
 # guess
 WIDE_WORKERS: Final = 8
@@ -21,8 +48,8 @@ WIDE_WORKERS: Final = 8
 WIDE_SECONDS: Final = 8.0
 
 
-def plot_plan(plan: PlanRecord, path: str | None = None) -> Any:
-    """Draw the candidates of a plan with their 80 % intervals; the chosen one has a ring, those ruled out are crosses.
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of so many inches.
 
     Raises
     ------
@@ -33,40 +60,105 @@ def plot_plan(plan: PlanRecord, path: str | None = None) -> Any:
         from matplotlib.figure import Figure
     except ImportError as exc:
         raise ImportError("plot() needs matplotlib: pip install 'amorsize[plot]'") from exc
+    return Figure(figsize=(width, height), layout="constrained")
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+
+def plain_text(text: str) -> str:
+    """Return text that matplotlib draws as it is: a dollar sign would begin a formula."""
+    return printable(text).replace("$", r"\$")
+
+
+def plot_plan(plan: PlanRecord, path: str | None = None, *, narrow: bool = False) -> Any:
+    """Draw the candidates of a plan with their 80 % intervals, and the parts of the best of each backend.
+
+    The chosen one has a ring, those ruled out are crosses, what was measured are stars. A line marks the usable cores.
+    ``narrow``: without a title and with legends below, so that its text can be read on a phone.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
     chosen = _chosen(plan)
     forecasts = [*plan.alternatives, chosen]
-    for backend, colour in COLOURS.items():
-        _draw(axes, [f for f in forecasts if f.backend == backend], backend, colour)
-    label = f"chosen: {seconds(chosen.total_s)}"
-    ring: dict[str, Any] = {"marker": "o", "markersize": 13, "fillstyle": "none", "markeredgewidth": 1.8}
-    axes.plot([chosen.workers], [chosen.total_s], color=CHOSEN, linestyle="none", clip_on=False, label=label, **ring)
-    _scale_workers(axes, max(f.workers for f in forecasts))
-    _scale_seconds(axes, [f.total_s for f in forecasts])
-    axes.grid(alpha=0.25, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(_title(plan), loc="left", fontsize=11)
-    axes.legend(framealpha=0.8, edgecolor="none", fontsize=9)
+    bars = _bars(chosen, plan.alternatives) if plan.predicted_s is not None else []
+    figure = new_figure(5 if narrow else 7, (5.2 if narrow else 4.4) + (1.1 + 0.3 * len(bars) if bars else 0))
+    if bars:
+        curve, parts = figure.subplots(2, 1, height_ratios=[4.2, 0.7 + 0.3 * len(bars)])
+        _draw_parts(parts, bars)
+    else:
+        curve = figure.add_subplot()
+    measured = _measured(plan)
+    _mark(curve, plan, chosen, measured)
+    for backend, style in STYLES.items():
+        _draw(curve, [f for f in forecasts if f.backend == backend], backend, style)
+    _scale_workers(curve, max([f.workers for f in forecasts] + [workers for workers, _ in measured]))
+    _scale_seconds(curve, [f.total_s for f in forecasts] + [took_s for _, took_s in measured])
+    curve.grid(alpha=0.25, linewidth=0.8)
+    if not narrow:
+        curve.set_title(_title(plan), loc="left", fontsize=11)
+    for axes, (below, columns) in zip(figure.axes, ((-0.15, 2), (-0.3, 3)), strict=False):
+        axes.spines[["top", "right"]].set_visible(False)
+        look = {"loc": "upper center", "bbox_to_anchor": (0.45, below), "ncols": columns}
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+        axes.legend(frameon=False, fontsize=9, **(look if narrow else beside))
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure
 
 
-def _draw(axes: Any, candidates: Sequence[Forecast], backend: str, colour: str) -> None:
+def words(plan: PlanRecord) -> str:
+    """Return what the picture shows, in words, for those that cannot see it."""
+    chosen = _chosen(plan)
+    text = f"Forecast against the number of workers. Chosen: {describe(chosen)}, {seconds(chosen.total_s)}."
+    shown = [f for f in plan.alternatives if f.refused is None]
+    if shown:
+        text += f" The best of the others: {describe(shown[0])}, {seconds(shown[0].total_s)}."
+    took = dict(happened(plan)).get("took")
+    return f"{text} Measured: {took}." if took else text
+
+
+# -- the curve --------------------------------------------------------------------------------------------------------
+
+
+def _draw(axes: Any, candidates: Sequence[Forecast], backend: str, style: Style) -> None:
     """Draw the forecasts of one backend; the loop, which has one worker only, is a level line."""
     row = sorted((f for f in candidates if f.refused is None), key=lambda f: f.workers)
     out = [f for f in candidates if f.refused is not None]
+    colour = style.colour
     if row and backend == "serial":
-        axes.axhline(row[0].total_s, color=colour, linestyle="--", linewidth=1.2, label="plain loop")
+        axes.axhline(row[0].total_s, color=colour, linestyle=style.line, linewidth=1.2, label="plain loop")
     elif row:
         x = [f.workers for f in row]
-        axes.fill_between(x, [f.low_s for f in row], [f.high_s for f in row], color=colour, alpha=0.13, linewidth=0)
-        axes.plot(x, [f.total_s for f in row], "o-", color=colour, markersize=4, label=backend)
+        axes.fill_between(x, [f.low_s for f in row], [f.high_s for f in row], color=colour, alpha=0.16, linewidth=0)
+        look: dict[str, Any] = {"marker": style.marker, "linestyle": style.line, "markersize": 5, "label": backend}
+        axes.plot(x, [f.total_s for f in row], color=colour, **look)
     if out:
         x = [f.workers for f in out]
         axes.plot(x, [f.total_s for f in out], "x", color=colour, label=f"{backend}, ruled out")
+
+
+def _mark(axes: Any, plan: PlanRecord, chosen: Forecast, measured: Sequence[tuple[int, float]]) -> None:
+    """Mark the chosen candidate with its interval, what was measured, and the usable cores."""
+    low, high = (max(0.0, chosen.total_s - chosen.low_s), max(0.0, chosen.high_s - chosen.total_s))
+    ring: dict[str, Any] = {"marker": "o", "markersize": 13, "fillstyle": "none", "markeredgewidth": 1.8}
+    label = f"chosen: {seconds(chosen.total_s)}"
+    axes.plot([chosen.workers], [chosen.total_s], color=INK, linestyle="none", clip_on=False, label=label, **ring)
+    if low or high:
+        bar: dict[str, Any] = {"capsize": 4, "linewidth": 1, "fmt": "none", "label": "80 % interval"}
+        axes.errorbar([chosen.workers], [chosen.total_s], [[low], [high]], color=INK, **bar)
+    if measured:
+        x, y = zip(*measured, strict=True)
+        axes.plot(x, y, "*", color=INK, markersize=9, linestyle="none", clip_on=False, label="measured")
+    if plan.machine is not None:
+        cores = plan.machine.usable_cores
+        axes.axvline(cores, color=INK, linestyle=":", linewidth=1, label=f"{cores:g} usable core{'s' * (cores != 1)}")
+
+
+def _measured(plan: PlanRecord) -> list[tuple[int, float]]:
+    """Return workers and seconds of what the clock has shown: trials, scaled to all items, and the run itself."""
+    found = [(trial.workers, trial.total_s) for trial in plan.trials]
+    return found + ([(plan.n_jobs, plan.took_s)] if plan.took_s is not None else [])
 
 
 def _scale_workers(axes: Any, most: int) -> None:
@@ -103,12 +195,55 @@ def _title(plan: PlanRecord) -> str:
         return "a plain loop"
     how = f" ({plan.start_method})" if plan.start_method else ""
     gain = "" if plan.estimated_speedup is None else f": {plan.estimated_speedup:.1f} times as fast as the loop"
-    return f"{plan.backend}{how}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{gain}"
+    return plain_text(f"{plan.backend}{how}, n_jobs {plan.n_jobs}, chunksize {plan.chunksize}{gain}")
+
+
+# -- the parts --------------------------------------------------------------------------------------------------------
+
+
+def _bars(chosen: Forecast, others: Sequence[Forecast]) -> list[tuple[str, Breakdown]]:
+    """Return the parts of the chosen candidate, and of the best of each other backend; empty if none is known."""
+    best = {chosen.backend: chosen}
+    for other in others:
+        if other.refused is None:
+            best.setdefault(other.backend, other)
+    named = [(way(f.backend, f.workers, f.start_method), f.breakdown) for f in best.values()]
+    return [(name, parts) for name, parts in named if _sum(parts) > 0] if _sum(chosen.breakdown) > 0 else []
+
+
+def _sum(parts: Breakdown) -> float:
+    return float(sum(getattr(parts, name) for name in field_names(Breakdown)))
+
+
+def _draw_parts(axes: Any, bars: Sequence[tuple[str, Breakdown]]) -> None:
+    """Draw a bar for each candidate, the chosen one at the top, of its parts."""
+    names = [name for name in PARTS if any(getattr(parts, f"{name}_s") > 0 for _, parts in bars)]
+    left = [0.0] * len(bars)
+    rows = range(len(bars))[::-1]
+    for name in names:
+        width = [getattr(parts, f"{name}_s") for _, parts in bars]
+        colour, hatch = PARTS[name]
+        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0.6}
+        axes.barh(list(rows), width, left=left, height=0.6, label=name, **look)
+        left = [a + b for a, b in zip(left, width, strict=True)]
+    axes.set_yticks(list(rows), [plain_text(name) for name, _ in bars])
+    axes.set_xlim(0, max(left) * 1.02)
+    scale_time(axes)
+    axes.set_title("where the time would go", loc="left", fontsize=10)
+
+
+def scale_time(axes: Any) -> None:
+    """Label a horizontal axis with durations, few enough that they do not overlap on a phone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(lambda value, _: seconds(value) if value else "0")
 
 
 def _chosen(plan: PlanRecord) -> Forecast:
     parts = plan.breakdown
-    total = sum((parts.start_s, parts.compute_s, parts.transfer_s, parts.dispatch_s, parts.tail_s))
+    total = _sum(parts)
     low, high = plan.predicted_interval_s or (total, total)
     return Forecast(
         backend=plan.backend,

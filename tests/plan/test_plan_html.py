@@ -26,10 +26,13 @@ def a_forecast(workers: int, refused: str | None = None) -> Forecast:
     )
 
 
-def rows(plan: Plan) -> list[tuple[str, str]]:
-    """Return the table's rows; raise if the HTML is not well formed."""
-    root = ElementTree.fromstring(f"<div>{plan._repr_html_()}</div>")
-    return [("".join(row[0].itertext()), "".join(row[1].itertext())) for row in root.iter("tr")]
+def tables(plan: Plan) -> list[ElementTree.Element]:
+    """Return the tables; raise if the HTML is not well formed."""
+    return list(ElementTree.fromstring(f"<div>{plan._repr_html_()}</div>").iter("table"))
+
+
+def rows(plan: Plan, table: int = 0) -> list[tuple[str, ...]]:
+    return [tuple("".join(cell.itertext()) for cell in row) for row in tables(plan)[table].iter("tr")]
 
 
 def test_the_table_holds_the_plan_and_its_forecast():
@@ -48,32 +51,51 @@ def test_the_table_holds_the_plan_and_its_forecast():
     )
     assert rows(plan) == [
         ("backend", "processes (spawn)"),
-        ("n_jobs", "2"),
-        ("chunksize", "5"),
-        ("forecast", "500 ms (80 %: 400 ms to 600 ms)"),
-        ("plain loop", "1 s, speedup 2.00"),
+        ("n_jobs", "2", ""),
+        ("chunksize", "5", ""),
+        ("forecast", "500 ms", "80 %: 400 ms to 600 ms"),
+        ("plain loop", "1 s", "speedup 2.00"),
         ("of which", "start 100 ms, compute 400 ms"),
         ("warning", "one"),
         ("warning", "two"),
-        ("rejected", "3 threads, chunks of 1: 333 ms (too much memory)"),
+    ]
+    assert rows(plan, 1) == [
+        ("rejected", "forecast", "80 % interval", "why"),
+        ("3 threads, chunks of 1", "333 ms", "100 ms to 2 s", "too much memory"),
     ]
 
 
 def test_without_a_forecast_none_is_shown():
-    names = [name for name, _ in rows(Plan(backend="serial", n_jobs=1, chunksize=1))]
+    names = [row[0] for row in rows(Plan(backend="serial", n_jobs=1, chunksize=1))]
     assert names == ["backend", "n_jobs", "chunksize"]
 
 
-def test_only_the_best_of_the_rejected_are_shown():
+def test_the_rejected_are_folded_away_and_only_the_best_are_there():
     plan = Plan(backend="serial", n_jobs=1, chunksize=1, alternatives=tuple(a_forecast(p) for p in range(1, 20)))
-    assert [name for name, _ in rows(plan)].count("rejected") == SHOWN
+    root = ElementTree.fromstring(f"<div>{plan._repr_html_()}</div>")
+    (folded,) = root.iter("details")
+    assert "open" not in folded.attrib
+    assert "19 candidates rejected" in folded.findtext("summary", "")
+    assert len(list(folded.iter("tr"))) == SHOWN + 1
+    assert rows(plan, 1)[1][0] == "1 thread, chunks of 1"
+
+
+def test_numbers_are_aligned_on_the_right_and_words_on_the_left():
+    plan = Plan(backend="threads", n_jobs=4, chunksize=1, predicted_s=0.5, alternatives=(a_forecast(3),))
+    for table in tables(plan):
+        for cell in table.iter("td"):
+            text = "".join(cell.itertext())
+            is_number = text[:1].isdecimal() and "times" not in text
+            assert ("text-align:right" in cell.attrib["style"]) == is_number or not text, text
+    assert rows(plan, 1)[1][-1] == "0.67 times as long"
 
 
 def test_text_stays_text():
-    plan = Plan(backend="serial", n_jobs=1, chunksize=1, reason=EVIL, warnings=(EVIL,))
+    refused = (a_forecast(3, refused=EVIL),)
+    plan = Plan(backend="serial", n_jobs=1, chunksize=1, reason=EVIL, warnings=(EVIL,), alternatives=refused)
     tags: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: tags.append(tag)  # type: ignore[method-assign]
     parser.feed(plan._repr_html_())
-    assert set(tags) == {"p", "table", "tr", "th", "td"}
+    assert set(tags) <= {"p", "table", "tr", "th", "td", "details", "summary"}
     assert ("warning", EVIL) in rows(plan)

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from amorsize.facts import Breakdown, Forecast
+from amorsize.facts import Breakdown, Forecast, Trial
 from amorsize.plan.plan import Plan
+from amorsize.plan.plan_plot import INK, PARTS, STYLES, words
+from amorsize.testing import a_machine
 
 pytest.importorskip("matplotlib")
 
@@ -52,7 +54,7 @@ def _fonts_are_open():
 
 
 def lines(plan: Plan) -> dict[str, list[tuple[float, float]]]:
-    (axes,) = plan.plot().axes
+    axes = plan.plot().axes[0]
     return {line.get_label(): list(zip(*map(list, line.get_data()), strict=True)) for line in axes.get_lines()}
 
 
@@ -113,3 +115,71 @@ def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'amorsize\[plot\]'"):
         a_plan().plot()
+
+
+def test_the_usable_cores_are_marked():
+    assert {x for x, _ in lines(a_plan(machine=a_machine(cores=4)))["4 usable cores"]} == {4}
+    assert not [name for name in lines(a_plan()) if "usable" in name]
+
+
+def test_what_was_measured_is_drawn():
+    trial = Trial(
+        backend="processes", workers=4, chunksize=1, items=10, seconds=0.1, forecast_s=0.1, total_s=0.7, rung=0
+    )
+    assert lines(a_plan(trials=(trial,), took_s=0.55))["measured"] == [(4, 0.7), (2, 0.55)]
+
+
+def test_the_chosen_one_has_its_interval():
+    axes = a_plan().plot().axes[0]
+    (bar,) = (box for box in axes.containers if box.get_label() == "80 % interval")
+    (segment,) = bar.lines[2][0].get_segments()
+    assert [tuple(map(float, point)) for point in segment] == [(2, pytest.approx(0.4)), (2, pytest.approx(0.6))]
+
+
+def parts_of(plan: Plan) -> dict[str, list[float]]:
+    """Return the widths of the bars, by part, from the top."""
+    axes = plan.plot().axes[1]
+    return {box.get_label(): [round(float(bar.get_width()), 9) for bar in box] for box in axes.containers}
+
+
+def test_the_parts_of_the_best_of_each_backend_are_drawn_beneath():
+    chosen = Breakdown(start_s=0.1, compute_s=0.3, tail_s=0.1)
+    loop = Forecast(**{**vars(LOOP), "breakdown": Breakdown(compute_s=1.0)})
+    plan = a_plan((loop, *OTHERS), breakdown=chosen)
+    assert parts_of(plan) == {"compute": [0.3, 1.0], "start": [0.1, 0.0], "tail": [0.1, 0.0]}
+    labels = [label.get_text() for label in plan.plot().axes[1].get_yticklabels()]
+    assert labels == ["2 processes (fork)", "a plain loop"]
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance (WCAG 2.1)."""
+    from matplotlib.colors import to_rgb
+
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return sum(a * b for a, b in zip(linear, (0.2126, 0.7152, 0.0722), strict=True))
+
+
+def test_nothing_is_told_by_colour_alone():
+    assert len({style.marker for style in STYLES.values()}) == len(STYLES)
+    assert len({style.line for style in STYLES.values()}) == len(STYLES)
+    assert len({hatch for _, hatch in PARTS.values()}) == len(PARTS)
+    # Threads and processes, the most common pair, differ in grey as well.
+    assert luminance(STYLES["threads"].colour) > 2 * luminance(STYLES["processes"].colour)
+    assert luminance(INK) < 0.02
+
+
+def test_a_narrow_picture_has_its_legends_below():
+    from amorsize.plan.plan_plot import plot_plan
+
+    figure = plot_plan(a_plan(breakdown=Breakdown(compute_s=1.0)), narrow=True)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+    assert figure.get_tightbbox().x1 <= figure.get_figwidth() + 0.05
+
+
+def test_the_picture_has_words():
+    assert words(a_plan(took_s=0.55)) == (
+        "Forecast against the number of workers. Chosen: 2 processes (fork), chunks of 7, 500 ms. The best of the "
+        "others: 4 threads, chunks of 1, 970 ms. Measured: 550 ms, 1.10 times the forecast, within its interval."
+    )

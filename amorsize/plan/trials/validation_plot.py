@@ -1,78 +1,94 @@
-"""A validation as HTML, for notebooks, and as a picture."""
+"""Times of contenders as HTML, for notebooks and reports, and as a picture."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, Final
 
-from amorsize.formatting import seconds
-from amorsize.plan.plan_plot import CHOSEN
-from amorsize.plan.trials.race import Contender, Race
+from amorsize.formatting import printable, seconds
+from amorsize.plan.plan_html import NUMBER, TEXT
+from amorsize.plan.plan_plot import INK, new_figure, plain_text, scale_time
+from amorsize.plan.trials.race import Contender, Race, Timings
 from amorsize.plan.trials.verdict import items_line, words
 
-COLOURS = {"loop": "#555555", "plan": "#2563eb", "execute": "#dc2626"}
-OTHER = "#9ca3af"
+# Each bar has its name beside it, so that no colour need be told from another.
+COLOURS: Final = {"loop": "#7f7f7f", "plan": "#0072b2", "execute": "#d55e00"}
+OTHER: Final = "#b3b3b3"
 
 
 def validation_html(v: Race) -> str:
     """Return the verdict and a table of all contenders' times, without scripts and style sheets."""
-    best = v.best
-    least = best.seconds.median if best is not None and best.seconds is not None else 0.0
-    rows = "".join(_row(one, least) for one in v.contenders)
-    head = "".join(f"<th>{name}</th>" for name in ("", "median", "95 % interval", "/ best", "results"))
     notes = "".join(f"<p>{escape(text)}</p>" for text in v.warnings)
-    return (
-        f"<p>amorsize: {escape(words(v))}</p><p>{escape(items_line(v))}</p><table><tr>{head}</tr>{rows}</table>{notes}"
-    )
+    return printable(f"<p>amorsize: {escape(words(v))}</p>{times_html(v)}{notes}", lines=True)
+
+
+def times_html(v: Timings) -> str:
+    """Return a table of all contenders' times."""
+    least = min((one.seconds.median for one in v.contenders if one.seconds is not None), default=0.0)
+    rows = "".join(_row(one, least) for one in v.contenders)
+    names = (("", TEXT), ("median", NUMBER), ("95 % interval", NUMBER), ("/ best", NUMBER), ("results", TEXT))
+    head = "".join(f"<th style='{style}'>{name}</th>" for name, style in names)
+    return printable(f"<p>{escape(items_line(v))}</p><table><tr>{head}</tr>{rows}</table>", lines=True)
 
 
 def _row(one: Contender, least: float) -> str:
     found = one.seconds
-    name = f"<th style='text-align:left'>{escape(one.what)}</th>"
+    name = f"<th style='{TEXT}'>{escape(one.what)}</th>"
     if found is None:
-        return f"<tr>{name}<td colspan='4'>not run: {escape(one.why_not or '')}</td></tr>"
+        return f"<tr>{name}<td colspan='4' style='{TEXT}'>not run: {escape(one.why_not or '')}</td></tr>"
     same = {True: "same", False: "differ", None: "cannot be told"}[one.same]
     cells = (
-        seconds(found.median),
-        f"{seconds(found.low)} to {seconds(found.high)}",
-        f"{found.median / least:.2f}" if least > 0 else "",
-        same,
+        (seconds(found.median), NUMBER),
+        (f"{seconds(found.low)} to {seconds(found.high)}", NUMBER),
+        (f"{found.median / least:.2f}" if least > 0 else "", NUMBER),
+        (same, TEXT),
     )
-    return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    tds = "".join(f"<td style='{style}'>{escape(cell)}</td>" for cell, style in cells)
+    return f"<tr>{name}{tds}</tr>"
 
 
-def plot_validation(v: Race, path: str | None = None) -> Any:
-    """Draw every round of every contender, its median, and the forecast with its interval.
+def plot_validation(v: Timings, path: str | None = None, *, narrow: bool = False) -> Any:
+    """Draw every round of every contender, its median, and of a `Race` the forecast with its interval.
+
+    ``narrow``: without a title, and with names above the bars, so that its text can be read on a phone.
 
     Raises
     ------
     ImportError
         Without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise ImportError("plot() needs matplotlib: pip install 'amorsize[plot]'") from exc
-
     run = [one for one in v.contenders if one.seconds is not None][::-1]
-    figure = Figure(figsize=(7, 1.4 + 0.5 * len(run)), layout="constrained")
+    figure = new_figure(5 if narrow else 7, 1.6 + 0.5 * len(run))
     axes = figure.add_subplot()
-    interval = v.plan.predicted_interval_s
-    if interval is not None and v.predicted_s is not None:
-        axes.axvspan(*interval, color=CHOSEN, alpha=0.1, linewidth=0)
-        axes.axvline(v.predicted_s, color=CHOSEN, linewidth=1, linestyle="--", label="forecast of the plan (80 %)")
+    plan = v.plan if isinstance(v, Race) else None
+    if plan is not None and plan.predicted_interval_s is not None and plan.predicted_s is not None:
+        axes.axvspan(*plan.predicted_interval_s, color=INK, alpha=0.08, linewidth=0)
+        axes.axvline(plan.predicted_s, color=INK, linewidth=1, linestyle="--", label="forecast of the plan (80 %)")
     for row, one in enumerate(run):
         colour = COLOURS.get(one.name, OTHER)
         assert one.seconds is not None
-        axes.barh(row, one.seconds.median, height=0.55, color=colour, alpha=0.35)
+        axes.barh(row, one.seconds.median, height=0.35 if narrow else 0.55, color=colour, alpha=0.4)
         axes.plot(one.times_s, [row] * len(one.times_s), "o", color=colour, markersize=4)
-    axes.set_yticks(range(len(run)), [one.what for one in run])
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(lambda value, _: seconds(value) if value else "0")
+    names = [plain_text(one.what) for one in run]
+    if narrow:
+        axes.set_yticks([])
+        for row, name in enumerate(names):
+            axes.annotate(name, (0, row), (4, 8), textcoords="offset points", va="bottom", fontsize=9)
+        axes.set_ylim(-0.5, len(run) - 0.25)
+    else:
+        axes.set_yticks(range(len(run)), names)
+    scale_time(axes)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"{v.func}: {items_line(v)}", loc="left", fontsize=10)
+    if not narrow:
+        axes.set_title(plain_text(f"{v.func}: {items_line(v)}"), loc="left", fontsize=10)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(framealpha=0.8, edgecolor="none", fontsize=9)
+        figure.legend(loc="outside lower left", frameon=False, fontsize=9)
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure
+
+
+def picture_words(v: Timings) -> str:
+    """Return what the picture shows, in words, for those that cannot see it."""
+    times = [f"{one.what} {seconds(one.seconds.median)}" for one in v.contenders if one.seconds is not None]
+    return f"Median seconds of each: {', '.join(times)}." if times else "Nothing was run."

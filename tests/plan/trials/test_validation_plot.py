@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from amorsize.plan.plan import Plan
+from amorsize.plan.trials.compare import Comparison
 from amorsize.plan.trials.race import Contender
 from amorsize.plan.trials.validation import Validation
+from amorsize.plan.trials.validation_plot import picture_words, plot_validation
 
 pytest.importorskip("matplotlib")
 
@@ -46,11 +48,27 @@ def test_everyone_who_ran_is_drawn_with_every_round():
 
 
 def test_without_a_forecast_there_is_none():
-    (axes,) = a_validation(None).plot().axes
-    assert axes.get_legend() is None
+    figure = a_validation(None).plot()
+    (axes,) = figure.axes
+    assert not figure.legends
     assert len(axes.get_lines()) == 2
 
 
 def test_it_is_saved(tmp_path):
     a_validation().plot(str(tmp_path / "validation.png"))
     assert (tmp_path / "validation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_comparison_is_drawn_too_and_named_in_words():
+    timings = Comparison(func="f", n_used=10, n_items=10, contenders=CONTENDERS)
+    (axes,) = plot_validation(timings, narrow=True).axes
+    assert [text.get_text() for text in axes.texts] == ["optimize(): 2 processes", "a plain loop"]
+    assert picture_words(timings) == "Median seconds of each: a plain loop 1.1 s, optimize(): 2 processes 500 ms."
+    assert picture_words(Comparison(func="f", n_used=0, n_items=0)) == "Nothing was run."
+
+
+def test_a_dollar_sign_is_no_formula():
+    odd = Contender(name="x", what="$x^2$ $\\frac$", times_s=(1.0,))
+    figure = plot_validation(Comparison(func="f$x^2$", n_used=1, n_items=1, contenders=(odd,)))
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_yticklabels()[0].get_text() == r"\$x^2\$ \$\frac\$"
