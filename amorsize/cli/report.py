@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import re
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -145,7 +146,7 @@ def _wide(table: str) -> str:
     return f"<div class='wide'>{table}</div>"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     from amorsize.plan.plan_html import NUMBER, TEXT
 
     styles = [TEXT if name == "backend" else NUMBER for name in head]

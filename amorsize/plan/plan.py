@@ -9,8 +9,10 @@ from amorsize.plan.record import PlanRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
+    from amorsize.events import Event
     from amorsize.model.search import Basis
     from amorsize.plan.advice import Advice, WhatIf
     from amorsize.plan.pool_watch import PoolWatch
@@ -137,13 +139,16 @@ class Plan(PlanRecord):
             total_s=total_s, low_s=low_s, high_s=high_s, breakdown=self.breakdown,
         )  # fmt: skip
 
-    def plot(self, path: str | None = None) -> Any:
-        """Draw the forecast of every candidate; needs the extra ``plot``.
+    def plot(self, path: str | None = None, *, events: Iterable[Event] = ()) -> Any:
+        """Draw the forecast of every candidate, and where the time would go; needs the extra ``plot``.
 
         Parameters
         ----------
         path : str, optional
             Where to save the picture.
+        events : iterable of Event, optional
+            What ``execute(..., on_event=events.append)`` has collected in a list: adds a lane per worker with its
+            chunks, its waits, and its loss.
 
         Returns
         -------
@@ -156,7 +161,7 @@ class Plan(PlanRecord):
         """
         from amorsize.plan.plan_plot import plot_plan
 
-        return plot_plan(self, path)
+        return plot_plan(self, path, events=events)
 
     def _repr_html_(self) -> str:
         from amorsize.plan.plan_html import plan_html

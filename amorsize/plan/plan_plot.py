@@ -6,12 +6,14 @@ An axis with a wide range is logarithmic: perfect scaling is then a straight lin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from amorsize.events import Event
 from amorsize.facts import Breakdown, Forecast
 from amorsize.formatting import printable, seconds
 from amorsize.frozen import field_names
+from amorsize.plan.plan_lanes import MOST_LANES, draw_lanes, lanes_of
 from amorsize.plan.plan_text import describe, happened, way
 from amorsize.plan.record import PlanRecord
 
@@ -68,10 +70,11 @@ def plain_text(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def plot_plan(plan: PlanRecord, path: str | None = None, *, narrow: bool = False) -> Any:
+def plot_plan(plan: PlanRecord, path: str | None = None, *, events: Iterable[Event] = (), narrow: bool = False) -> Any:
     """Draw the candidates of a plan with their 80 % intervals, and the parts of the best of each backend.
 
     The chosen one has a ring, those ruled out are crosses, what was measured are stars. A line marks the usable cores.
+    ``events``: of the run, for a lane per worker.
     ``narrow``: without a title and with legends below, so that its text can be read on a phone.
 
     Raises
@@ -82,12 +85,17 @@ def plot_plan(plan: PlanRecord, path: str | None = None, *, narrow: bool = False
     chosen = _chosen(plan)
     forecasts = [*plan.alternatives, chosen]
     bars = _bars(chosen, plan.alternatives) if plan.predicted_s is not None else []
-    figure = new_figure(5 if narrow else 7, (5.2 if narrow else 4.4) + (1.1 + 0.3 * len(bars) if bars else 0))
+    lanes = lanes_of(events)
+    # The height of each picture, in inches.
+    heights = [5.2 if narrow else 4.4]
+    heights += [1.1 + 0.3 * len(bars)] if bars else []
+    heights += [1.1 + 0.25 * min(len(lanes), MOST_LANES)] if lanes else []
+    figure = new_figure(5 if narrow else 7, sum(heights))
+    curve, *beneath = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     if bars:
-        curve, parts = figure.subplots(2, 1, height_ratios=[4.2, 0.7 + 0.3 * len(bars)])
-        _draw_parts(parts, bars)
-    else:
-        curve = figure.add_subplot()
+        _draw_parts(beneath[0], bars)
+    if lanes:
+        draw_lanes(beneath[-1], lanes)
     measured = _measured(plan)
     _mark(curve, plan, chosen, measured)
     for backend, style in STYLES.items():
@@ -97,7 +105,7 @@ def plot_plan(plan: PlanRecord, path: str | None = None, *, narrow: bool = False
     curve.grid(alpha=0.25, linewidth=0.8)
     if not narrow:
         curve.set_title(_title(plan), loc="left", fontsize=11)
-    for axes, (below, columns) in zip(figure.axes, ((-0.15, 2), (-0.3, 3)), strict=False):
+    for axes, (below, columns) in zip(figure.axes, ((-0.15, 2), (-0.3, 3), (-0.3, 2)), strict=False):
         axes.spines[["top", "right"]].set_visible(False)
         look = {"loc": "upper center", "bbox_to_anchor": (0.45, below), "ncols": columns}
         beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}

@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+import amorsize
+from amorsize.events import ChunkDone, RunFinished, RunStarted, WorkerLost, WorkerRetired, WorkerStarted
 from amorsize.facts import Breakdown, Forecast, Trial
 from amorsize.plan.plan import Plan
+from amorsize.plan.plan_lanes import MOST_LANES, lanes_of
 from amorsize.plan.plan_plot import INK, PARTS, STYLES, words
 from amorsize.testing import a_machine
 
@@ -183,3 +186,70 @@ def test_the_picture_has_words():
         "Forecast against the number of workers. Chosen: 2 processes (fork), chunks of 7, 500 ms. The best of the "
         "others: 4 threads, chunks of 1, 970 ms. Measured: 550 ms, 1.10 times the forecast, within its interval."
     )
+
+
+def events():
+    """Return the events of a run: the caller, then two workers, of which one is lost and another comes instead."""
+    chunk = {"items": 5, "cpu_s": 0.1}
+    return [
+        RunStarted(at_s=0.0, items=40),
+        ChunkDone(at_s=0.2, worker=None, start=0, failed=0, wall_s=0.2, **chunk),
+        WorkerStarted(at_s=0.3, worker=0, pid=10),
+        WorkerStarted(at_s=0.3, worker=1, pid=11),
+        ChunkDone(at_s=0.6, worker=0, start=5, failed=0, wall_s=0.2, **chunk),
+        ChunkDone(at_s=0.7, worker=1, start=10, failed=1, wall_s=0.3, **chunk),
+        # Reported together: it cannot have run in the time of the one before.
+        ChunkDone(at_s=0.9, worker=0, start=15, failed=0, wall_s=0.4, **chunk),
+        WorkerLost(at_s=1.0, worker=1, index=20, exitcode=None, signal=9, oom=False),
+        WorkerStarted(at_s=1.1, worker=2, pid=12),
+        WorkerRetired(at_s=1.2, worker=0),
+        RunFinished(at_s=2.0, items=40, failed=0),
+    ]
+
+
+def near(spans):
+    return [(pytest.approx(begin), pytest.approx(end)) for begin, end in spans]
+
+
+def test_lanes_hold_chunks_waits_and_losses():
+    caller, first, second, third = lanes_of(events())
+    assert (caller.worker, list(caller.chunks), caller.lost_s) == (None, near([(0.0, 0.2)]), None)
+    assert list(first.chunks) == near([(0.4, 0.9)])
+    assert (first.began_s, first.ended_s) == (0.3, 1.2)
+    assert first.waited_s == pytest.approx(0.4)
+    assert (second.chunks, list(second.failed), second.lost_s) == ((), near([(0.4, 0.7)]), 1.0)
+    assert (third.worker, third.chunks, third.began_s, third.ended_s) == (2, (), 1.1, 2.0)
+
+
+def test_no_events_no_lanes():
+    assert lanes_of([]) == []
+    assert lanes_of([RunStarted(at_s=0.0, items=0)]) == []
+    assert len(a_plan().plot(events=[]).axes) == 1
+
+
+def test_the_lanes_are_drawn():
+    axes = a_plan(breakdown=Breakdown(compute_s=1.0)).plot(events=iter(events())).axes[-1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["caller", "worker 0", "worker 1", "worker 2"]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["waits", "chunks", "chunks with a failed item", "lost"]
+    (cross,) = axes.get_lines()
+    assert (list(cross.get_xdata()), list(cross.get_ydata())) == ([1.0], [1])
+
+
+def test_lanes_beyond_a_page_are_counted():
+    many = [WorkerStarted(at_s=0.1, worker=number, pid=None) for number in range(MOST_LANES + 3)]
+    axes = a_plan().plot(events=many).axes[-1]
+    assert axes.get_title(loc="left") == "what each worker did; 3 more are not shown"
+    assert len(axes.get_yticklabels()) == MOST_LANES
+
+
+def test_the_events_of_a_real_run_fill_the_lanes():
+    found = []
+    _, plan = amorsize.execute(
+        str, range(500), backend="processes", max_workers=1, on_event=found.append, return_plan=True
+    )
+    lanes = lanes_of(found)
+    assert [lane.worker is None for lane in lanes] == [False] * len(lanes)
+    assert sum(len(lane.chunks) for lane in lanes) > 0
+    assert all(lane.began_s <= begin <= end <= lane.ended_s for lane in lanes for begin, end in lane.chunks)
+    assert len(plan.plot(events=found).axes) >= 2
