@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from os import environ
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -212,30 +215,30 @@ def fold(exc: BaseException) -> None:
     The frames of the user's function stay, and so do all frames of our own errors (a refused argument, a lost worker),
     or with ``AMORSIZE_TRACEBACK=full``. Type, notes and causes do not change. A bare ``raise`` must follow: it adds no
     entry for its own frame.
+
+    Nothing is imported, and no code of the user's runs: either might raise something else.
     """
-    try:
-        if _is_users(exc):
-            kept = below(exc.__traceback__, to_the_user=isinstance(exc, KeyboardInterrupt))
-            # Not by assignment, which a class of the user's may refuse (a frozen dataclass).
-            BaseException.__dict__["__traceback__"].__set__(exc, kept)
-    # Nothing here is worth more than the exception: its frames stay.
-    except Exception:  # noqa: BLE001
-        return
+    if _is_users(exc):
+        trace = BaseException.__dict__["__traceback__"]
+        kept = below(trace.__get__(exc), to_the_user=issubclass(type(exc), KeyboardInterrupt))
+        trace.__set__(exc, kept)
 
 
 def _is_users(exc: BaseException) -> bool:
     """Return True for Ctrl-C, and for what an item, the iterator of data, an initializer or a callback raised."""
-    from amorsize.errors import AmorsizeError, StopRun
-
     kind = type(exc)
-    if issubclass(kind, AmorsizeError):
-        return kind is StopRun
-    notes = getattr(exc, "__notes__", ())
-    return (
-        issubclass(kind, KeyboardInterrupt)
-        or type(exc.__cause__).__name__ == "RemoteTraceback"
-        or any(text.startswith("amorsize: raised ") for text in notes if type(text) is str)
-    )
+    # Not there: nothing of it can have been raised.
+    errors = sys.modules.get("amorsize.errors")
+    if errors is not None and issubclass(kind, errors.AmorsizeError):
+        return kind is errors.StopRun
+    if issubclass(kind, KeyboardInterrupt):
+        return True
+    cause = type(BaseException.__dict__["__cause__"].__get__(exc))
+    if type.__dict__["__name__"].__get__(cause) == "RemoteTraceback":
+        return True
+    # Not by getattr: a class of the user's may make an attribute of it that raises.
+    notes = BaseException.__dict__["__dict__"].__get__(exc).get("__notes__")
+    return type(notes) is list and any(type(one) is str and one.startswith("amorsize: raised ") for one in notes)
 
 
 def below(trace: TracebackType | None, *, to_the_user: bool = False) -> TracebackType | None:
@@ -243,14 +246,12 @@ def below(trace: TracebackType | None, *, to_the_user: bool = False) -> Tracebac
 
     ``to_the_user``: None if no frame of the user's follows.
     """
-    import sys
-    from os import environ
-
     if environ.get("AMORSIZE_TRACEBACK") == "full":
         return trace
     kept = step = trace
     while step is not None:
-        package = str(step.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        name = dict.get(step.tb_frame.f_globals, "__name__")
+        package = name.partition(".")[0] if type(name) is str else ""
         if package == "amorsize":
             kept = step.tb_next
         elif package not in sys.stdlib_module_names:
@@ -262,8 +263,6 @@ def below(trace: TracebackType | None, *, to_the_user: bool = False) -> Tracebac
 
 def with_sources(text: str) -> str:
     """Add the lines of source that a worker could not read to its traceback: those of a notebook's cells."""
-    import sys
-
     # Without it nothing here knows lines that are in no file.
     linecache = sys.modules.get("linecache")
     if linecache is None:

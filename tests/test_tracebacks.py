@@ -143,6 +143,33 @@ def test_an_exception_that_takes_no_attributes_is_folded_too():
     assert frames(exc)[-2:] == ["<lambda>", "raises_frozen"]
 
 
+class NotesRaiseError(Exception):
+    @property
+    def __notes__(self):
+        raise SystemExit("no notes")
+
+
+class CauseRaisesError(Exception):
+    @property
+    def __cause__(self):
+        raise SystemExit("no cause")
+
+    @property
+    def __traceback__(self):
+        raise SystemExit("no traceback")
+
+
+@pytest.mark.parametrize("kind", [NotesRaiseError, CauseRaisesError])
+def test_an_exception_whose_attributes_raise_is_raised_as_it_is(kind):
+    def func(x):
+        raise error
+
+    error = kind("own")
+    exc = raised(lambda: amorsize.execute(func, range(3), backend="serial"))
+    assert exc is error
+    assert exc.__context__ is None
+
+
 @pytest.mark.parametrize("start_method", amorsize.machine().start_methods)
 def test_the_text_from_a_worker_holds_frames_of_the_user_alone(start_method):
     exc = raised(lambda: amorsize.execute(outer, range(9), backend="processes", start_method=start_method))
