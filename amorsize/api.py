@@ -560,6 +560,7 @@ def validate(
     max_seconds: float = 10.0,
     rounds: int | None = None,
     rivals: tuple[str, ...] = ("pool", "threads"),
+    profile: Literal["cProfile", "pyinstrument", "line_profiler"] | None = None,
 ) -> Validation:
     """Measure how good the forecast of `optimize` and the speed of `execute` are, for your function and data here.
 
@@ -577,6 +578,9 @@ def validate(
         The number of runs of each contender, on the items that then fit the time; by default as many as fit, up to 11.
     rivals : tuple of str
         The rivals to run beside amorsize and the loop: ``"pool"``, ``"threads"``, or both.
+    profile : {"cProfile", "pyinstrument", "line_profiler"}, optional
+        When all times have been taken, run about a second of the items again under this profiler, in this process: what
+        to make faster before making it parallel. The last two need the extra ``profile``.
 
     Returns
     -------
@@ -605,6 +609,7 @@ def validate(
     from amorsize.options import duration, names_of
 
     load("amorsize.plan.trials.validate")
+    from amorsize.plan.trials.profiling import checked
     from amorsize.plan.trials.validate import RIVALS, validate_request
 
     request = check(
@@ -622,6 +627,7 @@ def validate(
         max_seconds=duration("max_seconds", max_seconds),
         rounds=whole("rounds", rounds, least=1, optional=True),
         rivals=names_of("rivals", rivals, RIVALS),
+        profile=checked(profile, func),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.cli import report
-from amorsize.cli.map_arguments import number_of, whole
+from amorsize.cli.map_arguments import UsageError, number_of, whole
 
 if TYPE_CHECKING:
     from amorsize.plan.trials.compare import Setting
@@ -38,6 +38,9 @@ def add_options(name: str, command: argparse.ArgumentParser) -> None:
     report.add_option(command)
     if name != "tune":
         command.add_argument("--rounds", type=whole(1), metavar="N", help="how often each is run; by default as fits")
+    if name == "validate":
+        command.add_argument("--profile", type=_profiler, metavar="P", help=PROFILE_HELP)
+        command.add_argument("--speedscope", metavar="FILE", help="write the profile there, for speedscope.app")
     if name == "compare":
         command.add_argument(
             "--with",
@@ -49,6 +52,18 @@ def add_options(name: str, command: argparse.ArgumentParser) -> None:
             help="serial, threads[:WORKERS[:CHUNKSIZE]], processes[:WORKERS[:CHUNKSIZE]], pool (multiprocessing.Pool "
             "as it is by default), execute or optimize; several times",
         )
+
+
+PROFILE_HELP: Final = "also run some items under cProfile, pyinstrument or line_profiler (extra: profile)"
+
+
+def _profiler(text: str) -> str | None:
+    from amorsize.plan.trials.profiling import checked
+
+    try:
+        return checked(text)
+    except (ValueError, ImportError) as exc:
+        raise argparse.ArgumentTypeError(str(exc).removeprefix("profile: ")) from None
 
 
 def _setting(text: str) -> Setting:
@@ -66,8 +81,17 @@ def _setting(text: str) -> Setting:
 def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
     """Return the verdict and its table, or JSON."""
     from amorsize.api import validate as run
+    from amorsize.plan.trials.profiling import checked
 
-    found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds)
+    if given.speedscope is not None and given.profile not in ("cProfile", "pyinstrument"):
+        raise UsageError("--speedscope: needs --profile cProfile or --profile pyinstrument")
+    try:
+        checked(given.profile, func)
+    except ValueError as exc:
+        raise UsageError(f"--{exc}") from exc
+    found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds, profile=given.profile)
+    if given.speedscope is not None and found.profile is not None:
+        report.save("--speedscope", given.speedscope, json.dumps(found.profile.speedscope))
     report.write(given, "validate", found)
     return found.to_json(indent=2) if given.json else found.explain()
 

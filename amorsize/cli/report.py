@@ -38,6 +38,7 @@ th { font-weight: 600 }
   th, td { padding-right: .5rem; font-size: .8rem; white-space: normal !important }
   .wide { overflow-wrap: anywhere }
 }
+pre { overflow-x: auto; overflow-wrap: normal; font-size: .8rem }
 summary { cursor: pointer; padding: .6rem 0 }
 figure { margin: 1.5rem 0 }
 figcaption, footer { color: var(--faint); font-size: .85rem }
@@ -90,12 +91,22 @@ def write(arguments: argparse.Namespace, command: str, found: Any) -> None:
 
     heading = f"{command} {arguments.function}"
     body = _plan(found) if isinstance(found, Plan) else _timings(found)
-    made = page(heading, body, f"amorsize {__version__}, {date(time())}")
+    save("--html", arguments.html, page(heading, body, f"amorsize {__version__}, {date(time())}"))
+
+
+def save(option: str, place: str, text: str) -> None:
+    """Write a file that an option names.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written.
+    """
     try:
-        with open(arguments.html, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(made)
+        with open(place, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
     except OSError as exc:
-        raise UsageError(f"--html {arguments.html}: {exc.strerror or exc}") from exc
+        raise UsageError(f"{option} {place}: {exc.strerror or exc}") from exc
 
 
 def page(heading: str, body: str, foot: str) -> str:

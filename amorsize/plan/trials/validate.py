@@ -43,6 +43,7 @@ def validate_request(
     max_seconds: float,
     rounds: int | None = None,
     rivals: Sequence[str] = RIVALS,
+    profile: str | None = None,
     clock: Clock = REAL,
 ) -> Validation:
     """Carry out one call of ``validate`` with checked arguments."""
@@ -56,7 +57,7 @@ def validate_request(
         subset = planned_anew(request, subset)
         entries = race(request, subset, rivals)
     left_s = max_seconds - (clock.wall() - began)
-    return Validation(
+    found = Validation(
         func=name_of(request.func),
         n_used=len(subset.items),
         n_items=subset.n_items,
@@ -66,6 +67,20 @@ def validate_request(
         took_s=clock.wall() - began,
         warnings=subset.plan.warnings,
     )
+    return found if profile is None else _profiled(found, profile, request, subset)
+
+
+def _profiled(found: Validation, profile: str, request: Request, subset: Subset) -> Validation:
+    """Return the validation with a profile of some items, made when all times have been taken."""
+    if request.backends == ("processes",):
+        return replace(found, warnings=(*found.warnings, "no profile: func may not be called in this process"))
+    if not subset.items:
+        return found
+    from amorsize.plan.trials.profiling import profiled
+
+    sample = subset.plan.sample
+    item_s = sample.item_s if sample is not None else 0.0
+    return replace(found, profile=profiled(profile, request.func, subset.items, item_s))
 
 
 def run_race(

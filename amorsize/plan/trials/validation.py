@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from amorsize.formatting import printable
+from amorsize.frozen import plain
 from amorsize.plan.trials import verdict
+from amorsize.plan.trials.profiling import Profile, lines_of
 from amorsize.plan.trials.race import Race
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation(Race):
-    """Forecast against measurement, for one function and its data on this machine: a `Race` that can be shown."""
+    """Forecast against measurement, for one function and its data on this machine: a `Race` that can be shown.
+
+    Attributes
+    ----------
+    profile : Profile or None
+        What a profiler saw of some items, apart from the timed runs (``validate(profile=...)``): ``text`` and, for
+        speedscope.app, ``speedscope``.
+    """
+
+    profile: Profile | None = field(default=None, repr=False)
 
     @property
     def verdict(self) -> str:
@@ -21,7 +33,8 @@ class Validation(Race):
 
     def explain(self) -> str:
         """Return the verdict and a table of all contenders' times."""
-        return verdict.explain(self)
+        text = verdict.explain(self)
+        return text if self.profile is None else "\n".join([text, "", *map(printable, lines_of(self.profile))])
 
     def plot(self, path: str | None = None) -> Any:
         """Draw each contender's time in each round, and the forecast; needs the extra ``plot``.
@@ -70,6 +83,7 @@ class Validation(Race):
             "warnings": list(self.warnings),
             "contenders": [one.to_dict() for one in self.contenders],
             "plan": self.plan.to_dict(),
+            "profile": self.profile and plain(self.profile),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from amorsize.formatting import printable, seconds
 from amorsize.plan.plan_html import NUMBER, TEXT
 from amorsize.plan.plan_plot import INK, new_figure, plain_text, scale_time
+from amorsize.plan.trials.profiling import lines_of
 from amorsize.plan.trials.race import Contender, Race, Timings
 from amorsize.plan.trials.verdict import items_line, words
 
@@ -19,6 +20,11 @@ OTHER: Final = "#b3b3b3"
 def validation_html(v: Race) -> str:
     """Return the verdict and a table of all contenders' times, without scripts and style sheets."""
     notes = "".join(f"<p>{escape(text)}</p>" for text in v.warnings)
+    profile = getattr(v, "profile", None)
+    if profile is not None:
+        head, *lines = lines_of(profile)
+        text = "\n".join(lines)
+        notes += f"<details><summary>{escape(head)}</summary><pre>{escape(text)}</pre></details>"
     return printable(f"<p>amorsize: {escape(words(v))}</p>{times_html(v)}{notes}", lines=True)
 
 
