@@ -137,7 +137,7 @@ def speedscope_of(stats: dict[Key, Any]) -> dict[str, Any]:
     whole = sum(all_s for _, all_s in roots)
     samples: list[list[int]] = []
     weights: list[float] = []
-    todo = [((at[key],), key, all_s) for key, all_s in roots]
+    todo: list[tuple[tuple[int, ...], Key, float]] = [((at[key],), key, all_s) for key, all_s in roots]
     while todo:
         stack, key, spent_s = todo.pop()
         all_s = stats[key][3] or 1.0
