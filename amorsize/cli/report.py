@@ -36,7 +36,7 @@ th { font-weight: 600 }
 .wide { overflow-x: auto; overflow-wrap: normal }
 @media (max-width: 32rem) {
   th, td { padding-right: .5rem; font-size: .8rem; white-space: normal !important }
-  .wide { overflow-wrap: anywhere }
+  .wide th:first-child { overflow-wrap: anywhere; min-width: 6rem }
 }
 pre { overflow-x: auto; overflow-wrap: normal; font-size: .8rem }
 summary { cursor: pointer; padding: .6rem 0 }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from amorsize.events import ChunkDone, Event, WorkerLost, WorkerRetired, WorkerStarted
+from amorsize.plan.drawing import INK, scale_time
 
 # Lanes that are drawn; so many fill a page.
 MOST_LANES: Final = 64
@@ -93,8 +94,6 @@ def _joined(spans: Sequence[tuple[float, float]], unseen_s: float) -> list[tuple
 
 def draw_lanes(axes: Any, lanes: Sequence[Lane]) -> None:
     """Draw the lanes from the top: chunks dark, waits light, a cross where a worker was lost."""
-    from amorsize.plan.plan_plot import INK, scale_time
-
     shown = lanes[:MOST_LANES]
     rows = range(len(shown))[::-1]
     labels = {"waits": "waits", "chunks": "chunks", "failed": "chunks with a failed item", "lost": "lost"}

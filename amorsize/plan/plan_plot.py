@@ -11,8 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from amorsize.events import Event
 from amorsize.facts import Breakdown, Forecast
-from amorsize.formatting import printable, seconds
+from amorsize.formatting import seconds
 from amorsize.frozen import field_names
+from amorsize.plan.drawing import INK, new_figure, plain_text, scale_time
 from amorsize.plan.plan_lanes import MOST_LANES, draw_lanes, lanes_of
 from amorsize.plan.plan_text import describe, happened, way
 from amorsize.plan.record import PlanRecord
@@ -41,33 +42,11 @@ PARTS: Final = {
     "dispatch": ("#cc79a7", ".."),
     "tail": ("#d9d9d9", "xx"),
 }
-# Of what is marked. Not black, which matplotlib leaves out of an SVG where it is the default.
-INK: Final = "#111111"
 # Beyond so many workers, and beyond this ratio of longest to shortest time, an axis is logarithmic.
 # guess
 WIDE_WORKERS: Final = 8
 # guess
 WIDE_SECONDS: Final = 8.0
-
-
-def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure of so many inches.
-
-    Raises
-    ------
-    ImportError
-        Without matplotlib.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise ImportError("plot() needs matplotlib: pip install 'amorsize[plot]'") from exc
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def plain_text(text: str) -> str:
-    """Return text that matplotlib draws as it is: a dollar sign would begin a formula."""
-    return printable(text).replace("$", r"\$")
 
 
 def plot_plan(plan: PlanRecord, path: str | None = None, *, events: Iterable[Event] = (), narrow: bool = False) -> Any:
@@ -238,15 +217,6 @@ def _draw_parts(axes: Any, bars: Sequence[tuple[str, Breakdown]]) -> None:
     axes.set_xlim(0, max(left) * 1.02)
     scale_time(axes)
     axes.set_title("where the time would go", loc="left", fontsize=10)
-
-
-def scale_time(axes: Any) -> None:
-    """Label a horizontal axis with durations, few enough that they do not overlap on a phone."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(lambda value, _: seconds(value) if value else "0")
 
 
 def _chosen(plan: PlanRecord) -> Forecast:

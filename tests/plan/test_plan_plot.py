@@ -9,9 +9,10 @@ import pytest
 import amorsize
 from amorsize.events import ChunkDone, RunFinished, RunStarted, WorkerLost, WorkerRetired, WorkerStarted
 from amorsize.facts import Breakdown, Forecast, Trial
+from amorsize.plan.drawing import INK
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_lanes import MOST_LANES, lanes_of
-from amorsize.plan.plan_plot import INK, PARTS, STYLES, words
+from amorsize.plan.plan_plot import PARTS, STYLES, words
 from amorsize.testing import a_machine
 
 pytest.importorskip("matplotlib")

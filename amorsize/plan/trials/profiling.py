@@ -133,7 +133,12 @@ def speedscope_of(stats: dict[Key, Any]) -> dict[str, Any]:
         for caller, (_, _, _, edge_s) in callers.items():
             if caller in callees:
                 callees[caller].append((key, edge_s))
-    roots = [(key, found[3]) for key, found in stats.items() if not found[4]]
+    # Called from outside of the profile, for so long; what calls itself is its own caller as well.
+    roots = []
+    for key, (_, _, _, all_s, callers) in stats.items():
+        outside_s = all_s - sum(edge[3] for caller, edge in callers.items() if caller != key)
+        if not callers or outside_s > UNSEEN * all_s:
+            roots.append((key, outside_s))
     whole = sum(all_s for _, all_s in roots)
     samples: list[list[int]] = []
     weights: list[float] = []

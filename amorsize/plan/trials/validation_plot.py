@@ -6,8 +6,8 @@ from html import escape
 from typing import Any, Final
 
 from amorsize.formatting import printable, seconds
+from amorsize.plan.drawing import INK, new_figure, plain_text, scale_time
 from amorsize.plan.plan_html import NUMBER, TEXT
-from amorsize.plan.plan_plot import INK, new_figure, plain_text, scale_time
 from amorsize.plan.trials.profiling import lines_of
 from amorsize.plan.trials.race import Contender, Race, Timings
 from amorsize.plan.trials.verdict import items_line, words

@@ -78,6 +78,11 @@ def test_recursion_ends():
     assert all(len(set(stack)) == len(stack) for stack in profile["samples"])
 
 
+def test_what_only_calls_itself_is_not_lost():
+    (profile,) = speedscope_of({WORK: (9, 1, 10.0, 10.0, {WORK: (8, 8, 8.0, 9.0)})})["profiles"]
+    assert (profile["samples"], profile["weights"]) == ([[0]], [10.0])
+
+
 def test_no_calls_no_stacks():
     assert speedscope_of({})["profiles"][0]["samples"] == []
 
