@@ -67,7 +67,7 @@ def lanes_of(events: Iterable[Event]) -> list[Lane]:
             case ChunkDone():
                 row = chunks.setdefault(event.worker, [])
                 # Two chunks are on their way to a worker at a time: one that was reported late did not run twice.
-                start_s = max(event.at_s - event.wall_s, row[-1][1] if row else 0.0)
+                start_s = max(event.at_s - event.wall_s, row[-1][1] if row else began.get(event.worker, 0.0))
                 began.setdefault(event.worker, start_s)
                 row.append((start_s, event.at_s, event.failed > 0))
     lanes = []
