@@ -469,6 +469,8 @@ def stream(
     timeout: float | None = None,
     rate: float | None = None,
     max_failures: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_key: str | None = None,
     limits: Limits | None = None,
     progress: Progress = False,
     on_event: Callable[[Event], object] | None = None,
@@ -486,6 +488,9 @@ def stream(
         As in `execute`.
     retries, retry_on, backoff, on_error, initializer, initargs, timeout, rate, max_failures, limits, progress, on_event
         As in `execute`. Items that are set aside count as ahead of the reader.
+    checkpoint, checkpoint_key
+        As in `execute`. Results that the checkpoint has come without running: each at its place, or all of them first
+        if not ``ordered``. For that, the data are read up to the last of these items before the first result.
     ordered : bool
         True: results in the order of ``data``; False: in the order of completion.
     max_ahead : int, optional
@@ -503,6 +508,8 @@ def stream(
     ------
     TypeError, ValueError
         For a bad argument, by its name, at the call.
+    CheckpointMismatchError, CheckpointError
+        As in `execute`.
     Exception
         The exception that func raised; if ``ordered``, after all earlier results have been taken.
 
@@ -534,6 +541,8 @@ def stream(
         timeout=timeout,
         rate=rate,
         max_failures=max_failures,
+        checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         limits=limits,
         progress=progress,
         on_event=on_event,

@@ -75,6 +75,11 @@ class Outcome:
         """Return at most ``most`` results, to measure their size."""
         return self.results[:most]
 
+    @property
+    def size(self) -> int:
+        """The number of results so far, with those that a checkpoint had."""
+        return len(self.results)
+
     def take_errors(self, failures: Iterable[Failure], ran: range = range(0)) -> tuple[int, ...]:
         """Keep the errors of items in case these fail for good, and return their indices.
 
@@ -138,6 +143,13 @@ class Flow(Outcome):
         As in `Outcome`.
     ordered : bool
         True: in the order of the items; False: in the order of completion.
+
+    Attributes
+    ----------
+    old : set of int
+        Items whose results a checkpoint had, as long as these wait for their turn.
+    restored : int
+        Number of results from a checkpoint that have become ready; the consumer sets it back.
     """
 
     def __init__(self, on_error: OnError, max_failures: int | None = None, *, ordered: bool = True) -> None:
@@ -147,10 +159,16 @@ class Flow(Outcome):
         self.next = 0
         # Results that arrived before their turn, by the index of the first.
         self.waiting: dict[int, list[Any]] = {}
-        self.ready: list[Any] = []
+        # Results to take, in pieces: the index of the first item, and the results of it and its neighbours.
+        self.ready: list[tuple[int, list[Any]]] = []
+        self.old: set[int] = set()
+        self.restored = 0
+        self._size = 0
         # A few of the latest results, to measure their size.
         self.recent: list[Any] = []
         self.n_failed = 0
+        # The failure with the lowest index, where failures are collected.
+        self._first: Failure | None = None
         # True if the next item in order raised.
         self.at_failure = False
 
@@ -162,16 +180,23 @@ class Flow(Outcome):
         if not values:
             return
         self.recent = values[:SAMPLE]
+        self._size += len(values)
         if not self.ordered:
-            self.ready += values
+            self._hand_on(start, values)
             return
         self.waiting[start] = values
         self._move_on()
 
+    def _hand_on(self, start: int, values: list[Any]) -> None:
+        self.ready.append((start, values))
+        if self.old and start in self.old:
+            self.old.remove(start)
+            self.restored += 1
+
     def _move_on(self) -> None:
         """Move the results that are next in order to the ready ones."""
         while (more := self.waiting.pop(self.next, None)) is not None:
-            self.ready += more
+            self._hand_on(self.next, more)
             self.next += len(more)
         self.at_failure = self.on_error == "raise" and self.next in self.failures
 
@@ -181,8 +206,18 @@ class Flow(Outcome):
 
     def take(self) -> list[Any]:
         """Return the results that are ready, and forget them."""
-        ready, self.ready = self.ready, []
-        return ready
+        pieces = self.take_pieces()
+        return pieces[0][1] if len(pieces) == 1 else [value for _, values in pieces for value in values]
+
+    def take_pieces(self) -> list[tuple[int, list[Any]]]:
+        """Return the same in pieces, each with the index of its first item."""
+        pieces, self.ready = self.ready, []
+        return pieces
+
+    @property
+    def size(self) -> int:
+        """The number of results so far, taken or not, with those that a checkpoint had."""
+        return self._size
 
     def note(self, failure: Failure) -> None:
         """Record that an item failed for good."""
@@ -190,9 +225,14 @@ class Flow(Outcome):
         super().note(failure)
         if self.on_error == "raise" and self.ordered:
             self._move_on()
-        elif not self.doomed:
+        elif self.doomed:
+            if self._first is not None:
+                self.failures[self._first.index] = self._first
+        else:
             # The failure is among the results; an endless stream must not keep them all.
             self.failures.clear()
+            if self._first is None or failure.index < self._first.index:
+                self._first = failure
 
     @property
     def doomed(self) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.remote_errors import pickled_exception
-from amorsize.backends.results import Outcome
+from amorsize.backends.results import Flow, Outcome
 from amorsize.backends.source import Indexable, Streamed
 from amorsize.checkpoint.function_identity import UnreadableError, identity
 from amorsize.checkpoint.item_digest import ItemDigest
@@ -91,9 +91,13 @@ class Checkpoint:
         )
         return self._source
 
-    def outcome(self, on_error: OnError, max_failures: int | None) -> KeptOutcome:
-        """Return an outcome that passes finished items to this checkpoint."""
-        self._outcome = KeptOutcome(on_error, max_failures, self)
+    def outcome(self, on_error: OnError, max_failures: int | None, ordered: bool | None = None) -> KeptOutcome:
+        """Return an outcome that passes finished items to this checkpoint; ``ordered``: that of a stream."""
+        self._outcome = (
+            KeptOutcome(on_error, max_failures, checkpoint=self)
+            if ordered is None
+            else KeptFlow(on_error, max_failures, checkpoint=self, ordered=ordered)
+        )
         return self._outcome
 
     # -- before the first item ------------------------------------------------------------------------------------
@@ -288,9 +292,11 @@ def _identity(file: str, func: Callable[..., object]) -> str:
 class KeptOutcome(Outcome):
     """An `Outcome` that also passes its results to a checkpoint."""
 
-    def __init__(self, on_error: OnError, max_failures: int | None, checkpoint: Checkpoint) -> None:
-        super().__init__(on_error, max_failures)
+    def __init__(self, on_error: OnError, max_failures: int | None, *, checkpoint: Checkpoint, **how: Any) -> None:
+        super().__init__(on_error, max_failures, **how)
         self._checkpoint = checkpoint
+        # Failures that will stand among the values.
+        self._noted: dict[int, Failure] = {}
 
     def restore(self, index: int, value: Any) -> None:
         """Add a result of an earlier run."""
@@ -304,9 +310,10 @@ class KeptOutcome(Outcome):
         super()._keep(start, values)
         begin = start
         # A failure that stands among the values is no result.
-        if self.failures:
+        if self._noted:
             for index, value in enumerate(values, start):
-                if isinstance(value, Failure) and self.failures.get(index) is value:
+                if isinstance(value, Failure) and self._noted.get(index) is value:
+                    del self._noted[index]
                     self._checkpoint.keep(begin, values[begin - start : index - start])
                     begin = index + 1
         self._checkpoint.keep(begin, values[begin - start :])
@@ -314,7 +321,17 @@ class KeptOutcome(Outcome):
     def note(self, failure: Failure) -> None:
         """Note the failure of an item that is not retried."""
         super().note(failure)
+        self._noted[failure.index] = failure
         self._checkpoint.keep_failure(failure)
+
+
+class KeptFlow(KeptOutcome, Flow):
+    """The same for a stream: results of earlier runs are taken first, or when their turn comes."""
+
+    def restore(self, index: int, value: Any) -> None:
+        """Add a result of an earlier run."""
+        self.old.add(index)
+        super().restore(index, value)
 
 
 class MarkedSequence(Indexable):

@@ -1,15 +1,15 @@
 """``python -m amorsize history``: the rows of past runs.
 
-Each command returns the text to print, and raises ValueError, OSError or ImportError with a text of one line. Functions
-are named as `list` shows them; no user module is imported, and no function is run.
+Each command returns two functions, of what it found as data and as text, and raises ValueError, OSError or ImportError
+with a text of one line. Functions are named as `list` shows them; no user module is imported, and no function is run.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import time
 from typing import Any, Final
 
@@ -54,12 +54,14 @@ def add_commands(command: argparse.ArgumentParser, add_json: Callable[[argparse.
             one.add_argument("--all", action="store_true", help="everything, of every function")
 
 
+# What a command has found, as data and as text.
+Found = tuple[Callable[[], Any], Callable[[], str]]
 # Runs that are listed by default (a guess).
 LIMIT: Final = 20
 
 
-def run(given: argparse.Namespace) -> str:
-    """Run a command and return the text to print."""
+def run(given: argparse.Namespace) -> Found | None:
+    """Run a command; return what it found. None: there is nothing to print."""
     history = History(given.path)
     if given.what not in ("list", "show", "stats") and history.path is None:
         raise ValueError("history is off; --path names a file")
@@ -69,29 +71,32 @@ def run(given: argparse.Namespace) -> str:
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
-def list_(history: History, given: argparse.Namespace) -> str:
+def list_(history: History, given: argparse.Namespace) -> Found:
     """Return the newest runs."""
     found = history.runs(source=given.source)
     if given.function is not None:
         found = of_function(found, given.function)
     found = found[-given.limit :]
-    return _json([one.to_dict() for one in found]) if given.json else report.listing(found)
+    return lambda: [one.to_dict() for one in found], partial(report.listing, found)
 
 
-def show(history: History, given: argparse.Namespace) -> str:
-    """Return a paragraph for each fingerprint of a function's name: what is known, and its newest runs."""
+def show(history: History, given: argparse.Namespace) -> Found:
+    """Return a part for each fingerprint of a function's name: what is known, and its newest runs."""
     found = of_function(history.runs(source="all"), given.function)
     groups: dict[str, list[Run]] = {}
     for one in found:
         groups.setdefault(str(one.function), []).append(one)
-    if given.json:
-        return _json([_shown(mark, rows, given.limit) for mark, rows in groups.items()])
-    parts = []
-    for mark, rows in groups.items():
-        shown = _shown(mark, rows, given.limit)
-        head = f"{shown['name'] or 'a function'}, fingerprint {mark}: {count(len(rows), 'row')}"
-        parts.append(f"{printable(head)}\n{printable(shown['known'])}\n\n{report.listing(rows[-given.limit :])}")
-    return "\n\n".join(parts)
+    parts = [_shown(mark, rows, given.limit) for mark, rows in groups.items()]
+
+    def text() -> str:
+        return "\n\n".join(_paragraph(part, groups[part["function"]][-given.limit :]) for part in parts)
+
+    return lambda: parts, text
+
+
+def _paragraph(shown: dict[str, Any], rows: Sequence[Run]) -> str:
+    head = f"{shown['name'] or 'a function'}, fingerprint {shown['function']}: {count(shown['rows'], 'row')}"
+    return f"{printable(head)}\n{printable(shown['known'])}\n\n{report.listing(rows)}"
 
 
 def _shown(mark: str, rows: Sequence[Run], limit: int) -> dict[str, Any]:
@@ -123,46 +128,46 @@ def _known(rows: Sequence[Run]) -> str:
     return f"{of_what}: {count(found.runs, 'row')} agree that an item takes {seconds(found.sample.item_s)}"
 
 
-def stats(history: History, given: argparse.Namespace) -> str:
+def stats(history: History, given: argparse.Namespace) -> Found:
     """Return the errors of past forecasts."""
     rows = history.runs(source="all")
     if given.function is not None:
         rows = of_function(rows, given.function)
     found = report.stats(rows, None if history.path is None else str(history.path), history.size_bytes())
-    return _json(report.to_dict(found)) if given.json else report.to_text(found)
+    return partial(report.to_dict, found), partial(report.to_text, found)
 
 
-def fit(history: History, given: argparse.Namespace) -> str:
+def fit(history: History, given: argparse.Namespace) -> Found:
     """Fit the pruner."""
     from amorsize.learn import fitting
 
-    return str(fitting.fit(history))
+    told = str(fitting.fit(history))
+    return lambda: told, lambda: told
 
 
-def export(history: History, given: argparse.Namespace) -> str:
+def export(history: History, given: argparse.Namespace) -> Found | None:
     """Write rows as JSON lines."""
     if given.file == "-":
         from amorsize.history.jsonlines import write_lines
 
-        write_lines(history.runs(source="all"), sys.stdout)
-        return ""
+        write_lines(history.runs(source="all"), given.out)
+        return None
     number = history.export(given.file)
-    return _json({"rows": number}) if given.json else f"{count(number, 'row')} written to {given.file}"
+    return lambda: {"rows": number}, lambda: f"{count(number, 'row')} written to {given.file}"
 
 
-def import_(history: History, given: argparse.Namespace) -> str:
+def import_(history: History, given: argparse.Namespace) -> Found:
     """Read rows of JSON lines."""
     found = history.import_(0 if given.file == "-" else given.file)  # type: ignore[arg-type]
     for number, why in found.broken:
         print(f"amorsize: {given.file}: line {number} is no row, passed over: {printable(why)}", file=sys.stderr)  # noqa: T201
-    if given.json:
-        return _json(found._asdict())
     text = f"{count(found.added, 'row')} added"
     text += f", {found.known:,} known before" if found.known else ""
-    return text + (f", {count(len(found.broken), 'line')} passed over" if found.broken else "")
+    text += f", {count(len(found.broken), 'line')} passed over" if found.broken else ""
+    return found._asdict, lambda: text
 
 
-def forget(history: History, given: argparse.Namespace) -> str:
+def forget(history: History, given: argparse.Namespace) -> Found:
     """Delete rows."""
     if not given.all and given.function is None and given.older_than is None:
         raise ValueError("forget: say what, with --function or --older-than, or say --all")
@@ -177,10 +182,10 @@ def forget(history: History, given: argparse.Namespace) -> str:
     else:
         marks = {str(one.function) for one in of_function(history.runs(source="all"), given.function)}
         gone = sum(history.forget(mark, older_than_s=older_than_s) for mark in sorted(marks))
-    return _json({"rows": gone}) if given.json else f"{count(gone, 'row')} forgotten"
+    return lambda: {"rows": gone}, lambda: f"{count(gone, 'row')} forgotten"
 
 
-COMMANDS: Final[dict[str, Callable[[History, argparse.Namespace], str]]] = {
+COMMANDS: Final[dict[str, Callable[[History, argparse.Namespace], Found | None]]] = {
     "list": list_,
     "show": show,
     "stats": stats,
@@ -213,7 +218,3 @@ def of_function(runs: Sequence[Run], text: str) -> list[Run]:
 
 # Digits of a fingerprint that select a function (a guess).
 FEWEST: Final = 6
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2)

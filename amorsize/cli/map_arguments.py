@@ -1,30 +1,23 @@
-"""Shared parts of the commands that run a map: argparse types, function and items, the user's errors, results."""
+"""Shared parts of the commands that run a map: argparse types, the function, the user's errors."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from io import TextIOWrapper
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
+from amorsize.cli.items import items_of
+from amorsize.cli.spelling import near, spelled
 from amorsize.errors import CheckpointError, ResourceLimitError
-from amorsize.facts import Failure
 from amorsize.options import check
 
 T = TypeVar("T")
-
-
-class UsageError(Exception):
-    """The command's arguments are invalid; the text is shown in one line."""
-
-
-class RunFailedError(Exception):
-    """The user's code failed; its traceback has been printed."""
 
 
 # ---------------------------------------------------------------------------------------------------- argparse types
@@ -56,16 +49,20 @@ def number_of(unit: str, *, positive: bool = False) -> Callable[[str], float]:
     return number
 
 
-def item_range(text: str) -> range:
-    """Parse ``N`` or ``A:N``, as an argparse type."""
-    first, colon, last = text.rpartition(":")
-    try:
-        start, stop = int(first) if colon else 0, int(last)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be N or A:N in whole numbers, not {text!r}") from None
-    if stop < 0 or start > stop:
-        raise argparse.ArgumentTypeError(f"must not be negative or run backwards: {text!r}")
-    return range(start, stop)
+UNITS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def size(text: str) -> int:
+    """Parse a number of bytes, such as ``500M`` or ``2G``, as an argparse type.
+
+    Examples
+    --------
+    >>> size("2G"), size("1500")
+    (2000000000, 1500)
+    """
+    number = text.lower().removesuffix("b")
+    unit = number[-1:] if number[-1:] in UNITS else ""
+    return int(float(number.removesuffix(unit)) * UNITS[unit])
 
 
 def backends(text: str) -> str | tuple[str, ...]:
@@ -88,18 +85,34 @@ def load(spec: str) -> Callable[[Any], Any]:
     """
     module_name, _, path = spec.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
-        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt")
+        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt{_meant(spec)}")
     # "" stands for the current directory.
     if "" not in sys.path:
         sys.path.insert(0, "")
-    found = call_user_code(partial(_import, module_name))
+    found = call_user_code(partial(_import, module_name, _meant(spec)))
     for name in path.split("."):
         if not hasattr(found, name):
-            raise UsageError(f"{spec}: {getattr(found, '__name__', type(found).__name__)} has no attribute {name!r}")
+            owner = getattr(found, "__name__", type(found).__name__)
+            raise UsageError(f"{spec}: {owner} has no attribute {name!r}{near(name, dir(found))}")
         found = getattr(found, name)
     if not callable(found):
         raise UsageError(f"{spec}: cannot be called, its type is {type(found).__name__}")
     return found  # type: ignore[no-any-return]
+
+
+def _meant(spec: str) -> str:
+    """Return what a wrong name of a function may stand for, as the end of a sentence: that of a file, or one dot."""
+    file, _, path = spec.partition(":")
+    if file.endswith(".py"):
+        spec = ".".join(
+            part for part in file.removesuffix(".py").replace(os.sep, "/").split("/") if part not in ("", ".")
+        )
+        spec = f"{spec}:{path or 'FUNC'}"
+    elif not path and "." in file:
+        spec = ":".join(file.rsplit(".", 1))
+    else:
+        return ""
+    return f". Did you mean {spec}?"
 
 
 def exceptions(names: str) -> tuple[Any, ...]:
@@ -121,44 +134,33 @@ def exceptions(names: str) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _import(name: str) -> Any:
+def _import(name: str, hint: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
             # The module exists, but a module that it imports does not.
             raise
-        raise UsageError(f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path") from exc
-
-
-def lines_of(file: str) -> list[str]:
-    """Return the lines of a file, or of standard input for ``-``, without their newlines.
-
-    Read as UTF-8, with or without a BOM; other bytes (in file names, say) become surrogates.
-    """
-    try:
-        if file == "-":
-            stream = TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="surrogateescape")
-            return [line.removesuffix("\n") for line in stream]
-        with open(file, encoding="utf-8-sig", errors="surrogateescape") as stream:
-            return [line.removesuffix("\n") for line in stream]
-    except OSError as exc:
-        raise UsageError(f"--file {file}: {exc.strerror or exc}") from exc
+        raise UsageError(
+            f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path{hint}"
+        ) from exc
 
 
 def call_user_code(call: Callable[[], T]) -> T:
     """Call a function that runs the user's code; if that raises, print its traceback and raise `RunFailedError`."""
     try:
         return call()
-    except (KeyboardInterrupt, UsageError, ResourceLimitError):
+    except (KeyboardInterrupt, UsageError, ResourceLimitError, OutputError, OutputClosedError):
         raise
     except CheckpointError as exc:
-        raise UsageError(str(exc)) from exc
+        raise UsageError(spelled(str(exc))) from exc
     except BaseException as exc:
         # Also sys.exit() in the user's code.
         trace = exc.__traceback__
         while trace is not None and _is_ours(trace.tb_frame.f_globals.get("__name__")):
             trace = trace.tb_next
+        notes = map(str, getattr(exc, "__notes__", ()))
+        exc.__notes__ = [spelled(one) if one.startswith("amorsize: ") else one for one in notes]
         traceback.print_exception(type(exc), exc, trace)
         raise RunFailedError from exc
 
@@ -168,36 +170,20 @@ def _is_ours(module: object) -> bool:
     return str(module).startswith(("amorsize.", "importlib"))
 
 
-def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
-    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked."""
+def map_of(
+    arguments: argparse.Namespace, *, streamed: bool = False, **more: Any
+) -> tuple[Callable[[Any], Any], Any, dict[str, Any]]:
+    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked; see `items_of`."""
     func = load(arguments.function)
-    data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
-    names = ("backend", "max_workers", "start_method")
+    data = items_of(arguments, streamed=streamed)
+    names = ("backend", "max_workers", "start_method", "memory_limit")
     options = {name: getattr(arguments, name) for name in names} | more
+    if arguments.history is not None:
+        from amorsize.history.history import History
+
+        options["history"] = History(arguments.history)
     try:
         check(func, data, **options)
     except (TypeError, ValueError, ImportError) as exc:
-        raise UsageError(str(exc)) from exc
+        raise UsageError(spelled(str(exc))) from exc
     return func, data, options
-
-
-# ------------------------------------------------------------------------------------------------------------ results
-
-
-def jsonable(result: Any) -> Any:
-    """Convert a result for JSON; an object that JSON cannot hold becomes its repr.
-
-    Examples
-    --------
-    >>> jsonable({"a": [1, None]}), jsonable({1, 2}), jsonable(float("nan"))
-    ({'a': [1, None]}, '{1, 2}', 'nan')
-    """
-    if isinstance(result, Failure):
-        return {"failure": {"index": result.index, "exception": repr(result.exception), "traceback": result.traceback}}
-    if type(result).__module__ == "numpy" and hasattr(result, "tolist"):
-        result = result.tolist()
-    try:
-        json.dumps(result, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        return repr(result)
-    return result

@@ -1,6 +1,6 @@
 """The commands that run a function many times: ``validate``, ``tune`` and ``compare``.
 
-Each returns the text to print; its arguments have been checked.
+Each returns what the command prints; its arguments have been checked.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.cli import report
-from amorsize.cli.map_arguments import UsageError, number_of, whole
+from amorsize.cli.failing import UsageError
+from amorsize.cli.map_arguments import number_of, whole
 
 if TYPE_CHECKING:
-    from amorsize.plan.trials.compare import Setting
+    from amorsize.plan.plan import Plan
+    from amorsize.plan.trials.compare import Comparison, Setting
+    from amorsize.plan.trials.validation import Validation
 
 ABOUT: Final = {
     "validate": "hold the forecast and execute() against the clock, the loop and the usual rivals",
@@ -78,8 +81,8 @@ def _setting(text: str) -> Setting:
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
-def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """Return the verdict and its table, or JSON."""
+def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> Validation:
+    """Return the verdict."""
     from amorsize.api import validate as run
     from amorsize.plan.trials.profiling import checked
 
@@ -92,29 +95,24 @@ def validate(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str,
     found = run(func, data, **options, max_seconds=given.max_seconds, rounds=given.rounds, profile=given.profile)
     if given.speedscope is not None and found.profile is not None:
         report.save("--speedscope", given.speedscope, json.dumps(found.profile.speedscope))
-    report.write(given, "validate", found)
-    return found.to_json(indent=2) if given.json else found.explain()
+    return found
 
 
-def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """Return the plan with its trials, or JSON."""
+def tune(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> Plan:
+    """Return the plan with its trials."""
     from amorsize.api import tune as run
 
-    plan = run(func, data, **options, max_seconds=given.max_seconds)
-    report.write(given, "tune", plan)
-    return plan.to_json(indent=2) if given.json else plan.explain()
+    return run(func, data, **options, max_seconds=given.max_seconds)
 
 
-def compare(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> str:
-    """Return a table, or JSON."""
+def compare(func: Callable[[Any], Any], data: Iterable[Any], options: dict[str, Any], given: Any) -> Comparison:
+    """Return what each setting took."""
     from amorsize.options import check
     from amorsize.plan.trials.compare import compare_settings
 
     settings = list(dict.fromkeys(given.settings))
     request = check(func, data, **options)
-    found = compare_settings(request, settings, max_seconds=given.max_seconds, rounds=given.rounds)
-    report.write(given, "compare", found)
-    return json.dumps(found.to_dict(), indent=2) if given.json else found.explain()
+    return compare_settings(request, settings, max_seconds=given.max_seconds, rounds=given.rounds)
 
 
-RUN: Final = {"validate": validate, "tune": tune, "compare": compare}
+RUN: Final[dict[str, Callable[..., Any]]] = {"validate": validate, "tune": tune, "compare": compare}

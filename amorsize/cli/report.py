@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import __version__
-from amorsize.cli.map_arguments import UsageError
+from amorsize.cli.failing import UsageError
 from amorsize.formatting import count, date, printable, seconds
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class Imported(NamedTuple):
 def write_lines(runs: Iterable[Run], stream: TextIO) -> int:
     """Write each run as a line; return their number."""
     lines = [dumps({key: value for key, value in run.to_dict().items() if value is not None}) for run in runs]
-    stream.writelines(f"{line}\n" for line in lines)
+    stream.write("".join(f"{line}\n" for line in lines))
     return len(lines)
 
 

@@ -91,8 +91,10 @@ class TaskMap:
     """A map of a coroutine function."""
 
     def __init__(self, request: Request, flow: Flow, window: Window, tell: Callable[[], object]) -> None:
-        self.flow, self.window = flow, window
+        self.window = window
         self._run = TaskRun(request, flow, window=window.items)
+        # With a checkpoint it is another one.
+        self.flow: Flow = self._run.state.outcome  # type: ignore[assignment]
         self._run.tasks.on_result = tell
 
     async def run(self) -> None:
@@ -108,6 +110,7 @@ class TaskMap:
 
     def taken(self, items: int) -> None:
         """Let more items begin."""
+        items, self.flow.restored = items - self.flow.restored, 0
         self._run.tasks.taken(items, self.window.items)
 
     def stop(self) -> None:
@@ -161,10 +164,13 @@ class ThreadMap:
     # -- in the thread -----------------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
-        flow = self.flow
-        execution = Execution(self.request, flow, window=self.window.items, stop=self._stop, arrivals=self._arrivals)
+        execution = Execution(
+            self.request, self.flow, window=self.window.items, stop=self._stop, arrivals=self._arrivals
+        )
         self._stop.wake(self._wake)
         steps, state = execution.steps(), execution.state
+        # With a checkpoint it is another one.
+        flow: Flow = state.outcome  # type: ignore[assignment]
         error: BaseException | None = None
         goes_on = True
         self._last_s = perf_counter()
@@ -172,14 +178,17 @@ class ThreadMap:
             while goes_on:
                 self._make_room(state)
                 goes_on, error = run_step(steps, flow)
-                self._hand_on(flow.take())
+                ready, old = flow.take(), flow.restored
+                flow.restored = 0
+                self._hand_on(ready, old if self._is_known else 0)
             if error is not None:
                 raise error
             flow.finish(state.source.item)
         finally:
             steps.close()
 
-    def _hand_on(self, ready: list[Any]) -> None:
+    def _hand_on(self, ready: list[Any], old: int) -> None:
+        """Hand results to the reader; ``old`` of them come from a checkpoint, and are not the driver's."""
         if not ready:
             return
         refuse_coroutines(ready)
@@ -188,6 +197,7 @@ class ThreadMap:
         with self._changed:
             self._ready += ready
             self._waiting += len(ready)
+            self._taken -= old
         # The loop may be closed: no task waits any more.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._tell)

@@ -117,7 +117,7 @@ class Execution:
                 self._deciding.remember()
             return results
         finally:
-            self._record(outcome)
+            self.record(outcome)
 
     def steps(self) -> Steps:
         """Run the map step by step. Failures of items stand in the outcome; an exception of the source is raised."""
@@ -155,7 +155,7 @@ class Execution:
                 self._deciding.summary.close(wall_s, self.state)
                 self._deciding.log_end()
             else:
-                n_items = len(self.state.outcome.results)
+                n_items = self.state.outcome.size
                 ended = {"backend": "serial", "items": n_items, "wall_s": wall_s}
                 log.info("run", "%d items in %.3g s, last on %s", n_items, wall_s, "serial", **ended)
             self.wall_s = wall_s
@@ -167,6 +167,8 @@ class Execution:
         if state.checkpoint is not None:
             # Its items and warnings belong to the summary.
             self.deciding  # noqa: B018
+            # The consumer takes what earlier runs have left before an item runs.
+            yield
         yield from self._in_parallel() if self._is_barred() else self._in_the_caller()
         while state.extend():
             yield from self._in_parallel() if self._is_barred() else self._plain_loop()
@@ -225,7 +227,7 @@ class Execution:
 
     # -- history -------------------------------------------------------------------------------------------------
 
-    def _record(self, outcome: str) -> None:
+    def record(self, outcome: str) -> None:
         """Leave a row in the history. It is buffered, and written when the program ends or the history is read."""
         history = self.request.history
         if history is None:
@@ -237,7 +239,7 @@ class Execution:
     def _row(self, outcome: str) -> Run | Mapping[str, Any]:
         if self._deciding is not None:
             return self._deciding.summary.row(self.request, outcome)
-        n_items = len(self.state.outcome.results)
+        n_items = self.state.outcome.size
         return {
             "function": self.request.func,
             "shape": shape_of(self.request.data),

@@ -94,7 +94,8 @@ class MapState:
 
             self.checkpoint = Checkpoint(request.checkpoint, request.func, request.checkpoint_key)
             self.source = self.checkpoint.source(self.source)
-            self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures)
+            ordered = self.outcome.ordered if isinstance(self.outcome, Flow) else None
+            self.outcome = self.checkpoint.outcome(request.on_error, request.max_failures, ordered)
             tickers.append(self.checkpoint)
         self._records: Records | None = None
         self.news: News | None = None
@@ -186,8 +187,11 @@ class MapState:
         """
         if self.window is None or not (isinstance(self.outcome, Flow) and self.outcome.ordered):
             return len(self.repeats.aside)
-        # At the end of the data there is nothing left to begin.
-        return self.todo[0][0] - self.outcome.next if self.todo else self.window
+        if not self.todo:
+            # At the end of the data there is nothing left to begin.
+            return self.window
+        begun, old = self.todo[0][0], self.outcome.old
+        return begun - self.outcome.next - (sum(index < begun for index in old) if old else 0)
 
     def tell(self, event: Event) -> None:
         """Report an event to the schedule, if the map has gone parallel."""

@@ -48,6 +48,8 @@ class Options(TypedDict, total=False):
     timeout: float | None
     rate: float | None
     max_failures: int | None
+    checkpoint: str | os.PathLike[str] | None
+    checkpoint_key: str | None
     limits: Limits | None
     progress: Progress
     on_event: Callable[[Event], object] | None
@@ -55,8 +57,6 @@ class Options(TypedDict, total=False):
 
 class _Execute(Options, total=False):
     sample: Literal["spread", "head"]
-    checkpoint: str | os.PathLike[str] | None
-    checkpoint_key: str | None
 
 
 class _Stream(Options, total=False):

@@ -119,7 +119,7 @@ class RunSummary:
     def close(self, wall_s: float, state: MapState) -> None:
         """Note the end of the run: its duration, its results, and the checkpoint's warnings."""
         self.wall_s = wall_s
-        self.n_items = len(state.outcome.results)
+        self.n_items = state.outcome.size
         self.was_held_back |= state.repeats.waited
         if state.checkpoint is not None:
             self.skipped = state.checkpoint.skipped

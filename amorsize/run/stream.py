@@ -24,6 +24,99 @@ AHEAD_BYTES: Final = 64 << 20
 LOOK_S: Final = 1e-3
 
 
+class Streaming:
+    """A map whose results are taken while it runs.
+
+    Parameters
+    ----------
+    request : Request
+    ordered : bool
+        True: results in the order of the data; False: in the order of completion.
+    max_ahead, max_ahead_bytes : int, optional
+        Items, and bytes of results, that may be ahead of the reader.
+    arrivals : optional
+        The data, if they are read only as they arrive: an iterator with ``gather(into, wanted)``, which appends what
+        has come within a few milliseconds, at most so many items, and returns True if there are no more.
+
+    Attributes
+    ----------
+    flow : Flow
+        Holds the results that are ready.
+    goes_on : bool
+        False when no step may follow.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        ordered: bool = True,
+        max_ahead: int | None = None,
+        max_ahead_bytes: int | None = None,
+        arrivals: Any = None,
+    ) -> None:
+        self.window = Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
+        flow = Flow(request.on_error, request.max_failures, ordered=ordered)
+        self.execution = Execution(request, flow, window=self.window.items, arrivals=arrivals)
+        self.state = self.execution.state
+        # With a checkpoint it is another one.
+        self.flow: Flow = self.state.outcome  # type: ignore[assignment]
+        self.goes_on = True
+        self._steps = self.execution.steps()
+        self._error: BaseException | None = None
+
+    def step(self, *, poll: bool = False) -> None:
+        """Run one step of the driver; ``poll``: without waiting, since the reader has results to take."""
+        self.state.ticks.poll = poll
+        self.goes_on, self._error = run_step(self._steps, self.flow)
+
+    def weigh(self, values: list[Any]) -> None:
+        """Take the size of some results into account."""
+        self.state.window = self.window.weigh(values)
+
+    def taken(self, items: int) -> None:
+        """Note that the reader has taken so many results: more items may begin."""
+        items, self.flow.restored = items - self.flow.restored, 0
+        if self.state.driver is not None and self.goes_on:
+            # A driver has loaded them.
+            from amorsize.schedule.messages import ResultsTaken
+
+            self.state.tell(ResultsTaken(items, self.window.items))
+
+    def end(self) -> None:
+        """Raise what the last step, or an item, has raised."""
+        if self._error is not None:
+            raise self._error
+        self.flow.finish(self.state.source.item)
+
+    def close(self, exc: KeyboardInterrupt | None = None) -> None:
+        """End the workers; after an interrupt, which is ``exc``, without waiting for items that run in threads."""
+        if exc is None:
+            self._steps.close()
+            return
+        try:
+            self._steps.throw(exc)
+        except BaseException as raised:
+            if raised is not exc:
+                raise
+
+    def pieces(self) -> Generator[list[tuple[int, list[Any]]], None, None]:
+        """Yield all that is ready, each time that something is: see `Flow.take_pieces`."""
+        try:
+            while self.goes_on:
+                self.step()
+                while pieces := self.flow.take_pieces():
+                    self.weigh(pieces[-1][1])
+                    yield pieces
+                    self.taken(sum(len(values) for _, values in pieces))
+            self.end()
+        except KeyboardInterrupt as exc:
+            self.close(exc)
+            raise
+        finally:
+            self.close()
+
+
 def stream_results(
     request: Request,
     *,
@@ -32,44 +125,31 @@ def stream_results(
     max_ahead_bytes: int | None,
 ) -> Generator[Any, None, None]:
     """Yield the results of ``request``. Closing the generator ends the workers."""
-    flow = Flow(request.on_error, request.max_failures, ordered=ordered)
-    window = Window(max_ahead or AHEAD_ITEMS, max_ahead_bytes or AHEAD_BYTES)
-    execution = Execution(request, flow, window=window.items)
-    state = execution.state
-    steps = execution.steps()
-    error: BaseException | None = None
-    goes_on = True
+    run = Streaming(request, ordered=ordered, max_ahead=max_ahead, max_ahead_bytes=max_ahead_bytes)
     try:
-        while goes_on:
-            state.ticks.poll = False
-            goes_on, error = run_step(steps, flow)
-            while ready := flow.take():
-                state.window = window.weigh(ready)
-                if state.driver is None:
+        while run.goes_on:
+            run.step()
+            while ready := run.flow.take():
+                run.weigh(ready)
+                if run.state.driver is None:
                     yield from ready
+                    run.taken(len(ready))
                     continue
-                # A driver has loaded them.
-                from amorsize.schedule.messages import ResultsTaken
-
                 taken, since = 0, perf_counter()
                 for value in ready:
                     yield value
                     taken += 1
-                    if goes_on and perf_counter() - since > LOOK_S:
-                        state.tell(ResultsTaken(taken, window.items))
-                        state.ticks.poll = True
-                        goes_on, error = run_step(steps, flow)
+                    if run.goes_on and perf_counter() - since > LOOK_S:
+                        run.taken(taken)
+                        run.step(poll=True)
                         taken, since = 0, perf_counter()
-                if goes_on:
-                    state.tell(ResultsTaken(taken, window.items))
-        if error is not None:
-            raise error
-        flow.finish(state.source.item)
+                run.taken(taken)
+        run.end()
     except BaseException as exc:
         fold(exc)
         raise
     finally:
-        steps.close()
+        run.close()
 
 
 def run_step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, BaseException | None]:

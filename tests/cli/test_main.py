@@ -12,15 +12,15 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pytest
+from cli_runs import FUNCTIONS, PATIENCE_S, python_m, run
 
 import amorsize
 from amorsize.checkpoint.journal import read
 from amorsize.cli import main as cli
-from amorsize.cli.map_arguments import lines_of
+from amorsize.cli.items import Records
 from amorsize.facts import Scaling
 from amorsize.frozen import as_dict
 from amorsize.history.sqlite_file import Store
@@ -28,93 +28,6 @@ from amorsize.measure import cost_cache
 from amorsize.measure.cost_cache import Curve, Found
 from amorsize.model.default_costs import recorded
 from amorsize.system.machine_text import WIDTH
-
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0  # a program that hangs must not hang the tests
-
-FUNCTIONS = """
-import atexit, os, sys, threading
-
-def square(x):
-    return x * x
-
-def square_and_say_goodbye(x):
-    if x == 0:
-        atexit.register(print, "goodbye")
-    return x * x
-
-def shout(line):
-    return line.upper()
-
-def fails_at_3(x):
-    if x == 3:
-        raise LookupError("three is missing")
-    return x
-
-tried = []
-
-def fails_once_at_3(x):
-    tried.append(x)
-    return fails_at_3(x) if tried.count(3) < 2 else x
-
-def leaves(x):
-    sys.exit(0)
-
-def odd(x):
-    return {1, 2} if x % 2 else (x, None, "é")
-
-def where(x):
-    return os.getpid()
-
-def noted(x):
-    with open("ran", "a") as file:
-        file.write(f"{x}\\n")
-    return x * x
-
-def stands_still_at_30(x):
-    if x == 30:
-        stands_still(x)
-    return noted(x)
-
-def stands_still(x):
-    os.write(2, b"here\\n")  # at once: several workers write
-    threading.Event().wait()
-
-async def later(x):
-    return x
-
-class Tools:
-    @staticmethod
-    def half(x):
-        return x / 2
-
-not_a_function = 3
-"""
-names = count()
-
-
-@pytest.fixture
-def module(tmp_path, monkeypatch) -> str:
-    """Make a module of functions in the current directory; restore the interpreter afterwards."""
-    name = f"cli_functions_{next(names)}"
-    (tmp_path / f"{name}.py").write_text(FUNCTIONS, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    yield name
-    sys.modules.pop(name, None)
-
-
-def python_m(*arguments: str, history: str = "off", **env: str) -> dict:
-    """Return keywords for `subprocess.run` and `subprocess.Popen`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "AMORSIZE_HISTORY": history, **env}
-    return {"args": [sys.executable, "-m", "amorsize", *arguments], "env": environment, "encoding": "utf-8"}
-
-
-def run(*arguments: str, code: int = 0, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(**python_m(*arguments, **env), capture_output=True, check=False, input=stdin)
-    assert done.returncode == code, done.stderr
-    return done
-
 
 # -------------------------------------------------------------------------------------------------------- diagnostics
 
@@ -226,10 +139,9 @@ def test_execute_prints_the_results_and_tells_of_the_run_elsewhere(module, capsy
 
 def test_execute_as_json_holds_whatever_the_results_are(module, capsys):
     assert cli.main(["--json", "execute", f"{module}:odd", "--range", "3"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["results"] == [[0, None, "é"], "{1, 2}", [2, None, "é"]]
-    assert told["plan"]["backend"] == "serial"
-    assert told["seconds"] > 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["result"] for one in told] == [[0, None, "é"], "{1, 2}", [2, None, "é"]]
+    assert [one["index"] for one in told] == [0, 1, 2]
 
 
 def test_a_dotted_function(module, capsys):
@@ -280,7 +192,7 @@ def test_items_are_the_lines_of_a_file(module, tmp_path, capsys):
 
 def test_bytes_that_are_no_text_survive(tmp_path):
     (tmp_path / "items.txt").write_bytes(b"a\xffb\n")
-    (item,) = lines_of(str(tmp_path / "items.txt"))
+    (item,) = Records("--file", str(tmp_path / "items.txt"))
     assert os.fsencode(item) == b"a\xffb"
 
 
@@ -295,11 +207,11 @@ def test_items_from_standard_input(module):
 def test_a_function_that_raises_ends_in_1_with_its_traceback_and_the_item(module, capsys):
     assert cli.main(["execute", f"{module}:fails_at_3", "--range", "5"]) == 1
     out, err = capsys.readouterr()
-    assert out == ""
+    assert out.split() == ["0", "1", "2"]
     assert err.startswith("Traceback")
     assert 'raise LookupError("three is missing")' in err
     assert err.endswith("LookupError: three is missing\namorsize: raised at item 3: 3\n")
-    assert "amorsize/cli/main.py" not in err
+    assert "amorsize/cli" not in err
 
 
 def test_the_same_from_a_worker(module, capsys):
@@ -334,19 +246,19 @@ def test_a_function_that_exits_does_not_pass_for_success(module, capsys):
     assert "SystemExit" in capsys.readouterr().err
 
 
-def test_collected_failures_are_shown_among_the_results_and_end_in_1(module, capsys):
+def test_collected_failures_are_told_apart_from_the_results_and_end_in_1(module, capsys):
     spec = ["execute", f"{module}:fails_at_3", "--range", "5", "--on-error", "collect", "--retries", "1"]
     assert cli.main(spec) == 1
     out, err = capsys.readouterr()
-    failure = "Failure(index=3, exception=LookupError('three is missing'))"
-    assert out.splitlines() == ["0", "1", "2", failure, "4"]
+    assert out.splitlines() == ["0", "1", "2", "4"]
+    assert err.startswith("amorsize: item 3 failed: LookupError('three is missing')\n")
     assert err.endswith("; 1 item failed\n")
     assert cli.main([*spec, "--json"]) == 1
-    results = json.loads(capsys.readouterr().out)["results"]
-    assert (results[:3], results[4]) == ([0, 1, 2], 4)
-    assert results[3]["failure"]["index"] == 3
-    assert results[3]["failure"]["exception"] == "LookupError('three is missing')"
-    assert 'raise LookupError("three is missing")' in results[3]["failure"]["traceback"]
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == [{"index": x, "result": x} for x in (0, 1, 2, 4)]
+    told = json.loads(err.splitlines()[0])
+    assert (told["index"], told["exception"]) == (3, "LookupError('three is missing')")
+    assert 'raise LookupError("three is missing")' in told["traceback"]
 
 
 @pytest.mark.parametrize(
@@ -356,7 +268,7 @@ def test_items_are_repeated_after_the_exceptions_that_are_named(module, capsys, 
     spec = ["execute", f"{module}:fails_once_at_3", "--range", "5", "--backend", "serial"]
     assert cli.main([*spec, "--retries", "1", "--retry-on", named, "--backoff", "0.001"]) == code
     out, err = capsys.readouterr()
-    assert out.split() == (["0", "1", "2", "3", "4"] if not code else [])
+    assert out.split() == ["0", "1", "2", "3", "4"][: 3 if code else 5]
     assert ("three is missing" in err) == bool(code)
 
 
@@ -370,22 +282,34 @@ def test_a_module_that_breaks_when_it_is_imported_ends_in_1(module, tmp_path, te
 
 
 USAGE = {
-    "no such command": (["optimise"], "invalid choice: 'optimise'"),
+    "no such command": (["optimise"], "invalid choice: 'optimise'. Did you mean optimize?"),
+    "no such option": (["execute", "math:sqrt", "--range", "3", "--retrys", "1"], "Did you mean --retries?"),
     "no function": (["execute", "--range", "3"], "MODULE:FUNC"),
-    "no colon": (["execute", "math.sqrt", "--range", "3"], "'math.sqrt' does not name a function as MODULE:FUNC"),
+    "no colon": (
+        ["execute", "math.sqrt", "--range", "3"],
+        "'math.sqrt' does not name a function as MODULE:FUNC, such as math:sqrt. Did you mean math:sqrt?",
+    ),
     "nothing after it": (["execute", "math:", "--range", "3"], "'math:' does not name"),
-    "a file": (["execute", "dir/math.py:sqrt", "--range", "3"], "'dir/math.py:sqrt' does not name"),
+    "a file": (["execute", "math.py:sqrt", "--range", "3"], "there is no module 'math.py'"),
+    "a file elsewhere": (["execute", "./dir/m.py:sqrt", "--range", "3"], "Did you mean dir.m:sqrt?"),
+    "a file alone": (["execute", "dir/m.py", "--range", "3"], "Did you mean dir.m:FUNC?"),
     "relative": (["execute", ".math:sqrt", "--range", "3"], "'.math:sqrt' does not name"),
     "no such module": (["execute", "maths:sqrt", "--range", "3"], "there is no module 'maths'"),
     "no such submodule": (["execute", "json.maths:sqrt", "--range", "3"], "there is no module 'json.maths'"),
     "no package": (["execute", "math.x.y:sqrt", "--range", "3"], "there is no module 'math.x'"),
-    "no such function": (["execute", "math:sqroot", "--range", "3"], "math has no attribute 'sqroot'"),
+    "no such function": (
+        ["execute", "math:sqroot", "--range", "3"],
+        "math has no attribute 'sqroot'. Did you mean sqrt?",
+    ),
     "no such method": (["execute", "json:JSONDecoder.x", "--range", "3"], "JSONDecoder has no attribute 'x'"),
     "not callable": (["execute", "math:pi", "--range", "3"], "math:pi: cannot be called, its type is float"),
-    "no items": (["execute", "math:sqrt"], "one of the arguments --range --file is required"),
+    "no items": (["execute", "math:sqrt"], "one of the arguments --range --file --jsonl --csv --glob is required"),
     "two kinds": (["execute", "math:sqrt", "--range", "3", "--file", "f"], "not allowed with"),
     "less than none": (["optimize", "math:sqrt", "--range", "-3"], "--range: must not be negative or run backwards"),
-    "not a number": (["optimize", "math:sqrt", "--range", "x"], "--range: must be N or A:N in whole numbers, not 'x'"),
+    "not a number": (
+        ["optimize", "math:sqrt", "--range", "x"],
+        "--range: must be N, A:N or A:N:STEP in whole numbers, not 'x'",
+    ),
     "no such file": (["execute", "math:sqrt", "--file", "/no/such"], "--file /no/such: No such file or directory"),
     "a directory": (["execute", "math:sqrt", "--file", "."], "--file .: Is a directory"),
     "no such backend": (["execute", "math:sqrt", "--range", "3", "--backend", "gpu"], "backend: must be"),
@@ -477,9 +401,11 @@ def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(m
             process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 143, err
-    assert out == ""
+    assert out.split() == [str(x * x) for x in range(len(out.split()))]
     found = re.fullmatch(
-        rf"amorsize: terminated: (\d+) of 40 items done and kept in {path}; the same command goes on from there\n", err
+        rf"amorsize: terminated: (\d+) of 40 items done, and kept in {path}; the same command with --resume goes on "
+        r"from there\n",
+        err,
     )
     assert found, err
     for pid in workers:
@@ -495,7 +421,9 @@ def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(m
     # Of another size: within one second, a compiled file is known by that alone.
     (tmp_path / f"{module}.py").write_text(FUNCTIONS.replace("x == 30", "x == 999"), encoding="utf-8")
     key = read(str(path))[0].identity
-    assert run(*command, "--checkpoint-key", key).stdout.split() == [str(x * x) for x in range(40)]
+    done = run(*command, "--checkpoint-key", key, "--resume")
+    assert done.stdout.split() == [str(x * x) for x in range(40)]
+    assert f"; {kept} results more, of earlier runs, were in the checkpoint\n" in done.stderr
     assert len(Path("ran").read_text().split()) == 40 - kept
     assert not list(tmp_path.glob("*lock"))
 
@@ -509,7 +437,9 @@ def test_without_a_checkpoint_the_last_line_says_that_nothing_is_kept(module, nu
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
-    assert re.fullmatch(rf"amorsize: {word}: \d+ of 40 items done, and not kept; with --checkpoint PATH .*\n", err)
+    assert re.fullmatch(
+        rf"amorsize: {word}: \d+ of 40 items done, and not kept; .*--checkpoint PATH .*--resume .*\n", err
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals")
@@ -523,9 +453,9 @@ def test_sigterm_ends_a_forked_worker_at_its_first_step():
     """An exception in the hooks of a fork is lost, and a pool would wait for its worker for ever."""
     script = """
 import os, signal
-from amorsize.cli.main import _terminable
+from amorsize.cli.signals import terminable
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
-with _terminable():
+with terminable():
     if (child := os.fork()) == 0:
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -540,7 +470,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_complain(module, form):
     asked = ("execute", f"{module}:square_and_say_goodbye", "--range", "200000", "--backend", "serial")
     program = python_m(*asked, *form)
     with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout.read(1) in "0{"
+        assert process.stdout.read(1) in ("0", "{")
         process.stdout.close()
         err = process.stderr.read()
         assert process.wait(PATIENCE_S) == 141

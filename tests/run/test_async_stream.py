@@ -430,7 +430,7 @@ class TestArguments:
             ({"timeout": 1, "backend": "threads"}, ValueError),
             ({"max_failures": 3}, ValueError),
             ({"n_jobs": 3}, TypeError),
-            ({"checkpoint": "a"}, TypeError),
+            ({"checkpoint": 1}, TypeError),
         ],
     )
     def test_are_refused_at_the_call(self, wrong, error):

@@ -18,6 +18,8 @@ import psutil
 import pytest
 
 import amorsize
+from amorsize.options import check
+from amorsize.run.stream import Streaming
 
 FAILS_AT_7 = partial(ef.raise_at, 7, ef.Refused)
 
@@ -257,3 +259,43 @@ def test_an_endless_stream_does_not_keep_items_that_failed(backend):
     gc.collect()
     assert len(Held.alive) < 200
     results.close()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_too_many_failures_end_in_the_first_of_them(ordered):
+    def fail_at_odd(x):
+        if x % 2:
+            raise ef.Refused(x)
+        return x
+
+    results = amorsize.stream(
+        fail_at_odd, range(100), on_error="collect", max_failures=2, backend="serial", ordered=ordered
+    )
+    with pytest.raises(ef.Refused) as caught:
+        list(results)
+    assert caught.value.item == 1
+
+
+def test_an_interrupt_of_the_reader_waits_for_no_item_in_a_thread():
+    first, release, ended = threading.Lock(), threading.Event(), threading.Event()
+    first.acquire()
+
+    def stand_once(x):
+        time.sleep(1e-3)
+        if threading.current_thread() is not threading.main_thread() and first.acquire(blocking=False):
+            release.wait(10)
+            ended.set()
+        return x
+
+    request = check(stand_once, itertools.count(), backend="threads", max_workers=2)
+    stream = Streaming(request, ordered=False)
+    pieces = stream.pieces()
+    while stream.state.driver is None:
+        # Trials wait for their items.
+        next(pieces)
+    first.release()
+    while not first.locked():
+        next(pieces)
+    stream.close(KeyboardInterrupt())
+    assert not ended.is_set()
+    release.set()
