@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import TextIOWrapper
 from time import perf_counter
@@ -27,6 +27,7 @@ from amorsize.cli import report
 from amorsize.cli.map_arguments import (
     RunFailedError,
     UsageError,
+    add_engine,
     backends,
     call_user_code,
     exceptions,
@@ -93,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print_anything()
             arguments = _parser().parse_args(argv)
             arguments.json |= getattr(arguments, "format", None) == "json"
-            code: int = arguments.run(arguments)
+            with ExitStack() as arguments.held:
+                code: int = arguments.run(arguments)
             sys.stdout.flush()
     except UsageError as exc:
         return _complain(str(exc), BAD_USAGE)
@@ -232,6 +234,7 @@ def _add_optimize(command: argparse.ArgumentParser) -> None:
 
 
 def _add_execute(command: argparse.ArgumentParser) -> None:
+    add_engine(command)
     command.add_argument("--retries", type=whole(0), default=0, metavar="N", help="repeats of an item that raises")
     command.add_argument("--retry-on", metavar="E", help=RETRY_HELP)
     command.add_argument(

@@ -73,6 +73,14 @@ def backends(text: str) -> str | tuple[str, ...]:
     return text if "," not in text else tuple(name.strip() for name in text.split(","))
 
 
+def add_engine(command: argparse.ArgumentParser) -> None:
+    """Add the options that name an engine by its card."""
+    command.add_argument("--engine", metavar="CARD", help="run on the engine that this YAML file describes")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="another value for a key of the card; repeatable"
+    )
+
+
 # --------------------------------------------------------------------------------------------------- function, items
 
 
@@ -169,16 +177,40 @@ def _is_ours(module: object) -> bool:
 
 
 def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], Any], Sequence[Any], dict[str, Any]]:
-    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked."""
+    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked.
+
+    The engine of a card is started; ``arguments.held``, an ExitStack, ends it.
+    """
     func = load(arguments.function)
     data: Sequence[Any] = lines_of(arguments.file) if arguments.range is None else arguments.range
     names = ("backend", "max_workers", "start_method")
     options = {name: getattr(arguments, name) for name in names} | more
     try:
+        card = _card(arguments)
+        if card is not None:
+            options["backend"] = card
         check(func, data, **options)
     except (TypeError, ValueError, ImportError) as exc:
         raise UsageError(str(exc)) from exc
+    if card is not None:
+        call_user_code(partial(arguments.held.enter_context, card))
     return func, data, options
+
+
+def _card(arguments: argparse.Namespace) -> Any:
+    """Return the card that ``--engine`` names, not yet open; commands that forecast have no such option."""
+    if getattr(arguments, "engine", None) is None:
+        if getattr(arguments, "set", None):
+            raise UsageError("--set: is for a card; name one with --engine CARD")
+        return None
+    if arguments.backend != "auto":
+        raise UsageError("--backend: the card says what runs the map; leave one of --engine and --backend out")
+    from amorsize.integrations.cards import load as load_card
+
+    try:
+        return load_card(arguments.engine, arguments.set)
+    except OSError as exc:
+        raise UsageError(f"--engine {arguments.engine}: {exc.strerror or exc}") from exc
 
 
 # ------------------------------------------------------------------------------------------------------------ results

@@ -364,6 +364,61 @@ def test_workers_run_whatever_can_be_pickled():
         assert workers.submit(abs, -3).result() == 3
 
 
+# -- on the command line ----------------------------------------------------------------------------------------------
+
+FUNCTIONS = """
+import os
+
+def kind(number):
+    return number, os.environ["KIND"]
+
+def label_of(number):
+    return "f32" if number % 2 else "f64"
+
+def inverse(number):
+    return 1 / number
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
+    (tmp_path / "card.yaml").write_text(TWO.replace("tests.integrations.test_cards", "functions"))
+    path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+
+    def run(*arguments):
+        command = [sys.executable, "-m", "amorsize", "execute", *arguments]
+        env = os.environ | {"PYTHONPATH": path, "AMORSIZE_HISTORY": "off"}
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+
+    return run
+
+
+def test_a_card_on_the_command_line(command):
+    ran = command("functions:kind", "--range", "6", "--engine", "card.yaml", "--set", "executors.f32.env.KIND=1")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [repr((number, "1" if number % 2 else "64")) for number in range(6)]
+    ran = command("functions:inverse", "--range", "6", "--engine", "card.yaml")
+    assert ran.returncode == 1
+    assert "ZeroDivisionError" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--engine", "card.yaml", "--set", "kind=lokal"), "amorsize: set 'kind=lokal': kind: 'lokal' is no kind"),
+        (("--engine", "none.yaml"), "amorsize: --engine none.yaml: No such file or directory"),
+        (("--set", "kind=local"), "amorsize: --set: is for a card"),
+        (("--engine", "card.yaml", "--backend", "threads"), "amorsize: --backend: the card says"),
+    ],
+)
+def test_wrong_use_on_the_command_line_is_one_line(arguments, message, command):
+    ran = command("functions:kind", "--range", "6", *arguments)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(message)
+    assert ran.stderr.count("\n") == 1
+
+
 # -- one answer of several labels -------------------------------------------------------------------------------------
 
 
