@@ -227,6 +227,7 @@ RETRY_HELP: Final = "repeat only after these: OSError or package.module:Class; s
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
+    add_engine(command)
     command.add_argument(
         "--on", metavar="FILE", help="plan for another machine: what python -m amorsize --json printed there"
     )

@@ -198,17 +198,19 @@ def map_of(arguments: argparse.Namespace, **more: Any) -> tuple[Callable[[Any], 
 
 
 def _card(arguments: argparse.Namespace) -> Any:
-    """Return the card that ``--engine`` names, not yet open; commands that forecast have no such option."""
+    """Return the card that ``--engine`` names, not yet open; not all commands have that option."""
     if getattr(arguments, "engine", None) is None:
         if getattr(arguments, "set", None):
             raise UsageError("--set: is for a card; name one with --engine CARD")
         return None
     if arguments.backend != "auto":
         raise UsageError("--backend: the card says what runs the map; leave one of --engine and --backend out")
-    from amorsize.integrations.cards import load as load_card
-
+    if getattr(arguments, "on", None) is not None:
+        raise UsageError("--on: is another machine, and the card's engine is planned for from here; leave one out")
+    # By its name: the command line needs no integration.
+    cards = import_module("amorsize.integrations.cards")
     try:
-        return load_card(arguments.engine, arguments.set)
+        return cards.load(arguments.engine, arguments.set)
     except OSError as exc:
         raise UsageError(f"--engine {arguments.engine}: {exc.strerror or exc}") from exc
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -387,7 +388,7 @@ def command(tmp_path):
     path = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
 
     def run(*arguments):
-        command = [sys.executable, "-m", "amorsize", "execute", *arguments]
+        command = [sys.executable, "-m", "amorsize", *arguments]
         env = os.environ | {"PYTHONPATH": path, "AMORSIZE_HISTORY": "off"}
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
 
@@ -395,12 +396,23 @@ def command(tmp_path):
 
 
 def test_a_card_on_the_command_line(command):
-    ran = command("functions:kind", "--range", "6", "--engine", "card.yaml", "--set", "executors.f32.env.KIND=1")
+    ran = command(
+        "execute", "functions:kind", "--range", "6", "--engine", "card.yaml", "--set", "executors.f32.env.KIND=1"
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [repr((number, "1" if number % 2 else "64")) for number in range(6)]
-    ran = command("functions:inverse", "--range", "6", "--engine", "card.yaml")
+    ran = command("execute", "functions:inverse", "--range", "6", "--engine", "card.yaml")
     assert ran.returncode == 1
     assert "ZeroDivisionError" in ran.stderr
+
+
+def test_a_plan_for_a_card_on_the_command_line(command):
+    ran = command("optimize", "functions:kind", "--range", "60", "--engine", "card.yaml", "--json")
+    assert ran.returncode == 0, ran.stderr
+    plan = json.loads(ran.stdout)
+    assert (plan["backend"], plan["n_jobs"] <= 2, plan["predicted_s"] > 0) == ("executor", True, True)
+    ran = command("optimize", "functions:kind", "--range", "60", "--engine", "card.yaml", "--on", "server.json")
+    assert (ran.returncode, ran.stderr.startswith("amorsize: --on: is another machine")) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -413,7 +425,7 @@ def test_a_card_on_the_command_line(command):
     ],
 )
 def test_wrong_use_on_the_command_line_is_one_line(arguments, message, command):
-    ran = command("functions:kind", "--range", "6", *arguments)
+    ran = command("execute", "functions:kind", "--range", "6", *arguments)
     assert ran.returncode == 2
     assert ran.stderr.startswith(message)
     assert ran.stderr.count("\n") == 1
