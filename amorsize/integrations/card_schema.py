@@ -9,16 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, NoReturn
 
-try:
-    import yaml
-except ImportError:
-    raise ImportError("cards are read with PyYAML: pip install 'amorsize[cards]'") from None
+from amorsize.integrations.card_yaml import LINE, Mapping, composed, dumped, listed, meant, override
 
 KINDS: Final = ("parsl", "dask", "ray", "mpi", "executor", "local")
 TOP: Final = ("kind", "executors", "route", "run_dir")
@@ -53,8 +49,6 @@ TAKEN: Final = {
 }
 # Such a name is a file's name, too, and no executor of Parsl's own ("_parsl_internal").
 LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-# Stands at the end of the name of a YAML text that comes from a file.
-LINE: Final = ", line "
 
 
 @dataclass(frozen=True)
@@ -101,10 +95,7 @@ def written(settings: Settings) -> str:
         for one in settings.executors
     }
     card = {"kind": settings.kind, "run_dir": settings.run_dir, "executors": executors, "route": settings.route}
-    text: str = yaml.safe_dump(
-        {key: value for key, value in card.items() if value is not None}, sort_keys=False, allow_unicode=True
-    )
-    return text
+    return dumped({key: value for key, value in card.items() if value is not None})
 
 
 def read(text: str, name: str, overrides: Iterable[str] = ()) -> Settings:
@@ -126,17 +117,19 @@ def read(text: str, name: str, overrides: Iterable[str] = ()) -> Settings:
     ImportError
         If the package of ``kind`` is not installed.
     """
-    root = _composed(text, name + LINE)
+    root = composed(text, name + LINE)
     if root is None:
-        raise ValueError(f"{name}: is empty; a card begins with `kind:`, one of {_list(KINDS)}")
-    for override in overrides:
-        _override(root, override)
-    card = _Mapping(root, "")
-    kind = card.text("kind", required=True)
+        raise ValueError(f"{name}: is empty; a card begins with `kind:`, one of {listed(KINDS)}")
+    for change in overrides:
+        override(root, change)
+    card = Mapping(root, "")
+    kind = card.text("kind")
+    if kind is None:
+        card.refuse("kind", f"is missing; allowed are {listed(KINDS)}")
     if kind not in KINDS:
-        card.refuse("kind", f"{kind!r} is no kind of engine; allowed are {_list(KINDS)}{_meant(kind, KINDS)}")
+        card.refuse("kind", f"{kind!r} is no kind of engine; allowed are {listed(KINDS)}{meant(kind, KINDS)}")
     shared = tuple(key for key, kinds in SETTINGS.items() if kind in kinds)
-    card.only((*TOP, *shared), kind)
+    _only(card, (*TOP, *shared), kind)
     package = NEEDS.get(kind)
     if package is not None and find_spec(package) is None:
         raise ImportError(f"{name}: kind: {kind} needs {package}: pip install 'amorsize[{kind}]'")
@@ -151,7 +144,7 @@ def read(text: str, name: str, overrides: Iterable[str] = ()) -> Settings:
     return Settings(kind, executors, route, label_of, card.text("run_dir"))
 
 
-def _executors(card: _Mapping, kind: str, allowed: tuple[str, ...], common: dict[str, Any]) -> tuple[Workers, ...]:
+def _executors(card: Mapping, kind: str, allowed: tuple[str, ...], common: dict[str, Any]) -> tuple[Workers, ...]:
     labels = card.mapping("executors")
     if labels is None:
         return (Workers(kind, **common),)
@@ -159,7 +152,7 @@ def _executors(card: _Mapping, kind: str, allowed: tuple[str, ...], common: dict
         card.refuse("executors", "needs one label or more, as in `executors: {all: {workers: 2}}`")
     if kind in ONE_LABEL and len(labels.values) > 1:
         card.refuse(
-            "executors", f"kind: {kind} has one set of workers in a process; keep one of {_list(labels.values)}"
+            "executors", f"kind: {kind} has one set of workers in a process; keep one of {listed(labels.values)}"
         )
     made = []
     for label in labels.values:
@@ -167,12 +160,12 @@ def _executors(card: _Mapping, kind: str, allowed: tuple[str, ...], common: dict
             labels.refuse(label, "a label begins with a letter or digit, and has letters, digits, _, - and . only")
         own = labels.mapping(label)
         if own is not None:
-            own.only(allowed, kind)
+            _only(own, allowed, kind)
         made.append(Workers(label, **(common if own is None else _settings(own, kind, common))))
     return tuple(made)
 
 
-def _settings(given: _Mapping, kind: str, common: dict[str, Any]) -> dict[str, Any]:
+def _settings(given: Mapping, kind: str, common: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of workers that stand in a mapping of the card, with the common ones that it leaves out."""
     own: dict[str, Any] = {
         "workers": given.whole("workers"),
@@ -198,6 +191,18 @@ def _settings(given: _Mapping, kind: str, common: dict[str, Any]) -> dict[str, A
     if options is not None and (target := TAKES_OPTIONS.get(kind, factory)) is not None:
         _check_arguments(named(target, partial(given.refuse, "options")), options, TAKEN[kind])
     return found
+
+
+def _only(given: Mapping, allowed: tuple[str, ...], kind: str) -> None:
+    """Refuse other keys."""
+    for key in given.values:
+        if key not in allowed:
+            kinds = SETTINGS.get(key)
+            of = "" if kinds is None else f" (it is one of kind {listed(kinds)})"
+            text = f"is no key of kind: {kind}{of}; allowed are {listed(allowed)}{meant(key, allowed)}"
+            if key in TOP and given.path:
+                text = f"stands at the top of a card; allowed here are {listed(allowed)}"
+            given.refuse(key, text)
 
 
 # -- what a card names ------------------------------------------------------------------------------------------------
@@ -228,18 +233,18 @@ def named(spec: str, refuse: Callable[[str], NoReturn] = _fail) -> Any:
     return found
 
 
-def provider_of(given: dict[str, Any], within: _Mapping | None = None) -> Any:
+def provider_of(given: dict[str, Any], within: Mapping | None = None) -> Any:
     """Return the class of Parsl's provider that ``provider.name`` names; without a name, the local one."""
     import parsl.providers as providers
 
     names = {name.removesuffix("Provider").lower(): name for name in providers.__all__}
     name = given.get("name", "local")
     if name not in names and within is not None:
-        within.refuse("name", f"{name!r} is no provider of Parsl; allowed are {_list(names)}{_meant(str(name), names)}")
+        within.refuse("name", f"{name!r} is no provider of Parsl; allowed are {listed(names)}{meant(str(name), names)}")
     return getattr(providers, names[name])
 
 
-def _check_arguments(target: Any, given: _Mapping, taken: dict[str, str], also: tuple[str, ...] = ()) -> None:
+def _check_arguments(target: Any, given: Mapping, taken: dict[str, str], also: tuple[str, ...] = ()) -> None:
     """Refuse arguments that a class or function does not have."""
     from inspect import Parameter, signature
 
@@ -255,10 +260,10 @@ def _check_arguments(target: Any, given: _Mapping, taken: dict[str, str], also: 
             given.refuse(key, f"the card has {taken[key]} for it")
         if key not in allowed and not takes_any:
             what = getattr(target, "__name__", target)
-            given.refuse(key, f"is no argument of {what}; allowed are {_list(allowed)}{_meant(key, allowed)}")
+            given.refuse(key, f"is no argument of {what}; allowed are {listed(allowed)}{meant(key, allowed)}")
 
 
-def _label_of(route: str, card: _Mapping) -> Callable[[Any], Any]:
+def _label_of(route: str, card: Mapping) -> Callable[[Any], Any]:
     if ":" in route:
         found: Callable[[Any], Any] = named(route, partial(card.refuse, "route"))
         return found
@@ -267,184 +272,3 @@ def _label_of(route: str, card: _Mapping) -> Callable[[Any], Any]:
         return item.get(route) if isinstance(item, dict) else getattr(item, route, None)
 
     return by_key
-
-
-# -- YAML with its lines ----------------------------------------------------------------------------------------------
-
-
-class _Mapping:
-    """A mapping of the card, whose keys are text and stand there once."""
-
-    def __init__(self, node: Any, path: str) -> None:
-        self.node = node
-        self.path = path
-        # Each key's own node and that of its value.
-        self.values: dict[str, tuple[Any, Any]] = {}
-        if not isinstance(node, yaml.MappingNode):
-            _refuse(node, path or "the card", f"must be a mapping of keys to values, not {_kind(node)}")
-        seen: dict[str, Any] = {}
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                _refuse(key, self._named(key.value), f"stands there twice, first at {_at(seen[key.value])}")
-            seen[key.value] = key
-        try:
-            _Loader("").flatten_mapping(node)
-        except yaml.YAMLError as exc:
-            _refuse(node, path or "the card", " ".join(str(exc).split()))
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != _TEXT:
-                _refuse(key, self._named(getattr(key, "value", "?")), f"a key must be text, not {_kind(key)}: quote it")
-            # What is merged comes first, and gives way.
-            self.values[key.value] = key, value
-        node.value = list(self.values.values())
-
-    def _named(self, key: object) -> str:
-        return f"{self.path}.{key}" if self.path else str(key)
-
-    def refuse(self, key: str, text: str) -> NoReturn:
-        """Raise for a key, or for the mapping if it lacks that key."""
-        _refuse(self.values.get(key, (self.node,))[0], self._named(key), text)
-
-    def only(self, allowed: tuple[str, ...], kind: str) -> None:
-        """Refuse other keys."""
-        for key in self.values:
-            if key not in allowed:
-                kinds = SETTINGS.get(key)
-                of = "" if kinds is None else f" (it is one of kind {_list(kinds)})"
-                text = f"is no key of kind: {kind}{of}; allowed are {_list(allowed)}{_meant(key, allowed)}"
-                if key in TOP and self.path:
-                    text = f"stands at the top of a card; allowed here are {_list(allowed)}"
-                self.refuse(key, text)
-
-    def _value(self, key: str) -> Any:
-        """Return the node of a value; None if there is none, or nothing after the colon."""
-        node = self.values.get(key, (None, None))[1]
-        return None if node is None or node.tag == _NOTHING else node
-
-    def text(self, key: str, *, required: bool = False) -> Any:
-        """Return a value that is text."""
-        node = self._value(key)
-        if node is None:
-            if required:
-                self.refuse(key, f"is missing; allowed are {_list(KINDS)}")
-            return None
-        if node.tag != _TEXT:
-            self.refuse(key, f"must be text, not {_kind(node)}")
-        return node.value
-
-    def whole(self, key: str) -> int | None:
-        """Return a value that is a whole number, 1 or more."""
-        node = self._value(key)
-        if node is None:
-            return None
-        value = _built(node) if node.tag == _WHOLE else None
-        if value is None or value < 1:
-            self.refuse(key, f"must be a whole number, 1 or more, not {_kind(node)}")
-        return int(value)
-
-    def mapping(self, key: str) -> _Mapping | None:
-        """Return a value that is a mapping."""
-        node = self._value(key)
-        return None if node is None else _Mapping(node, self._named(key))
-
-    def texts(self, key: str) -> dict[str, str] | None:
-        """Return a mapping of text to text."""
-        found = self.mapping(key)
-        if found is None:
-            return None
-        for name, (_, node) in found.values.items():
-            if node.tag != _TEXT:
-                found.refuse(name, f'must be text, not {_kind(node)}: quote it, as in {name}: "{node.value or ""}"')
-            if not name or "=" in name or "\0" in name + node.value:
-                found.refuse(name, "is no name of an environment variable, or its value holds a zero byte")
-        return {name: node.value for name, (_, node) in found.values.items()}
-
-    def plain(self, key: str) -> dict[str, Any] | None:
-        """Return a mapping of text to anything."""
-        found = self.mapping(key)
-        try:
-            return None if found is None else {name: _built(node) for name, (_, node) in found.values.items()}
-        except yaml.YAMLError as exc:
-            self.refuse(key, " ".join(str(exc).split()))
-
-
-_TEXT, _WHOLE, _REAL, _NOTHING = (f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "null"))
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without numbers to the base of 60: 04:00:00 is a text."""
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        tag = super().resolve(kind, value, implicit)
-        return _TEXT if kind is yaml.ScalarNode and ":" in value and tag in (_WHOLE, _REAL) else tag
-
-
-def _built(node: Any) -> Any:
-    return _Loader("").construct_document(node)
-
-
-def _composed(text: str, name: str) -> Any:
-    try:
-        loader = _Loader(text)
-        loader.name = name
-        return loader.get_single_node()
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = name.removesuffix(LINE) if mark is None else f"{name}{mark.line + 1 if name.endswith(LINE) else ''}"
-        raise ValueError(f"{where}: is no YAML: {getattr(exc, 'problem', None) or exc}") from None
-
-
-def _override(root: Any, text: str) -> None:
-    """Put the value of ``a.b=c`` into the tree."""
-    if not isinstance(text, str):
-        raise TypeError(f"set: must be texts like 'a.b=c', not {type(text).__name__}")
-    path, equals, value = text.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys):
-        raise ValueError(f"set {text!r}: must be KEY=VALUE, or KEY.KEY=VALUE, as in executors.f64.workers=2")
-    name = f"set {text!r}"
-    new = _composed(value, name)
-    if keys[-2:-1] == ["env"] or new is None:
-        new = yaml.ScalarNode(_TEXT, value, *[yaml.Mark(name, 0, 0, 0, None, None)] * 2)
-    node = root
-    for depth, key in enumerate(keys):
-        found = _Mapping(node, ".".join(keys[:depth])).values
-        if depth == 1 and keys[0] == "executors" and key not in found:
-            _refuse(new, ".".join(keys[:2]), f"is no label of the card; its labels are {_list(found)}")
-        here = yaml.ScalarNode(_TEXT, key, new.start_mark, new.end_mark)
-        if depth < len(keys) - 1:
-            child = found.get(key, (None, None))[1]
-            if child is not None and child.tag != _NOTHING:
-                node = child
-                continue
-            child = yaml.MappingNode("tag:yaml.org,2002:map", [], new.start_mark, new.end_mark)
-        else:
-            child = new
-        node.value = [pair for pair in node.value if pair[0].value != key] + [(here, child)]
-        node = child
-
-
-def _refuse(node: Any, key: str, text: str) -> NoReturn:
-    raise ValueError(f"{_at(node)}: {key}: {text}")
-
-
-def _at(node: Any) -> str:
-    mark = node.start_mark
-    return f"{mark.name}{mark.line + 1}" if mark.name.endswith(LINE) else str(mark.name)
-
-
-def _kind(node: Any) -> str:
-    if isinstance(node, yaml.MappingNode):
-        return "a mapping"
-    if isinstance(node, yaml.SequenceNode):
-        return "a list"
-    return f"{node.value!r} ({node.tag.rpartition(':')[2]})"
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _meant(given: str, allowed: Iterable[str]) -> str:
-    close = get_close_matches(given, list(allowed), 1)
-    return f" (did you mean {close[0]}?)" if close else ""
