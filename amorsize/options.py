@@ -463,7 +463,8 @@ def _without_executor(backend: Any) -> tuple[Any, Any, Backend | None]:
 def _ends_items(executor: Any) -> bool:
     """Return True if the executor can end a running item."""
     row = None if executor is None else row_serving(executor)
-    return row is not None and row.ends_items
+    # A card's depends on its kind.
+    return row is not None and (row.ends_items or getattr(executor, "ends_items", False) is True)
 
 
 def _has_threads(executor: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from weakref import WeakKeyDictionary
 
 from amorsize.backends import remote
+from amorsize.backends.shipping import Lazy, Parts
 from amorsize.backends.stop import Stopped
 from amorsize.errors import AmorsizeError
 from amorsize.system.looks import is_interrupt
@@ -77,6 +78,10 @@ class Engine:
             if type(number) is int and number > 0:
                 return number
         return None
+
+    def seal(self, items: Any, pickled: Callable[[Any], Parts]) -> Any:
+        """Return what `submit` is given of some items; ``pickled`` pickles them."""
+        return Lazy(items, lambda: pickled(items)) if self.lazy else pickled(items)
 
     def submit(self, *args: Any) -> Any:
         """Submit a span (`amorsize.backends.remote.run`); return its future."""

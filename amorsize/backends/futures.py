@@ -17,7 +17,7 @@ from amorsize.backends.driver import Driver, opening
 from amorsize.backends.engines import engine_of, known_places
 from amorsize.backends.remote_errors import ItemError
 from amorsize.backends.results import failure_from, failure_here
-from amorsize.backends.shipping import VERSION, Lazy, Parcels
+from amorsize.backends.shipping import VERSION, Lazy, Parcels, Parts
 from amorsize.backends.ticks import Absence, look_every_s
 from amorsize.backends.workers import protocol
 from amorsize.errors import AmorsizeError, ItemTimeoutError, TransferError, WorkerLostError
@@ -110,7 +110,7 @@ class ExecutorDriver(Driver):
             self._parcels.look(items)
         span = Span(start, start + len(items))
         try:
-            held = self._sealed(items)
+            held = self.engine.seal(items, self._pickled)
         except BaseException as exc:
             if is_interrupt(exc):
                 raise
@@ -119,12 +119,8 @@ class ExecutorDriver(Driver):
             return
         self._submit(Flight(number, span, held, time.perf_counter()))
 
-    def _sealed(self, items: Any) -> Any:
-        if self.engine.lazy:
-            return Lazy(items, lambda: self._count(self._parcels.items(items)))
-        return self._count(self._parcels.items(items))
-
-    def _count(self, parts: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    def _pickled(self, items: Any) -> Parts:
+        parts = self._parcels.items(items)
         self._moved[0] += sum(map(len, parts))
         return parts
 

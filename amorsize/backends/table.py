@@ -62,7 +62,8 @@ class Row:
         ``"module"`` for the module itself; several, separated by spaces. `ANY_EXECUTOR` for all that have ``submit``.
         Empty: the backend is chosen by its name.
     face : str
-        ``"module:Class"`` of the engine's own class (`amorsize.backends.engines.Engine`), if it has one.
+        ``"module:Class"`` of the engine's own class (`amorsize.backends.engines.Engine`), or of a function that returns
+        such an engine, if it has one.
     ends_items : bool
         True if the engine can end a running item, so that ``timeout=`` is possible.
     load_s : float
@@ -157,6 +158,20 @@ BACKENDS: tuple[Row, ...] = (
         ends_items=True,
     ),
     Row("executor", "executor", FUTURES, serves="mpi4py:MPIPoolExecutor", face="amorsize.integrations.mpi:Mpi"),
+    Row(
+        "executor",
+        "executor",
+        FUTURES,
+        serves="amorsize.integrations.cards:Card",
+        face="amorsize.integrations.cards:engine_for",
+    ),
+    Row(
+        "executor",
+        "executor",
+        FUTURES,
+        serves="amorsize.integrations.card_workers:Workers",
+        face="amorsize.integrations.card_workers:Local",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize.cli.documents import check_lines
 from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import Records
-from amorsize.cli.map_arguments import call_user_code, exceptions, load, map_of, number_of, whole
+from amorsize.cli.map_arguments import add_engine, call_user_code, exceptions, load, map_of, number_of, whole
 from amorsize.cli.output import Output, say, to_file
 from amorsize.cli.signals import StoppedError, TerminatedError
 from amorsize.cli.spelling import spelled
@@ -35,6 +35,7 @@ RETRY_HELP: Final = "repeat only after these: OSError or package.module:Class; s
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add the options of ``execute``."""
+    add_engine(command)
     add = command.add_argument
     seconds = partial(number_of, "seconds")
     add("--unordered", action="store_true", help="print results as they are done, not in the order of the items")

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +26,7 @@ from amorsize.cli.diagnose import diagnose
 from amorsize.cli.documents import FORMATS, check_format, document
 from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import add_items
-from amorsize.cli.map_arguments import backends, call_user_code, map_of, size, whole
+from amorsize.cli.map_arguments import add_engine, backends, call_user_code, map_of, size, whole
 from amorsize.cli.output import complain, forget_stdout, print_anything, stdout_apart, to_file
 from amorsize.cli.signals import StoppedError, how_ended, terminable
 from amorsize.cli.spelling import Parser, spelled
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             given = _parser().parse_args(argv)
             given.format = "json" if given.json else getattr(given, "format", "table")
             check_format(given.format)
-            with stdout_apart() as given.out:
+            with ExitStack() as given.held, stdout_apart() as given.out:
                 code: int = given.run(given)
     except UsageError as exc:
         return complain(str(exc), BAD_USAGE)
@@ -167,6 +168,7 @@ BACKEND_HELP: Final = "auto (the default), serial, threads or processes; several
 
 
 def _add_optimize(command: argparse.ArgumentParser) -> None:
+    add_engine(command)
     command.add_argument(
         "--on", metavar="FILE", help="plan for another machine: what python -m amorsize --json printed there"
     )

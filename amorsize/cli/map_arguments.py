@@ -70,6 +70,14 @@ def backends(text: str) -> str | tuple[str, ...]:
     return text if "," not in text else tuple(name.strip() for name in text.split(","))
 
 
+def add_engine(command: argparse.ArgumentParser) -> None:
+    """Add the options that name an engine by its card."""
+    command.add_argument("--engine", metavar="CARD", help="run on the engine that this YAML file describes")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="another value for a key of the card; repeatable"
+    )
+
+
 # --------------------------------------------------------------------------------------------------- function, items
 
 
@@ -173,7 +181,10 @@ def _is_ours(module: object) -> bool:
 def map_of(
     arguments: argparse.Namespace, *, streamed: bool = False, **more: Any
 ) -> tuple[Callable[[Any], Any], Any, dict[str, Any]]:
-    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked; see `items_of`."""
+    """Return the function, the items, and the other arguments of `amorsize.optimize`, checked; see `items_of`.
+
+    The engine of a card is started; ``arguments.held``, an ExitStack, ends it.
+    """
     func = load(arguments.function)
     data = items_of(arguments, streamed=streamed)
     names = ("backend", "max_workers", "start_method", "memory_limit")
@@ -183,7 +194,30 @@ def map_of(
 
         options["history"] = History(arguments.history)
     try:
+        card = _card(arguments)
+        if card is not None:
+            options["backend"] = card
         check(func, data, **options)
     except (TypeError, ValueError, ImportError) as exc:
         raise UsageError(spelled(str(exc))) from exc
+    if card is not None:
+        call_user_code(partial(arguments.held.enter_context, card))
     return func, data, options
+
+
+def _card(arguments: argparse.Namespace) -> Any:
+    """Return the card that ``--engine`` names, not yet open; not all commands have that option."""
+    if getattr(arguments, "engine", None) is None:
+        if getattr(arguments, "set", None):
+            raise UsageError("--set: is for a card; name one with --engine CARD")
+        return None
+    if arguments.backend != "auto":
+        raise UsageError("--backend: the card says what runs the map; leave one of --engine and --backend out")
+    if getattr(arguments, "on", None) is not None:
+        raise UsageError("--on: is another machine, and the card's engine is planned for from here; leave one out")
+    # By its name: the command line needs no integration.
+    cards = import_module("amorsize.integrations.cards")
+    try:
+        return cards.load(arguments.engine, arguments.set)
+    except OSError as exc:
+        raise UsageError(f"--engine {arguments.engine}: {exc.strerror or exc}") from exc

@@ -69,7 +69,14 @@ def plan_for(
         True if other candidates will run, too: the sample is complete, even if the loop surely is the best.
     """
     if request.executor is not None:
-        raise ValueError("backend: what an executor costs is not known; hand it to execute(), which finds out")
+        if there is not None or for_trials or request.executor_as != "executor":
+            raise ValueError(
+                "backend: an executor can be planned for alone and here, by optimize() and execute(); what it costs "
+                "beside the pools of this machine is not known"
+            )
+        from amorsize.plan.on_engine import plan_on_engine
+
+        return plan_on_engine(request)
     source = source_of(request.data)
     here = share_of(lately()) if there is None else there.machine
     warnings: list[str] = []

@@ -120,6 +120,9 @@ def test_wrong_ones_are_refused(executor, wrong, error):
         amorsize.execute(ef.square, [1], **wrong(executor))
 
 
-def test_optimize_says_who_can_use_it(executor):
-    with pytest.raises(ValueError, match=r"backend.*execute"):
-        amorsize.optimize(ef.square, [1], backend=executor)
+def test_optimize_plans_for_it(executor):
+    plan = amorsize.optimize(ef.square, range(40), backend=executor)
+    assert plan.backend == "executor"
+    assert plan.predicted_s > 0
+    with pytest.raises(ValueError, match=r"backend: an executor can be planned for alone.*execute"):
+        amorsize.validate(ef.square, range(40), backend=executor)
