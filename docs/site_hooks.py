@@ -4,6 +4,7 @@ The start page is README; the changelog and the notes for contributors are pages
 docstrings: one page for each group of public names. A source file that a page links to is shown as a page.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ AT_HOME = {uri: path for path, uri in PAGES.items()}
 LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)")
 # A command in the help of the one above it.
 COMMAND = re.compile(r"^ {4}([a-z][\w-]*)(?:\s|$)", re.MULTILINE)
-LANGUAGES = {".py": "python", ".json": "json", ".ipynb": "json", ".dot": "text"}
+LANGUAGES = {".py": "python", ".json": "json", ".ipynb": "python", ".dot": "text"}
 
 PUBLIC = [name for name in amorsize.__all__ if name not in ("AmorsizeError", "OptimizationResult")]
 FUNCTIONS = [f"amorsize.{name}" for name in PUBLIC if name.islower()]
@@ -39,8 +40,8 @@ INTEGRATIONS = [
     for name in ("pandas", "joblib", "tqdm", "rich", "pytest", "prometheus", "dask", "ray", "parsl", "mpi")
 ]
 ABOUT_CLASSES = """\
-All of these are names of `amorsize`; `OptimizationResult` is another name of `Plan`. A `Plan` also has the attributes of
-[`PlanRecord`](records.md#amorsize.plan.record.PlanRecord); a `Validation` those of
+All of these are names of `amorsize`; `OptimizationResult` is another name of `Plan`. A `Plan` also has the attributes
+of [`PlanRecord`](records.md#amorsize.plan.record.PlanRecord); a `Validation` those of
 [`Race`](records.md#amorsize.plan.trials.race.Race) and [`Timings`](records.md#amorsize.plan.trials.race.Timings)."""
 ABOUT_RECORDS = """\
 Objects that public functions return. Their attributes are public, their modules are not: get them from the object that
@@ -103,9 +104,10 @@ def on_page_content(html, page, **_):
 
 def target(link, uri):
     """Return the file in this tree to which a link of a page leads, if that is no neighbour within docs/."""
-    at = ROOT / AT_HOME[uri] if uri in AT_HOME else ROOT / "docs" / uri
+    shown = uri.removeprefix("source/").removesuffix(".md") if uri.startswith("source/") else AT_HOME.get(uri)
+    at = ROOT / "docs" / uri if shown is None else ROOT / shown
     path = Path(os.path.normpath(at.parent / link))
-    is_neighbour = uri not in AT_HOME and path.is_relative_to(ROOT / "docs") and path.suffix not in LANGUAGES
+    is_neighbour = shown is None and path.is_relative_to(ROOT / "docs") and path.suffix not in LANGUAGES
     return None if is_neighbour or not path.exists() else path
 
 
@@ -132,7 +134,15 @@ def shown_as_page(path):
     if path.is_dir():
         files = sorted(file.name for file in path.iterdir() if file.suffix in LANGUAGES)
         return title + "\n".join(f"- [{name}]({path.name}/{name}.md)" for name in files) + "\n"
+    if path.suffix == ".ipynb":
+        return title + "\n\n".join(map(cell_as_text, json.loads(path.read_text(encoding="utf-8"))["cells"]))
     return f"{title}````{LANGUAGES.get(path.suffix, 'text')}\n{path.read_text(encoding='utf-8').rstrip()}\n````\n"
+
+
+def cell_as_text(cell):
+    """Return a notebook's cell as Markdown."""
+    source = "".join(cell["source"])
+    return source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```"
 
 
 def command_line():
