@@ -1,4 +1,4 @@
-"""Extension of griffe, which reads the docstrings for the site."""
+"""Extension of griffe, which reads the docstrings for the site: rewrites them as the site can show them."""
 
 import re
 
@@ -6,20 +6,20 @@ from griffe import Extension
 
 # Several names with one description: "low_s, high_s : float".
 GROUP = re.compile(r"^(\w+(?:, \w+)+)( : .+)?\n((?: {4}.*(?:\n|\Z))+)", re.MULTILINE)
+# What reStructuredText puts before a literal block.
+LITERAL = re.compile(r"^::\n\n|(?<=:):(?=\n\n {4})", re.MULTILINE)
 
 
-class Apart(Extension):
-    """Give each parameter of a group a description of its own: griffe shows type and default of the first for all."""
+def apart(match):
+    """Describe each name of a group apart: griffe would show type and default of the first for all, or one name."""
+    text = match[3].removesuffix("\n")
+    return "".join(f"{name}{match[2] or ''}\n{text}\n" for name in match[1].split(", "))
 
-    def on_function_instance(self, *, func, **_):
-        """Rewrite the docstring of a function."""
 
-        def apart(match):
-            names = match[1].split(", ")
-            if any(name not in func.parameters for name in names):
-                return match[0]
-            text = match[3].removesuffix("\n")
-            return "".join(f"{name}{match[2] or ''}\n{text}\n" for name in names)
+class Docstrings(Extension):
+    """Rewrites each docstring."""
 
-        if func.docstring is not None:
-            func.docstring.value = GROUP.sub(apart, func.docstring.value)
+    def on_instance(self, *, obj, **_):
+        """Rewrite the docstring of a function, a class or a module."""
+        if obj.docstring is not None:
+            obj.docstring.value = GROUP.sub(apart, LITERAL.sub("", obj.docstring.value))

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import amorsize
-from amorsize import errors
+from amorsize import errors, events
 from amorsize.facts import Attempt, Breakdown, Forecast, Sample, Trial
 from amorsize.history.run_row import Run
 from amorsize.loop_facts import ItemRecord
@@ -106,6 +106,8 @@ RECORDS = [
     for name in amorsize.__all__
     if inspect.isclass(getattr(amorsize, name)) and name not in ("Executor", "Pool")
 ]
+RECORDS += [kind for kind in vars(events).values() if inspect.isclass(kind) and issubclass(kind, events.Event)]
+RECORDS += [kind for kind in vars(errors).values() if inspect.isclass(kind)]
 RECORDS += [Forecast, Breakdown, Sample, Trial, Attempt, ItemRecord, Advice, WhatIf, Race, Contender, Run]
 
 
