@@ -73,9 +73,18 @@ def on_files(files, config):
     pages = [file for file in files if file.src_uri.endswith(".md") and not file.src_uri.startswith("reference/")]
     shown = {path for page in pages for path in outside(page.content_string, page.src_uri)}
     shown |= {file for path in shown if path.is_dir() for file in path.iterdir() if file.suffix in LANGUAGES}
+    list_the_rest(pages, config.nav)
     for path in sorted(shown):
         files.append(File.generated(config, uri_of(path), content=shown_as_page(path)))
     return files
+
+
+def list_the_rest(pages, nav):
+    """Add the pages on how to do things that have no group yet to the navigation."""
+    listed = json.dumps(nav)
+    rest = [page.src_uri for page in pages if page.src_uri.startswith("howto/") and page.src_uri not in listed]
+    if rest:
+        next(part["How-to"] for part in nav if "How-to" in part).append({"More": rest})
 
 
 def on_page_markdown(markdown, page, **_):
