@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-engines test-all test-all-faults test-long test-cpython test-wasm lint bench bench-full clean
+.PHONY: help demo test test-integrations test-engines test-all test-all-faults test-long test-cpython test-wasm lint docs bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -18,6 +18,7 @@ help:
 	@echo "make test-engines  the tests that need Dask, Ray, Parsl, MPI, loky or executorlib, against the real packages"
 	@echo "make test-cpython  CPython's own tests of executors and pools, against amorsize's, where the interpreter ships them"
 	@echo "make test-wasm    CPython 3.14 as WebAssembly, where Node.js and npm are installed"
+	@echo "make docs      the site of docs/, in site/; fails at a link that leads nowhere"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
 	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
 	@echo "make clean     remove .venv and caches"
@@ -112,6 +113,12 @@ test-wasm: $(VENV)/.dev
 		'$(WASM)/site/' + m.__name__, dirs_exist_ok=True) for m in (cloudpickle, platformdirs)]" && \
 	node tests/wasm/run.mjs $(WASM)/node_modules/pyodide . $(WASM)/site
 
+# The site, in an environment of its own. The reference is made from the docstrings.
+docs: $(VENV)/.run
+	@test -x .venvs/docs/bin/python || $(PYTHON) -m venv .venvs/docs
+	.venvs/docs/bin/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --strict
+
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks run --brief
 	$(BIN)/python -m benchmarks table
@@ -121,4 +128,4 @@ bench-full: $(VENV)/.dev
 	$(BIN)/python -m benchmarks table
 
 clean:
-	rm -rf .venv .venvs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venvs site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

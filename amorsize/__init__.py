@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from amorsize.plan.plan import Plan as OptimizationResult
     from amorsize.plan.trials.validation import Validation
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AmorsizeError",

@@ -16,16 +16,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something has happened. New kinds may come with any release: pass over those that you do not know."""
+    """Something has happened. New kinds may come with any release: pass over those that you do not know.
+
+    Attributes
+    ----------
+    at_s : float
+        Seconds since the run began.
+    """
 
     at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted(Event):
-    """The run begins with ``items`` items; None: the number is unknown.
+    """The run begins.
 
-    ``skipped``: the number of them that a checkpoint holds already.
+    Attributes
+    ----------
+    items : int or None
+        Number of items; None if it is unknown.
+    skipped : int
+        Number of them that a checkpoint holds already.
     """
 
     items: int | None
@@ -34,7 +45,17 @@ class RunStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendChosen(Event):
-    """This backend runs the items from now on. ``"auto"`` begins with the loop (``"serial"``), and may choose again."""
+    """This backend runs the items from now on. ``"auto"`` begins with the loop (``"serial"``), and may choose again.
+
+    Attributes
+    ----------
+    backend : str
+        ``"serial"``, ``"threads"``, ``"processes"``, ``"executor"`` or ``"async"``.
+    workers : int
+        Number of workers; of a coroutine function the most tasks at a time.
+    start_method : str or None
+        Of processes; None for all others.
+    """
 
     backend: str
     workers: int
@@ -43,7 +64,15 @@ class BackendChosen(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
-    """A worker is being started; ``pid``: its process id, None for a thread."""
+    """A worker is being started.
+
+    Attributes
+    ----------
+    worker : int
+        Its number.
+    pid : int or None
+        Its process id; None for a thread.
+    """
 
     worker: int
     pid: int | None
@@ -51,16 +80,33 @@ class WorkerStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRetired(Event):
-    """A worker was ended: there is nothing more to do, there were too many workers, or its item ran too long."""
+    """A worker was ended: there is nothing more to do, there were too many workers, or its item ran too long.
+
+    Attributes
+    ----------
+    worker : int
+        Its number.
+    """
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLost(Event):
-    """A worker process died, while it ran item ``index`` (None: no item, or unknown).
+    """A worker process died. The items that it was running are repeated.
 
-    ``oom``: True if the kernel ended it because memory ran out. The items that it was running are repeated.
+    Attributes
+    ----------
+    worker : int
+        Its number.
+    index : int or None
+        Item that it was at; None if at none, or unknown.
+    exitcode : int or None
+        Its exit code; None if a signal ended it, or if it is unknown.
+    signal : int or None
+        Number of the signal that ended it.
+    oom : bool
+        True if the kernel ended it because memory ran out.
     """
 
     worker: int
@@ -76,6 +122,11 @@ class WorkersResized(Event):
 
     It follows the throughput and the latency of the items; and fewer are wanted while memory is tight, or if no more
     can be started.
+
+    Attributes
+    ----------
+    workers : int
+        The number wanted from now on.
     """
 
     workers: int
@@ -83,11 +134,22 @@ class WorkersResized(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkDone(Event):
-    """``items`` items from ``start`` on have been run in ``wall_s`` seconds (``cpu_s`` of CPU time).
+    """Neighbouring items have been run. In the plain loop, a chunk is what it runs between two looks at the clock.
 
-    ``failed`` of them raised: they are repeated (``retries=``), now or after a backoff, or have failed. ``rss_bytes``:
-    the most memory that the worker has held so far; 0 where it was not read. In the plain loop, chunks are what it runs
-    between two looks at the clock.
+    Attributes
+    ----------
+    worker : int or None
+        Number of the worker that ran them; None for the caller.
+    start : int
+        Index of the first one.
+    items : int
+        How many.
+    failed : int
+        Number of them that raised: they are repeated (``retries=``), now or after a backoff, or have failed.
+    wall_s, cpu_s : float
+        Seconds for all of them: by the clock, and of CPU.
+    rss_bytes : int
+        The most memory that the worker has held so far; 0 where it was not read.
     """
 
     worker: int | None
@@ -101,9 +163,16 @@ class ChunkDone(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemRepeated(Event):
-    """An item raised, or ran too long, and is repeated (``retries=``) in ``wait_s`` seconds (``backoff=``) or later.
+    """An item raised, or ran too long, and is repeated (``retries=``). One whose worker died is told by `WorkerLost`.
 
-    ``tries``: the number of its runs that have ended so. An item whose worker died is told by `WorkerLost`.
+    Attributes
+    ----------
+    index : int
+        The item.
+    tries : int
+        Number of its runs that have ended so.
+    wait_s : float
+        Seconds until the repeat, or more (``backoff=``).
     """
 
     index: int
@@ -113,7 +182,15 @@ class ItemRepeated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemFailed(Event):
-    """An item has failed for good."""
+    """An item has failed for good.
+
+    Attributes
+    ----------
+    index : int
+        The item.
+    exception : BaseException
+        What it raised, or `WorkerLostError`, `TransferError`, `ItemTimeoutError`.
+    """
 
     index: int
     exception: BaseException
@@ -121,7 +198,15 @@ class ItemFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """Every item has been run, and ``failed`` of them have failed. A run that raises sends no such event."""
+    """Every item has been run. A run that raises sends no such event.
+
+    Attributes
+    ----------
+    items : int
+        Number of items.
+    failed : int
+        Number of them that have failed.
+    """
 
     items: int
     failed: int

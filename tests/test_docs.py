@@ -1,10 +1,11 @@
 """The code blocks of README and docs run, as one script per page.
 
 A page that needs other packages names them in its first lines: ``<!-- needs: pandas joblib -->``. Where one is missing,
-the page is skipped.
+the page is skipped. Every public attribute has a description, and every error a place in the troubleshooting.
 """
 
 import importlib.util
+import inspect
 import os
 import re
 import subprocess
@@ -13,6 +14,14 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+import amorsize
+from amorsize import errors, events
+from amorsize.facts import Attempt, Breakdown, Forecast, Sample, Trial
+from amorsize.history.run_row import Run
+from amorsize.loop_facts import ItemRecord
+from amorsize.plan.advice import Advice, WhatIf
+from amorsize.plan.trials.race import Contender, Race
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,3 +72,45 @@ def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_every_error_has_a_place_in_troubleshooting():
+    page = (ROOT / "docs/howto/troubleshooting.md").read_text(encoding="utf-8")
+    kinds = [errors.AmorsizeError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    own = {kind.__name__ for kind in kinds[1:] if kind.__module__ == errors.__name__}
+    assert {name for name in own if f'<a id="{name.lower()}"></a>' not in page} == set()
+
+
+def documented_attributes(kind):
+    """Yield the names in the section Attributes of a class's docstring, and of its properties that have one."""
+    for one in kind.__mro__:
+        section = re.search(
+            r"^Attributes\n-+\n(.*?)(?:\n\n\w+\n---|\Z)", inspect.cleandoc(one.__doc__ or ""), re.M | re.S
+        )
+        for line in section[1].splitlines() if section else ():
+            if not line.startswith((" ", "\n")):
+                yield from re.split(r",\s*", line.partition(" :")[0].strip())
+        yield from (name for name, value in vars(one).items() if isinstance(value, property) and value.__doc__)
+
+
+def public_attributes(kind):
+    for one in kind.__mro__:
+        yield from (name for name in inspect.get_annotations(one) if not name.startswith("_"))
+        yield from (name for name, value in vars(one).items() if isinstance(value, property) and name[0] != "_")
+
+
+RECORDS = [
+    getattr(amorsize, name)
+    for name in amorsize.__all__
+    if inspect.isclass(getattr(amorsize, name)) and name not in ("Executor", "Pool")
+]
+RECORDS += [kind for kind in vars(events).values() if inspect.isclass(kind) and issubclass(kind, events.Event)]
+RECORDS += [kind for kind in vars(errors).values() if inspect.isclass(kind)]
+RECORDS += [Forecast, Breakdown, Sample, Trial, Attempt, ItemRecord, Advice, WhatIf, Race, Contender, Run]
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(RECORDS), ids=lambda kind: kind.__name__)
+def test_every_public_attribute_is_documented(kind):
+    assert set(public_attributes(kind)) - set(documented_attributes(kind)) == set()
