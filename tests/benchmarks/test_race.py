@@ -26,7 +26,7 @@ def only(*names):
 
 
 def test_loop_and_pool_run_a_tiny_workload():
-    row = fold(race(only("loop", "Pool")), rounds=2)
+    row = fold(race(only("loop", "Pool"), thrifty=False), rounds=2)
     assert row["items"] == 50
     assert set(row["contenders"]) == {"loop", "Pool"}
     for record in row["contenders"].values():
@@ -35,7 +35,7 @@ def test_loop_and_pool_run_a_tiny_workload():
 
 
 def test_rounds_go_to_and_fro():
-    events = race(only("loop", "threads"), rounds=3)
+    events = race(only("loop", "threads"), rounds=3, thrifty=False)
     begun = [event["contender"] for event in events if event["event"] == "begin"]
     assert begun == ["loop", "threads", "threads", "loop", "loop", "threads"]
 

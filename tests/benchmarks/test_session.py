@@ -16,6 +16,7 @@ def job(tmp_path):
         workload="100 × 0.1 ms",
         contenders=("loop", "threads"),
         rounds=2,
+        thrifty=False,
         iterations_per_s=1e6,
         log=str(tmp_path / "log"),
     )
