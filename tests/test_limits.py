@@ -185,13 +185,15 @@ class TestCommandLine:
     def test_exit_code(self, backend):
         items = ("--range", "20000:60000")
         done = self.run("execute", "math:factorial", *items, "--backend", backend, "--max-seconds", "0.2")
-        assert (done.returncode, done.stdout) == (42, "")
-        assert done.stderr.startswith("amorsize: max_seconds: ")
+        assert done.returncode == 42
+        # They have too many digits.
+        assert all(line.startswith("<int that cannot be shown: ") for line in done.stdout.splitlines())
+        assert done.stderr.startswith("amorsize: --max-seconds: ")
         assert "Traceback" not in done.stderr
 
     def test_memory(self):
         done = self.run("execute", "math:factorial", "--range", "20000:60000", "--max-memory-percent", "0.001")
-        assert (done.returncode, done.stdout) == (42, "")
+        assert done.returncode == 42
 
     def test_that_is_not_reached(self):
         done = self.run("execute", "math:sqrt", "--range", "3", "--max-seconds", "1e6", "--max-cpu-percent", "100")

@@ -38,6 +38,7 @@ from amorsize.schedule.messages import (
 )
 from amorsize.schedule.schedule import Schedule
 from amorsize.system import log
+from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, kind_of, text_of
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
@@ -74,6 +75,7 @@ def open_driver(
     If other calls of this process use the cores (`amorsize.backends.core_lease`), this call gets fewer workers, or none
     if one worker would be no faster than the caller's loop.
     """
+    load("amorsize.backends.watchers")
     from amorsize.backends import watchers
 
     ticks = work.ticks
@@ -126,6 +128,7 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
     by_value = not forks and main_is_interactive()
     values = None
     if not forks and not by_value:
+        load("amorsize.backends.workers.main_module")
         from amorsize.backends.workers.main_module import used, values_of
 
         items = work.source.data if isinstance(work.source, Indexable) else ()

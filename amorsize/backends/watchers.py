@@ -10,6 +10,7 @@ from amorsize.backends.ticks import Later, OomCount
 from amorsize.errors import ResourceLimitError
 from amorsize.system.cgroups import Groups, oom_kills, own_groups, read_text
 from amorsize.system.clock import process_cpu
+from amorsize.system.critical import load
 from amorsize.system.memory import cpu_seconds, resident_bytes, resident_bytes_of
 
 TYPE_CHECKING = False
@@ -109,6 +110,8 @@ def memory_guard(team: Team, schedule: Schedule, warn: Callable[[str], object]) 
 
 
 def _memory_guard(team: Team, schedule: Schedule, warn: Callable[[str], object]) -> Ticker:
+    # An interrupt while this module is loaded beside workers could be lost in one of importlib's own callbacks.
+    load("amorsize.backends.memory_guard")
     from amorsize.backends.memory_guard import Guard
 
     groups = own_groups()
@@ -130,6 +133,7 @@ def oom_count() -> OomCount:
 
 def memory_reader(groups: Groups) -> Callable[[], tuple[int, int]]:
     """Return a function that reads the available and the total bytes of memory."""
+    load("amorsize.system.machine")
     from amorsize.system.machine import SYSTEM, memory_now
 
     def read() -> tuple[int, int]:

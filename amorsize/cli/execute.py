@@ -22,6 +22,7 @@ from amorsize.cli.spelling import spelled
 from amorsize.errors import ResourceLimitError
 from amorsize.facts import Failure
 from amorsize.formatting import count
+from amorsize.system.looks import text_of
 
 if TYPE_CHECKING:
     from amorsize.limits import Limits
@@ -190,13 +191,27 @@ def _tell(file: Output | None, is_json: bool, failure: Failure) -> None:
 def _lines(pieces: list[tuple[int, list[Any]]]) -> Iterator[str]:
     for _, values in pieces:
         for value in values:
-            yield f"{value!r}\n"
+            yield f"{shown(value)}\n"
 
 
 def _json_lines(pieces: list[tuple[int, list[Any]]]) -> Iterator[str]:
     for start, values in pieces:
         for index, value in enumerate(values, start):
             yield f'{{"index": {index}, "result": {encode(value)}}}\n'
+
+
+def shown(result: Any) -> str:
+    """Return the repr of a result; a line says so if there is none.
+
+    Examples
+    --------
+    >>> shown([1]), shown(10**5000)[:66]
+    ('[1]', '<int that cannot be shown: Exceeds the limit (4300 digits) for int')
+    """
+    try:
+        return repr(result)
+    except Exception as exc:  # noqa: BLE001  (whatever a __repr__ raises; the other results are worth more)
+        return f"<{type(result).__name__} that cannot be shown: {text_of(exc)}>"
 
 
 _encode: Final = JSONEncoder(allow_nan=False).encode
@@ -220,13 +235,16 @@ def encode(result: Any) -> str:
     """
     fast = _FAST.get(type(result))
     if fast is not None:
-        return fast(result)
+        try:
+            return fast(result)
+        except ValueError:  # an integer of too many digits
+            return encode_basestring_ascii(shown(result))
     if type(result).__module__ == "numpy" and hasattr(result, "tolist"):
         result = result.tolist()
     try:
         return _encode(result)
     except (TypeError, ValueError, RecursionError):
-        return encode_basestring_ascii(repr(result))
+        return encode_basestring_ascii(shown(result))
 
 
 # ------------------------------------------------------------------------------------------------------ closing line

@@ -226,6 +226,7 @@ class Deciding:
         if not step.watch:
             self.decider.probed(self.state.probe(step))
             return
+        load("amorsize.measure.gil")
         from amorsize.measure.gil import Canary
 
         with Canary() as canary:
@@ -234,6 +235,7 @@ class Deciding:
         self.decider.were_late(canary.late_s)
 
     def _weigh(self) -> Sample:
+        load("amorsize.measure.transfer")
         from amorsize.measure.transfer import touched_bytes, weigh
         from amorsize.system.looks import held_bytes
         from amorsize.system.memory import keeping_s
@@ -255,6 +257,7 @@ class Deciding:
         return replace(found, kept_s=keeping_s(decider.left, held - decider.new_bytes / max(1, decider.items)))
 
     def _watch(self, items: int) -> None:
+        load("amorsize.measure.gil")
         from amorsize.measure.gil import Canary
 
         state, seen = self.state, []
@@ -345,6 +348,7 @@ class Deciding:
 
     def _ask_engine(self) -> None:
         """Learn what the user's engine costs: at its first use it runs some tasks that do nothing."""
+        load("amorsize.backends.engines")
         from amorsize.backends.engines import facts_of
 
         began, ticks = perf_counter(), self.state.ticks

@@ -15,7 +15,6 @@ The worker leaves after its spans and a new one replaces it; one at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from amorsize.schedule.messages import Recycle, Resize
@@ -107,16 +106,14 @@ def reserve_bytes(capacity_bytes: int) -> int:
     return int(min(RESERVE_SHARE * capacity_bytes, RESERVE_BYTES))
 
 
-@dataclass(slots=True)
 class _Trend:
     """The lowest memory of one worker in each window: the first window and the last few."""
 
-    first: int | None = None
-    lows: list[int] = field(default_factory=list)
-    low: int = 0
-    looks: int = 0
-    changes: int = 0
-    item: int | None = None
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.lows: list[int] = []
+        self.low = self.looks = self.changes = 0
+        self.item: int | None = None
 
     def saw(self, held: Held) -> None:
         self.low = held.own_bytes if not self.looks else min(self.low, held.own_bytes)
