@@ -139,7 +139,7 @@ class TestProgramsOfItems:
 
     @staticmethod
     def none_is_left(family: list[psutil.Process]) -> bool:
-        return all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in family)
+        return all(has_ended(one.pid) for one in family if one.is_running())
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_they_end_with_the_caller(self, start, method, number):
