@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import ClassVar
 
 import engine_functions as ef
@@ -19,6 +20,7 @@ import pytest
 
 import amorsize
 from amorsize.options import check
+from amorsize.run import stream as stream_module
 from amorsize.run.stream import Streaming
 
 FAILS_AT_7 = partial(ef.raise_at, 7, ef.Refused)
@@ -99,6 +101,35 @@ class TestWindow:
             next(results)
             assert source.read <= taken + 20
         results.close()
+
+    def test_no_loop_begins_before_its_reader_has_taken_what_a_driver_left(self, monkeypatch):
+        """The loop reads as many items ahead as it may, and takes the results so far for taken."""
+
+        class Run:
+            goes_on = True
+            steps = 0
+
+            def __init__(self, *_, **__):
+                self.flow, self.state = self, SimpleNamespace(driver=object())
+                self.ready = [list(range(10))]
+
+            def step(self, *, poll=False):
+                self.steps += 1
+                assert not (poll and self.state.driver is None)
+                self.goes_on = self.steps < 5
+                if poll:
+                    self.state.driver = None
+
+            def take(self):
+                return self.ready.pop() if self.ready else []
+
+            weigh = taken = lambda self, _: None
+            end = close = lambda self: None
+
+        monkeypatch.setattr(stream_module, "Streaming", Run)
+        monkeypatch.setattr(stream_module, "LOOK_S", -1.0)
+        found = stream_module.stream_results(None, ordered=False, max_ahead=None, max_ahead_bytes=None)
+        assert list(found) == list(range(10))
 
     def test_large_results_are_counted_in_bytes(self, where):
         source = Counted()

@@ -135,7 +135,7 @@ def stream(on_error: Literal["raise", "collect"]) -> None:
     assert_type(list(amorsize.stream(text, range(9), max_ahead_bytes=1 << 20)), list[str])
     amorsize.stream(text, range(9)).close()
     amorsize.stream(text, ["a"])  # error
-    amorsize.stream(text, range(9), checkpoint="a")  # error
+    amorsize.stream(text, range(9), checkpoint=3)  # error
     amorsize.stream(text, range(9), return_plan=True)  # error
     amorsize.stream(text, numbers())  # error
 
