@@ -139,7 +139,7 @@ def stream_results(
                 for value in ready:
                     yield value
                     taken += 1
-                    # A driver that has ended meanwhile leaves the rest to a loop, which counts on all being taken first.
+                    # A driver that has ended leaves the rest to a loop, which counts on all these being taken first.
                     if run.goes_on and run.state.driver is not None and perf_counter() - since > LOOK_S:
                         run.taken(taken)
                         run.step(poll=True)
