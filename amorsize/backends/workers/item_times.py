@@ -7,9 +7,9 @@ A 1 ms item pays 2.8 µs, a chunk 1.1 µs, and an item of 1 µs nothing measurab
 
 from __future__ import annotations
 
-import os
 import sys
 import time
+from io import FileIO
 
 from amorsize.system.clock import LONG_S, MEASURE_S, thread_cpu
 
@@ -62,12 +62,9 @@ class Peak:
 
 def _high_water_bytes() -> int:
     try:
-        # Not open(), which asks three times more.
-        fd = os.open("/proc/self/status", os.O_RDONLY)
-        try:
-            text = os.read(fd, STATUS_BYTES)
-        finally:
-            os.close(fd)
+        # Not open(), which asks more; nor os.open(), since an interrupt after it would leave the descriptor open.
+        with FileIO("/proc/self/status") as file:
+            text = file.read(STATUS_BYTES) or b""
         return int(text[text.index(b"VmHWM:") + 6 :].split(maxsplit=1)[0]) * 1024
     except (OSError, ValueError, IndexError):
         return 0
