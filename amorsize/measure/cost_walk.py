@@ -34,13 +34,15 @@ REST_S: Final = 2.6e-3
 # guess: of less work than `LITTLE_S` in all, for which the loop is best anyway, a sample may take `LITTLE_SHARE`
 LITTLE_S: Final = 15e-3
 LITTLE_SHARE: Final = 0.15
-# Batches of a fast function: some 150 times as long as reading the clocks.
-BATCH_S: Final = 0.15e-3
 # Reading the clocks, with cold caches, as part of what a batch seems to take: 10 µs look like 15.
 CLOCKS_S: Final = 5e-6
 # guess: the most by which that may distort a point's seconds, as a share of its own, and of the mean of all items
 DISTORTED: Final = 0.1
 DISTORTED_MEAN: Final = 0.03
+# guess: what takes this many times as long is no mere reading of the clocks
+COARSE: Final = 2.0
+# Neighbours that run together: where they are like the mean, the clocks distort them so little.
+BATCH_S: Final = CLOCKS_S / DISTORTED_MEAN
 # guess
 MOST_PROBES: Final = 64
 # guess: of the serial time, for one item that stands for half of the work
@@ -277,9 +279,15 @@ class Walk:
         dear_s = max(budget_s, DEAR_SHARE * n * self.mean_s) if self.seen.spent_s <= budget_s else 0.0
         for target, down, key in self._gaps(curve):
             for k in range(target, down, -1):
-                item_s = each[k]
-                # All of them may be as dear as the dearer of the points around.
-                items = min(self._together(item_s), max(1, int(left_s / curve.dearest_around(scale.sizes[k]))))
+                # Where no sizes are known, any item may be as dear as the dearest.
+                item_s = each[k] if scale.size is not None else max(curve.seconds)
+                # All of them may be as dear as the dearer of the points around, or in mixed data as the mean.
+                dearest_s = max(item_s, self.mean_s, curve.dearest_around(scale.sizes[k]))
+                together = self._together(each[k])
+                items = min(together, max(1, int((left_s - self.seen.longest_s) / dearest_s)))
+                if scale.size is None and 2 * items < together:
+                    # So few would tell of the clocks.
+                    break
                 if item_s * items <= left_s or (items == 1 and self.seen.longest_s <= item_s <= dear_s):
                     start, stop = self.span(scale.strata[k][1], items)
                     if start < stop:
@@ -315,7 +323,7 @@ class Walk:
         # Dear ones may be among them, until some positions have been seen.
         if len(self.seen) < PROBES // 2 or max(DISTORTED * item_s, DISTORTED_MEAN * self.mean_s) >= CLOCKS_S:
             return 1
-        return max(1, min(int(BATCH_S / max(item_s, 1e-9)), self.length // (4 * PROBES)))
+        return max(1, min(int(BATCH_S / max(item_s, self.mean_s, 1e-9)) + 1, self.length // (4 * PROBES)))
 
     def span(self, at: int, items: int) -> tuple[int, int]:
         """Return ``items`` neighbours at a position, or close behind it; fewer, or none, if they have run."""
@@ -365,7 +373,8 @@ class Walk:
     def _points(self, scale: Scale) -> list[tuple[float, float, int]]:
         """Return size, seconds and number of the items that ran: not of the first, if it was unlike the others.
 
-        Where the clocks distort a point, it is too high: then it counts only if it is below what the others tell.
+        Where the clocks distort a point, it is too high: then it counts only if it is below what the others tell, or
+        above it by more than reading the clocks takes.
         """
         points, least = scale.read(self.seen.observations, self.seen.took, self.data), DISTORTED_MEAN * self.mean_s
         clear: list[tuple[float, float, int]] = []
@@ -375,10 +384,13 @@ class Walk:
             (clear if max(DISTORTED * item_s, least) * items >= CLOCKS_S else others).append(point)
         if not clear:
             most = max(items for _, _, items in others)
-            return [point for point in others if point[2] == most]
+            return [point for point in others if point[2] == most or point[1] * point[2] >= COARSE * CLOCKS_S]
         if others:
             curve = self._curve_of(clear, scale)
-            clear += [point for point in others if point[1] < curve.at(point[0])]
+            for size, item_s, items in others:
+                beyond_s = item_s - curve.at(size)
+                if beyond_s < 0 or beyond_s * items > COARSE * CLOCKS_S:
+                    clear.append((size, item_s, items))
         return clear
 
     def near(self, item_s: float, items: int) -> tuple[int, int]:

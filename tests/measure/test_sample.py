@@ -1,5 +1,6 @@
 """The items that ``optimize`` samples, by a clock that only the items advance."""
 
+import math
 import random
 
 import pytest
@@ -122,6 +123,17 @@ def test_costs_that_rise_are_forecast(name, cold_s):
     assert work.now - found.longest_s <= max(BUDGET_S, 0.01 * total_s) + cold_s
 
 
+def power_law(n, exponent, total_s, order):
+    """Return sizes, and what an item of each costs; all of them together ``total_s``."""
+    sizes = [float(k + 1) for k in range(n)]
+    if order == "mixed":
+        random.Random(n).shuffle(sizes)
+    elif order == "falling":
+        sizes.reverse()
+    scale = total_s / sum(size**exponent for size in sizes)
+    return sizes, lambda size: scale * size**exponent
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(50, 3_000),
@@ -131,24 +143,35 @@ def test_costs_that_rise_are_forecast(name, cold_s):
     st.floats(0.0, 2e-4),
 )
 def test_power_laws_are_forecast_whatever_the_order(n, exponent, total_s, order, cold_s):
-    sizes = [float(k + 1) for k in range(n)]
-    if order == "mixed":
-        random.Random(n).shuffle(sizes)
-    elif order == "falling":
-        sizes.reverse()
-    scale = total_s / sum(size**exponent for size in sizes)
+    sizes, cost = power_law(n, exponent, total_s, order)
     ran = []
 
-    def cost(size):
+    def cost_with_a_cold_first_call(size):
         ran.append(size)
-        return scale * size**exponent + cold_s * (len(ran) == 1)
+        return cost(size) + cold_s * (len(ran) == 1)
 
-    found, work = sampled(cost, sizes)
+    found, work = sampled(cost_with_a_cold_first_call, sizes)
     # Few items leave no room for a second, to tell that the first was cold.
     allowed = 1.5 if cold_s * n < 0.1 * total_s else 1.5 + cold_s * n / total_s
-    assert 1 / 1.5 <= n * found.item_s / total_s <= allowed
+    # In mixed order it is a matter of chance (below).
+    assert order == "mixed" or 1 / 1.5 <= n * found.item_s / total_s <= allowed
+    # So are neighbours, but they are not dearer by more than the longest item.
+    chance_s = found.longest_s * (order == "mixed")
+    most_s = max(BUDGET_S, 0.015 * n * found.item_s) + 2 * cold_s + chance_s
     # The second may be as dear as the first, where sizes seemed to promise less.
-    assert work.now - found.longest_s <= max(BUDGET_S, 0.015 * n * found.item_s) + 2 * cold_s or len(work.ran) <= 2
+    assert work.now - found.longest_s <= most_s or len(work.ran) <= 2
+
+
+def test_power_laws_in_mixed_order_are_forecast_nearly_always():
+    draws, errors = random.Random(5), []
+    for _ in range(500):
+        n, exponent, total_s = draws.randint(50, 3_000), draws.uniform(0.0, 3.0), 10 ** draws.uniform(-2.3, 0.3)
+        sizes, cost = power_law(n, exponent, total_s, "mixed")
+        found, _ = sampled(cost, sizes)
+        errors.append(abs(math.log(n * found.item_s / total_s)))
+    errors.sort()
+    assert errors[450] < 0.1
+    assert errors[495] < 0.25
 
 
 def test_what_is_loaded_meanwhile_leaves_the_budget_alone(monkeypatch):
