@@ -18,7 +18,11 @@ every exception survives pickling.
 
 from __future__ import annotations
 
-import pickle
+# Not from pickle, which takes 3 ms to load.
+try:
+    from _pickle import PicklingError
+except ImportError:
+    from pickle import PicklingError
 
 
 class AmorsizeError(Exception):
@@ -132,7 +136,7 @@ class ItemTimeoutError(AmorsizeError, TimeoutError):
         )
 
 
-class TransferError(AmorsizeError, pickle.PicklingError):
+class TransferError(AmorsizeError, PicklingError):
     """The function, an item, a result or an initializer argument cannot be pickled to or from a worker process.
 
     Attributes

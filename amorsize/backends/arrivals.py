@@ -11,10 +11,13 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from time import perf_counter
-from typing import Any, Final
 
 from amorsize.backends.source import PATIENCE_S
 from amorsize.backends.stop import Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # An item waits so long for others that come right behind it: to wake a thread for each takes 50 µs.
 # guess

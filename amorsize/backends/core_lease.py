@@ -17,7 +17,6 @@ from math import ceil
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from types import TracebackType
-from typing import Final
 
 from amorsize.backends.stop import Stop
 from amorsize.backends.workers.team import Team
@@ -25,6 +24,10 @@ from amorsize.schedule.core_budget import Budget
 from amorsize.schedule.messages import Event, Resize
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.critical import held_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Seconds between two checks of the workers of other calls. This is the period of a CPU quota.
 LOOK_S: Final = 0.1

@@ -7,7 +7,6 @@ import inspect
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
 
 from amorsize.backends.arrivals import Arrivals, ended
 from amorsize.backends.results import Outcome, blame_initializer, failure_here
@@ -21,7 +20,10 @@ from amorsize.schedule.rate_limit import Pace
 from amorsize.system import nested
 from amorsize.system.clock import LONG_S
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from amorsize.backends.notify import News
 
 

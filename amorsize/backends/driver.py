@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import PATIENCE_S, Indexable, Streamed
@@ -19,6 +18,7 @@ from amorsize.backends.ticks import Ticks, drain
 from amorsize.backends.workers.item_times import Record, Records
 from amorsize.errors import AmorsizeError
 from amorsize.facts import Failure, ItemRecord, Ran
+from amorsize.named_tuple import NamedTuple
 from amorsize.schedule.messages import (
     Done,
     Event,
@@ -40,7 +40,10 @@ from amorsize.schedule.messages import (
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.nested import CHANGED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.backends.loop import Loop
     from amorsize.backends.notify import News
     from amorsize.facts import Sample

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Generator
 from math import sqrt
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.driver import Driver, opening
 from amorsize.backends.engines import engine_of, known_places
@@ -25,7 +24,10 @@ from amorsize.facts import Sample
 from amorsize.schedule.messages import Done, Instruction, Lost, Ready, Running, Span
 from amorsize.system.looks import is_interrupt, kind_of, note, text_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.backends.driver import Work
     from amorsize.backends.engines import Engine, Loss
     from amorsize.facts import Failure, Forecast

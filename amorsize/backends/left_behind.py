@@ -16,9 +16,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final
 
 from amorsize.system import belongings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # Seconds between two checks of what is about to end (a guess).
 LOOK_S: Final = 0.01
@@ -101,10 +104,11 @@ def _orphans(kept: dict[int, Any]) -> Iterator[str]:
         return
     import psutil
 
-    own, session = os.getpgrp(), os.getsid(0)
+    own, session, alive = os.getpgrp(), os.getsid(0), set()
     for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
             group = os.getpgid(pid)
+            alive.add(group)
             if group == own or group not in belongings.groups or group in kept or pid in belongings.processes:
                 continue
             # The process id of a worker that has ended may be that of another program's group by now. A worker stays in
@@ -114,6 +118,9 @@ def _orphans(kept: dict[int, Any]) -> Iterator[str]:
             process = psutil.Process(pid)
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield f"process {pid} of worker {group} ({process.name()}, {process.status()})"
+    # A group without a process is gone for good, and its number may soon be that of another program's.
+    for group in belongings.groups.keys() - alive:
+        belongings.groups.pop(group, None)
 
 
 # -- descriptors and memory ------------------------------------------------------------------------------------------

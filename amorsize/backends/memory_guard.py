@@ -8,12 +8,12 @@ CPython 3.11, three control groups deep).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from amorsize.backends.workers.child import IDLE
 from amorsize.schedule.memory_pressure import Guarding, Held, Look, Shed
 from amorsize.schedule.messages import Event, Lost, Resize
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from amorsize.backends.workers.team import Team
     from amorsize.schedule.schedule import Schedule

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
 
 from amorsize import events
 from amorsize.errors import StopRun
 from amorsize.facts import Failure
 from amorsize.system import log
 from amorsize.system.looks import is_interrupt, trace_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Listener = Callable[[events.Event], object]
 

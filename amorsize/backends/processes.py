@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.core_lease import Lease
@@ -42,7 +41,10 @@ from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, kind_of, text_of
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.backends.driver import Work
     from amorsize.backends.notify import News
     from amorsize.backends.ticks import OomCount

@@ -16,10 +16,13 @@ from contextvars import ContextVar
 from functools import partial
 from time import perf_counter
 from types import MethodType
-from typing import Any, Final
 from weakref import WeakKeyDictionary, ref
 
 from amorsize.schedule.task_count import MOST, Concurrency
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # Seconds for which a window outlives its last map. A server may have changed after a longer time.
 # guess

@@ -16,7 +16,6 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import cache
 from threading import RLock
-from typing import Any, Final
 from uuid import uuid4
 
 from amorsize.backends.workers import protocol
@@ -25,6 +24,10 @@ from amorsize.backends.workers.functions import MAIN, sent
 from amorsize.backends.workers.main_module import FEW, carried, used, values_of
 from amorsize.errors import TransferError
 from amorsize.system.looks import is_interrupt, kind_of, text_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 Parts = tuple[bytes, ...]
 """A pickle and its buffers."""

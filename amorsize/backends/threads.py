@@ -15,7 +15,6 @@ from contextvars import copy_context
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amorsize.backends.driver import Driver, opening
 from amorsize.backends.results import Outcome, failure_here, initialize
@@ -23,13 +22,17 @@ from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Meter, Record, Records
 from amorsize.facts import Failure
+from amorsize.named_tuple import NamedTuple
 from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
 from amorsize.system import nested
 from amorsize.system.clock import busy_s, thread_counts, thread_cpu
 from amorsize.system.critical import Latch, held_signals
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from amorsize.backends.driver import Work
     from amorsize.backends.notify import News
     from amorsize.facts import Forecast

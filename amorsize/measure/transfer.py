@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from types import FunctionType, MethodType
-from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 from amorsize.backends.workers.functions import cells_of, is_same, pickle_by_name
@@ -17,6 +16,10 @@ from amorsize.facts import Sample
 from amorsize.frozen import replace
 from amorsize.model.decide import WEIGHED
 from amorsize.system.looks import attribute, block_bytes, defined, held_bytes, is_interrupt, plain_bytes, text_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 ITEMS: Final = ("arg_bytes", "arg_pickle_s", "arg_unpickle_s")
 FUNC: Final = ("func_bytes", "func_pickle_s", "func_unpickle_s")

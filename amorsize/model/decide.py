@@ -222,7 +222,7 @@ class Decider(Evidence):
         must_go = choices is not None and "serial" not in choices.backends and self.items > 0
         if choices is None or not (must_go or self.worth_asking()):
             return self.batch()
-        if self.transfer is None and "processes" in choices.backends:
+        if self._should_weigh(choices):
             return Weigh()
         if self._should_probe():
             each = max(1, round(PROBE_EACH_S / max(self.rate_s, 1e-9)))
@@ -240,6 +240,12 @@ class Decider(Evidence):
             self.stayed = self.stayed or (self.wall_s, best)
             return self.batch()
         return Go(best)
+
+    def _should_weigh(self, choices: Choices) -> bool:
+        """Return True if processes are best as long as pickling is taken to cost nothing; else they are not at all."""
+        if self.transfer is not None or "processes" not in choices.backends:
+            return False
+        return self._choose(choices, self.sample()).backend == "processes"
 
     def _should_probe(self) -> bool:
         """Return True if probing pays. Not for items that wait, since each probe would be waited for alone.

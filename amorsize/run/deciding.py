@@ -45,6 +45,8 @@ SLOW_START_SHARE: Final = 0.5
 OVERDUE: Final = 1.5
 # A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
 REMEMBER_S: Final = 3e-3
+# guess: results whose memory is measured
+HELD: Final = 2
 # Where the loop was best, it is assumed to be best for up to this many times as many items (a guess).
 NO_MORE: Final = 1.2
 
@@ -237,7 +239,6 @@ class Deciding:
     def _weigh(self) -> Sample:
         load("amorsize.measure.transfer")
         from amorsize.measure.transfer import touched_bytes, weigh
-        from amorsize.system.looks import held_bytes
         from amorsize.system.memory import keeping_s
 
         state, decider = self.state, self.decider
@@ -253,8 +254,15 @@ class Deciding:
         # A consumer takes the results away, so that they cost no memory to keep.
         if state.window is not None:
             return found
-        held = sum(map(held_bytes, results[:2])) / max(1, len(results[:2]))
-        return replace(found, kept_s=keeping_s(decider.left, held - decider.new_bytes / max(1, decider.items)))
+        new_bytes = decider.new_bytes / max(1, decider.items)
+        return replace(found, kept_s=keeping_s(decider.left, self._held_bytes() - new_bytes))
+
+    def _held_bytes(self) -> float:
+        """Return the mean bytes of memory of a result."""
+        from amorsize.system.looks import held_bytes
+
+        some = [result for result in self.state.outcome.some(4 * WEIGHED) if result is not None][:HELD]
+        return sum(map(held_bytes, some)) / max(1, len(some))
 
     def _watch(self, items: int) -> None:
         load("amorsize.measure.gil")
@@ -420,7 +428,10 @@ class Deciding:
         summary.loop_s, summary.loop_items = decider.wall_s, decider.items
         # Results that are taken away as they come need no room.
         if self.state.window is None and decider.n_items is not None:
-            too_much = results_warning(summary.sample, decider.n_items, decider.choices.machine)
+            sample = summary.sample
+            if decider.transfer is None:
+                sample = replace(sample, result_bytes=self._held_bytes())
+            too_much = results_warning(sample, decider.n_items, decider.choices.machine)
             summary.warnings += [too_much] if too_much else []
         if not self.state.source.indexable and decider.items:
             summary.read_item_s = self.state.loop.read_s / decider.items

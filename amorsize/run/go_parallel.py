@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Generator
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.driver import Work
 from amorsize.backends.table import row_named, row_serving
@@ -16,7 +15,10 @@ from amorsize.run.choices import GROWS_TO, most_workers
 from amorsize.schedule.schedule import Schedule
 from amorsize.schedule.worker_count import MAX_CHANGES, WorkerCount
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Final
+
     from amorsize.backends.table import Row
     from amorsize.facts import Backend
     from amorsize.options import Request
@@ -29,7 +31,7 @@ MOST_PROCESSES_PER_CORE: Final = 4
 # guess: a larger spread between items, relative to their mean, says that they cannot be compared
 COMPARABLE_SPREAD: Final = 0.5
 
-Options = dict[str, Any]
+Options = dict[str, "Any"]
 
 
 def row_of(chosen: Forecast, request: Request) -> Row:

@@ -15,9 +15,12 @@ The worker leaves after its spans and a new one replaces it; one at a time.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
-
+from amorsize.named_tuple import NamedTuple
 from amorsize.schedule.messages import Recycle, Resize
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Reserve as a share of the memory that may be used (a guess).
 RESERVE_SHARE: Final = 0.1

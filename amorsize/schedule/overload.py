@@ -16,7 +16,10 @@ few must be in flight for the test.
 from __future__ import annotations
 
 from math import lgamma
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Failures beyond the expected ones that raise the alarm: the first one, as long as none is expected. Later a failure
 # must not come alone: with 5 % at random, 2.5 gives a false alarm in about 1,000 items (simulated).

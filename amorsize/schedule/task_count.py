@@ -25,9 +25,12 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import ceil
-from typing import Final
 
 from amorsize.schedule.overload import Case, Failures
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Items in flight at the start.
 # guess

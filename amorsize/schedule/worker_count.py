@@ -17,9 +17,12 @@ A change is kept only if the throughput of the next period confirms it.
 from __future__ import annotations
 
 from math import ceil
-from typing import Final
 
 from amorsize.facts import WAITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Shortest period. The time slice of an OS scheduler is 1-4 ms, the period of a quota 100 ms; a shorter one misses both.
 PERIOD_S: Final = 0.1

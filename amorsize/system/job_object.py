@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final
 
 from amorsize.system.cgroups import Finding
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 Query = Callable[[int, int], bytes]
 

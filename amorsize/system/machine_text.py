@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from typing import Final
 
 from amorsize.facts import Machine, Scaling
 from amorsize.formatting import printable, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # Columns of the text.
 WIDTH: Final = 100

@@ -7,7 +7,12 @@ the time of this process and its children. Steal (time of other virtual machines
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+
+from amorsize.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # CPU time of all cores together: the counters go in steps of 10 ms.
 SHORTEST_S: Final = 0.5

@@ -117,6 +117,16 @@ def test_another_program_with_the_number_of_a_worker_is_none_of_ours():
     os.kill(program, signal.SIGKILL)
 
 
+@pytest.mark.skipif(not hasattr(os, "setpgid"), reason="no process groups here")
+def test_a_number_that_is_used_again_in_this_session_is_none_of_ours():
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    belongings.groups[gone.pid] = None
+    assert left() == NOTHING
+    # As if the system gave the number to another group.
+    assert gone.pid not in belongings.groups
+
+
 def test_a_thread():
     end = threading.Event()
     thread = threading.Thread(target=end.wait, name="amorsize-canary")

@@ -95,6 +95,7 @@ def test_a_short_map_never_leaves_the_loop_nor_looks_at_the_machine():
 
 def test_computing_goes_to_processes_soon():
     play = Play(lambda i: 1e-3, 2000).run()
+    assert Weigh in play.steps
     assert (play.go.backend, play.go.workers) == ("processes", 2)
     assert play.spent < 0.02
 
@@ -108,6 +109,8 @@ def test_long_items_go_after_the_first():
 def test_waiting_goes_to_many_threads_without_a_watch():
     play = Play(lambda i: 5e-3, 500, cpu=0.004).run()
     assert play.go.backend == "threads"
+    # Nothing is pickled where processes would lose though it cost nothing.
+    assert Weigh not in play.steps
     assert play.go.workers > 16
     assert not {WatchLock, TryThreads, Probe} & set(play.steps)
 

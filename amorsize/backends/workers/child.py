@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends import remote_errors
 from amorsize.backends.remote_errors import ItemError
@@ -56,12 +55,14 @@ from amorsize.system.clock import busy_s, thread_counts, thread_cpu
 from amorsize.system.looks import forget_frames, full_kind_of, is_interrupt, is_sliced, kind_of, text_of
 from amorsize.system.nested import flush_stdio, take_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from typing import Any, Final, TypeAlias
 
     from amorsize.backends.workers.main_module import Values
 
-Slot = Any
+Slot: TypeAlias = "Any"
 """Three 64-bit integers shared with the caller (memoryview cast to ``q``). First: the index of an item, or `IDLE`, or
 an `unnamed` chunk. Second: when that began (``time.monotonic_ns``), set only if items have a timeout. Third: how many
 bytes the caller has sent (see `protocol.Inbox`); the caller alone writes it, once they are sent.

@@ -15,10 +15,13 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from math import ceil
-from typing import Any, Final
 
 from amorsize.backends.workers import child, protocol
 from amorsize.system import belongings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # guess: bytes of one read from a socket
 BLOCK: Final = 65536

@@ -12,11 +12,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Final
 
 from amorsize.backends.workers import protocol
 from amorsize.backends.workers.functions import sent
 from amorsize.system.looks import is_interrupt, kind_of, text_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # Arrays want their data at a multiple of this.
 ALIGN: Final = 64

@@ -16,13 +16,16 @@ import pickle
 import signal
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 from amorsize.backends import remote_errors
 from amorsize.backends.workers.native_threads import limit_native_threads
 from amorsize.system import nested
 from amorsize.system.environment import stored
 from amorsize.system.nested import flush_stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 if sys.platform != "win32":
     # Imported before the caller forks, these cost its forked workers nothing.

@@ -18,13 +18,17 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
 
 from amorsize.backends.workers.by_value import BY_VALUE
 from amorsize.backends.workers.by_value import dumps as by_value_dumps
 from amorsize.backends.workers.by_value import loads as loads_parts
 from amorsize.backends.workers.functions import Pickling
+from amorsize.named_tuple import NamedTuple
 from amorsize.system.looks import is_interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 READY, RUN_RANGE, RUN_ITEMS, RUN_MARKED, DONE, APART, BROKEN, PARK = range(8)
 # Sent together with the descriptor of a worker's slot.

@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final
 
 from amorsize.backends.workers import child, fork_server, protocol
 from amorsize.backends.workers.connection import STARTING, Handle, Slot, pidfd_of
@@ -21,6 +20,10 @@ from amorsize.backends.workers.process_setup import leave_fork_server
 from amorsize.system import belongings
 from amorsize.system.critical import free_import_lock, held_signals
 from amorsize.system.nested import flush_stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # Longest time in seconds that another thread's search for a module takes, on a slow disk (a guess).
 LONGEST_LOOK_S: Final = 10.0

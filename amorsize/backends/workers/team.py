@@ -16,13 +16,17 @@ import selectors
 import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
 
 from amorsize.backends.workers import child, protocol, warm
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
 from amorsize.backends.workers.start import start_worker
+from amorsize.named_tuple import NamedTuple
 from amorsize.system.critical import held_signals
 from amorsize.system.looks import is_interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Message(NamedTuple):

@@ -15,11 +15,15 @@ import atexit
 import os
 import sys
 import time
-from typing import Any, Final, NamedTuple
 
 from amorsize.backends.workers import protocol
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
+from amorsize.named_tuple import NamedTuple
 from amorsize.system.environment import stored
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 # Seconds that a warm worker waits for the next map before it ends (a guess).
 IDLE_S: Final = 60.0
@@ -29,7 +33,7 @@ MOST: Final = os.cpu_count() or 1
 SAFE_S: Final = IDLE_S - 5.0
 
 
-Key = tuple[Any, ...]
+Key = tuple["Any", ...]
 
 
 class _Kept(NamedTuple):
