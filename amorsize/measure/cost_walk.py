@@ -9,21 +9,21 @@ spent. It runs nothing itself: `amorsize.measure.sample` does, and notes here wh
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import accumulate
 from math import hypot, sqrt
 
 from amorsize.facts import Observation, Sample
 from amorsize.frozen import replace
+from amorsize.measure.cost_scale import Scale, Seen
 from amorsize.model.decide import PROBES
 from amorsize.model.evidence import DEAR_TO_FEW, UNSURE
 from amorsize.model.head import BATCH_S as LONG_S
 from amorsize.model.head import DEAR, EVIDENCE_ITEMS, WARM
+from amorsize.model.size_regression import SAMPLED_DIFFER as DIFFER
 from amorsize.model.size_regression import Curve, vary
 from amorsize.system.object_sizes import ways_to_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, Final
 
 # guess: beyond the longest item; with weighing results and the search it is 5 ms
@@ -58,120 +58,14 @@ ENOUGH: Final = 0.04
 # guess: the same where the loop is best whatever comes (`LITTLE_S`)
 ENOUGH_OF_LITTLE: Final = 0.08
 POSITIONS: Final = 6
-# guess: a change of the exponent that moves no position
-NEARLY: Final = 0.05
 # guess: without sizes, items at each of them
 CHANCE: Final = 4
+# guess: an item this many times as dear as its like may have been interrupted
+FAR: Final = 8.0
 # guess: gaps between two points are narrow enough if they hold this share of the work
 LEAST_SHARE: Final = 0.02
 # guess: with less serial time in all, no decision is open any more
 NOTHING_S: Final = 1e-3
-# Sizes among which the next position is looked for: 30 µs.
-STRATA: Final = 64
-# guess: neighbours among whose sizes are this share of all
-MIXED: Final = 0.5
-# guess: neighbours whose sizes are looked at
-NEIGHBOURS: Final = 64
-
-
-class Scale:
-    """Sizes of items at some positions: what their seconds may go with.
-
-    Parameters
-    ----------
-    size : callable or None
-        Returns the size of an item; None: the position itself.
-    sizes : list of (int, float)
-        Positions, at even distances, and the sizes there.
-    """
-
-    def __init__(self, size: Callable[[Any], float | None] | None, sizes: list[tuple[int, float]]) -> None:
-        self.size = size
-        self.last = sizes[-1][1]
-        self.points: list[tuple[float, float, int]] = []
-        self.exponent = -1.0
-        self.sums: list[float] = []
-        in_order = sorted((size, at) for at, size in sizes)
-        self.ranked = [size for size, _ in in_order]
-        stride = max(1, len(in_order) // STRATA)
-        # The smallest and the largest are among them.
-        self.strata = [*in_order[: -stride // 2 : stride], in_order[-1]]
-        self.sizes = [size for size, _ in self.strata]
-
-    def works(self, exponent: float) -> list[float]:
-        """Return running sums of the strata's sizes to that power; they are kept as long as it hardly changes."""
-        if abs(exponent - self.exponent) > NEARLY:
-            self.exponent = exponent
-            self.sums = [0.0, *accumulate([size**exponent for size in self.sizes])]
-        return self.sums
-
-    def read(self, seen: list[Observation], took: list[float], data: Any) -> list[tuple[float, float, int]]:
-        """Return mean size, mean seconds and number of the items of each observation; the list grows with them."""
-        for one, took_s in list(zip(seen, took, strict=True))[len(self.points) :]:
-            if self.size is None:
-                size = one.start + (one.items - 1) / 2
-            else:
-                looked = self._looked(one, data)
-                size = sum(looked) / max(1, len(looked))
-            self.points.append((size, took_s / one.items, one.items))
-        return self.points
-
-    def is_mixed(self, seen: Observation, data: Any) -> bool:
-        """Return True if neighbours that ran together have such different sizes that they stand for all items."""
-        if self.size is None or seen.items < 2:
-            return False
-        looked = self._looked(seen, data)
-        return bisect_right(self.sizes, max(looked)) - bisect_left(self.sizes, min(looked)) > MIXED * len(self.sizes)
-
-    def _looked(self, seen: Observation, data: Any) -> list[float]:
-        assert self.size is not None
-        stop = seen.start + seen.items
-        return [size or 0.0 for size in map(self.size, data[seen.start : stop : -(-seen.items // NEIGHBOURS)])]
-
-
-class Seen:
-    """The items of a sample that have run.
-
-    Attributes
-    ----------
-    observations : list of Observation
-    took : list of float
-        Their seconds, without those that other programs took.
-    ranges : list of (int, int)
-        Of their positions.
-    spent_s : float
-        Seconds in items, reading the clocks included; what is loaded meanwhile is not in them.
-    longest_s : float
-        Of one item.
-    was_cold : bool
-        True if the first item touched memory beyond its result, so that a second pays.
-    items : int
-        Their number.
-    """
-
-    def __init__(self) -> None:
-        self.observations: list[Observation] = []
-        self.took: list[float] = []
-        self.ranges: list[tuple[int, int]] = []
-        self.spent_s = self.longest_s = 0.0
-        self.was_cold = False
-
-    def __len__(self) -> int:
-        return len(self.observations)
-
-    @property
-    def items(self) -> int:
-        return sum(one.items for one in self.observations)
-
-    def add(self, one: Observation, took_s: float) -> None:
-        """Note items that ran, and the seconds that they took."""
-        self.observations.append(one)
-        self.took.append(took_s)
-        self.ranges.append((one.start, one.start + one.items))
-
-    def forget_after(self, count: int) -> None:
-        """Leave only the first ``count`` observations as evidence; the positions of the others have still run."""
-        del self.observations[count:], self.took[count:]
 
 
 def budget_s(n: int | None, item_s: float, has_sizes: bool = False) -> float:
@@ -210,6 +104,10 @@ class Walk:
         self.seen = seen
         self.mean_s = 0.0
         self.is_repeated = False
+        # Observations that were far dearer than their like, by their numbers: the number of the second look at each.
+        self._looks: dict[int, int] = {}
+        # Those of them that were so by chance.
+        self._chances: set[int] = set()
         self.scales: list[Scale] = []
         self._closed = set[float]()
         # Sizes are read where that is fast: items of other sequences may be expensive to get.
@@ -234,13 +132,56 @@ class Walk:
             self._closed.clear()
         scale = self.scales[0]
         curve = self._curve(scale)
+        found = self._second_look(scale, curve)
+        if found is not None:
+            return found
         each = curve.along(scale.sizes)
-        self.mean_s = sum(each) / len(each)
-        error_s = curve.error_s(scale.sizes)
+        chance_s = self._chance_s(scale, curve)
+        self.mean_s = sum(each) / len(each) + chance_s
+        error_s = hypot(curve.error_s(scale.sizes), chance_s)
         return None if self._is_enough(curve, error_s) else self._where_next(curve, each, error_s)
+
+    def _second_look(self, scale: Scale, curve: Curve) -> tuple[int, int] | None:
+        """Return where to look again: beside an item that was far dearer than those of the next sizes on both sides.
+
+        It may have been interrupted, and would stand for all items of about its size. None if there is no such item.
+        """
+        i = len(self.seen) - 1
+        size, item_s, items = scale.read(self.seen.observations, self.seen.took, self.data)[i]
+        k = bisect_left(curve.sizes, size)
+        left_s = self.budget_s(0.0) + self.seen.longest_s - self.seen.spent_s
+        if i == 0 or items > 1 or curve.sizes[k : k + 1] != [size] or item_s > left_s:
+            return None
+        like_s = max([*curve.seconds[max(0, k - 1) : k], *curve.seconds[k + 1 : k + 2]], default=item_s)
+        again = self._like(scale, size, self.seen.observations[i].start, like_s) if item_s > FAR * like_s else None
+        if again is not None:
+            self._looks[i] = i + 1
+        return again
+
+    def _like(self, scale: Scale, size: float, at: int, item_s: float) -> tuple[int, int] | None:
+        """Return items that have not run, as near as possible to that size; None if none is of about that size."""
+        items = self._together(item_s)
+        k = bisect_left(scale.sizes, size)
+        places = [(at, 1), *((place, 0) for _, place in scale.strata[max(0, k - 1) : k + 2])]
+        found = [self.span(min(place + beside, self.length - 1), items) for place, beside in places]
+        if scale.size is None:
+            start, stop = found[0]
+            return (start, stop) if start < stop else None
+        sizes = [(abs(scale.looked(*one, self.data)[0] - size), one) for one in found if one[0] < one[1]]
+        far, best = min(sizes, default=(size, None))
+        return best if far <= (DIFFER - 1) * size else None
+
+    def _chance_s(self, scale: Scale, curve: Curve) -> float:
+        """Return the seconds per item of what was dear by chance: as rare as it was among all items that ran."""
+        beyond_s = sum(self.seen.took[i] - curve.at(scale.points[i][0]) for i in self._chances)
+        return max(0.0, beyond_s) / max(1, self.seen.items)
 
     def ran(self, one: Observation) -> None:
         """Note that the positions have run."""
+        i = len(self.seen) - 1
+        for dear, again in self._looks.items():
+            if again == i and self.seen.took[i] / one.items < self.seen.took[dear] / 2:
+                self._chances.add(dear)
         if self.scales[0].is_mixed(one, self.data):
             # Neighbours of all sizes are a fair sample of all items.
             self._go_by_position()
@@ -361,9 +302,11 @@ class Walk:
 
     def _was_unlike(self, points: list[tuple[float, float, int]]) -> bool:
         """Return True if the first item has been repeated, or seems to have been slower than its like."""
-        if self.is_repeated or len(points) < 2:
-            return self.is_repeated
+        if len(points) < 2:
+            return False
         first_size, first_s, _ = points[0]
+        if self.is_repeated:
+            return first_s > points[1][1] / FAR
         if self.scales[0].size is None:
             few_s = SHORT_ITEM_S if len(points) > EVIDENCE_ITEMS else 0.0
             return first_s < few_s or first_s > DEAR * max(s for _, s, _ in points[1:])
@@ -379,7 +322,9 @@ class Walk:
         points, least = scale.read(self.seen.observations, self.seen.took, self.data), DISTORTED_MEAN * self.mean_s
         clear: list[tuple[float, float, int]] = []
         others: list[tuple[float, float, int]] = []
-        for point in points[self._was_unlike(points) :]:
+        for i, point in enumerate(points):
+            if i in self._chances or (i == 0 and self._was_unlike(points)):
+                continue
             _, item_s, items = point
             (clear if max(DISTORTED * item_s, least) * items >= CLOCKS_S else others).append(point)
         if not clear:
@@ -413,7 +358,8 @@ class Walk:
         scale = self.scales[0]
         curve = self._curve(scale)
         found = curve.over(scale.ranked, scale.last)
-        item_s = found.mean_s
+        chance_s = self._chance_s(scale, curve)
+        item_s = found.mean_s + chance_s
         counted = self._points(scale)
         is_unlike = self._was_unlike(scale.points)
         seen = self.seen.observations[is_unlike:]
@@ -431,7 +377,9 @@ class Walk:
             item_max_s=found.max_s,
             last_s=found.last_s,
             first_call_s=self._first_call_s(curve.at(scale.points[0][0])) if is_unlike else 0.0,
-            error_s=hypot(found.error_s, UNSURE * item_s / len(counted), item_s * robbed_s / max(all_s, 1e-9)),
+            error_s=hypot(
+                found.error_s, chance_s, UNSURE * item_s / len(counted), item_s * robbed_s / max(all_s, 1e-9)
+            ),
         )
 
     def _first_call_s(self, usual_s: float) -> float:

@@ -18,7 +18,8 @@ from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed, read_on
 from amorsize.facts import WAITS, Observation, Sample
 from amorsize.frozen import replace
-from amorsize.measure.cost_walk import BATCH_S, BUDGET_SHARE, MOST_PROBES, Seen, Walk, budget_s
+from amorsize.measure.cost_scale import Seen
+from amorsize.measure.cost_walk import BATCH_S, BUDGET_SHARE, MOST_PROBES, Walk, budget_s
 from amorsize.model.decide import LOCK_FREE, WEIGHED, Decider
 from amorsize.model.head import COLD_BYTES
 from amorsize.system.clock import late_s

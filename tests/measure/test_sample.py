@@ -2,6 +2,7 @@
 
 import math
 import random
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -172,6 +173,17 @@ def test_power_laws_in_mixed_order_are_forecast_nearly_always():
     errors.sort()
     assert errors[450] < 0.1
     assert errors[495] < 0.25
+
+
+@pytest.mark.parametrize("data", [range(200_000), [None] * 200_000], ids=["sizes", "positions"])
+@pytest.mark.parametrize("late_s", [1e-4, 1e-3])
+@pytest.mark.parametrize("item_s", [65e-9, 1e-6, 1e-5])
+def test_one_item_that_was_interrupted_stands_for_no_others(data, late_s, item_s):
+    for late in range(1, 12):
+        ran = count()
+        found, _ = sampled(lambda _, ran=ran, late=late: item_s + late_s * (next(ran) == late), data)
+        # Among all that ran it counts as one.
+        assert 0.99 * item_s <= found.item_s <= item_s + 1.5 * late_s / found.n_sampled
 
 
 def test_what_is_loaded_meanwhile_leaves_the_budget_alone(monkeypatch):
