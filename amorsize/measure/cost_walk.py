@@ -146,24 +146,26 @@ class Walk:
 
         It may have been interrupted, and would stand for all items of about its size. None if there is no such item.
         """
-        i = len(self.seen) - 1
-        size, item_s, items = scale.read(self.seen.observations, self.seen.took, self.data)[i]
-        k = bisect_left(curve.sizes, size)
+        points = scale.read(self.seen.observations, self.seen.took, self.data)
         left_s = self.budget_s(0.0) + self.seen.longest_s - self.seen.spent_s
-        if i == 0 or items > 1 or curve.sizes[k : k + 1] != [size] or item_s > left_s:
-            return None
-        like_s = max([*curve.seconds[max(0, k - 1) : k], *curve.seconds[k + 1 : k + 2]], default=item_s)
-        again = self._like(scale, size, self.seen.observations[i].start, like_s) if item_s > FAR * like_s else None
-        if again is not None:
-            self._looks[i] = i + 1
-        return again
+        for i, (size, item_s, items) in enumerate(points[1:], 1):
+            k = bisect_left(curve.sizes, size)
+            if items > 1 or i in self._looks or curve.sizes[k : k + 1] != [size] or item_s > left_s:
+                continue
+            like_s = max([*curve.seconds[max(0, k - 1) : k], *curve.seconds[k + 1 : k + 2]], default=item_s)
+            if item_s > FAR * like_s:
+                together = min(self._together(like_s, like_s), int(left_s / item_s))
+                again = self._like(scale, size, self.seen.observations[i].start, together)
+                if again is not None:
+                    self._looks[i] = len(points)
+                    return again
+        return None
 
-    def _like(self, scale: Scale, size: float, at: int, item_s: float) -> tuple[int, int] | None:
+    def _like(self, scale: Scale, size: float, at: int, items: int) -> tuple[int, int] | None:
         """Return items that have not run, as near as possible to that size; None if none is of about that size."""
-        items = self._together(item_s)
         k = bisect_left(scale.sizes, size)
-        places = [(at, 1), *((place, 0) for _, place in scale.strata[max(0, k - 1) : k + 2])]
-        found = [self.span(min(place + beside, self.length - 1), items) for place, beside in places]
+        places = [at + 1, *(place for _, place in scale.strata[max(0, k - 1) : k + 2])]
+        found = [self.span(min(place, self.length - 1), items) for place in places]
         if scale.size is None:
             start, stop = found[0]
             return (start, stop) if start < stop else None
@@ -224,7 +226,7 @@ class Walk:
                 item_s = each[k] if scale.size is not None else max(curve.seconds)
                 # All of them may be as dear as the dearer of the points around, or in mixed data as the mean.
                 dearest_s = max(item_s, self.mean_s, curve.dearest_around(scale.sizes[k]))
-                together = self._together(each[k])
+                together = self._together(each[k], self.mean_s)
                 items = min(together, max(1, int((left_s - self.seen.longest_s) / dearest_s)))
                 if scale.size is None and 2 * items < together:
                     # So few would tell of the clocks.
@@ -259,12 +261,12 @@ class Walk:
                     found.append((alike / (2 * times), right + (left - right) * times // PROBES, right - 1, -size - 2))
         return [(target, left, name) for _, target, left, name in sorted(found, reverse=True)]
 
-    def _together(self, item_s: float) -> int:
+    def _together(self, item_s: float, mean_s: float) -> int:
         """Return how many neighbours of ``item_s`` run together, so that the clock does not distort their time."""
         # Dear ones may be among them, until some positions have been seen.
-        if len(self.seen) < PROBES // 2 or max(DISTORTED * item_s, DISTORTED_MEAN * self.mean_s) >= CLOCKS_S:
+        if len(self.seen) < PROBES // 2 or max(DISTORTED * item_s, DISTORTED_MEAN * mean_s) >= CLOCKS_S:
             return 1
-        return max(1, min(int(BATCH_S / max(item_s, self.mean_s, 1e-9)) + 1, self.length // (4 * PROBES)))
+        return max(1, min(int(BATCH_S / max(item_s, mean_s, 1e-9)) + 1, self.length // (4 * PROBES)))
 
     def span(self, at: int, items: int) -> tuple[int, int]:
         """Return ``items`` neighbours at a position, or close behind it; fewer, or none, if they have run."""
