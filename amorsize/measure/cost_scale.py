@@ -74,7 +74,7 @@ class Scale:
     def looked(self, start: int, stop: int, data: Any) -> list[float]:
         """Return the sizes of some of these items, the first among them."""
         assert self.size is not None
-        return [size or 0.0 for size in map(self.size, data[start : stop : -(-(stop - start) // NEIGHBOURS)])]
+        return [size or 0.0 for size in map(self.size, data[start : stop : max(1, -(-(stop - start) // NEIGHBOURS))])]
 
 
 class Seen:

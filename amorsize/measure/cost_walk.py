@@ -154,7 +154,7 @@ class Walk:
                 continue
             like_s = max([*curve.seconds[max(0, k - 1) : k], *curve.seconds[k + 1 : k + 2]], default=item_s)
             if item_s > FAR * like_s:
-                together = min(self._together(like_s, like_s), int(left_s / item_s))
+                together = max(1, min(self._together(like_s, like_s), int(left_s / item_s)))
                 again = self._like(scale, size, self.seen.observations[i].start, together)
                 if again is not None:
                     self._looks[i] = len(points)
@@ -162,16 +162,18 @@ class Walk:
         return None
 
     def _like(self, scale: Scale, size: float, at: int, items: int) -> tuple[int, int] | None:
-        """Return items that have not run, as near as possible to that size; None if none is of about that size."""
+        """Return items that have not run, all of about that size, or a single one; None if there is none."""
+        if scale.size is None:
+            start, stop = self.span(min(at + 1, self.length - 1), items)
+            return (start, stop) if start < stop else None
         k = bisect_left(scale.sizes, size)
         places = [at + 1, *(place for _, place in scale.strata[max(0, k - 1) : k + 2])]
-        found = [self.span(min(place, self.length - 1), items) for place in places]
-        if scale.size is None:
-            start, stop = found[0]
-            return (start, stop) if start < stop else None
-        sizes = [(abs(scale.looked(*one, self.data)[0] - size), one) for one in found if one[0] < one[1]]
-        far, best = min(sizes, default=(size, None))
-        return best if far <= (DIFFER - 1) * size else None
+        for many in (items, 1):
+            spans = [self.span(min(place, self.length - 1), many) for place in places]
+            far = [max((abs(one - size) for one in scale.looked(*span, self.data)), default=size) for span in spans]
+            if min(far) <= (DIFFER - 1) * size:
+                return spans[far.index(min(far))]
+        return None
 
     def _chance_s(self, scale: Scale, curve: Curve) -> float:
         """Return the seconds per item of what was dear by chance: as rare as it was among all items that ran."""
