@@ -142,19 +142,23 @@ class Walk:
         return None if self._is_enough(curve, error_s) else self._where_next(curve, each, error_s)
 
     def _second_look(self, scale: Scale, curve: Curve) -> tuple[int, int] | None:
-        """Return where to look again: beside an item that was far dearer than those of the next sizes on both sides.
+        """Return where to look again: beside an item that was far dearer than what ran of the next sizes.
 
         It may have been interrupted, and would stand for all items of about its size. None if there is no such item.
         """
         points = scale.read(self.seen.observations, self.seen.took, self.data)
         left_s = self.budget_s(0.0) + self.seen.longest_s - self.seen.spent_s
+        # What ran together tells more than single items, whose caches were cold.
+        batches = sorted((size, item_s) for size, item_s, items in points if items > 1)
+        around = batches or list(zip(curve.sizes, curve.seconds, strict=True))
         for i, (size, item_s, items) in enumerate(points[1:], 1):
-            k = bisect_left(curve.sizes, size)
-            if items > 1 or i in self._looks or curve.sizes[k : k + 1] != [size] or item_s > left_s:
+            if items > 1 or i in self._looks or size not in curve.sizes or item_s > left_s:
                 continue
-            like_s = max([*curve.seconds[max(0, k - 1) : k], *curve.seconds[k + 1 : k + 2]], default=item_s)
+            k = bisect_left(around, (size, 0.0))
+            like = [one for one in around[max(0, k - 1) : k + 2] if one != (size, item_s)]
+            like_s = max((seconds for _, seconds in like), default=item_s)
             if item_s > FAR * like_s:
-                together = max(1, min(self._together(like_s, like_s), int(left_s / item_s)))
+                together = max(1, min(self._together(like_s, like_s), int(REPEAT_SHARE * left_s / item_s)))
                 again = self._like(scale, size, self.seen.observations[i].start, together)
                 if again is not None:
                     self._looks[i] = len(points)
