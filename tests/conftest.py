@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's back
 hypothesis.settings.register_profile("amorsize", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("amorsize")
 
-PATIENCE_S = 20.0  # for the end of processes on a machine under load
+PATIENCE_S = 60.0  # for the end of processes on a machine under load
 
 
 def multiprocessing_helpers() -> tuple[set[int], set[int]]:

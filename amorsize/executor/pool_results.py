@@ -320,7 +320,10 @@ class Stream(Batch):
         if is_read and not self._is_whole:
             self._is_whole = True
             self._fresh.clear()
-            self._done(1)
+            with self._changed:
+                self.left -= 1
+                self._changed.notify_all()
+            self._release()
         return n
 
     def has_ended(self) -> bool:
@@ -352,15 +355,16 @@ class Stream(Batch):
                     ready = self._ready.pop(self._next)
                     self._next += len(ready)
                     self._items.extend(ready)
+            # At once: a reader that has the last result must see that it was the last.
+            self.left -= n
+            self._changed.notify_all()
         self._n_done += n
-        self._done(n)
+        self._release()
         if self._waits and self._is_free:
             self._tokens.put(None)
 
-    def _done(self, n: int) -> None:
-        with self._changed:
-            self.left -= n
-            self._changed.notify_all()
+    def _release(self) -> None:
+        """Let the pool go once all results are there. Not under the lock: the pool may end now."""
         if not self.left:
             self._pool = None
 

@@ -33,6 +33,7 @@ NOTHING = {
     "blocked_signals": [],
     "shared_memory": [],
 }
+PATIENCE_S = 60.0  # for what is on its way out
 METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 
 
@@ -43,7 +44,7 @@ def left() -> dict[str, list[str]]:
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_after_a_map(method):
     assert amorsize.execute(abs, range(9), backend="processes", start_method=method, max_workers=2) == list(range(9))
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -55,7 +56,7 @@ def test_a_worker_with_its_descriptors_and_memory(method):
     assert len(found["shared_memory"]) == 1
     handle.kill()
     handle.reap()
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 @pytest.mark.skipif("fork" not in METHODS, reason="no fork here")
@@ -68,7 +69,7 @@ def test_a_worker_that_no_object_knows_and_that_was_not_waited_for():
     del handle
     assert str(pid) in left()["processes"][0]
     os.waitpid(pid, 0)
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
     belongings.reaped(pid)
 
 
@@ -102,7 +103,7 @@ def test_a_program_that_outlives_the_worker_which_started_it():
     belongings.reaped(pid)
     assert f"process {program} of worker {pid}" in left()["processes"][0]
     os.kill(program, signal.SIGKILL)
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 @pytest.mark.skipif(not hasattr(os, "setsid"), reason="no sessions here")
@@ -133,7 +134,7 @@ def test_a_thread():
     thread.start()
     assert left()["threads"] == ["amorsize-canary"]
     end.set()
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 def test_a_lease_and_a_call_at_work_and_a_pause_of_the_collector():
@@ -183,7 +184,7 @@ def test_a_stream_that_is_half_read():
     assert found["leases"]
     assert len(found["processes"]) == 2
     results.close()
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 def test_an_executor_that_is_open():
@@ -192,13 +193,13 @@ def test_an_executor_that_is_open():
         found = left()
         assert found["threads"]
         assert found["processes"]
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 def test_workers_that_are_kept_do_not_count():
     amorsize.execute(ef.square, range(9), backend="processes", start_method="spawn", max_workers=2)
     assert warm.count("spawn") > 0
-    assert left_behind() == NOTHING
+    assert left_behind(PATIENCE_S) == NOTHING
 
 
 def test_what_the_main_program_has_started_and_opened_does_not_count():

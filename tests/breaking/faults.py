@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import modes
+from lateness import only_late
 
 import amorsize
 from amorsize.run import deciding as engine
@@ -23,7 +24,7 @@ from .harness import demand
 
 METHODS = [method for method in ("fork", "forkserver", "spawn") if method in multiprocessing.get_all_start_methods()]
 ENTRIES = ("execute", "stream", "unordered", "async", "submit", "map")
-TIMEOUT_S = 2.0  # guess: no innocent item takes as long on a busy machine
+TIMEOUT_S = 2.0
 HARMLESS = ("slow", "large", *fn.RAISES)
 
 
@@ -191,8 +192,10 @@ def trial(seed: int, folder: str) -> None:
     case = make(seed, folder)
     expect = expected(case)
     func = fn.Scripted(folder, case.script)
+    hanging = [index for index, words in case.script.items() if "hang" in words]
     try:
-        with turned(case.mode):
+        # On a busy machine any other item may be late, too.
+        with turned(case.mode), only_late(hanging):
             if case.entry in ("submit", "map"):
                 _executor(case, func, expect)
             elif case.entry in ("stream", "unordered"):
@@ -295,8 +298,9 @@ def _resume(case: Case, expect: model.Expected) -> None:
     """The next call with the same checkpoint runs what is missing; here all goes well from now on."""
     arguments = {**case.mode.arguments, **case.options, "on_error": "collect", "max_failures": None}
     func = fn.Scripted(os.path.dirname(case.options["checkpoint"]), case.script)
+    hanging = [index for index, words in case.script.items() if "hang" in words]
     try:
-        with turned(case.mode):
+        with turned(case.mode), only_late(hanging):
             found = amorsize.execute(func, data_of(case), **arguments)
     except BaseException as exc:
         exc.add_note(f"when resuming {case}")

@@ -30,8 +30,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 # guess: no trial works for more than some seconds; a busy machine may take ten times that
-WATCHDOG_S = 120.0
-PATIENCE_S = 20.0  # guess: for what is on its way out
+WATCHDOG_S = 300.0
+PATIENCE_S = 60.0  # guess: for what is on its way out
 MARK = "AMORSIZE_BREAKING"
 
 Trial = Callable[[int, str], None]

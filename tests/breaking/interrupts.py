@@ -29,9 +29,16 @@ from . import harness
 from .faults import METHODS, turned
 from .harness import Wrong, demand
 
-LATER_S = 60.0  # guess: a call of some milliseconds that takes longer than this hangs
+LATER_S = 120.0  # guess: a call of some milliseconds that takes longer than this hangs
 # Finalizers that are not ours, but for the one of a stream's generator that is dropped.
-FINALIZERS = ("__del__", "<locals>._remove", "_get_module_lock.<locals>.cb", "finalize", "stream_results")
+FINALIZERS = (
+    "__del__",
+    "<locals>._remove",
+    "<locals>.remove",
+    "_get_module_lock.<locals>.cb",
+    "finalize",
+    "stream_results",
+)
 LEAST_S, MOST_S = 1e-4, 0.3  # guess: from the first lines of a call to beyond the end of most
 
 

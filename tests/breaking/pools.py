@@ -57,6 +57,9 @@ def found(call):
     try:
         return call()
     except (ValueError, WorkerLostError, TransferError) as exc:
+        if exc.args == ("Pool not running",):
+            # Not an item's: another thread has terminated the pool.
+            raise
         return next(kind for kind in (TransferError, WorkerLostError, ValueError) if isinstance(exc, kind))
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 STATE = None
+LIMIT_S = 300  # for what must happen; far above what it takes
 
 
 def square(x):
@@ -18,6 +19,14 @@ def exit_at(path, bad, x):
     note(path, x)
     if x == bad:
         os._exit(7)
+    return x
+
+
+def note_and_wait_at(path, mark, place, x):
+    """Note every call; at the item ``place``, wait for a file."""
+    note(path, x)
+    if x == place:
+        wait_for(mark)
     return x
 
 
@@ -61,7 +70,7 @@ def appear(path):
 
 def wait_for(path):
     """Wait until a file is made, in any process."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while not Path(path).exists():
         assert time.monotonic() < deadline
         time.sleep(1e-3)
@@ -123,7 +132,7 @@ def state():
 
 def take_from(queue):
     global STATE
-    STATE = queue.get(timeout=60)
+    STATE = queue.get(timeout=LIMIT_S)
 
 
 def fail_to_begin():

@@ -100,7 +100,7 @@ def unloadable(_=None):
 
 
 def wait_for(path):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_S
     while not Path(path).exists():
         assert time.monotonic() < deadline
         time.sleep(1e-3)
@@ -113,6 +113,7 @@ def mark_and_wait(mine, other):
 
 
 STATE = None
+LIMIT_S = 300  # for what must happen; far above what it takes
 
 
 def set_state(value):
@@ -135,7 +136,7 @@ def note_start(path):
 
 def take_from(queue):
     global STATE
-    STATE = queue.get(timeout=60)
+    STATE = queue.get(timeout=LIMIT_S)
 
 
 def nested(x):

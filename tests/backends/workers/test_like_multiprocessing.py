@@ -16,6 +16,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
 SHARED = """
 import logging.handlers, multiprocessing, os, signal
 import amorsize
+from amorsize.backends.workers import connection
+# A worker writes what is in its queues on its way out.
+connection.LEAVE_S = 200
 def put(x):
     queue.put(x)
     return x
@@ -60,6 +63,8 @@ LATE = """
 import multiprocessing, signal, time
 from multiprocessing import util
 import amorsize
+from amorsize.backends.workers import connection
+connection.LEAVE_S = 200
 class Late:
     # The queue's own thread pickles it, and comes to an end only when the worker is on its way out.
     def __reduce__(self):

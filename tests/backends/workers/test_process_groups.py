@@ -18,6 +18,7 @@ from pathlib import Path
 import engine_functions as ef
 import psutil
 import pytest
+from lateness import only_late
 from modes import ROOT
 
 import amorsize
@@ -27,7 +28,7 @@ from amorsize.backends.workers.team import Team
 from amorsize.executor.wakeup import Bell
 
 METHODS = ["fork", "forkserver", "spawn"]
-PATIENCE_S = 120  # for what must happen; far above what it takes
+PATIENCE_S = 300  # for what must happen; far above what it takes
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -59,11 +60,25 @@ def run_in_a_session_of_its_own(folder: str, x: int) -> None:
 def test_programs_in_sessions_of_their_own_end_with_a_worker_that_is_late(method, tmp_path):
     """To kill the worker's group did not reach them."""
     func = partial(run_in_a_session_of_its_own, str(tmp_path))
-    found = amorsize.execute(func, range(2), start_method=method, max_workers=2, timeout=5.0, on_error="collect")
+
+    def all_run() -> bool:
+        texts = [path.read_text() for path in tmp_path.iterdir()]
+        return len(texts) == 4 and all(texts)
+
+    with only_late(range(2), all_run):
+        found = amorsize.execute(func, range(2), start_method=method, max_workers=2, timeout=0.5, on_error="collect")
     assert [type(one.exception) for one in found] == [amorsize.errors.ItemTimeoutError] * 2
     pids = [int(path.read_text()) for path in tmp_path.iterdir()]
     assert len(pids) == 4
     until(lambda: all(map(has_ended, pids)))
+
+
+def name_of(one: psutil.Process) -> str:
+    """Return the name of a process; none if it has ended."""
+    try:
+        return str(one.name())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def has_ended(pid: int) -> bool:
@@ -81,11 +96,12 @@ def item(x):
     # A shell, and a program that it starts.
     subprocess.run("echo go; sleep 1000 | cat", shell=True)
 if __name__ == "__main__":
-    method, timeout = sys.argv[1], float(sys.argv[2]) or None
+    from lateness import only_late
+    method, timeout, mark = sys.argv[1], float(sys.argv[2]) or None, sys.argv[3]
+    options = dict(backend="processes", start_method=method, max_workers=2, timeout=timeout, on_error="collect")
     try:
-        found = amorsize.execute(
-            item, range(2), backend="processes", start_method=method, max_workers=2, timeout=timeout, on_error="collect"
-        )
+        with only_late(range(2), lambda: os.path.exists(mark)):
+            found = amorsize.execute(item, range(2), **options)
         print([type(one.exception).__name__ for one in found], flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
@@ -103,8 +119,8 @@ class TestProgramsOfItems:
 
         def start(method: str, timeout_s: float = 0.0) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
             caller = subprocess.Popen(
-                [sys.executable, str(tmp_path / "program.py"), method, str(timeout_s)],
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                [sys.executable, str(tmp_path / "program.py"), method, str(timeout_s), str(tmp_path / "mark")],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "helpers")])},
                 stdout=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
@@ -112,7 +128,7 @@ class TestProgramsOfItems:
             callers.append(caller)
             assert caller.stdout is not None
             assert [caller.stdout.readline() for _ in range(2)] == ["go\n"] * 2
-            until(lambda: sum(one.name() == "cat" for one in self.family(caller)) == 2)
+            until(lambda: sum(name_of(one) == "cat" for one in self.family(caller)) == 2)
             families.extend(self.family(caller))
             return caller, families
 
@@ -128,14 +144,7 @@ class TestProgramsOfItems:
 
     @staticmethod
     def family(caller: subprocess.Popen[str]) -> list[psutil.Process]:
-        found = []
-        for one in psutil.Process(caller.pid).children(recursive=True):
-            try:
-                one.name()
-            except psutil.NoSuchProcess:
-                continue
-            found.append(one)
-        return found
+        return [one for one in psutil.Process(caller.pid).children(recursive=True) if name_of(one)]
 
     @staticmethod
     def none_is_left(family: list[psutil.Process]) -> bool:
@@ -150,15 +159,16 @@ class TestProgramsOfItems:
         assert out == ("interrupted\n" if number == signal.SIGINT else "")
         until(lambda: self.none_is_left(family))
 
-    def test_they_end_with_an_item_that_is_late(self, start, method):
-        caller, family = start(method, 5.0)
+    def test_they_end_with_an_item_that_is_late(self, start, method, tmp_path):
+        caller, family = start(method, 0.5)
+        (tmp_path / "mark").touch()
         out, _ = caller.communicate(timeout=PATIENCE_S)
         assert out.splitlines()[-1] == "['ItemTimeoutError', 'ItemTimeoutError']"
         until(lambda: self.none_is_left(family))
 
     def test_they_end_with_a_worker_that_is_killed(self, start, method):
         _, family = start(method)
-        programs = [one for one in family if one.name() in ("sleep", "cat")]
+        programs = [one for one in family if name_of(one) in ("sleep", "cat")]
         workers = {one.parent().parent() for one in programs}
         for worker in workers:
             worker.kill()
@@ -297,9 +307,9 @@ class TestStopsOfTheCaller:
         assert asyncio.run(main()) == list(range(3))
 
     def test_a_worker_that_hangs_is_ended_all_the_same(self, method):
-        found = amorsize.execute(
-            ef.hang_at_odd, range(2), timeout=0.5, start_method=method, max_workers=2, on_error="collect"
-        )
+        options = {"start_method": method, "max_workers": 2, "on_error": "collect"}
+        with only_late([1]):
+            found = amorsize.execute(ef.hang_at_odd, range(2), timeout=0.5, **options)
         assert found[0] == 0
         assert isinstance(found[1], amorsize.Failure)
 

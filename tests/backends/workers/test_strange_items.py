@@ -13,6 +13,7 @@ import engine_functions as ef
 import modes
 import pytest
 import strange_functions as sf
+from lateness import only_late
 from modes import ROOT, over
 
 import amorsize
@@ -23,7 +24,7 @@ from amorsize.errors import ItemTimeoutError, WorkerLostError
 N = 40
 SQUARES = [x * x for x in range(N)]
 METHODS = ["fork", "forkserver", "spawn"]
-PATIENCE_S = 120  # a run that hangs is ended after this
+PATIENCE_S = 300  # a run that hangs is ended after this
 
 
 @pytest.fixture(params=METHODS)
@@ -241,10 +242,12 @@ def late(found: list[Any]) -> list[tuple[int, type]]:
     return [(i, type(one.exception)) for i, one in enumerate(found) if isinstance(one, amorsize.Failure)]
 
 
-def executed(func: Callable[[Any], Any], data: Any, method: str, timeout: float = 1.0) -> list[Any]:
-    return amorsize.execute(
-        func, data, timeout=timeout, start_method=method, max_workers=2, on_error="collect", retries=0
-    )
+def executed(func: Callable[[Any], Any], data: Any, method: str) -> list[Any]:
+    """Run a map with a time limit; only item 3 may be late."""
+    with only_late([3]):
+        return amorsize.execute(
+            func, data, timeout=0.5, start_method=method, max_workers=2, on_error="collect", retries=0
+        )
 
 
 class TestTimeoutBeyondTheFunction:
@@ -277,7 +280,7 @@ class TestTimeoutBeyondTheFunction:
 
     def test_a_call_whose_result_is_never_pickled(self, monkeypatch):
         monkeypatch.setenv(sf.CALLER, str(os.getpid()))
-        with amorsize.Executor(max_workers=2, timeout=1.0) as executor:
+        with only_late([3]), amorsize.Executor(max_workers=2, timeout=0.5) as executor:
             futures = [executor.submit(sf.slow_to_pickle, x) for x in range(6)]
             assert isinstance(futures[3].exception(), ItemTimeoutError)
             assert [f.result().x for i, f in enumerate(futures) if i != 3] == [0, 1, 2, 4, 5]
