@@ -68,6 +68,7 @@ class TestEvents:
         assert sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone)) == 20
         assert not of(seen, events.ItemFailed)
 
+    @pytest.mark.usefixtures("no_trials")
     @pytest.mark.parametrize("backoff", [0.0, 0.01])
     def test_each_repeat_is_told(self, run, tmp_path, backoff):
         seen, threads = [], set()

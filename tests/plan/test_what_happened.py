@@ -96,7 +96,7 @@ class TestAPool:
 
 class TestARun:
     def test_of_a_loop_there_is_a_clock(self):
-        _, plan = amorsize.execute(ef.square, range(100), return_plan=True)
+        _, plan = amorsize.execute(ef.square, range(100), backend="serial", return_plan=True)
         assert plan.took_s > 0
         assert plan.withdrawn == ()
         assert plan.workers_ready_s is None

@@ -9,6 +9,7 @@ import sys
 import time
 from functools import partial
 
+import hands
 import pytest
 
 import amorsize
@@ -71,9 +72,10 @@ def test_a_stream_yields_the_same(kind):
     assert list(amorsize.stream(square, DATA[kind]())) == list(map(square, DATA[kind]()))
 
 
-def test_a_short_map_ends_without_a_decision():
-    execution = Execution(check(square, range(100)))
-    assert execution.run() == [x * x for x in range(100)]
+def test_a_short_map_ends_without_a_decision(monkeypatch):
+    with hands.virtual_time(monkeypatch):
+        execution = Execution(check(square, range(100)))
+        assert execution.run() == [x * x for x in range(100)]
     assert execution._deciding is None
     assert execution.head.items == 100
 
