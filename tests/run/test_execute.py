@@ -11,6 +11,7 @@ from functools import partial
 
 import hands
 import pytest
+from disturbed import again_if_disturbed
 
 import amorsize
 from amorsize.options import check
@@ -116,6 +117,7 @@ def test_data_that_grow_are_mapped_to_their_end():
     assert len(data) == 25
 
 
+@again_if_disturbed
 def test_a_map_that_is_worth_it_goes_on_with_the_decider():
     execution = Execution(check(nap, range(300), backend=("serial", "threads")))
     assert execution.run() == list(range(300))

@@ -7,6 +7,7 @@ import time
 
 import hands
 import pytest
+from disturbed import again_if_disturbed
 
 import amorsize
 from amorsize import options
@@ -129,6 +130,7 @@ def test_a_stream_is_right_too():
     assert list(amorsize.stream(global_scratch, range(N))) == list(range(N))
 
 
+@again_if_disturbed
 def test_safe_functions_keep_their_threads():
     plan = amorsize.execute(safe, range(100), return_plan=True)[1]
     assert plan.backend == "threads"
