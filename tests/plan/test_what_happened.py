@@ -74,7 +74,7 @@ class TestAPool:
         [
             lambda pool, plan: pool.map(abs, plan.data),
             lambda pool, plan: pool.map(ef.square, [1]),
-            lambda pool, plan: pool.map(ef.square, plan.data, 1),
+            lambda pool, plan: pool.map(ef.square, plan.data, plan.chunksize + 1),
             lambda pool, plan: [pool.map(ef.square, plan.data) for _ in range(2)],
             lambda pool, plan: (pool.apply(abs, (1,)), pool.map(ef.square, plan.data)),
         ],

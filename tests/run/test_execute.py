@@ -11,7 +11,7 @@ from functools import partial
 
 import hands
 import pytest
-from disturbed import again_if_disturbed
+from disturbed import again_if_disturbed, forget
 
 import amorsize
 from amorsize.options import check
@@ -165,6 +165,7 @@ class TestTheRow:
     def test_is_the_one_of_any_other_map(self, tmp_path, monkeypatch, func, data):
         # A busy machine may make a map look as if it waited, and send it to threads: one quiet try must do.
         for number in range(10):
+            forget()
             first, later = self.rows(tmp_path / str(number), monkeypatch, func, data)
             if first.backend == later.backend == "serial":
                 break

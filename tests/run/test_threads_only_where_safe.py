@@ -114,6 +114,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
+@again_if_disturbed
 def test_what_is_right_in_a_loop_is_right_under_auto(name):
     results, plan = amorsize.execute(WRONG[name](), range(N), return_plan=True)
     said = [text for text in plan.warnings if "safe in threads" in text]
