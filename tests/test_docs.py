@@ -49,8 +49,12 @@ def test_python_blocks_run(page, tmp_path):
             pytest.skip(f"{package} is not installed")
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
-    done = run([sys.executable, str(script)], tmp_path)
-    assert done.returncode == 0, f"{page}:\n{done.stdout}\n{done.stderr}"
+    # Some have time limits, and a halt of the machine may be longer: one quiet try must do.
+    for _ in range(3):
+        done = run([sys.executable, str(script)], tmp_path)
+        if done.returncode == 0:
+            return
+    raise AssertionError(f"{page}:\n{done.stdout}\n{done.stderr}")
 
 
 def commands():

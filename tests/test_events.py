@@ -12,6 +12,7 @@ from functools import partial
 import engine_functions as ef
 import modes
 import pytest
+from disturbed import again_if_disturbed
 from event_contract import fails_at, is_whole, of, workers_come_and_go
 from modes import over
 
@@ -44,6 +45,7 @@ class TestEvents:
         assert threads == {threading.get_ident()}
 
     @over(*modes.PROCESSES, modes.THREADS, modes.TO_THREADS, *modes.TO_PROCESSES)
+    @again_if_disturbed
     def test_workers_come_and_go(self, run, mode):
         seen = []
         # Items that wait get both workers also where other programs use the cores.
@@ -68,6 +70,7 @@ class TestEvents:
         assert sum(chunk.items - chunk.failed for chunk in of(seen, events.ChunkDone)) == 20
         assert not of(seen, events.ItemFailed)
 
+    @pytest.mark.usefixtures("no_trials")
     @pytest.mark.parametrize("backoff", [0.0, 0.01])
     def test_each_repeat_is_told(self, run, tmp_path, backoff):
         seen, threads = [], set()

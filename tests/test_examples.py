@@ -61,7 +61,8 @@ def test_compress_files():
 def test_does_it_hold():
     told = run("does_it_hold.py", "--limit", "20", "--seconds", "5")
     assert told.startswith("amorsize: ")
-    assert "  items      all 20, " in told
+    # On a slow machine, as many as fit into the time.
+    assert re.search(r"^  items      (all 20|[0-9]+ of 20, evenly spread), ", told, re.MULTILINE)
     assert re.search(r"^an item takes .* trials? of [0-9]+ candidates?\.$", told, re.MULTILINE)
     assert told.splitlines()[-1].startswith(("All is well.", "Something is not as it should be"))
 
@@ -81,7 +82,8 @@ def test_fetch_pages(limit, fetched, lost):
     told = run("fetch_pages.py", "--limit", limit)
     assert re.search(rf"^{fetched} of {limit} pages, [1-9][0-9,]+ bytes, in [0-9.]+ s$", told, re.MULTILINE)
     assert [int(page) for page in re.findall(r"^page ([0-9]+): HTTP Error 404: Not Found$", told, re.MULTILINE)] == lost
-    assert "threads, chunks of 1 should take" in told
+    # On a busy machine the loop may be as good.
+    assert "threads, chunks of 1 should take" in told or "a plain loop" in told
 
 
 def test_opentelemetry_spans():

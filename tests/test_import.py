@@ -86,7 +86,11 @@ def never_loaded_by(code: str, heavy: set[str], most_own: int | None = None) -> 
     """
     heavy, found = heavy - loaded_by(""), []
     for _ in range(10):
-        loaded = loaded_by(code)
+        try:
+            loaded = loaded_by(code)
+        except subprocess.CalledProcessError as error:
+            found.append([str(error)])
+            continue
         own = sorted(name for name in loaded if name.startswith("amorsize"))
         found.append(sorted(loaded & heavy) + ([] if most_own is None else own[most_own:]))
         if not found[-1]:

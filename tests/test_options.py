@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import hands
 import numpy as np
 import pytest
 
@@ -312,12 +313,13 @@ READERS = [(amorsize.optimize, items) for items in (0, 1, 2)] + [
 
 
 @pytest.mark.parametrize(("call", "items"), READERS)
-def test_an_iterator_that_raises_is_named_while_planning(call, items):
+def test_an_iterator_that_raises_is_named_while_planning(call, items, monkeypatch):
     def breaks():
         yield from range(items)
         raise LookupError("why")
 
-    with pytest.raises(LookupError) as caught:
+    # An item that stands still would leave no time to read on.
+    with hands.virtual_time(monkeypatch), pytest.raises(LookupError) as caught:
         call(abs, breaks())
     assert caught.value.__notes__ == [
         f"amorsize: raised by the iterator of data, after {items} item{'s' if items != 1 else ''}"

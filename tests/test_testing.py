@@ -273,10 +273,13 @@ class TestContractOfAnExecutor:
 
 class TestHostileExecutor:
     def test_results_come_in_another_order(self):
-        ended = []
+        ended, gate = [], threading.Event()
         with HostileExecutor(1, seed=1, reorders=0.5) as executor:
+            # Until all of them are open.
+            executor.submit(gate.wait)
             for x in range(20):
                 executor.submit(abs, x).add_done_callback(lambda future: ended.append(future.result()))
+            gate.set()
         assert sorted(ended) == list(range(20)) != ended
 
     def test_a_seed_repeats_its_mishaps(self):

@@ -80,10 +80,10 @@ async def executed(func):
 
 
 CALLS = {
-    "a loop": lambda: amorsize.execute(outer, range(9)),
+    "a loop": lambda: amorsize.execute(outer, range(9), backend="serial"),
     "threads": lambda: amorsize.execute(outer, range(9), backend="threads"),
     "starmap": lambda: amorsize.starmap(outer, [(1,), (3,)]),
-    "a stream": lambda: list(amorsize.stream(outer, range(9))),
+    "a stream": lambda: list(amorsize.stream(outer, range(9), backend="serial")),
     "a sample": lambda: amorsize.optimize(outer, [3, 3]),
     "a validation": lambda: amorsize.validate(outer, [3], max_seconds=1),
     "async": lambda: asyncio.run(executed(outer)),
@@ -107,7 +107,7 @@ def test_coroutine_functions_too(call):
 
 
 def test_the_line_of_the_call_comes_right_before_the_function():
-    exc = raised(lambda: amorsize.execute(outer, range(9)))
+    exc = raised(lambda: amorsize.execute(outer, range(9), backend="serial"))
     assert frames(exc) == ["raised", "<lambda>", "outer", "inner"]
 
 

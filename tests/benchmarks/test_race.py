@@ -74,7 +74,7 @@ def test_data_that_is_a_generator_is_new_for_each_turn():
 
 def test_before_each_turn_the_workload_forgets():
     forgot = []
-    row = fold(race(only("loop", "threads"), 3, before_turn=lambda: forgot.append(1)), rounds=3)
+    row = fold(race(only("loop", "threads"), 3, before_turn=lambda: forgot.append(1), thrifty=False), rounds=3)
     assert len(forgot) == 1 + 2 * 3  # before the items are looked at, and before every turn
     assert row["item"]["first_call_s"] >= 0.0
 
@@ -98,7 +98,7 @@ def test_two_rounds_are_the_least_and_a_limit_ends_the_rest():
 
 def test_the_grids_winners_compete_in_the_rounds():
     settings = [Setting("Pool", 2, 25, 1), Setting("ThreadPool", 2, 1, 0)]
-    row = fold(race(only("loop"), rounds=2, settings=lambda n: settings), rounds=2)
+    row = fold(race(only("loop"), rounds=2, settings=lambda n: settings, thrifty=False), rounds=2)
     assert set(row["grid"]["seconds"]) == {"loop", *(each.name for each in settings)}
     winners = {row["grid"]["best"], row["grid"]["best_pool"]}
     assert set(row["contenders"]) == {"loop"} | winners
@@ -106,7 +106,7 @@ def test_the_grids_winners_compete_in_the_rounds():
 
 
 def test_a_choice_between_pool_and_loop_does_as_it_says():
-    record = fold(race(only("loop", "optimize + Pool")), rounds=2)["contenders"]["optimize + Pool"]
+    record = fold(race(only("loop", "optimize + Pool"), thrifty=False), rounds=2)["contenders"]["optimize + Pool"]
     assert record["failed"] is None
     assert {"optimize_s", "map_s", "backend", "sample"} <= set(record["facts"][0])
 
@@ -159,7 +159,7 @@ def test_what_a_plan_said_is_kept_with_its_round():
         facts.update(plan=SimpleNamespace(backend="serial", predicted_interval_s=(1.0, 2.0)), map_s=1.5)
         return list(map(func, data))
 
-    record = fold(race([*only("loop"), Rival("plans", planned)]), rounds=2)["contenders"]["plans"]
+    record = fold(race([*only("loop"), Rival("plans", planned)], thrifty=False), rounds=2)["contenders"]["plans"]
     assert record["facts"] == [{"backend": "serial", "predicted_interval_s": [1.0, 2.0], "map_s": 1.5}] * 2
 
 

@@ -57,7 +57,8 @@ def kept(path: Path) -> set[int]:
     """Return the items that are done in a checkpoint; the file must be intact."""
     if not path.exists():
         return set()
-    with closing(sqlite3.connect(path)) as link:
+    # A program that writes may stand still.
+    with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as link:
         assert link.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         if not link.execute("SELECT 1 FROM sqlite_master").fetchall():
             return set()
@@ -180,6 +181,8 @@ def wait_until(condition, program=None):
 def end_with_workers(program):
     """Kill the program at this instant, and wait until its workers have gone too."""
     program.send_signal(signal.SIGSTOP)  # it starts no others while they are listed
+    while program.poll() is None and psutil.Process(program.pid).status() != psutil.STATUS_STOPPED:
+        time.sleep(0.001)
     workers = [] if program.poll() is not None else psutil.Process(program.pid).children(recursive=True)
     program.kill()
     program.wait()
@@ -870,13 +873,13 @@ def test_a_full_disk_at_the_start(path, step, notes):
 
 def test_a_full_disk_on_the_way_costs_a_warning(path):
     def large(x):
-        return b"x" * 100_000
+        return b"x" * 300_000
 
     with no_file_larger_than(200_000), pytest.warns(RuntimeWarning, match="cannot be written now") as caught:
         found = amorsize.execute(large, range(N), checkpoint=path, backend="serial")
     assert len(caught) == 1
-    assert found == [b"x" * 100_000] * N
-    assert kept(path) == set()  # one transaction
+    assert found == [b"x" * 300_000] * N
+    assert kept(path) == set()
     assert amorsize.execute(large, range(N), checkpoint=path) == found
     assert len(kept(path)) == N
 
@@ -916,7 +919,8 @@ def test_results_that_cannot_be_pickled_stay_in_memory(run, tmp_path, notes, pat
     notes.forget()
     with pytest.warns(RuntimeWarning, match="cannot be kept"):
         assert run(func, range(6), checkpoint=path)[::2] == [0, 2, 4]
-    assert notes.ran() == [1, 3, 5]
+    # Threads run them in any order, and what a worker process could not send, the loop runs again.
+    assert sorted({*notes.ran()}) == [1, 3, 5]
 
 
 def test_lambdas_are_kept_by_value(path):

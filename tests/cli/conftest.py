@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import count
 
+import hands
 import pytest
 from cli_runs import FUNCTIONS
 
@@ -20,3 +21,10 @@ def module(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield name
     sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def steady(monkeypatch):
+    """Items take next to no time, though this process stands still: else other backends may be better for them."""
+    with hands.virtual_time(monkeypatch):
+        yield

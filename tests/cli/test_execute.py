@@ -241,6 +241,7 @@ def test_results_go_to_a_file_and_quiet_tells_nothing(module, call, tmp_path):
     assert (tmp_path / "out.txt").read_text().split() == ["0", "1", "4", "9"]
 
 
+@pytest.mark.usefixtures("steady")
 def test_a_document_goes_to_a_file(module, call, tmp_path):
     assert call("optimize", f"{module}:square", "--range", 4, "--output", "plan.json", "--json").out == ""
     assert json.loads((tmp_path / "plan.json").read_text())["backend"] == "serial"
@@ -329,6 +330,7 @@ def test_a_full_disk_is_told_in_one_line(module, command):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("steady")
 def test_markdown(module, call):
     told = call("optimize", f"{module}:square", "--range", 4, "--format", "markdown").out
     assert told.startswith("# amorsize optimize\n\n| | |\n|---|---|\n| backend | serial |\n")

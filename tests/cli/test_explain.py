@@ -21,6 +21,7 @@ def test_as_json(form: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert told["useful_cores"] >= 1
 
 
+@pytest.mark.usefixtures("steady")
 def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "math:factorial", "--range", "600"]) == 0
     told = capsys.readouterr().out
@@ -28,6 +29,7 @@ def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "would not pay" in told
 
 
+@pytest.mark.usefixtures("steady")
 def test_the_format_of_other_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["optimize", "math:factorial", "--range", "20", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["backend"] == "serial"

@@ -116,6 +116,7 @@ def test_it_is_measured_when_anything_is_missing(history, measured, capsys):
 # ------------------------------------------------------------------------------------------------ optimize and execute
 
 
+@pytest.mark.usefixtures("steady")
 def test_optimize_explains(module, capsys):
     assert cli.main(["optimize", f"{module}:square", "--range", "10"]) == 0
     out, err = capsys.readouterr()
@@ -124,12 +125,14 @@ def test_optimize_explains(module, capsys):
     assert err == ""
 
 
+@pytest.mark.usefixtures("steady")
 def test_optimize_as_json_is_the_plan(module, capsys):
     assert cli.main(["optimize", f"{module}:square", "--range", "10", "--json", "--backend", "serial,threads"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["backend"], told["n_jobs"], told["sample"]["n_sampled"] > 0) == ("serial", 1, True)
 
 
+@pytest.mark.usefixtures("steady")
 def test_execute_prints_the_results_and_tells_of_the_run_elsewhere(module, capsys):
     assert cli.main(["execute", f"{module}:square", "--range", "0:5"]) == 0
     out, err = capsys.readouterr()
@@ -204,6 +207,7 @@ def test_items_from_standard_input(module):
 # --------------------------------------------------------------------------------------------------------- exit codes
 
 
+@pytest.mark.usefixtures("steady")
 def test_a_function_that_raises_ends_in_1_with_its_traceback_and_the_item(module, capsys):
     assert cli.main(["execute", f"{module}:fails_at_3", "--range", "5"]) == 1
     out, err = capsys.readouterr()
@@ -246,6 +250,7 @@ def test_a_function_that_exits_does_not_pass_for_success(module, capsys):
     assert "SystemExit" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("steady")
 def test_collected_failures_are_told_apart_from_the_results_and_end_in_1(module, capsys):
     spec = ["execute", f"{module}:fails_at_3", "--range", "5", "--on-error", "collect", "--retries", "1"]
     assert cli.main(spec) == 1
@@ -380,8 +385,11 @@ def is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        return file.read().rpartition(")")[2].split()[0] == "Z"
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

@@ -20,6 +20,7 @@ def test_validate_tells_its_verdict(capsys):
     assert err == ""
 
 
+@pytest.mark.usefixtures("steady")
 def test_validate_as_json(capsys):
     assert cli.main(["--json", "validate", *MAP, "--rounds", "2", "--backend", "serial", "--max-seconds", "100"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -41,7 +42,8 @@ def test_compare_runs_every_setting(capsys):
     named = [word for setting in SETTINGS for word in ("--with", setting)]
     assert cli.main(["compare", *MAP, "--rounds", "1", *named]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("amorsize: factorial over all 60, 1 round, ")
+    # Where an item has stood still, fewer of them fit into the time.
+    assert re.match(r"amorsize: factorial over (all 60|[0-9]+ of 60, evenly spread), 1 round, ", out)
     rows = [line.split()[0] for line in out.splitlines() if "█" in line]
     assert [row.split(":")[0] for row in rows] == [setting.split(":")[0] for setting in SETTINGS]
     assert "threads:2:5" in rows

@@ -73,6 +73,7 @@ def test_it_tells_each_decision_and_what_has_changed_since_it_changed_last(decis
     assert line.endswith("  2 processes (fork), 1 s in all; drift: an item takes 30 ms, and took 10 ms")
 
 
+@pytest.mark.usefixtures("steady")
 def test_it_decides_by_what_the_items_take_now(capsys):
     assert cli.main(["watch", "math:factorial", "--range", "50", "--times", "2", "--every", "0", "--json"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -19,6 +19,8 @@ from amorsize.history.fingerprint import fingerprint
 from amorsize.history.history import History, Run
 
 ROOT = Path(history.__file__).parents[2]
+# Seconds to wait for another writer: it may stand still while it holds the file.
+LONG_S = 300.0
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -205,7 +207,8 @@ class TestRecording:
 
     def test_threads_lose_nothing(self, path, monkeypatch):
         monkeypatch.setattr(waiting, "FLUSH_ROWS", 50)
-        monkeypatch.setattr(waiting, "HASTE_S", sqlite_file.PATIENCE_S)
+        monkeypatch.setattr(waiting, "HASTE_S", LONG_S)
+        monkeypatch.setattr(sqlite_file, "STALLED_S", LONG_S)
 
         def record(me: int) -> None:
             for at in range(100):
@@ -338,7 +341,8 @@ class TestProcesses:
 
     def test_processes_at_once(self, path):
         env = {**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": str(path)}
-        children = [subprocess.Popen([sys.executable, "-c", RECORD], env=env) for _ in range(8)]
+        code = f"from amorsize.history import sqlite_file\nsqlite_file.STALLED_S = {LONG_S}\n{RECORD}"
+        children = [subprocess.Popen([sys.executable, "-c", code], env=env) for _ in range(8)]
         assert [child.wait() for child in children] == [0] * 8
         assert len(on_disk(path)) == 8
 

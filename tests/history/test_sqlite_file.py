@@ -246,13 +246,25 @@ class TestRows:
         assert Store(tmp_path / "real.sqlite").count() == 2
 
 
-WRITER = """
+# Seconds to wait for another writer: it may stand still while it holds the file.
+LONG_S = 300.0
+
+WRITER = f"""
 import sys
-from amorsize.history.sqlite_file import Store
+from amorsize.history import sqlite_file
+sqlite_file.STALLED_S = {LONG_S}
 path, me, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+store = sqlite_file.Store(path, patience_s={LONG_S})
 sys.stdin.readline()
-print(all([Store(path).add_runs([{"at_s": at, "function": me}]) for at in range(count)]))
+print(all([store.add_runs([{{"at_s": at, "function": me}}]) for at in range(count)]))
 """
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Writers wait for as long as another one holds the file."""
+    monkeypatch.setattr(sqlite_file, "STALLED_S", LONG_S)
+    monkeypatch.setattr(sqlite_file.Store.__init__, "__kwdefaults__", {"patience_s": LONG_S})
 
 
 def write_at_once(path: Path, processes: int, count: int) -> None:
@@ -271,6 +283,7 @@ class TestAtOnce:
             assert [row["at_s"] for row in Store(path).runs(str(me))] == list(range(8))
 
     @needs_fork
+    @pytest.mark.usefixtures("patient")
     def test_a_crowd_of_processes_loses_nothing(self, path):
         crowd = repeats(50, 200)
         gate, opener = os.pipe()
@@ -287,6 +300,7 @@ class TestAtOnce:
         assert [os.waitpid(child, 0)[1] for child in children] == [0] * crowd
         assert {row["function"] for row in Store(path).runs()} == {str(me) for me in range(crowd)}
 
+    @pytest.mark.usefixtures("patient")
     def test_threads_lose_nothing(self, path):
         def write(me: int) -> None:
             kept.extend(Store(path).add_runs([{"at_s": at, "function": str(me)}]) for at in range(3))
@@ -329,6 +343,7 @@ class TestAtOnce:
         assert [row["function"] for row in Store(tmp_path / "old").runs()] == ["old"]
 
     @needs_fork
+    @pytest.mark.usefixtures("patient")
     def test_forked_children_write_too(self, path):
         Store(path).add_runs(rows(1))
         children = []

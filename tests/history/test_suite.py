@@ -8,6 +8,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
+from amorsize.history import sqlite_file
 from amorsize.history.sqlite_file import Store
 from amorsize.history.suite import FAMILY, Suite, Timing, key_of, pack, selected, unpack
 
@@ -86,8 +87,10 @@ def test_places_are_folders_files_classes_and_tests():
     assert [*selected(tests, [""], ["d"])] == ["e.py::t"]
 
 
-def test_runs_at_the_same_time_lose_nothing(tmp_path):
-    store = Store(tmp_path / "history.sqlite")
+def test_runs_at_the_same_time_lose_nothing(tmp_path, monkeypatch):
+    # Another writer may stand still while it holds the file.
+    monkeypatch.setattr(sqlite_file, "STALLED_S", 300.0)
+    store = Store(tmp_path / "history.sqlite", patience_s=300.0)
 
     def keep(number):
         change = Suite().updated({f"a.py::{number}": Timing(1.0)}).tests

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from disturbed import until_it_holds
 from hypothesis import given
 from hypothesis import strategies as st
 from measure_trees import patient
@@ -121,21 +123,36 @@ def numbers(cost):
 
 # -- for real --------------------------------------------------------------------------------------------------------
 
+PATIENCE_S = 120.0
 
+
+@pytest.fixture
+def patience(monkeypatch):
+    """A helper that stands still is waited for."""
+    monkeypatch.setattr(helper_process.in_helper, "__defaults__", (PATIENCE_S,))
+
+
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize(("engine", "method"), [*PROCESSES, ("threads", None), ("threadpool", None)])
 def test_every_engine_can_be_measured(engine, method, nowhere):
-    cost = cached_cost(engine, method, replace(machine(), start_methods=tuple(METHODS)), store=nowhere)
-    assert (cost.engine, cost.start_method) == (engine, method)
-    assert cost.measured, cost.warnings
-    assert cost.measured_at_s > 0
-    assert all(math.isfinite(number) and number >= 0 for number in numbers(cost))
-    assert cost.start.total_s(1) > 0
-    assert cost.channel.per_chunk_s > 0
-    assert cost.channel.inherits == (method is None or (engine, method) == ("team", "fork"))
-    assert (cost.channel.recv_s_per_byte > 0) == (method is not None)
-    assert (cost.start.per_caller_byte_s > 0) == (method == "fork")
+    def check(_):
+        cost_cache.forget()
+        cost = cached_cost(engine, method, replace(machine(), start_methods=tuple(METHODS)), store=nowhere)
+        assert (cost.engine, cost.start_method) == (engine, method)
+        assert cost.measured, cost.warnings
+        assert cost.measured_at_s > 0
+        assert all(math.isfinite(number) and number >= 0 for number in numbers(cost))
+        assert cost.start.total_s(1) > 0
+        assert cost.channel.per_chunk_s > 0
+        assert cost.channel.inherits == (method is None or (engine, method) == ("team", "fork"))
+        # What is small is the difference of two times, and 0 where another program has disturbed one of them.
+        assert (cost.channel.recv_s_per_byte > 0) == (method is not None)
+        assert (cost.start.per_caller_byte_s > 0) == (method == "fork")
+
+    until_it_holds(check, range(4))
 
 
+@pytest.mark.usefixtures("patience")
 def test_the_scaling_curve_can_be_measured(nowhere):
     points = cached_scaling(replace(machine(), usable_cores=2.0), store=nowhere).points
     assert points[0] == (1, 1.0)
@@ -143,6 +160,7 @@ def test_the_scaling_curve_can_be_measured(nowhere):
     assert 1.0 <= points[-1][1] <= 2.0
 
 
+@pytest.mark.usefixtures("patience")
 def test_everything_can_be_measured(store):
     here = machine()
     found = diagnose_all(here, store)
@@ -159,12 +177,15 @@ def test_everything_can_be_measured(store):
 
 def test_measuring_leaves_nothing_behind(nowhere):
     def mine():
-        return {child.pid for child in psutil.Process().children(recursive=True)}, threading.active_count()
+        return {*psutil.Process().children(recursive=True), *threading.enumerate()}
 
     before = mine()
     cached_costs(machine(), store=nowhere)
     gc.collect()
-    assert mine() == before
+    until_s = time.monotonic() + PATIENCE_S
+    while (left := mine() - before) and time.monotonic() < until_s:
+        time.sleep(1e-3)
+    assert not left
 
 
 def test_a_script_without_a_guard_is_not_run_again(tmp_path):
@@ -173,7 +194,9 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path):
     script.write_text(
         "print('running', flush=True)\n"
         "from amorsize.measure.calibrate import cached_cost\n"
+        "from amorsize.measure import helper_process\n"
         "from amorsize.testing import a_machine\n"
+        f"helper_process.in_helper.__defaults__ = ({PATIENCE_S},)\n"
         "print(cached_cost('pool', 'spawn', a_machine(cores=2)).measured)\n"
     )
     path = os.pathsep.join(one for one in sys.path if one)
@@ -188,6 +211,7 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path):
 
 
 @needs_fork
+@pytest.mark.usefixtures("patience")
 @pytest.mark.filterwarnings("error")
 def test_other_threads_of_the_caller_do_not_matter(nowhere):
     release = threading.Event()
@@ -514,7 +538,9 @@ def test_jobs_that_fail():
     assert helper_process.in_helper([{"kind": "nonsense"}])[0]["error"].startswith("KeyError")
 
 
-def test_a_helper_that_does_not_come_back():
+def test_a_helper_that_does_not_come_back(monkeypatch, tmp_path):
+    (tmp_path / "amorsize.py").write_text("import threading\nthreading.Event().wait()\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     before = psutil.Process().children()
     (answer,) = helper_process.in_helper([helper_process.cost_job("pool", METHODS[0], 2.0, 600.0)], patience_s=0.01)
     assert answer == {"error": "measuring took longer than 0.01 s"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
+import hands
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,8 +40,15 @@ def written(tmp_path):
     return write
 
 
-def work(x):
-    return sum(range(20_000 + x % 3))
+work = partial(hands.spin, seconds=300e-6)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """The items take as long as they say."""
+    monkeypatch.setenv("AMORSIZE_HISTORY", "off")
+    with hands.virtual_time(monkeypatch):
+        yield
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -131,8 +140,8 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory, name, val
 # -- plans -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_for_a_larger_machine_uses_its_cores_and_its_costs(written, monkeypatch):
-    monkeypatch.setenv("AMORSIZE_HISTORY", "off")
+@pytest.mark.usefixtures("timed")
+def test_a_plan_for_a_larger_machine_uses_its_cores_and_its_costs(written):
     for machine in (SERVER, written(body_of())):
         plan = amorsize.optimize(work, range(200_000), machine=machine, backend=("serial", "processes"))
         assert (plan.backend, plan.start_method) == ("processes", "fork")
@@ -147,8 +156,8 @@ def test_a_plan_for_a_larger_machine_uses_its_cores_and_its_costs(written, monke
     assert 0.5 <= plan.breakdown.start_s < 2.0
 
 
-def test_the_other_machines_load_start_methods_and_interpreter_count(monkeypatch):
-    monkeypatch.setenv("AMORSIZE_HISTORY", "off")
+@pytest.mark.usefixtures("timed")
+def test_the_other_machines_load_start_methods_and_interpreter_count():
     busy, idle = (replace(a_machine(4), load=load) for load in (12.0, 0.0))
     free = replace(idle, system="Windows", start_methods=("spawn",), default_start_method="spawn")
     times = [amorsize.optimize(work, range(20_000), machine=one).predicted_s for one in (busy, idle)]
@@ -159,8 +168,8 @@ def test_the_other_machines_load_start_methods_and_interpreter_count(monkeypatch
         amorsize.optimize(work, range(10), start_method="fork", **options)
 
 
-def test_no_items_and_one_item(monkeypatch):
-    monkeypatch.setenv("AMORSIZE_HISTORY", "off")
+@pytest.mark.usefixtures("timed")
+def test_no_items_and_one_item():
     for items in ([], [1]):
         plan = amorsize.optimize(work, items, machine=SERVER)
         assert plan.backend == "serial"

@@ -34,6 +34,8 @@ def memory(monkeypatch, tmp_path):
     monkeypatch.setattr(own_start, "import_bound_s", lambda cpu_s, modules: cpu_s)
     monkeypatch.setattr(own_start, "program", lambda: "/a/program.py")
     monkeypatch.setenv("AMORSIZE_HISTORY", str(tmp_path / "history.sqlite"))
+    # The disk may be slow.
+    monkeypatch.setattr(own_start._store, "__defaults__", (60.0,))
     cost_cache.forget()
     yield fresh
     cost_cache.forget()

@@ -248,13 +248,15 @@ def test_any_laps_make_a_sound_cost(starts_s, budget_s):
 @pytest.mark.parametrize("engine", ["threads", "threadpool"])
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_lap_of_threads(engine, workers):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     found = lap(engine, None, workers, cores=2, chunks=20, payloads=3)
     assert 0 < found.start_s < math.inf
     assert 0 < found.chunk_s < math.inf
     assert (found.turn_s > 0) == (workers == 1)
     assert (found.out_s_per_byte, found.back_s_per_byte) == (0.0, 0.0)
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60.0)
+        assert not thread.is_alive()
 
 
 def test_a_lap_without_chunks():

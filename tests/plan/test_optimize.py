@@ -159,13 +159,13 @@ class TestTransfer:
     def test_a_func_that_cannot_be_pickled_is_not_planned_for_processes(self, method):
         lock = threading.Lock()
         plan = amorsize.optimize(
-            lambda x: lock and ef.spin(x), range(300), backend=("serial", "processes"), start_method=method
+            lambda x: lock and ef.spin(x), range(30_000), backend=("serial", "processes"), start_method=method
         )
         assert plan.backend == "serial"
         assert any("cannot be pickled" in warning for warning in plan.warnings)
 
     def test_results_that_cannot_be_pickled_are_not_either(self):
-        plan = amorsize.optimize(ef.spin_stuck, range(300), backend=("serial", "processes"))
+        plan = amorsize.optimize(ef.spin_stuck, range(30_000), backend=("serial", "processes"))
         assert plan.backend == "serial"
         assert any("results cannot be pickled" in warning for warning in plan.warnings)
 

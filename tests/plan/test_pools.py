@@ -96,7 +96,7 @@ def test_a_method_that_does_not_unpickle_rules_processes_out(start_method):
     """A pool waited for it without end."""
     func = Hidden().work()
     options = {"start_method": start_method, "max_workers": 2}
-    plan = amorsize.optimize(func, range(200), backend=("serial", "processes"), **options)
+    plan = amorsize.optimize(func, range(20_000), backend=("serial", "processes"), **options)
     assert plan.backend == "serial"
     assert any("processes are out" in warning and "cannot be unpickled" in warning for warning in plan.warnings)
     tuned = amorsize.tune(func, range(50), backend=("serial", "processes"), max_seconds=0.5, **options)

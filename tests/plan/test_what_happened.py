@@ -74,7 +74,7 @@ class TestAPool:
         [
             lambda pool, plan: pool.map(abs, plan.data),
             lambda pool, plan: pool.map(ef.square, [1]),
-            lambda pool, plan: pool.map(ef.square, plan.data, 1),
+            lambda pool, plan: pool.map(ef.square, plan.data, plan.chunksize + 1),
             lambda pool, plan: [pool.map(ef.square, plan.data) for _ in range(2)],
             lambda pool, plan: (pool.apply(abs, (1,)), pool.map(ef.square, plan.data)),
         ],
@@ -96,7 +96,7 @@ class TestAPool:
 
 class TestARun:
     def test_of_a_loop_there_is_a_clock(self):
-        _, plan = amorsize.execute(ef.square, range(100), return_plan=True)
+        _, plan = amorsize.execute(ef.square, range(100), backend="serial", return_plan=True)
         assert plan.took_s > 0
         assert plan.withdrawn == ()
         assert plan.workers_ready_s is None

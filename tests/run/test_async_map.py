@@ -22,6 +22,7 @@ import psutil
 import pytest
 from modes import ROOT
 from test_import import loaded_by
+from virtual_loop import run_virtually
 
 import amorsize
 from amorsize.backends import core_lease
@@ -94,10 +95,11 @@ def test_it_does_what_execute_does(backend):
 
 def test_func_never_runs_on_the_loops_thread():
     async def main():
-        return threading.get_ident(), await amorsize.execute_async(ef.where, range(5))
+        return (os.getpid(), threading.get_ident()), await amorsize.execute_async(ef.where, range(5))
 
     mine, places = run(main())
-    assert all(thread != mine for _, thread in places)
+    # A thread of another process may have the same number.
+    assert mine not in places
 
 
 def test_the_loop_goes_on_meanwhile():
@@ -164,7 +166,8 @@ def test_cancelling_kills_the_workers(tmp_path, method):
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
-        assert not [pid for pid in pids if psutil.pid_exists(pid)]
+        # A fork server reaps its own.
+        until(lambda: not any(map(psutil.pid_exists, pids)))
         assert not [t for t in threading.enumerate() if t.name.startswith("amorsize")]
 
     run(main())
@@ -356,24 +359,24 @@ def test_execute_beside_a_running_loop_says_what_to_use():
         run(main())
 
 
-def test_it_finds_out_what_a_server_bears():
+def test_it_finds_out_what_a_server_bears(monkeypatch):
     async def main():
         server = Server(40)
         results = await amorsize.execute_async(server.serve, range(3000))
         return results, server.most
 
-    results, most = run(main())
+    results, most = run_virtually(main(), monkeypatch)
     assert results == [x * x for x in range(3000)]
     assert most >= 32
 
 
-def test_many_that_only_wait_are_many_at_a_time():
+def test_many_that_only_wait_are_many_at_a_time(monkeypatch):
     async def main():
         server = Server(10_000)
         await amorsize.execute_async(server.serve, range(4000))
         return server.most
 
-    assert run(main()) >= 64
+    assert run_virtually(main(), monkeypatch) >= 64
 
 
 def test_max_workers_caps_the_tasks():
@@ -453,13 +456,13 @@ def test_a_timeout_of_func_itself_is_its_own():
     assert not isinstance(caught.value, amorsize.AmorsizeError)
 
 
-def test_no_more_begin_than_the_rate_allows():
+def test_no_more_begin_than_the_rate_allows(monkeypatch):
     began = []
 
     async def item(x):
-        began.append(time.perf_counter())
+        began.append(asyncio.get_running_loop().time())
 
-    run(amorsize.execute_async(item, range(12), rate=100))
+    run_virtually(amorsize.execute_async(item, range(12), rate=100), monkeypatch)
     assert began[-1] - began[0] >= (12 - 100 * 0.05 - 1) / 100
 
 
@@ -599,7 +602,7 @@ class Census:
                 try:
                     line = " ".join(child.cmdline()) if child.ppid() == me.pid else ""
                     alive += child.status() != psutil.STATUS_ZOMBIE and not any(h in line for h in helpers)
-                except psutil.NoSuchProcess:
+                except psutil.Error:
                     continue
             self.most = max(self.most, alive)
 
@@ -697,7 +700,8 @@ def test_a_call_that_others_wait_for_is_let_in(tmp_path):
     def call(number):
         if not number:
             return amorsize.execute(partial(wait_for, flag), range(CORES), **options)
-        until(lambda: any(lease.workers for lease in core_lease._leases.values()))
+        # A copy: another thread adds to it.
+        until(lambda: any(lease.workers for lease in list(core_lease._leases.values())))
         return amorsize.execute(flag.touch, [0o644], **options)
 
     assert at_once(2, call) == [list(range(CORES)), [None]]

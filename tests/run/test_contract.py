@@ -10,6 +10,7 @@ from collections import Counter, UserList, deque
 from functools import partial
 from itertools import count
 
+import disturbed
 import engine_functions as ef
 import modes
 import numpy as np
@@ -131,6 +132,8 @@ def test_any_callable_will_do(run, kind):
 class TestWhereFuncRuns:
     def test_processes_never_call_it_here(self, run, mode):
         for data in (range(30), iter(range(30)), [0]):
+            # A map in which items have stood still would let the next one begin elsewhere.
+            disturbed.forget()
             pids = {pid for pid, _ in run(ef.where, data)}
             if mode.in_caller:
                 assert os.getpid() in pids
@@ -214,8 +217,16 @@ class TestData:
 
     def test_an_endless_generator_is_read_no_further_than_to_the_error(self, run):
         read = count()
+
+        def slow_at_last():
+            for x in read:
+                if x > 100_000:
+                    # The worker with the item that raises may stand still.
+                    time.sleep(1e-3)
+                yield x
+
         with pytest.raises(ef.Refused):
-            run(partial(ef.refuse, (2000,)), read)
+            run(partial(ef.refuse, (2000,)), slow_at_last())
         assert next(read) < 1_000_000
 
     def test_a_generator_is_closed_to_nobody_elses_harm(self, run):

@@ -9,7 +9,9 @@ import sys
 import time
 from functools import partial
 
+import hands
 import pytest
+from disturbed import again_if_disturbed, forget
 
 import amorsize
 from amorsize.options import check
@@ -71,9 +73,10 @@ def test_a_stream_yields_the_same(kind):
     assert list(amorsize.stream(square, DATA[kind]())) == list(map(square, DATA[kind]()))
 
 
-def test_a_short_map_ends_without_a_decision():
-    execution = Execution(check(square, range(100)))
-    assert execution.run() == [x * x for x in range(100)]
+def test_a_short_map_ends_without_a_decision(monkeypatch):
+    with hands.virtual_time(monkeypatch):
+        execution = Execution(check(square, range(100)))
+        assert execution.run() == [x * x for x in range(100)]
     assert execution._deciding is None
     assert execution.head.items == 100
 
@@ -114,6 +117,7 @@ def test_data_that_grow_are_mapped_to_their_end():
     assert len(data) == 25
 
 
+@again_if_disturbed
 def test_a_map_that_is_worth_it_goes_on_with_the_decider():
     execution = Execution(check(nap, range(300), backend=("serial", "threads")))
     assert execution.run() == list(range(300))
@@ -161,6 +165,7 @@ class TestTheRow:
     def test_is_the_one_of_any_other_map(self, tmp_path, monkeypatch, func, data):
         # A busy machine may make a map look as if it waited, and send it to threads: one quiet try must do.
         for number in range(10):
+            forget()
             first, later = self.rows(tmp_path / str(number), monkeypatch, func, data)
             if first.backend == later.backend == "serial":
                 break

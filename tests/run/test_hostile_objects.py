@@ -233,7 +233,7 @@ def test_the_note_of_a_huge_item_costs_no_memory(backend, error, item):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     )
     assert int(done.stdout) < 40_000  # KiB; a repr of the item would take 390 MB
 
@@ -283,7 +283,7 @@ def test_a_huge_exception_is_not_sent_whole(tmp_path, how, method):
         env={**os.environ, "PYTHONPATH": str(ROOT), "AMORSIZE_HISTORY": "off"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     caller, worker = map(int, done.stdout.split())

@@ -9,7 +9,9 @@ import threading
 from functools import partial
 
 import engine_functions as ef
+import hands
 import pytest
+from disturbed import again_if_disturbed
 
 import amorsize
 from amorsize.facts import Breakdown, Forecast, Observation, Ran, Sample
@@ -38,6 +40,7 @@ def in_caller(results):
 
 
 class TestSecondMaps:
+    @again_if_disturbed
     def test_known_waiting_begins_on_threads(self):
         first = amorsize.execute(nap_where, range(100))
         second, plan = amorsize.execute(nap_where, range(100), return_plan=True)
@@ -72,6 +75,7 @@ class TestSecondMaps:
             pytest.skip("the machine is too busy: the loop was faster each time")
         pytest.fail(f"{began_here} known maps began in the caller")
 
+    @again_if_disturbed
     def test_its_plan_counts_every_item_for_the_loop(self):
         """No item ran in the caller, however many items the memory rests on."""
         for _ in range(3):
@@ -84,6 +88,7 @@ class TestSecondMaps:
         amorsize.execute(nap_where, range(100))
         assert in_caller(amorsize.execute(nap_where, range(1000, 1100)))
 
+    @again_if_disturbed
     def test_a_closure_that_holds_something_else_is_another_function(self):
         def napping(seconds):
             return lambda x: nap_where(x, seconds)
@@ -92,8 +97,9 @@ class TestSecondMaps:
         assert not in_caller(amorsize.execute(napping(10e-3), range(100)))
         assert in_caller(amorsize.execute(napping(11e-3), range(100)))
 
-    def test_short_maps_leave_nothing_behind(self):
-        amorsize.execute(ef.square, range(100))
+    def test_short_maps_leave_nothing_behind(self, monkeypatch):
+        with hands.virtual_time(monkeypatch):
+            amorsize.execute(ef.square, range(100))
         assert THIS_PROCESS.recall(ef.square, range(100)) is None
 
 

@@ -31,11 +31,6 @@ def spin(x):
     return ef.spin(x, 1e-3)
 
 
-def nap(x):
-    time.sleep(0.01)
-    return x
-
-
 class Heard(list):
     """A function for ``progress=`` that keeps what it was told."""
 
@@ -74,10 +69,17 @@ class TestAFunction:
         heard.is_whole(N, N)
 
     @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
-    def test_of_an_executor_moves(self, kind):
-        heard = Heard()
+    def test_of_an_executor_moves(self, kind, tmp_path):
+        """The last item waits until the function has heard of others twice."""
+        heard, sign = Heard(), tmp_path / "heard"
+
+        def hear(done, total):
+            heard(done, total)
+            if len(heard) > 1:
+                sign.touch()
+
         with kind(2) as executor:
-            amorsize.execute(nap, range(N), backend=executor, progress=heard)
+            amorsize.execute(partial(_wait_at, N - 1, str(sign)), range(N), backend=executor, progress=hear)
         heard.is_whole(N, N)
         assert len(heard) > 2
 
@@ -276,10 +278,10 @@ def test_a_long_item_does_not_hold_back_what_others_did(run, tmp_path):
         if done >= N // 4:
             sign.touch()
 
-    run(partial(_wait_at_first, str(sign)), range(N), progress=hear)
+    run(partial(_wait_at, 0, str(sign)), range(N), progress=hear)
 
 
-def _wait_at_first(sign, x):
-    while x == 0 and not os.path.exists(sign):
+def _wait_at(item, sign, x):
+    while x == item and not os.path.exists(sign):
         time.sleep(0.01)
     return x

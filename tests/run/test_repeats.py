@@ -13,6 +13,7 @@ from typing import Any
 import engine_functions as ef
 import modes
 import pytest
+from disturbed import until_it_holds
 from modes import Mode
 
 import amorsize
@@ -113,12 +114,17 @@ def test_what_is_set_aside_delays_no_exception(call, tmp_path, request):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_time_out_is_repeated_whatever_is_named(tmp_path, method):
-    asked = {"timeout": 0.3, "start_method": method, "max_workers": 2, "retry_on": (), "backoff": 1e-3}
-    func = partial(ef.busy_first, str(tmp_path), 1, "late")
-    assert amorsize.execute(func, range(3), retries=1, **asked) == [0, 1, 4]
-    with pytest.raises(ItemTimeoutError):
-        amorsize.execute(partial(ef.busy_first, str(tmp_path), 99, "late"), [5], retries=1, **asked)
-    assert ef.attempts(str(tmp_path), 5) == 2
+    def check(limit_s):
+        (folder := tmp_path / str(limit_s)).mkdir()
+        asked = {"timeout": limit_s, "start_method": method, "max_workers": 2, "retry_on": (), "backoff": 1e-3}
+        func = partial(ef.busy_first, str(folder), 1, "late")
+        assert amorsize.execute(func, range(3), retries=1, **asked) == [0, 1, 4]
+        with pytest.raises(ItemTimeoutError):
+            amorsize.execute(partial(ef.busy_first, str(folder), 99, "late"), [5], retries=1, **asked)
+        assert ef.attempts(str(folder), 5) == 2
+
+    # A worker that stands still for so long takes too long, too.
+    until_it_holds(check, (0.3, 3.0, 15.0))
 
 
 def test_a_time_out_of_a_task_is_repeated_whatever_is_named():

@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual_loop import VirtualLoop
 
 from amorsize.backends import coroutines
 from amorsize.backends.coroutines import Tasks
@@ -187,27 +188,6 @@ def test_the_loop_waits_for_nothing_while_the_reader_has_results(monkeypatch):
     assert state.advance(1).items == 0
     assert world.slept == []
     assert not state.is_done()
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock moves when all of its tasks wait."""
-
-    def __init__(self, world):
-        super().__init__()
-        self.world = world
-        select = self._selector.select
-
-        def jump(timeout):
-            found = select(0)
-            if not found and timeout is None:
-                raise AssertionError("the tasks wait for nothing")
-            world.sleep(0.0 if found else timeout)
-            return found
-
-        self._selector.select = jump
-
-    def time(self):
-        return self.world.now_s
 
 
 def in_tasks(world, data, monkeypatch, most=4, pace=None):

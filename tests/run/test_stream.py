@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import signal
 import threading
@@ -17,12 +18,14 @@ from typing import ClassVar
 import engine_functions as ef
 import psutil
 import pytest
+from disturbed import until_it_holds
 
 import amorsize
 from amorsize.options import check
 from amorsize.run import stream as stream_module
 from amorsize.run.stream import Streaming
 
+LIMIT_S = 60.0
 FAILS_AT_7 = partial(ef.raise_at, 7, ef.Refused)
 
 BACKENDS = [
@@ -218,25 +221,35 @@ def test_memory_stays_bounded_over_many_items():
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize(("backend", "method"), [("threads", None), ("processes", "fork"), ("processes", "forkserver")])
-def test_a_finished_result_is_handed_on_before_a_slow_source_is_read_on(backend, method, ordered):
+def test_a_finished_result_is_handed_on_before_a_slow_source_is_read_on(backend, method, ordered, tmp_path):
     """One read may be under way meanwhile; it was one for each place that a worker had for an item."""
-    reads = []
 
-    def slow():
-        for number in range(8):
-            time.sleep(0.1)
-            reads.append(number)
-            yield number
+    def check(read_s):
+        (folder := tmp_path / str(read_s)).mkdir()
+        reads = []
 
-    results = amorsize.stream(
-        abs, slow(), backend=backend, start_method=method, max_workers=4, ordered=ordered, max_ahead=64
-    )
-    ahead = [len(reads) - 1 - result for result in results]
-    assert len(ahead) == 8
-    # A busy machine may let a worker take longer than a read: then its result is behind by one more.
-    assert sorted(ahead)[len(ahead) // 2] <= 1, ahead
-    # After the last one there is nothing to read.
-    assert min(ahead[:-1]) == 0, ahead
+        def slow():
+            for number in range(8):
+                until_s = time.monotonic() + LIMIT_S
+                while number and not (folder / f"{number - 1}-1").exists() and time.monotonic() < until_s:
+                    # The workers start, say.
+                    time.sleep(1e-3)
+                time.sleep(read_s)
+                reads.append(number)
+                yield number
+
+        func = partial(ef.busy_first, str(folder), 0, "busy")
+        results = amorsize.stream(
+            func, slow(), backend=backend, start_method=method, max_workers=4, ordered=ordered, max_ahead=64
+        )
+        ahead = [len(reads) - 1 - math.isqrt(result) for result in results]
+        assert len(ahead) == 8
+        # A busy machine may let a result take longer than a read: then it is behind by one more.
+        assert sorted(ahead)[len(ahead) // 2] <= 1, ahead
+        # After the last one there is nothing to read.
+        assert min(ahead[:-1]) == 0, ahead
+
+    until_it_holds(check, (0.05, 0.2, 1.0))
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms here")
@@ -314,7 +327,7 @@ def test_an_interrupt_of_the_reader_waits_for_no_item_in_a_thread():
     def stand_once(x):
         time.sleep(1e-3)
         if threading.current_thread() is not threading.main_thread() and first.acquire(blocking=False):
-            release.wait(10)
+            release.wait(60)
             ended.set()
         return x
 

@@ -6,6 +6,7 @@ import json
 from functools import partial, wraps
 
 import pytest
+from hands import virtual_time
 
 import amorsize
 from amorsize.cli.main import main
@@ -131,6 +132,14 @@ def test_the_profiler_is_checked_before_anything_runs(monkeypatch):
         amorsize.validate(fails, range(3), profile="pyinstrument")
 
 
+@pytest.fixture
+def steady(monkeypatch):
+    """Items take next to no time, though this process stands still: else fewer of them run."""
+    with virtual_time(monkeypatch):
+        yield
+
+
+@pytest.mark.usefixtures("steady")
 def test_a_validation_tells_of_it():
     found = amorsize.validate(branch, range(20), max_seconds=0.2, backend="serial", profile="cProfile")
     assert found.profile is not None
