@@ -7,7 +7,7 @@ from typing import NamedTuple as Typed
 
 import pytest
 
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 
 
 class Spot(NamedTuple):

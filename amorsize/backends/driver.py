@@ -18,7 +18,7 @@ from amorsize.backends.ticks import Ticks, drain
 from amorsize.backends.workers.item_times import Record, Records
 from amorsize.errors import AmorsizeError
 from amorsize.facts import Failure, ItemRecord, Ran
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 from amorsize.schedule.messages import (
     Done,
     Event,

@@ -22,7 +22,7 @@ from amorsize.backends.source import Indexable, Streamed
 from amorsize.backends.ticks import Ticks
 from amorsize.backends.workers.item_times import Meter, Record, Records
 from amorsize.facts import Failure
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 from amorsize.schedule.messages import Instruction, Lost, Ready
 from amorsize.schedule.schedule import Schedule
 from amorsize.system import nested

@@ -15,7 +15,7 @@ The worker leaves after its spans and a new one replaces it; one at a time.
 
 from __future__ import annotations
 
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 from amorsize.schedule.messages import Recycle, Resize
 
 TYPE_CHECKING = False

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from amorsize.frozen import Frozen
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import Frozen, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from amorsize.backends.workers.by_value import BY_VALUE
 from amorsize.backends.workers.by_value import dumps as by_value_dumps
 from amorsize.backends.workers.by_value import loads as loads_parts
 from amorsize.backends.workers.functions import Pickling
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 from amorsize.system.looks import is_interrupt
 
 TYPE_CHECKING = False

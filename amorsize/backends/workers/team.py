@@ -20,7 +20,7 @@ from functools import cached_property
 from amorsize.backends.workers import child, protocol, warm
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
 from amorsize.backends.workers.start import start_worker
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 from amorsize.system.critical import held_signals
 from amorsize.system.looks import is_interrupt
 

@@ -18,7 +18,7 @@ import time
 
 from amorsize.backends.workers import protocol
 from amorsize.backends.workers.connection import BLOCK, Handle, reap
-from amorsize.named_tuple import NamedTuple
+from amorsize.frozen import NamedTuple
 from amorsize.system.environment import stored
 
 TYPE_CHECKING = False
