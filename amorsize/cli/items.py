@@ -42,6 +42,15 @@ def add_items(command: argparse.ArgumentParser) -> None:
     command.add_argument("--null", action="store_true", help="with --file: a NUL ends each item, not a newline")
 
 
+def is_fed() -> bool:
+    """Return True if standard input is a pipe, a socket or a file: the items may be meant to come from there."""
+    try:
+        kind = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or stat.S_ISREG(kind)
+
+
 def item_range(text: str) -> range:
     """Parse ``N``, ``A:N`` or ``A:N:STEP``, as an argparse type.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from amorsize.facts import OWN_THREADS, WAITS, Backend, Forecast, Sample, Scaling
 from amorsize.formatting import seconds, size
 from amorsize.frozen import Frozen, replace
+from amorsize.model.default_costs import recorded
 from amorsize.model.search import Basis
 
 TYPE_CHECKING = False
@@ -136,6 +137,8 @@ def bound(basis: Basis, now: Forecast) -> str:
     sample, parts, total = basis.sample, now.breakdown, now.total_s
     if sample.longest_s > 0.5 * total and basis.n_items > 1:
         return f"one item that takes {seconds(sample.longest_s)} by itself"
+    if basis.is_locked:
+        return "a lock, or something else that calls of func wait for one after the other"
     if now.backend == "serial":
         return _bound_of_loop(basis)
     longest = max(
@@ -148,7 +151,8 @@ def bound(basis: Basis, now: Forecast) -> str:
         return f"{longest[1]} ({seconds(longest[0])} of {seconds(total)})"
     if sample.waits > WAITS:
         return f"what the items wait for, {now.workers} at a time"
-    if now.backend == "threads" and sample.gil_held is not None and sample.gil_held * now.workers > 1:
+    wanted = max(now.workers, basis.machine.usable_cores)
+    if now.backend == "threads" and sample.gil_held is not None and sample.gil_held * wanted > 1:
         return f"the interpreter's lock, which an item holds {sample.gil_held:.0%} of its time"
     return f"the cores: {basis.machine.usable_cores:g} of them compute all the time"
 
@@ -166,6 +170,9 @@ def _bound_of_loop(basis: Basis) -> str:
         return f"too little work: {seconds(loop_s)} in all, and workers must start first"
     if sample.transfer_error is not None:
         return "what cannot be pickled, so that no other process can get it"
+    refused = next((f.refused for f in basis.choose()[1] if f.refused is not None), None)
+    if refused is not None:
+        return f"the memory: {refused}"
     return "pickling: items and results would take longer on the way than computing them"
 
 
@@ -240,6 +247,13 @@ def _wider(basis: Basis, now: Forecast) -> Iterator[Proposal]:
             why=basis.barred,
             basis=replace(basis, backends=(*basis.backends, "threads")),
         )
+    if basis.is_locked:
+        yield Proposal(
+            what="let calls of func wait for each other less: hold the lock only while it must be held",
+            why=f"an item waits {sample.waits:.0%} of its time, and two threads were no faster than one",
+            basis=replace(basis, backends=tuple(dict.fromkeys((*basis.backends, "threads")))),
+        )
+    yield from _left_out(basis)
     if basis.max_workers is not None and now.workers >= basis.max_workers:
         yield Proposal(
             what="allow more workers: leave max_workers out",
@@ -251,6 +265,42 @@ def _wider(basis: Basis, now: Forecast) -> Iterator[Proposal]:
             what="take results as they come: for result in amorsize.stream(func, data)",
             why=f"all results together take {size(basis.kept_items * sample.result_bytes)}",
             basis=replace(basis, kept_items=0),
+        )
+
+
+def _left_out(basis: Basis) -> Iterator[Proposal]:
+    """Propose what the user's arguments leave out."""
+    sample, here = basis.sample, basis.machine
+    if "serial" in basis.excluded:
+        yield Proposal(
+            what="allow a plain loop: leave backend out",
+            why=f"an item takes {seconds(sample.item_s)}, and to start workers and to send it takes longer",
+            basis=replace(basis, backends=("serial", *basis.backends)),
+        )
+    if "processes" in basis.excluded and here.start_methods:
+        held = sample.gil_held
+        cost = basis.costs.processes or recorded("pool", here.default_start_method)
+        yield Proposal(
+            what="allow processes: leave backend out",
+            why="they do not share the interpreter's lock"
+            + (f", which an item holds {held:.0%} of its time" if held is not None else ""),
+            basis=replace(
+                basis,
+                backends=(*basis.backends, "processes"),
+                costs=replace(basis.costs, processes=cost),
+            ),
+        )
+    if basis.memory_limit_bytes is not None:
+        yield Proposal(
+            what="allow workers more memory: a higher memory_limit",
+            why=f"a worker grows by {size(sample.rss_growth_bytes)}, and all may add {size(basis.memory_limit_bytes)}",
+            basis=replace(basis, memory_limit_bytes=None),
+        )
+    if sample.rss_growth_bytes > 0:
+        yield Proposal(
+            what="let func need less memory at a time: let it work on its item part by part",
+            why=f"a worker grows by {size(sample.rss_growth_bytes)}, and {size(here.memory_available_bytes)} are free",
+            basis=replace(basis, sample=replace(sample, rss_growth_bytes=0.0)),
         )
 
 

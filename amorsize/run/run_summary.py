@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.backends.engines import Facts
-    from amorsize.facts import Forecast, Machine, Ran, Sample
+    from amorsize.facts import Backend, Forecast, Machine, Ran, Sample
     from amorsize.history.run_row import Run
     from amorsize.model.decide import Decider
     from amorsize.options import Request
@@ -135,6 +135,11 @@ class RunSummary:
         """Return the backends that were tried and left again, in this order; trials of threads count unless chosen."""
         chosen = self.go is not None and self.go.backend == "threads"
         return (*(() if chosen else self.trials), *self.attempts)
+
+    def weighed(self, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+        """Return ``backends``, and those that were left for being slow here: with more cores they may pay."""
+        slow = [one.backend for one in self.attempts if one.why == SLOWER and one.backend in ("threads", "processes")]
+        return tuple(dict.fromkeys((*backends, *slow)))
 
     @property
     def loop_only_s(self) -> float:

@@ -157,6 +157,15 @@ class TestWhatAnAttemptCost:
         )  # fmt: skip
         assert summary.withdrawn() == ()
 
+    @pytest.mark.parametrize(
+        ("why", "weighed"), [(SLOWER, ("serial", "processes")), ("no worker could start", ("serial",))]
+    )
+    def test_a_backend_that_was_slow_here_may_pay_on_more_cores(self, why, weighed):
+        summary = RunSummary(decided(0.01))
+        summary.attempts.append(summary.attempt(GO, 0.5, Ran(items=10, ready_s=0.1), why))
+        assert summary.weighed(("serial",)) == weighed
+        assert summary.weighed(("serial", "processes")) == ("serial", "processes")
+
 
 class TestShown:
     def test_in_explain(self):
