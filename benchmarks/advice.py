@@ -118,11 +118,9 @@ def waits(x: int) -> int:
     return x
 
 
-def hungry(x: int) -> int:
-    """Compute for 20 ms, and hold 120 MB meanwhile."""
-    held = bytearray(120_000_000)
-    held[::4096] = b"x" * len(held[::4096])
-    return burned(20_000) + len(held)
+def hungry(x: int) -> bytes:
+    """Compute for 150 ms, and return 5 MB."""
+    return bytes(5_000_000 + burned(150_000) % 2)
 
 
 def multiplied(x: int) -> float:
@@ -185,8 +183,9 @@ SPAWN: Final = {"start_method": "spawn", "backend": ("serial", "processes")}
 FORK: Final = {"backend": ("serial", "processes")}
 THREADS: Final = {"backend": "threads"}
 LOOP_OR_THREADS: Final = {"backend": ("serial", "threads")}
-GIANT: Final = [1000] * 150 + [2_000_000] + [1000] * 150
-CUT: Final = [1000] * 150 + [50_000] * 40 + [1000] * 150
+SMALL: Final = [100 + 97 * i % 2900 for i in range(300)]
+GIANT: Final = [*SMALL[:150], 2_000_000, *SMALL[150:]]
+CUT: Final = [*SMALL[:150], *[20_000] * 100, *SMALL[150:]]
 
 PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
     "large results": lambda: Program(large_result, range(60), FORK, "return less", (small_result, range(60), FORK)),
@@ -198,11 +197,11 @@ PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
     ),
     "func holds a lock, spawned": lambda: Program(Locked(), range(300), SPAWN, "pickled", (plain, range(300), SPAWN)),
     "BLAS inside": lambda: Program(
-        multiplied, range(300), FORK, "one thread", (multiplied_alone, range(300), FORK)
+        multiplied, range(100), FORK, "one thread", (multiplied_alone, range(100), FORK)
     ),
     "one giant item": lambda: Program(sized, GIANT, FORK, "cut the longest", (sized, CUT, FORK)),
     "little memory": lambda: Program(
-        hungry, range(60), {**FORK, "memory_limit": 150 << 20}, "memory_limit", (hungry, range(60), FORK)
+        hungry, range(30), {**FORK, "memory_limit": 20 << 20}, "memory_limit", (hungry, range(30), FORK)
     ),
     "a counter, waiting": lambda: Program(
         counted, range(150), {}, "backend='threads'", (counted, range(150), THREADS)
@@ -219,53 +218,55 @@ PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
     "few workers allowed": lambda: Program(
         waits, range(300), {**THREADS, "max_workers": 2}, "max_workers", (waits, range(300), THREADS)
     ),
-    "computing": lambda: Program(plain, range(100), {}),
+    "computing": lambda: Program(plain, range(400), {}),
     "tiny items": lambda: Program(abs, range(20_000), {}),
     "waiting": lambda: Program(waits, range(200), {}),
     "little work": lambda: Program(plain, range(2), {}),
 }  # fmt: skip
 
 
-def child(name: str) -> dict[str, Any]:
-    """Run one program once, before and after its change."""
-    import amorsize
-
-    def clock(func: Any, data: Any, options: dict[str, Any]) -> tuple[Any, float]:
-        none = amorsize.History("off")
-        took = []
-        plan: Any = None
-        if program.runs:
-            for _ in range(3):
-                began = time.perf_counter()
-                _, plan = amorsize.execute(func, data, return_plan=True, history=none, **options)
-                took.append(time.perf_counter() - began)
-            return plan, statistics.median(took)
-        plan = amorsize.optimize(func, data, history=none, **options)
-        for _ in range(3):
-            began = time.perf_counter()
-            with plan.pool() as pool:
-                pool.map(func, plan.data)
-            took.append(time.perf_counter() - began)
-        return plan, statistics.median(took)
-
+def before(name: str) -> dict[str, Any]:
+    """Run one program twice, and return its advice, and the seconds of one run."""
     program = PROGRAMS[name]()
-    plan, before_s = clock(program.func, program.data, program.options)
+    plan, before_s = clock(program.func, program.data, program.options, runs=program.runs)
     found = {one.what: one.gain for one in plan.advice}
     told = next((gain for what, gain in found.items() if program.words and program.words in what), None)
-    after, after_s, then = program.after, None, None
-    if callable(after):
-        after_s = statistics.median(after() for _ in range(3))
-    elif after is not None:
-        then, after_s = clock(*after)
     return {
-        "advice": found, "told": told, "clock": before_s / after_s if after_s else None, "before_s": before_s,
-        "forecast_s": plan.predicted_s, "after_s": after_s, "after_forecast_s": then and then.predicted_s,
-        "way": f"{plan.backend} {plan.n_jobs}", "after_way": then and f"{then.backend} {then.n_jobs}",
-        "bound_by": plan.bound_by, "words": program.words,
+        "advice": found, "told": told, "before_s": before_s, "forecast_s": plan.predicted_s,
+        "way": f"{plan.backend} {plan.n_jobs}", "bound_by": plan.bound_by, "words": program.words,
     }  # fmt: skip
 
 
-CHILD: Final = "import json, sys; from benchmarks.advice import child; print(json.dumps(child(sys.argv[1])))"
+def after(name: str) -> dict[str, Any]:
+    """Run a program as changed twice, and return the seconds of one run; nothing if there is nothing to change."""
+    program = PROGRAMS[name]()
+    if program.after is None:
+        return {"after_s": None}
+    if callable(program.after):
+        return {"after_s": statistics.median(program.after() for _ in range(2))}
+    plan, after_s = clock(*program.after, runs=program.runs)
+    return {"after_s": after_s, "after_forecast_s": plan.predicted_s, "after_way": f"{plan.backend} {plan.n_jobs}"}
+
+
+def clock(func: Any, data: Any, options: dict[str, Any], *, runs: bool) -> tuple[Any, float]:
+    """Return the plan of a map, and the seconds of a run: by ``execute()`` if it ``runs``, else by the plan's pool."""
+    import amorsize
+
+    none = amorsize.History("off")
+    took = []
+    plan: Any = None if runs else amorsize.optimize(func, data, history=none, **options)
+    for _ in range(2):
+        began = time.perf_counter()
+        if runs:
+            _, plan = amorsize.execute(func, data, return_plan=True, history=none, **options)
+        else:
+            with plan.pool() as pool:
+                pool.map(func, plan.data)
+        took.append(time.perf_counter() - began)
+    return plan, statistics.median(took)
+
+
+CHILD: Final = "import json, sys; from benchmarks.advice import {0}; print(json.dumps({0}(sys.argv[1])))"
 
 
 def main() -> None:
@@ -279,14 +280,18 @@ def main() -> None:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in names:
-            command = [sys.executable, "-c", CHILD, name]
-            environment = {**os.environ, "PYTHONPATH": str(HERE), "AMORSIZE_HISTORY": "off"}
-            done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            one = json.loads(done.stdout)
+            one: dict[str, Any] = {}
+            for version in ("before", "after"):
+                # Apart, so that the one's modules are not the other's.
+                command = [sys.executable, "-c", CHILD.format(version), name]
+                environment = {**os.environ, "PYTHONPATH": str(HERE), "AMORSIZE_HISTORY": "off"}
+                done = subprocess.run(command, cwd=HERE, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+                one |= json.loads(done.stdout)
+            one["clock"] = one["before_s"] / one["after_s"] if one["after_s"] else None
             runs[name].append(one)
             keys = ("told", "clock", "way", "before_s", "forecast_s", "after_way", "after_s", "after_forecast_s")
             facts = ", ".join(
-                f"{key} {one[key]:.3g}" if type(one[key]) is float else f"{key} {one[key]}" for key in keys
+                f"{key} {one[key]:.3g}" if type(one.get(key)) is float else f"{key} {one.get(key)}" for key in keys
             )
             print(f"{name}: {facts}", file=sys.stderr, flush=True)
     print(f"{'':28}{'told':>8}{'clock':>8}  within 30 %   other advice")

@@ -1,10 +1,13 @@
-"""A module that takes a second to import, for `benchmarks.advice`."""
+"""A module whose imports take long, for `benchmarks.advice`."""
 
 from __future__ import annotations
 
+import sklearn.ensemble
+import sklearn.linear_model
+
 from benchmarks.advice import burned
 
-burned(2_000_000)
+MODELS = (sklearn.ensemble.RandomForestRegressor, sklearn.linear_model.LinearRegression)
 
 
 def heavy(x: int) -> int:

@@ -33,7 +33,7 @@ def add_items(command: argparse.ArgumentParser) -> None:
         metavar="[A:]N[:STEP]",
         help="the items are A (or 0), ... up to N, which is left out",
     )
-    items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
+    items.add_argument("--file", metavar="F", help="the items are the lines of F, as text; - reads standard input")
     items.add_argument("--jsonl", metavar="F", help="the items are what the lines of F hold as JSON")
     items.add_argument("--csv", metavar="F", help="the items are the rows of F, each a dict by the names in its first")
     items.add_argument(

@@ -27,7 +27,7 @@ from amorsize.cli.documents import FORMATS, check_format, document
 from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import add_items
 from amorsize.cli.map_arguments import add_engine, backends, call_user_code, map_of, size, whole
-from amorsize.cli.output import Output, complain, forget_stdout, print_anything, stdout_apart, to_file
+from amorsize.cli.output import Output, complain, forget_stdout, print_anything, say, stdout_apart, to_file
 from amorsize.cli.signals import StoppedError, how_ended, terminable
 from amorsize.cli.spelling import Parser, spelled
 from amorsize.errors import ResourceLimitError
@@ -84,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code: int = given.run(given)
     except UsageError as exc:
         return complain(str(exc), BAD_USAGE)
-    except RunFailedError:
+    except RunFailedError as exc:
+        if isinstance(exc.__cause__, TypeError) and getattr(given, "file", None) is not None:
+            say("the items of --file are text; --jsonl takes each line as JSON: 1 is a number, [1, 2] a list")
         return FAILED
     except ResourceLimitError as exc:
         return complain(spelled(str(exc)), LIMITED)

@@ -107,6 +107,9 @@ def advise(basis: Basis, now: Forecast) -> tuple[Advice, ...]:
     >>> [(one.what, one.gain > 1.5) for one in advise(here, here.choose()[0])]
     [('return less from func: a sum, a few numbers, the name of a file', True)]
     """
+    if basis.is_locked:
+        # The forecast that was carried out took calls to run side by side.
+        now = basis.choose()[0]
     found = []
     for proposal in _proposals(basis, now):
         then = proposal.basis.choose()[0]
@@ -135,12 +138,15 @@ def most_useful_cores(basis: Basis) -> int:
 def bound(basis: Basis, now: Forecast) -> str:
     """Return what keeps the chosen way from being faster, as the end of the sentence "it is bounded by …"."""
     sample, parts, total = basis.sample, now.breakdown, now.total_s
-    if sample.longest_s > 0.5 * total and basis.n_items > 1:
-        return f"one item that takes {seconds(sample.longest_s)} by itself"
+    if _longest_s(sample) > 0.5 * total and basis.n_items > 1:
+        return f"one item that takes {seconds(_longest_s(sample))} by itself"
     if basis.is_locked:
         return "a lock, or something else that calls of func wait for one after the other"
     if now.backend == "serial":
         return _bound_of_loop(basis)
+    wanted = max(now.workers, basis.machine.usable_cores)
+    if now.backend == "threads" and sample.waits <= WAITS and sample.gil_held and sample.gil_held * wanted > 1:
+        return f"the interpreter's lock, which an item holds {sample.gil_held:.0%} of its time"
     longest = max(
         (parts.start_s, "the start of workers"),
         (parts.transfer_s, "pickling: items and results on the way"),
@@ -151,9 +157,6 @@ def bound(basis: Basis, now: Forecast) -> str:
         return f"{longest[1]} ({seconds(longest[0])} of {seconds(total)})"
     if sample.waits > WAITS:
         return f"what the items wait for, {now.workers} at a time"
-    wanted = max(now.workers, basis.machine.usable_cores)
-    if now.backend == "threads" and sample.gil_held is not None and sample.gil_held * wanted > 1:
-        return f"the interpreter's lock, which an item holds {sample.gil_held:.0%} of its time"
     return f"the cores: {basis.machine.usable_cores:g} of them compute all the time"
 
 
@@ -178,7 +181,12 @@ def _bound_of_loop(basis: Basis) -> str:
 
 def _seconds(sample: Sample, forecast: Forecast) -> float:
     """Return the forecast, and at least the longest item, which no number of workers makes shorter."""
-    return max(forecast.total_s, sample.longest_s)
+    return max(forecast.total_s, _longest_s(sample))
+
+
+def _longest_s(sample: Sample) -> float:
+    """Return the seconds of the longest item: of those that ran, or of all by their sizes."""
+    return max(sample.longest_s, sample.item_max_s)
 
 
 def _on(basis: Basis, cores: int) -> WhatIf:
@@ -317,13 +325,13 @@ def _other_items(basis: Basis) -> Iterator[Proposal]:
             basis=replace(basis, sample=single),
         )
     mean_s = sample.item_s
-    if sample.longest_s > 4 * mean_s > 0 and basis.n_items > 1:
+    if _longest_s(sample) > 4 * mean_s > 0 and basis.n_items > 1:
         even = replace(
             sample, longest_s=0.0, item_max_s=mean_s, last_s=mean_s, item_std_s=min(sample.item_std_s, mean_s)
         )
         yield Proposal(
             what="cut the longest item into parts that can run side by side",
-            why=f"one item takes {seconds(sample.longest_s)}, and the mean is {seconds(mean_s)}",
+            why=f"one item takes {seconds(_longest_s(sample))}, and the mean is {seconds(mean_s)}",
             basis=replace(basis, sample=even),
         )
 
@@ -340,6 +348,9 @@ def _cheaper_start(basis: Basis, now: Forecast) -> Iterator[Proposal]:
             why=f"each worker imports for {seconds(cost.start.import_s)} before its first item",
             basis=replace(basis, costs=replace(basis.costs, processes=light)),
         )
+    if basis.sample.waits > WAITS:
+        # An executor has a worker for each core, and items that wait want more.
+        return
     start_s = cost.start.total_s(2, basis.caller_rss_bytes, basis.machine.usable_cores)
     warm = replace(
         cost,

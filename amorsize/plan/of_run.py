@@ -65,7 +65,7 @@ def _plan_of(execution: Execution) -> Plan:
         others = sorted([*others, serial], key=lambda f: f.total_s)
     choices, basis = decider.choices, None
     if choices is not None and is_forecast and n and not summary.is_foreseen:
-        is_locked = decider.tried_in_vain() and sample.waits > WAITS
+        is_locked = sample.waits > WAITS and (decider.tried_in_vain() or summary.took_turns)
         allowed = summary.weighed(choices.backends)
         limits = {name: getattr(choices, name) for name in ("max_workers", "memory_limit_bytes", "caller_rss_bytes")}
         basis = Basis(
