@@ -213,7 +213,9 @@ PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
     "one lock for all": lambda: Program(
         locked, range(300), LOOP_OR_THREADS, "hold the lock", (briefly_locked, range(300), LOOP_OR_THREADS), runs=True
     ),
-    "a heavy import, spawned": lambda: Program(heavy(), range(200), SPAWN, "import less", (plain, range(200), SPAWN)),
+    "a heavy import, spawned": lambda: Program(
+        heavy(), range(200), SPAWN, "import less", (plain, range(200), {"backend": "processes", "start_method": "spawn"})
+    ),
     "short calls, spawned": lambda: Program(plain, range(80), SPAWN, "keep workers", partial(warm, plain, range(80))),
     "few workers allowed": lambda: Program(
         waits, range(300), {**THREADS, "max_workers": 2}, "max_workers", (waits, range(300), THREADS)

@@ -157,6 +157,8 @@ class Basis(Frozen):
         As `choose` takes them.
     shrinking : bool
         True for a run of ``execute()``, whose chunks shrink.
+    before_s : float
+        Seconds that such a run spends in the loop before it may go parallel; no forecast of ours holds them.
     """
 
     sample: Sample
@@ -173,6 +175,7 @@ class Basis(Frozen):
     kept_items: int = 0
     load: float = 0.0
     shrinking: bool = False
+    before_s: float = 0.0
 
     def choose(self) -> tuple[Forecast, list[Forecast]]:
         """Return the best way to run the map and the others, as `choose` does."""

@@ -107,13 +107,15 @@ def advise(basis: Basis, now: Forecast) -> tuple[Advice, ...]:
     >>> [(one.what, one.gain > 1.5) for one in advise(here, here.choose()[0])]
     [('return less from func: a sum, a few numbers, the name of a file', True)]
     """
+    now_s = _seconds(basis.sample, now)
     if basis.is_locked:
         # The forecast that was carried out took calls to run side by side.
         now = basis.choose()[0]
+        now_s = _with_loop(basis, now)
     found = []
     for proposal in _proposals(basis, now):
         then = proposal.basis.choose()[0]
-        now_s, then_s = _seconds(basis.sample, now), _seconds(proposal.basis.sample, then)
+        then_s = _with_loop(proposal.basis, then)
         gain = now_s / max(then_s, 1e-9)
         if then.refused is None and gain >= WORTH and now_s - then_s >= NOTICED_S:
             found.append(Advice(what=proposal.what, gain=gain, why=proposal.why))
@@ -182,6 +184,11 @@ def _bound_of_loop(basis: Basis) -> str:
 def _seconds(sample: Sample, forecast: Forecast) -> float:
     """Return the forecast, and at least the longest item, which no number of workers makes shorter."""
     return max(forecast.total_s, _longest_s(sample))
+
+
+def _with_loop(basis: Basis, forecast: Forecast) -> float:
+    """Return the seconds with those that ``execute()`` spends in the loop before it goes parallel."""
+    return _seconds(basis.sample, forecast) + (basis.before_s if forecast.backend != "serial" else 0.0)
 
 
 def _longest_s(sample: Sample) -> float:

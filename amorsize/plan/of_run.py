@@ -69,7 +69,7 @@ def _plan_of(execution: Execution) -> Plan:
         allowed = summary.weighed(choices.backends)
         limits = {name: getattr(choices, name) for name in ("max_workers", "memory_limit_bytes", "caller_rss_bytes")}
         basis = Basis(
-            sample=sample, costs=choices.costs, machine=here, n_items=n, shrinking=True, **limits,
+            sample=sample, costs=choices.costs, machine=here, n_items=n, shrinking=True, before_s=sum(before), **limits,
             backends=tuple(b for b in allowed if b != "threads") or allowed if is_locked else allowed,
             is_locked=is_locked,
         )  # fmt: skip
