@@ -180,6 +180,7 @@ def heavy() -> Any:
 
 
 SPAWN: Final = {"start_method": "spawn", "backend": ("serial", "processes")}
+SPAWNED: Final = {"start_method": "spawn", "backend": "processes"}
 FORK: Final = {"backend": ("serial", "processes")}
 THREADS: Final = {"backend": "threads"}
 LOOP_OR_THREADS: Final = {"backend": ("serial", "threads")}
@@ -214,7 +215,7 @@ PROGRAMS: Final[dict[str, Callable[[], Program]]] = {
         locked, range(300), LOOP_OR_THREADS, "hold the lock", (briefly_locked, range(300), LOOP_OR_THREADS), runs=True
     ),
     "a heavy import, spawned": lambda: Program(
-        heavy(), range(200), SPAWN, "import less", (plain, range(200), {"backend": "processes", "start_method": "spawn"})
+        heavy(), range(200), SPAWN, "import less", (plain, range(200), SPAWNED)
     ),
     "short calls, spawned": lambda: Program(plain, range(80), SPAWN, "keep workers", partial(warm, plain, range(80))),
     "few workers allowed": lambda: Program(
