@@ -1,6 +1,6 @@
 # Two commands from a fresh machine: `make demo` and `make test`. Both make .venv from pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-integrations test-engines test-all test-all-faults test-long test-cpython test-wasm lint docs bench bench-full clean
+.PHONY: help demo test test-integrations test-engines test-all test-all-faults test-long test-cpython test-wasm lint docs notebooks bench bench-full clean
 
 # The newest interpreter that really runs (a version manager's shim may exist and still refuse) and is new enough.
 PYTHON ?= $(shell for p in python3 python python3.13 python3.12 python3.11; do \
@@ -19,6 +19,7 @@ help:
 	@echo "make test-cpython  CPython's own tests of executors and pools, against amorsize's, where the interpreter ships them"
 	@echo "make test-wasm    CPython 3.14 as WebAssembly, where Node.js and npm are installed"
 	@echo "make docs      the site of docs/, in site/; fails at a link that leads nowhere"
+	@echo "make notebooks  the notebooks of examples/, run from top to bottom"
 	@echo "make bench     the benchmark: every workload, two or three rounds (some 13 minutes; nothing else may run beside it)"
 	@echo "make bench-full  the same with five rounds, and a grid of fixed settings as the oracle (half an hour)"
 	@echo "make clean     remove .venv and caches"
@@ -113,11 +114,20 @@ test-wasm: $(VENV)/.dev
 		'$(WASM)/site/' + m.__name__, dirs_exist_ok=True) for m in (cloudpickle, platformdirs)]" && \
 	node tests/wasm/run.mjs $(WASM)/node_modules/pyodide . $(WASM)/site
 
-# The site, in an environment of its own. The reference is made from the docstrings.
-docs: $(VENV)/.run
-	@test -x .venvs/docs/bin/python || $(PYTHON) -m venv .venvs/docs
-	.venvs/docs/bin/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
-	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/python -m mkdocs build --strict
+# $(call lane,EXTRA,COMMANDS): runs the commands in an environment of its own, .venvs/EXTRA. If the packages of the extra
+# cannot be installed (where the package index is out of reach), it says so in one line, and does not fail.
+lane = @v=.venvs/$(1); test -n "$(PYTHON)" && mkdir -p $$v && { test $$v/.ready -nt pyproject.toml || { \
+	{ test -x $$v/bin/python || $(PYTHON) -m venv $$v; } \
+	&& $$v/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --retries 1 -e '.[$(1)]' && touch $$v/.ready; \
+	} >$$v/install.log 2>&1; } || { echo "make $@: left out, since its packages cannot be installed: $$v/install.log"; exit 0; }; \
+	$(2)
+
+# The reference is made from the docstrings.
+docs:
+	$(call lane,docs,NO_MKDOCS_2_WARNING=1 $$v/bin/python -m mkdocs build --strict)
+
+notebooks:
+	$(call lane,notebooks,$$v/bin/python -m pytest tests/integrations/test_notebooks.py)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks run --brief

@@ -12,8 +12,8 @@
         └── CheckpointMismatchError    it holds something else: another function, other data, or no checkpoint at all
 
 What the user's own function raises is re-raised as it is, with its type; bad arguments are plain ``TypeError`` and
-``ValueError``. Each message says what happened, likely why, and what to do; the facts stand in attributes too, and
-every exception survives pickling.
+``ValueError``. Each message says what happened, likely why, and what to do, and ends with its place in the
+troubleshooting; the facts stand in attributes too, and every exception survives pickling.
 """
 
 from __future__ import annotations
@@ -24,9 +24,23 @@ try:
 except ImportError:
     from pickle import PicklingError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
 
 class AmorsizeError(Exception):
     """Base of every exception that amorsize raises of itself."""
+
+    # The place in the troubleshooting; none if the user's code raises it.
+    _anchor: ClassVar[str] = ""
+
+    def __str__(self) -> str:
+        place = f" (docs/howto/troubleshooting.md#{self._anchor})" if self._anchor else ""
+        return f"{self._text()}{place}"
+
+    def _text(self) -> str:
+        return super().__str__()
 
 
 class WorkerLostError(AmorsizeError):
@@ -52,6 +66,8 @@ class WorkerLostError(AmorsizeError):
         What the user's executor or cluster said, if the worker was one of its own.
     """
 
+    _anchor = "workerlosterror"
+
     def __init__(
         self,
         index: int | None,
@@ -67,7 +83,7 @@ class WorkerLostError(AmorsizeError):
         self.fault, self.refused, self.engine = fault, refused, engine
         super().__init__(index, exitcode, signal, oom, call, fault, refused, engine)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         if self.refused is not None:
             return f"a worker process could not be started: {self.refused}. Or use backend='auto'."
         at_item = self.index is not None or self.call is not None
@@ -123,11 +139,13 @@ class ItemTimeoutError(AmorsizeError, TimeoutError):
         Of an `Executor`: the name of the function that was called; ``index`` is then None unless it was a ``map``.
     """
 
+    _anchor = "itemtimeouterror"
+
     def __init__(self, index: int | None, timeout_s: float, call: str | None = None) -> None:
         self.index, self.timeout_s, self.call = index, timeout_s, call
         super().__init__(index, timeout_s, call)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         others = ", repeat it (retries=), or keep all other results with on_error='collect'" if not self.call else ""
         return (
             f"{_place(self.index, self.call)} ran longer than timeout={self.timeout_s:g} s, and was ended. "
@@ -149,11 +167,13 @@ class TransferError(AmorsizeError, PicklingError):
         What pickle said of it.
     """
 
+    _anchor = "transfererror"
+
     def __init__(self, what: str, index: int | None = None, detail: str = "") -> None:
         self.what, self.index, self.detail = what, index, detail
         super().__init__(what, index, detail)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         named = {"func": "func"}
         if self.index is not None:
             named |= {"item": f"item {self.index}", "result": f"the result of item {self.index}"}
@@ -177,11 +197,13 @@ class ResourceLimitError(AmorsizeError):
         What was allowed.
     """
 
+    _anchor = "resourcelimiterror"
+
     def __init__(self, name: str, value: float, limit: float) -> None:
         self.name, self.value, self.limit = name, value, limit
         super().__init__(name, value, limit)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         unit, what, advice = _LIMITS.get(self.name, ("", "", ""))
         return (
             f"{self.name}: {self.value:.3g}{unit} {what}, and limits= allows {self.limit:g}{unit}, so the run was "
@@ -211,13 +233,15 @@ class RemoteError(AmorsizeError):
         Qualified names of the exception's type and of its bases (``"builtins.OSError"``); ``retry_on=`` goes by them.
     """
 
+    _anchor = "remoteerror"
+
     class_names: tuple[str, ...] = ()
 
     def __init__(self, type_name: str, text: str, index: int | None = None) -> None:
         self.type_name, self.text, self.index = type_name, text, index
         super().__init__(type_name, text, index)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"{self.type_name}: {self.text} (raised in a worker; this exception does not survive pickling, usually "
             "since its __init__ takes arguments that it does not hand to super().__init__)"
@@ -235,11 +259,13 @@ class CheckpointError(AmorsizeError):
         What is wrong, and what to do.
     """
 
+    _anchor = "checkpointerror"
+
     def __init__(self, path: str, detail: str) -> None:
         self.path, self.detail = path, detail
         super().__init__(path, detail)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"checkpoint {self.path}: {self.detail}."
 
 
@@ -257,6 +283,8 @@ class CheckpointMismatchError(CheckpointError):
     index : int or None
         Position in ``data`` of the first item that differs, if that is what it is.
     """
+
+    _anchor = "checkpointmismatcherror"
 
     def __init__(self, path: str, detail: str, index: int | None = None) -> None:
         super().__init__(path, detail)

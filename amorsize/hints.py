@@ -165,6 +165,11 @@ def hinted(function: F, shown: Callable[..., Any] | None = None) -> F:
                 raise
 
         called = call
+    return _dressed(called, function, shown)
+
+
+def _dressed(called: Any, function: F, shown: Callable[..., Any]) -> F:
+    """Give a decorated function the name and the text of the original, and the parameters to show."""
     for name in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(called, name, getattr(function, name))
     called.__annotations__ = shown.__annotations__
@@ -239,6 +244,21 @@ def _is_users(exc: BaseException) -> bool:
     # Not by getattr: a class of the user's may make an attribute of it that raises.
     notes = BaseException.__dict__["__dict__"].__get__(exc).get("__notes__")
     return type(notes) is list and any(type(one) is str and one.startswith("amorsize: raised ") for one in notes)
+
+
+def folded(method: F) -> F:
+    """Decorate a method that raises what a worker's call has raised: it leaves without our frames (`fold`)."""
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        try:
+            return method(*args, **keywords)
+        except BaseException as exc:
+            fold(exc)
+            # The traceback of an error of ours holds this frame, and what is called may hold the error: no cycle.
+            args, keywords = (), {}
+            raise
+
+    return _dressed(call, method, method)
 
 
 def below(trace: TracebackType | None, *, to_the_user: bool = False) -> TracebackType | None:

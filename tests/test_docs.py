@@ -87,6 +87,36 @@ def test_every_error_has_a_place_in_troubleshooting():
     assert {name for name in own if f'<a id="{name.lower()}"></a>' not in page} == set()
 
 
+ONE_OF_EACH = [
+    errors.WorkerLostError(3, signal=9),
+    errors.ItemTimeoutError(3, 1.0),
+    errors.TransferError("item", 3, "a lock"),
+    errors.ResourceLimitError("max_seconds", 3.0, 2.0),
+    errors.RemoteError("mine.Error", "why", 3),
+    errors.CheckpointError("run.ckpt", "why"),
+    errors.CheckpointMismatchError("run.ckpt", "why", 3),
+]
+
+
+def test_the_message_of_each_error_ends_with_its_place():
+    kinds = {kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.AmorsizeError)}
+    assert kinds - {type(one) for one in ONE_OF_EACH} == {errors.AmorsizeError, errors.StopRun}
+    for one in ONE_OF_EACH:
+        assert str(one).endswith(f" (docs/howto/troubleshooting.md#{type(one).__name__.lower()})")
+        assert "\n" not in str(one)
+    # What the user's code raises has the user's text.
+    assert (str(errors.StopRun("enough")), str(errors.StopRun())) == ("enough", "")
+
+
+def test_every_place_that_a_message_names_is_there():
+    page = (ROOT / "docs/howto/troubleshooting.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "amorsize").rglob("*.py"))
+    named = set(re.findall(r"docs/howto/troubleshooting\.md#([\w-]+)", source))
+    assert {"main-module", "changed-data", "brokenprocesspool"} <= named
+    named |= {one._anchor for one in ONE_OF_EACH}
+    assert {anchor for anchor in named if f'<a id="{anchor}"></a>' not in page} == set()
+
+
 def documented_attributes(kind):
     """Yield the names in the section Attributes of a class's docstring, and of its properties that have one."""
     for one in kind.__mro__:

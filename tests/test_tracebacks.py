@@ -7,13 +7,14 @@ import json
 import linecache
 import signal
 import sys
+import time
 import traceback
 from dataclasses import dataclass
 
 import pytest
 
 import amorsize
-from amorsize.errors import StopRun, WorkerLostError
+from amorsize.errors import ItemTimeoutError, StopRun, WorkerLostError
 from amorsize.hints import below, fold, with_sources
 
 
@@ -191,6 +192,52 @@ def test_an_executors_map_is_folded():
     with amorsize.Executor(1) as executor:
         exc = raised(lambda: list(executor.map(outer, range(9))))
     assert frames(exc) == ["raised", "<lambda>"]
+
+
+WAYS_OUT = {
+    "map": lambda pool: pool.map(outer, range(9)),
+    "starmap": lambda pool: pool.starmap(outer, [(1,), (3,)]),
+    "apply": lambda pool: pool.apply(outer, (3,)),
+    "get": lambda pool: pool.map_async(outer, range(9)).get(60),
+    "imap": lambda pool: list(pool.imap(outer, range(9))),
+    "imap_unordered": lambda pool: list(pool.imap_unordered(outer, range(9))),
+    "next": lambda pool: pool.imap(outer, [3]).next(60),
+}
+
+
+def test_a_pool_and_a_future_are_folded():
+    with amorsize.Pool(1) as pool:
+        for way, call in WAYS_OUT.items():
+            assert frames(raised(lambda call=call: call(pool))) == ["raised", "<lambda>", "<lambda>"], way
+    with amorsize.Executor(1) as executor:
+        assert frames(raised(lambda: executor.submit(outer, 3).result())) == ["raised", "<lambda>"]
+        assert frames(raised(lambda: executor.submit(outer, 3).result(timeout=60))) == ["raised", "<lambda>"]
+
+
+def test_a_pool_and_a_future_show_the_whole_chain_if_asked(monkeypatch):
+    monkeypatch.setenv("AMORSIZE_TRACEBACK", "full")
+    with amorsize.Pool(1) as pool:
+        exc = raised(lambda: pool.map(outer, range(9)))
+        assert "amorsize map" in frames(exc)
+        assert "amorsize get" in frames(exc)
+    with amorsize.Executor(1) as executor:
+        assert "amorsize result" in frames(raised(lambda: executor.submit(outer, 3).result()))
+
+
+def test_an_error_of_ours_keeps_its_frames_and_leaves_no_cycle():
+    with amorsize.Executor(1, timeout=0.05) as executor:
+        future = executor.submit(time.sleep, 60)
+        exc = raised(future.result)
+    assert type(exc) is ItemTimeoutError
+    assert "amorsize result" in frames(exc)
+    held = [step.tb_frame.f_locals for step in steps(exc.__traceback__)]
+    assert not any(value is future for names in held for value in (*names.values(), *names.get("args", ())))
+
+
+def steps(trace):
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
 
 
 def test_our_own_errors_keep_all_frames():

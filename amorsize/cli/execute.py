@@ -12,6 +12,7 @@ from json.encoder import encode_basestring_ascii
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from amorsize.cli import report
 from amorsize.cli.documents import check_lines
 from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import Records
@@ -55,6 +56,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on with a checkpoint that must be there")
     add("--progress", action="store_true", help="show a bar on stderr")
     add("--plan", metavar="FILE", help="write the plan that was carried out to FILE, as JSON")
+    report.add_option(command)
     for name, what in (
         ("seconds", "have passed"),
         ("memory-percent", "percent of the memory are in use"),
@@ -106,8 +108,13 @@ def _request(given: argparse.Namespace) -> tuple[Request, Any]:
     """Check the arguments."""
     from amorsize.options import check
 
+    more: dict[str, Any] = {}
+    if given.html is not None:
+        # For a lane per worker.
+        given.events = []
+        more["on_event"] = given.events.append
     names = ("retries", "backoff", "max_failures", "timeout", "rate", "checkpoint", "checkpoint_key", "progress")
-    more = {name: getattr(given, name) for name in names}
+    more |= {name: getattr(given, name) for name in names}
     is_collecting = given.failed is not None or given.max_failures is not None
     if is_collecting and given.on_error == "raise":
         raise UsageError("--on-error raise: ends at the first failure; leave it out, or --failed and --max-failures")
@@ -300,7 +307,7 @@ def _close(given: argparse.Namespace, course: Course) -> int:
     if course.stream.state.source.indexable:
         # Of a pipe, the time tells how fast its writer was.
         execution.record("ok")
-    if given.quiet and given.plan is None:
+    if given.quiet and given.plan is None and given.html is None:
         return code
     from amorsize.plan.of_run import plan_of
     from amorsize.plan.plan_text import summary
@@ -309,6 +316,8 @@ def _close(given: argparse.Namespace, course: Course) -> int:
     if given.plan is not None:
         with to_file(given.plan) as file:
             file.write(plan.to_json(indent=2) + "\n")
+    if given.html is not None:
+        report.write(given, "execute", plan, events=given.events)
     if not given.quiet:
         text = summary(plan, course.done + failed, execution.wall_s, failed)
         if course.skipped:

@@ -33,13 +33,22 @@ def add_items(command: argparse.ArgumentParser) -> None:
         metavar="[A:]N[:STEP]",
         help="the items are A (or 0), ... up to N, which is left out",
     )
-    items.add_argument("--file", metavar="F", help="the items are the lines of F; - reads standard input")
+    items.add_argument("--file", metavar="F", help="the items are the lines of F, as text; - reads standard input")
     items.add_argument("--jsonl", metavar="F", help="the items are what the lines of F hold as JSON")
     items.add_argument("--csv", metavar="F", help="the items are the rows of F, each a dict by the names in its first")
     items.add_argument(
         "--glob", metavar="PATTERN", action="append", help="the items are the names of files, sorted; several times"
     )
     command.add_argument("--null", action="store_true", help="with --file: a NUL ends each item, not a newline")
+
+
+def is_fed() -> bool:
+    """Return True if standard input is a pipe, a socket or a file: the items may be meant to come from there."""
+    try:
+        kind = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or stat.S_ISREG(kind)
 
 
 def item_range(text: str) -> range:

@@ -16,10 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize import __version__
+from amorsize.cli import curve, report
 from amorsize.cli import execute as cli_execute
 from amorsize.cli import history as cli_history
 from amorsize.cli import measure as cli_measure
-from amorsize.cli import report
 from amorsize.cli import watch as cli_watch
 from amorsize.cli.completion import PrintCompletion
 from amorsize.cli.diagnose import diagnose
@@ -27,7 +27,7 @@ from amorsize.cli.documents import FORMATS, check_format, document
 from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import add_items
 from amorsize.cli.map_arguments import add_engine, backends, call_user_code, map_of, size, whole
-from amorsize.cli.output import complain, forget_stdout, print_anything, stdout_apart, to_file
+from amorsize.cli.output import Output, complain, forget_stdout, print_anything, say, stdout_apart, to_file
 from amorsize.cli.signals import StoppedError, how_ended, terminable
 from amorsize.cli.spelling import Parser, spelled
 from amorsize.errors import ResourceLimitError
@@ -84,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 code: int = given.run(given)
     except UsageError as exc:
         return complain(str(exc), BAD_USAGE)
-    except RunFailedError:
+    except RunFailedError as exc:
+        if isinstance(exc.__cause__, TypeError) and getattr(given, "file", None) is not None:
+            say("the items of --file are text; --jsonl takes each line as JSON: 1 is a number, [1, 2] a list")
         return FAILED
     except ResourceLimitError as exc:
         return complain(spelled(str(exc)), LIMITED)
@@ -196,14 +198,17 @@ def _add_history(commands: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- commands
 
 
-def _show(given: argparse.Namespace, title: str, data: Callable[[], Any], text: Callable[[], str]) -> int:
-    """Write the one document of a command."""
-    told = document(given.format, f"amorsize {title}", data, text)
-    if given.output is None:
-        given.out.show(told)
-    else:
-        with to_file(given.output) as file:
-            file.show(told)
+def _show(
+    given: argparse.Namespace,
+    title: str,
+    data: Callable[[], Any],
+    text: Callable[[], str],
+    drawn: Callable[[Output], str] = lambda _: "",
+) -> int:
+    """Write the one document of a command; what is ``drawn`` for the output follows its text."""
+    with ExitStack() as stack:
+        out = given.out if given.output is None else stack.enter_context(to_file(given.output))
+        out.show(document(given.format, f"amorsize {title}", data, lambda: text() + drawn(out)))
     return 0
 
 
@@ -211,13 +216,14 @@ def _diagnostics(given: argparse.Namespace) -> int:
     from amorsize.cli.diagnostics import to_dict, to_text
 
     found = diagnose(fresh=given.fresh)
-    return _show(given, "diagnostics", partial(to_dict, found), partial(to_text, found))
+    drawn = partial(curve.of_machine, found)
+    return _show(given, "diagnostics", partial(to_dict, found), partial(to_text, found), drawn)
 
 
 def _optimize(given: argparse.Namespace) -> int:
     plan = _plan(given)
     report.write(given, "optimize", plan)
-    return _show(given, "optimize", plan.to_dict, plan.explain)
+    return _show(given, "optimize", plan.to_dict, plan.explain, partial(curve.of_plan, plan))
 
 
 def _explain(given: argparse.Namespace) -> int:
@@ -229,7 +235,7 @@ def _explain(given: argparse.Namespace) -> int:
         more |= {"advice": [plain(one) for one in plan.advice], "what_if": [plain(one) for one in plan.what_if()]}
         return plan.to_dict() | more
 
-    return _show(given, "explain", data, plan.explain)
+    return _show(given, "explain", data, plan.explain, partial(curve.of_plan, plan))
 
 
 def _plan(given: argparse.Namespace) -> Plan:

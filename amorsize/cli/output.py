@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, Final
 
 from amorsize.cli.failing import OutputClosedError, OutputError
 from amorsize.formatting import printable
+
+# What our own texts use beyond ASCII.
+ASCII: Final = str.maketrans({"µ": "u", "±": "+/-", "×": "x", "–": "-", "…": "..."})
 
 
 def complain(text: str, code: int) -> int:
@@ -78,9 +81,29 @@ class Output:
             while left:
                 left = left[os.write(self._descriptor, left) :]
 
+    def columns(self) -> int:
+        """Return the width of the terminal; 80 if the output is none. ``COLUMNS`` overrules it."""
+        try:
+            return int(os.environ.get("COLUMNS", "")) or 80
+        except ValueError:
+            pass
+        try:
+            return os.get_terminal_size(self._descriptor if self._descriptor is not None else 1).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def has(self, characters: str) -> bool:
+        """Return True if the output's encoding has these characters."""
+        try:
+            characters.encode(self._encoding)
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
+
     def show(self, text: str) -> None:
-        """Write a document that may quote names and messages from elsewhere."""
-        self.write(f"{printable(text, lines=True)}\n")
+        """Write a document that may quote names and messages from elsewhere; in ASCII if the encoding has no more."""
+        text = printable(text, lines=True)
+        self.write(f"{text if self.has(text) else text.translate(ASCII)}\n")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from amorsize.cli.failing import UsageError
 from amorsize.formatting import count, date, printable, seconds
 
 if TYPE_CHECKING:
+    from amorsize.events import Event
     from amorsize.plan.plan import Plan
     from amorsize.plan.trials.race import Timings
 
@@ -75,8 +76,8 @@ def _place(path: str) -> str:
     return path
 
 
-def write(arguments: argparse.Namespace, command: str, found: Any) -> None:
-    """Write the page of a plan or of timings, if ``--html`` asks for one.
+def write(arguments: argparse.Namespace, command: str, found: Any, events: Sequence[Event] = ()) -> None:
+    """Write the page of a plan or of timings, if ``--html`` asks for one; with the ``events`` of its run, if any.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def write(arguments: argparse.Namespace, command: str, found: Any) -> None:
     from amorsize.plan.plan import Plan
 
     heading = f"{command} {arguments.function}"
-    body = _plan(found) if isinstance(found, Plan) else _timings(found)
+    body = _plan(found, events) if isinstance(found, Plan) else _timings(found)
     save("--html", arguments.html, page(heading, body, f"amorsize {__version__}, {date(time())}"))
 
 
@@ -121,10 +122,10 @@ def page(heading: str, body: str, foot: str) -> str:
     )
 
 
-def _plan(plan: Plan) -> str:
+def _plan(plan: Plan, events: Sequence[Event] = ()) -> str:
     from amorsize.plan.plan_plot import plot_plan, words
 
-    parts = [_wide(plan._repr_html_()), figure(plot_plan(plan, narrow=True), words(plan))]
+    parts = [_wide(plan._repr_html_()), figure(plot_plan(plan, events=events, narrow=True), words(plan))]
     there = plan.what_if()
     if there:
         rows = [(f"{one.cores}", seconds(one.predicted_s), one.backend, f"{one.workers}") for one in there]

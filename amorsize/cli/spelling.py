@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from amorsize.cli.failing import UsageError
+from amorsize.cli.items import is_fed
 
 # Arguments of the API that are options here, by the same name.
 NAMES: Final = (
@@ -75,6 +76,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
+        if message.startswith("one of the arguments --range --file") and is_fed():
+            message += "; standard input is no terminal: --file - takes its lines as the items"
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:

@@ -432,7 +432,7 @@ def _broken(why: str) -> BrokenProcessPool:
     # The import takes 20 ms, and is hardly ever needed.
     from concurrent.futures.process import BrokenProcessPool
 
-    return BrokenProcessPool(why)
+    return BrokenProcessPool(f"{why} (docs/howto/troubleshooting.md#brokenprocesspool)")
 
 
 def _how(handle: Handle | None) -> str:

@@ -6,13 +6,17 @@ import _thread
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent import futures
+from concurrent.futures import CancelledError, InvalidStateError
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Condition
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from amorsize.executor.calls import Call, Chunk, name_of
+from amorsize.hints import folded
+
+T = TypeVar("T")
 
 
 class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typeshed calls it final
@@ -24,6 +28,23 @@ class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typesh
 
     def __init__(self) -> None:
         self._waiters: deque[Any] = deque()
+
+
+class Future(futures.Future[T]):
+    """A future whose traceback holds the user's frames alone."""
+
+    @folded
+    def result(self, timeout: float | None = None) -> T:
+        """Return the result, or raise what the call has raised; wait at most ``timeout`` seconds."""
+        # Not `super().result()`, whose frames would be left.
+        error = self.exception(timeout)
+        if error is None:
+            return self._result  # type: ignore[return-value]
+        try:
+            raise error
+        finally:
+            # The traceback of an error of ours holds this frame: no cycle.
+            del self, error
 
 
 class Submitted:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar
 from amorsize.backends.workers import fork_server
 from amorsize.executor.calls import NO_KEYWORDS
 from amorsize.executor.pool_results import Applied, AsyncResult, IMapIterator, IMapUnorderedIterator, Stream, Whole
-from amorsize.hints import hinted
+from amorsize.hints import folded, hinted
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals, load
 from amorsize.system.looks import defined, kind_of
@@ -153,6 +153,7 @@ class Pool:
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
+    @folded
     def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] = NO_KEYWORDS) -> T:
         """Return ``func(*args, **kwds)``, called in a worker."""
         return self.apply_async(func, args, kwds).get()
@@ -174,6 +175,7 @@ class Pool:
         self._post(Applied((func, tuple(args), dict(kwds)), result))
         return result
 
+    @folded
     def map(self, func: Callable[[S], T], iterable: Iterable[S], chunksize: int | None = None) -> list[T]:
         """Return ``list(map(func, iterable))``, called in the workers.
 
@@ -205,6 +207,7 @@ class Pool:
         # Not list(iterable), which would call its ``__len__``.
         return self._map(func, [item for item in iterable], chunksize, callback, error_callback)  # noqa: C416
 
+    @folded
     def starmap(
         self, func: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[T]:

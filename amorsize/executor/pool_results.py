@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, NoReturn, Self, TypeVar
 
 from amorsize.executor.calls import Call, Chunk
 from amorsize.executor.pending import Batch, Raised, SteadyCondition, Submitted
+from amorsize.hints import folded
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class AsyncResult(Generic[T]):
         with self._news:
             self._news.wait_for(self.ready, timeout)
 
+    @folded
     def get(self, timeout: float | None = None) -> T:
         """Return the result, or raise the exception of the call.
 
@@ -427,10 +429,12 @@ class IMapIterator(Generic[T]):
     def __iter__(self) -> Self:
         return self
 
+    @folded
     def __next__(self) -> T:
         """Return the next result; wait for it without a limit."""
-        return self.next()
+        return self._stream.next(None)  # type: ignore[no-any-return]
 
+    @folded
     def next(self, timeout: float | None = None) -> T:
         """Return the next result, or raise the exception of its call.
 

@@ -281,7 +281,7 @@ class Decider(Evidence):
         from amorsize.model.search import choose
 
         backends = choices.backends
-        out = {*self.lost, "threads"} if self._tried_in_vain() else set(self.lost)
+        out = {*self.lost, "threads"} if self.tried_in_vain() else set(self.lost)
         backends = tuple(b for b in backends if b not in out) or backends
         return choose(
             sample,
@@ -296,7 +296,7 @@ class Decider(Evidence):
             loop_slowdown=self.slowdown,
         )
 
-    def _tried_in_vain(self) -> bool:
+    def tried_in_vain(self) -> bool:
         """Return True if two threads were not faster.
 
         Where the lock is free one trial is not enough: both threads may have shared a core for its few milliseconds.

@@ -149,10 +149,16 @@ class Basis(Frozen):
         The user's cap.
     barred : str or None
         Why "auto" may not use threads; None: it may, or was not asked.
+    excluded : tuple of str
+        Backends that the user's ``backend=`` leaves out, although func may run there.
+    is_locked : bool
+        True if items wait, and two threads were no faster than one: func waits for something that calls share.
     memory_limit_bytes, caller_rss_bytes, kept_items, load
         As `choose` takes them.
     shrinking : bool
         True for a run of ``execute()``, whose chunks shrink.
+    before_s : float
+        Seconds that such a run spends in the loop before it may go parallel; no forecast of ours holds them.
     """
 
     sample: Sample
@@ -162,11 +168,14 @@ class Basis(Frozen):
     backends: tuple[Backend, ...]
     max_workers: int | None = None
     barred: str | None = None
+    excluded: tuple[Backend, ...] = ()
+    is_locked: bool = False
     memory_limit_bytes: int | None = None
     caller_rss_bytes: int = 0
     kept_items: int = 0
     load: float = 0.0
     shrinking: bool = False
+    before_s: float = 0.0
 
     def choose(self) -> tuple[Forecast, list[Forecast]]:
         """Return the best way to run the map and the others, as `choose` does."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from amorsize.facts import OWN_THREADS, WAITS, Backend, Forecast, Sample, Scaling
 from amorsize.formatting import seconds, size
 from amorsize.frozen import Frozen, replace
+from amorsize.model.default_costs import recorded
 from amorsize.model.search import Basis
 
 TYPE_CHECKING = False
@@ -106,10 +107,15 @@ def advise(basis: Basis, now: Forecast) -> tuple[Advice, ...]:
     >>> [(one.what, one.gain > 1.5) for one in advise(here, here.choose()[0])]
     [('return less from func: a sum, a few numbers, the name of a file', True)]
     """
+    now_s = _seconds(basis.sample, now)
+    if basis.is_locked:
+        # The forecast that was carried out took calls to run side by side.
+        now = basis.choose()[0]
+        now_s = _with_loop(basis, now)
     found = []
     for proposal in _proposals(basis, now):
         then = proposal.basis.choose()[0]
-        now_s, then_s = _seconds(basis.sample, now), _seconds(proposal.basis.sample, then)
+        then_s = _with_loop(proposal.basis, then)
         gain = now_s / max(then_s, 1e-9)
         if then.refused is None and gain >= WORTH and now_s - then_s >= NOTICED_S:
             found.append(Advice(what=proposal.what, gain=gain, why=proposal.why))
@@ -134,10 +140,15 @@ def most_useful_cores(basis: Basis) -> int:
 def bound(basis: Basis, now: Forecast) -> str:
     """Return what keeps the chosen way from being faster, as the end of the sentence "it is bounded by …"."""
     sample, parts, total = basis.sample, now.breakdown, now.total_s
-    if sample.longest_s > 0.5 * total and basis.n_items > 1:
-        return f"one item that takes {seconds(sample.longest_s)} by itself"
+    if _longest_s(sample) > 0.5 * total and basis.n_items > 1:
+        return f"one item that takes {seconds(_longest_s(sample))} by itself"
+    if basis.is_locked:
+        return "a lock, or something else that calls of func wait for one after the other"
     if now.backend == "serial":
         return _bound_of_loop(basis)
+    wanted = max(now.workers, basis.machine.usable_cores)
+    if now.backend == "threads" and sample.waits <= WAITS and sample.gil_held and sample.gil_held * wanted > 1:
+        return f"the interpreter's lock, which an item holds {sample.gil_held:.0%} of its time"
     longest = max(
         (parts.start_s, "the start of workers"),
         (parts.transfer_s, "pickling: items and results on the way"),
@@ -148,8 +159,6 @@ def bound(basis: Basis, now: Forecast) -> str:
         return f"{longest[1]} ({seconds(longest[0])} of {seconds(total)})"
     if sample.waits > WAITS:
         return f"what the items wait for, {now.workers} at a time"
-    if now.backend == "threads" and sample.gil_held is not None and sample.gil_held * now.workers > 1:
-        return f"the interpreter's lock, which an item holds {sample.gil_held:.0%} of its time"
     return f"the cores: {basis.machine.usable_cores:g} of them compute all the time"
 
 
@@ -166,12 +175,25 @@ def _bound_of_loop(basis: Basis) -> str:
         return f"too little work: {seconds(loop_s)} in all, and workers must start first"
     if sample.transfer_error is not None:
         return "what cannot be pickled, so that no other process can get it"
+    refused = next((f.refused for f in basis.choose()[1] if f.refused is not None), None)
+    if refused is not None:
+        return f"the memory: {refused}"
     return "pickling: items and results would take longer on the way than computing them"
 
 
 def _seconds(sample: Sample, forecast: Forecast) -> float:
     """Return the forecast, and at least the longest item, which no number of workers makes shorter."""
-    return max(forecast.total_s, sample.longest_s)
+    return max(forecast.total_s, _longest_s(sample))
+
+
+def _with_loop(basis: Basis, forecast: Forecast) -> float:
+    """Return the seconds with those that ``execute()`` spends in the loop before it goes parallel."""
+    return _seconds(basis.sample, forecast) + (basis.before_s if forecast.backend != "serial" else 0.0)
+
+
+def _longest_s(sample: Sample) -> float:
+    """Return the seconds of the longest item: of those that ran, or of all by their sizes."""
+    return max(sample.longest_s, sample.item_max_s)
 
 
 def _on(basis: Basis, cores: int) -> WhatIf:
@@ -240,6 +262,13 @@ def _wider(basis: Basis, now: Forecast) -> Iterator[Proposal]:
             why=basis.barred,
             basis=replace(basis, backends=(*basis.backends, "threads")),
         )
+    if basis.is_locked:
+        yield Proposal(
+            what="let calls of func wait for each other less: hold the lock only while it must be held",
+            why=f"an item waits {sample.waits:.0%} of its time, and two threads were no faster than one",
+            basis=replace(basis, backends=tuple(dict.fromkeys((*basis.backends, "threads")))),
+        )
+    yield from _left_out(basis)
     if basis.max_workers is not None and now.workers >= basis.max_workers:
         yield Proposal(
             what="allow more workers: leave max_workers out",
@@ -251,6 +280,42 @@ def _wider(basis: Basis, now: Forecast) -> Iterator[Proposal]:
             what="take results as they come: for result in amorsize.stream(func, data)",
             why=f"all results together take {size(basis.kept_items * sample.result_bytes)}",
             basis=replace(basis, kept_items=0),
+        )
+
+
+def _left_out(basis: Basis) -> Iterator[Proposal]:
+    """Propose what the user's arguments leave out."""
+    sample, here = basis.sample, basis.machine
+    if "serial" in basis.excluded:
+        yield Proposal(
+            what="allow a plain loop: leave backend out",
+            why=f"an item takes {seconds(sample.item_s)}, and to start workers and to send it takes longer",
+            basis=replace(basis, backends=("serial", *basis.backends)),
+        )
+    if "processes" in basis.excluded and here.start_methods:
+        held = sample.gil_held
+        cost = basis.costs.processes or recorded("pool", here.default_start_method)
+        yield Proposal(
+            what="allow processes: leave backend out",
+            why="they do not share the interpreter's lock"
+            + (f", which an item holds {held:.0%} of its time" if held is not None else ""),
+            basis=replace(
+                basis,
+                backends=(*basis.backends, "processes"),
+                costs=replace(basis.costs, processes=cost),
+            ),
+        )
+    if basis.memory_limit_bytes is not None:
+        yield Proposal(
+            what="allow workers more memory: a higher memory_limit",
+            why=f"a worker grows by {size(sample.rss_growth_bytes)}, and all may add {size(basis.memory_limit_bytes)}",
+            basis=replace(basis, memory_limit_bytes=None),
+        )
+    if sample.rss_growth_bytes > 0:
+        yield Proposal(
+            what="let func need less memory at a time: let it work on its item part by part",
+            why=f"a worker grows by {size(sample.rss_growth_bytes)}, and {size(here.memory_available_bytes)} are free",
+            basis=replace(basis, sample=replace(sample, rss_growth_bytes=0.0)),
         )
 
 
@@ -267,13 +332,13 @@ def _other_items(basis: Basis) -> Iterator[Proposal]:
             basis=replace(basis, sample=single),
         )
     mean_s = sample.item_s
-    if sample.longest_s > 4 * mean_s > 0 and basis.n_items > 1:
+    if _longest_s(sample) > 4 * mean_s > 0 and basis.n_items > 1:
         even = replace(
             sample, longest_s=0.0, item_max_s=mean_s, last_s=mean_s, item_std_s=min(sample.item_std_s, mean_s)
         )
         yield Proposal(
             what="cut the longest item into parts that can run side by side",
-            why=f"one item takes {seconds(sample.longest_s)}, and the mean is {seconds(mean_s)}",
+            why=f"one item takes {seconds(_longest_s(sample))}, and the mean is {seconds(mean_s)}",
             basis=replace(basis, sample=even),
         )
 
@@ -290,6 +355,9 @@ def _cheaper_start(basis: Basis, now: Forecast) -> Iterator[Proposal]:
             why=f"each worker imports for {seconds(cost.start.import_s)} before its first item",
             basis=replace(basis, costs=replace(basis.costs, processes=light)),
         )
+    if basis.sample.waits > WAITS:
+        # An executor has a worker for each core, and items that wait want more.
+        return
     start_s = cost.start.total_s(2, basis.caller_rss_bytes, basis.machine.usable_cores)
     warm = replace(
         cost,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amorsize.backends.driver import items_of
-from amorsize.facts import Breakdown, Forecast
+from amorsize.facts import WAITS, Breakdown, Forecast
 from amorsize.formatting import count, seconds
 from amorsize.frozen import replace
 from amorsize.model.engine_forecast import most_that_pay
@@ -65,10 +65,13 @@ def _plan_of(execution: Execution) -> Plan:
         others = sorted([*others, serial], key=lambda f: f.total_s)
     choices, basis = decider.choices, None
     if choices is not None and is_forecast and n and not summary.is_foreseen:
+        is_locked = sample.waits > WAITS and (decider.tried_in_vain() or summary.took_turns)
+        allowed = summary.weighed(choices.backends)
         limits = {name: getattr(choices, name) for name in ("max_workers", "memory_limit_bytes", "caller_rss_bytes")}
         basis = Basis(
-            sample=sample, costs=choices.costs, machine=here, n_items=n, backends=choices.backends, shrinking=True,
-            **limits,
+            sample=sample, costs=choices.costs, machine=here, n_items=n, shrinking=True, before_s=sum(before), **limits,
+            backends=tuple(b for b in allowed if b != "threads") or allowed if is_locked else allowed,
+            is_locked=is_locked,
         )  # fmt: skip
     asked = "an executor was" if request.executor is not None else "processes were"
     why = f"{asked} asked for, and func may not run here: nothing was sampled"

@@ -11,7 +11,7 @@ from math import ceil
 
 from amorsize.backends.source import Indexable, Streamed, read_on, source_of
 from amorsize.backends.workers.native_threads import native_threads
-from amorsize.facts import OWN_THREADS, Costs, Forecast, Machine, Sample
+from amorsize.facts import OWN_THREADS, Backend, Costs, Forecast, Machine, Sample
 from amorsize.formatting import count, seconds, size
 from amorsize.frozen import replace
 from amorsize.history.history import History
@@ -229,8 +229,10 @@ def plan_from(
         best, others = basis.choose()
         return pruner.narrow(best, others, sample.n_sampled) if pruner else (best, others, None, None)
 
+    left_out: tuple[Backend, ...] = ("serial", "processes") if not request.auto else ()
     basis = Basis(
         sample=sample, costs=costs, machine=here, n_items=items, backends=request.backends,
+        excluded=tuple(b for b in left_out if b not in request.backends),
         max_workers=request.most_workers, memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(), kept_items=n or 0, load=load,
     )  # fmt: skip

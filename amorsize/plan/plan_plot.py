@@ -12,10 +12,9 @@ from typing import Any, Final, NamedTuple
 from amorsize.events import Event
 from amorsize.facts import Breakdown, Forecast
 from amorsize.formatting import seconds
-from amorsize.frozen import field_names
 from amorsize.plan.drawing import INK, new_figure, plain_text, scale_time
 from amorsize.plan.plan_lanes import MOST_LANES, draw_lanes, lanes_of
-from amorsize.plan.plan_text import describe, happened, way
+from amorsize.plan.plan_text import describe, forecast_of, happened, sum_of, way
 from amorsize.plan.record import PlanRecord
 
 
@@ -61,7 +60,7 @@ def plot_plan(plan: PlanRecord, path: str | None = None, *, events: Iterable[Eve
     ImportError
         Without matplotlib.
     """
-    chosen = _chosen(plan)
+    chosen = forecast_of(plan)
     forecasts = [*plan.alternatives, chosen]
     bars = _bars(chosen, plan.alternatives) if plan.predicted_s is not None else []
     lanes = lanes_of(events)
@@ -96,7 +95,7 @@ def plot_plan(plan: PlanRecord, path: str | None = None, *, events: Iterable[Eve
 
 def words(plan: PlanRecord) -> str:
     """Return what the picture shows, in words, for those that cannot see it."""
-    chosen = _chosen(plan)
+    chosen = forecast_of(plan)
     text = f"Forecast against the number of workers. Chosen: {describe(chosen)}, {seconds(chosen.total_s)}."
     shown = [f for f in plan.alternatives if f.refused is None]
     if shown:
@@ -195,11 +194,7 @@ def _bars(chosen: Forecast, others: Sequence[Forecast]) -> list[tuple[str, Break
         if other.refused is None:
             best.setdefault(other.backend, other)
     named = [(way(f.backend, f.workers, f.start_method), f.breakdown) for f in best.values()]
-    return [(name, parts) for name, parts in named if _sum(parts) > 0] if _sum(chosen.breakdown) > 0 else []
-
-
-def _sum(parts: Breakdown) -> float:
-    return float(sum(getattr(parts, name) for name in field_names(Breakdown)))
+    return [(name, parts) for name, parts in named if sum_of(parts) > 0] if sum_of(chosen.breakdown) > 0 else []
 
 
 def _draw_parts(axes: Any, bars: Sequence[tuple[str, Breakdown]]) -> None:
@@ -217,19 +212,3 @@ def _draw_parts(axes: Any, bars: Sequence[tuple[str, Breakdown]]) -> None:
     axes.set_xlim(0, max(left) * 1.02)
     scale_time(axes)
     axes.set_title("where the time would go", loc="left", fontsize=10)
-
-
-def _chosen(plan: PlanRecord) -> Forecast:
-    parts = plan.breakdown
-    total = _sum(parts)
-    low, high = plan.predicted_interval_s or (total, total)
-    return Forecast(
-        backend=plan.backend,
-        workers=plan.n_jobs,
-        chunksize=plan.chunksize,
-        start_method=plan.start_method,
-        total_s=plan.predicted_s if plan.predicted_s is not None else total,
-        low_s=low,
-        high_s=high,
-        breakdown=parts,
-    )

@@ -53,6 +53,28 @@ def summary(plan: PlanRecord, n_items: int, took_s: float, failed: int = 0) -> s
     return f"{text}; {count(failed, 'item')} failed" if failed else text
 
 
+def forecast_of(plan: PlanRecord) -> Forecast:
+    """Return a plan's own forecast as one of the candidates."""
+    parts = plan.breakdown
+    total = sum_of(parts)
+    low, high = plan.predicted_interval_s or (total, total)
+    return Forecast(
+        backend=plan.backend,
+        workers=plan.n_jobs,
+        chunksize=plan.chunksize,
+        start_method=plan.start_method,
+        total_s=plan.predicted_s if plan.predicted_s is not None else total,
+        low_s=low,
+        high_s=high,
+        breakdown=parts,
+    )
+
+
+def sum_of(parts: Breakdown) -> float:
+    """Return the seconds of all parts together."""
+    return float(sum(getattr(parts, name) for name in field_names(Breakdown)))
+
+
 def reason(
     best: Forecast,
     serial: Forecast,

@@ -405,6 +405,9 @@ class Deciding:
         choices, ran = self.decider.choices, self.summary.ran
         if ran is None or choices is None or choices.costs.processes is None or chosen.backend != "processes" or theirs:
             return
+        if ran.ready_s is None and ran.lost:
+            # They died before they were ready: of an unguarded main module, say, which will be mended.
+            return
         from amorsize.measure.own_start import learn
 
         # A caller that computes meanwhile needs a core, too.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.backends.engines import Facts
-    from amorsize.facts import Forecast, Machine, Ran, Sample
+    from amorsize.facts import Backend, Forecast, Machine, Ran, Sample
     from amorsize.history.run_row import Run
     from amorsize.model.decide import Decider
     from amorsize.options import Request
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 UNPROFITABLE: Final = 0.95
 # If a run takes this many times its forecast, its item times are not relied upon (a guess).
 SLOWED: Final = 2.0
+# guess: so many items in threads tell if they took turns, and fewer at a time than this are turns
+TURNS: Final = 8
+AT_A_TIME: Final = 1.3
 # Why a backend was left.
 SLOWER: Final = "slower than the loop"
 TRIAL: Final = "a trial, which gained too little"
@@ -135,6 +138,19 @@ class RunSummary:
         """Return the backends that were tried and left again, in this order; trials of threads count unless chosen."""
         chosen = self.go is not None and self.go.backend == "threads"
         return (*(() if chosen else self.trials), *self.attempts)
+
+    @property
+    def took_turns(self) -> bool:
+        """True if threads have run hardly more than one item at a time."""
+        go, ran, sample = self.go, self.ran, self.sample
+        if go is None or ran is None or sample is None or go.backend != "threads" or go.workers < 2:
+            return False
+        return ran.items > TURNS and ran.items * sample.item_s < AT_A_TIME * ran.wall_s
+
+    def weighed(self, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+        """Return ``backends``, and those that were left for being slow here: with more cores they may pay."""
+        slow = [one.backend for one in self.attempts if one.why == SLOWER and one.backend in ("threads", "processes")]
+        return tuple(dict.fromkeys((*backends, *slow)))
 
     @property
     def loop_only_s(self) -> float:

@@ -21,7 +21,7 @@ cores_share: float | None = None
 
 CHANGED = (
     "data: has another length now than when the map began: func, or another thread, adds items to it or takes some "
-    "away. Map a copy, list(data)"
+    "away. Map a copy, list(data) (docs/howto/troubleshooting.md#changed-data)"
 )
 
 

@@ -159,7 +159,7 @@ def is_being_imported_by_a_child() -> bool:
 
 UNGUARDED: Final = (
     "a worker process imports the program's main module again, and came to this very call. Guard what starts work "
-    "there:\n\n    if __name__ == '__main__':\n        main()\n"
+    "there:\n\n    if __name__ == '__main__':\n        main()\n\n(docs/howto/troubleshooting.md#main-module)"
 )
 
 

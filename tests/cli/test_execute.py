@@ -197,6 +197,20 @@ def test_a_broken_line_of_a_pipe_ends_the_run_after_the_items_before_it(function
     assert "amorsize: --jsonl -: line 3 cannot be read: " in done.stderr
 
 
+def test_what_comes_by_a_pipe_is_asked_for(functions):
+    done = run("execute", f"{functions}:same", stdin="1\n2\n", code=2)
+    assert "is required; standard input is no terminal: --file - takes its lines as the items" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_text_for_a_function_of_numbers_is_hinted_at(functions, call, tmp_path):
+    (tmp_path / "numbers").write_text("4\n9\n")
+    hint = "amorsize: the items of --file are text; --jsonl takes each line as JSON: 1 is a number, [1, 2] a list\n"
+    assert call("execute", "math:sqrt", "--file", "numbers", code=1).err.endswith(hint)
+    assert call("execute", "math:sqrt", "--jsonl", "numbers").out == "2.0\n3.0\n"
+    assert hint not in call("execute", "math:factorial", "--range=-1:1", code=1).err
+
+
 def test_a_nul_ends_items_that_hold_newlines(functions):
     done = run("execute", f"{functions}:same", "--file", "-", "--null", stdin="a\nb\0c\0")
     assert done.stdout.splitlines() == [repr("a\nb"), repr("c")]

@@ -154,6 +154,7 @@ def test_trials_and_rejected_are_there(tmp_path):
     [
         ("optimize", []),
         ("explain", []),
+        ("execute", []),
         ("tune", ["--max-seconds", "0.1"]),
         ("validate", ["--max-seconds", "0.1"]),
         ("compare", ["--max-seconds", "0.1", "--with", "serial"]),
@@ -164,7 +165,16 @@ def test_each_command_writes_one(tmp_path, capsys, command, more):
     assert main([command, "math:sqrt", "--range", "5", "--backend", "serial", "--html", str(path), *more]) == 0
     assert f"<h1>{command} math:sqrt</h1>" in path.read_text(encoding="utf-8")
     # What is printed stays.
-    assert "amorsize: " in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "2.0" in told.out if command == "execute" else "amorsize: " in told.out
+
+
+def test_a_run_has_a_lane_for_each_worker(tmp_path, capsys):
+    path = tmp_path / "page.html"
+    how = ["--backend", "processes", "--max-workers", "1", "--quiet"]
+    assert main(["execute", "math:sqrt", "--range", "5", "--html", str(path), *how]) == 0
+    assert "what each worker did" in path.read_text(encoding="utf-8")
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["there/is/none.html", "."])

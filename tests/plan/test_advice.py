@@ -66,10 +66,35 @@ SLOW: dict[str, tuple[Basis, str, str]] = {
     "all results larger than the memory": (
         basis(computing(result_bytes=1e8, result_pickle_s=1e-3, result_unpickle_s=1e-3, gil_held=0.0), n_items=2000),
         "amorsize.stream",
-        "pickling",
+        "the memory: ",
     ),
     "a heavy main program": (basis(computing(), costs=heavy_imports(2.0)), "import less", "the start of workers"),
     "often called, and short": (basis(computing(), n_items=12, costs=SPAWN), "keep workers", "the start of workers"),
+    "tiny items, by processes": (
+        basis(computing(1e-6), n_items=20_000, costs=SPAWN, backends=("processes",), excluded=("serial",)),
+        "allow a plain loop",
+        "the start of workers",
+    ),
+    "computing, by threads": (
+        basis(computing(), backends=("threads",), excluded=("serial", "processes")),
+        "allow processes",
+        "the interpreter's lock",
+    ),
+    "items wait for one lock": (
+        basis(computing(item_cpu_s=0.0, gil_held=0.0), backends=("serial",), is_locked=True),
+        "hold the lock only while",
+        "a lock",
+    ),
+    "workers need more than memory_limit": (
+        basis(computing(rss_growth_bytes=2e8), memory_limit_bytes=int(1e8)),
+        "a higher memory_limit",
+        "the memory: ",
+    ),
+    "workers need more memory than there is": (
+        basis(computing(rss_growth_bytes=1e12)),
+        "need less memory at a time",
+        "the memory: ",
+    ),
     "few workers allowed": (basis(computing(), max_workers=2, cores=8), "leave max_workers out", "the cores"),
 }
 

@@ -9,7 +9,8 @@ import pickle
 import pytest
 
 import amorsize
-from amorsize.facts import Attempt, Breakdown, Forecast, Observation, Ran
+from amorsize.facts import Attempt, Breakdown, Forecast, Observation, Ran, Sample
+from amorsize.frozen import replace
 from amorsize.model.decide import Decider
 from amorsize.plan import pool_watch
 from amorsize.plan.plan import Plan
@@ -156,6 +157,36 @@ class TestWhatAnAttemptCost:
             breakdown=Breakdown(),
         )  # fmt: skip
         assert summary.withdrawn() == ()
+
+    @pytest.mark.parametrize(
+        ("why", "weighed"), [(SLOWER, ("serial", "processes")), ("no worker could start", ("serial",))]
+    )
+    def test_a_backend_that_was_slow_here_may_pay_on_more_cores(self, why, weighed):
+        summary = RunSummary(decided(0.01))
+        summary.attempts.append(summary.attempt(GO, 0.5, Ran(items=10, ready_s=0.1), why))
+        assert summary.weighed(("serial",)) == weighed
+        assert summary.weighed(("serial", "processes")) == ("serial", "processes")
+
+
+class TestThreadsThatTakeTurns:
+    @pytest.mark.parametrize(
+        ("backend", "workers", "items", "wall_s", "turns"),
+        [
+            # 100 items of 10 ms one after the other, or eight at a time.
+            ("threads", 8, 100, 1.0, True),
+            ("threads", 8, 100, 0.125, False),
+            ("threads", 1, 100, 1.0, False),
+            ("processes", 8, 100, 1.0, False),
+            ("threads", 8, 4, 0.04, False),
+        ],
+    )
+    def test_is_seen_by_the_clock(self, backend, workers, items, wall_s, turns):
+        summary = RunSummary(decided(0.01))
+        summary.go = replace(GO, backend=backend, workers=workers)
+        summary.sample = Sample(n_sampled=3, item_s=0.01)
+        assert not summary.took_turns
+        summary.ran = Ran(items=items, wall_s=wall_s, ready_s=0.0)
+        assert summary.took_turns == turns
 
 
 class TestShown:
