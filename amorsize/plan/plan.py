@@ -66,6 +66,11 @@ class Plan(PlanRecord):
                 "this plan is for a machine that is not here, and its pool would not be the best one: call optimize() "
                 "there, or here without machine="
             )
+        if self.backend == "executor":
+            raise ValueError(
+                "this plan is for your executor or cluster, which has its workers already: call "
+                "execute(func, data, backend=...) with it"
+            )
         if self.backend == "async":
             raise ValueError(
                 "this plan ran a coroutine function, which no pool can run: call execute(), await execute_async() or "

@@ -68,6 +68,8 @@ class RunSummary:
         What the user's executor costs, if func may run only there.
     is_foreseen : bool
         True if the driver has made a forecast of such a run, which stands in ``go``.
+    seen : Sample or None
+        What all items of such a run have shown.
     recalled : Sample or None
         The sample of earlier maps. If ``sample`` is this object, nothing was measured anew.
     attempts : list of Attempt
@@ -99,6 +101,7 @@ class RunSummary:
         self.unsampled = False
         self.engine: Facts | None = None
         self.is_foreseen = False
+        self.seen: Sample | None = None
         self.sample: Sample | None = None
         self.recalled: Sample | None = None
         self.machine: Machine | None = None
@@ -114,6 +117,8 @@ class RunSummary:
         if self.unsampled and evidence is not None:
             from amorsize.model.engine_forecast import forecast
 
+            if self.engine is not None:
+                evidence = {**evidence, "bytes_per_s": self.engine.bytes_per_s}
             self.go, self.sample, self.is_foreseen = forecast(**evidence), sample, True
 
     def close(self, wall_s: float, state: MapState) -> None:

@@ -13,7 +13,8 @@ Three upper bounds, of which the smallest holds:
 Lower bound: a chunk holds work of `MIN_CHUNKS` times the cost of sending it, if the evidence allows that.
 
 Where the answer to a chunk takes long (a cluster), items that are expected to take no longer than that go out together
-without evidence: to wait for it would cost as much as they may.
+without evidence: to wait for it would cost as much as they may. There the last chunks, too, take as long as it costs to
+send one: smaller ones would delay the end.
 """
 
 from __future__ import annotations
@@ -49,6 +50,17 @@ def target_chunk_s(workers: int, per_chunk_s: float) -> float:
     0.032
     """
     return max(TARGET_CHUNK_S, workers * per_chunk_s / DISPATCHER_SHARE)
+
+
+def longest_s(workers: int, per_chunk_s: float, round_trip_s: float) -> float:
+    """Return the seconds that a chunk is meant to take at most.
+
+    Examples
+    --------
+    >>> longest_s(2, 50e-6, 0.0), longest_s(2, 50e-6, 0.1)
+    (0.03, 0.1)
+    """
+    return max(target_chunk_s(workers, per_chunk_s), round_trip_s)
 
 
 def next_chunk(
@@ -87,6 +99,8 @@ def next_chunk(
     if remaining is None:
         return max(1, int(most))
     least = min(max(MIN_CHUNK_S, MIN_CHUNKS * per_chunk_s) / item_s, remaining / workers)
+    if round_trip_s > 0:
+        least = max(least, per_chunk_s / item_s)
     return max(1, min(ceil(min(max(remaining / (2 * workers), least), most)), remaining))
 
 

@@ -16,6 +16,8 @@ facts = {
     "seen": st.integers(1, 1000),
     "per_task_s": st.floats(1e-5, 0.1),
     "round_trip_s": st.floats(0.0, 1.0),
+    "item_bytes": st.floats(0.0, 1e6),
+    "bytes_per_s": st.floats(1e6, 1e10),
 }
 
 
@@ -35,6 +37,21 @@ def test_no_map_is_faster_than_its_work_or_its_one_dispatcher(places, left, item
     made = forecast(places=places, in_flight=2 * places, left=left, item_s=item_s, per_task_s=per_task_s, **known)
     assert made.total_s >= left * item_s / places * 0.999
     assert made.total_s >= left / made.chunksize * per_task_s * 0.999
+
+
+@given(**facts)
+def test_no_map_is_faster_than_its_bytes_move(left, item_bytes, bytes_per_s, places, **known):
+    moved = {"item_bytes": item_bytes, "bytes_per_s": bytes_per_s}
+    made = forecast(places=places, in_flight=2 * places, left=left, **moved, **known)
+    assert made.total_s >= left * item_bytes / bytes_per_s * 0.999
+    assert made.total_s >= forecast(places=places, in_flight=2 * places, left=left, **known).total_s * 0.999
+
+
+def test_tasks_may_have_a_size():
+    known = {"elapsed_s": 0.0, "left": 1000, "places": 2, "in_flight": 4, "item_s": 1e-3, "item_std_s": 0.0, "seen": 9}
+    known |= {"per_task_s": 2e-3, "round_trip_s": 5e-3}
+    assert forecast(**known, chunk=1).total_s > 2 * forecast(**known, chunk=50).total_s
+    assert forecast(**known, chunk=50).chunksize == 50
 
 
 def test_more_places_pay_until_the_dispatcher_is_busy():
