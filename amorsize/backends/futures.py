@@ -92,7 +92,9 @@ class ExecutorDriver(Driver):
         self._mail: SimpleQueue[Any] = SimpleQueue()
         self._why_lost: dict[int, str] = {}
         # A task of slower items than those before ends early, and the rest of it comes back.
-        self._limit_s = LONG * longest_s(schedule.wanted, schedule.per_chunk_s, schedule.round_trip_s)
+        is_fixed = schedule.backlog.lots[0].fixed is not None
+        longest = longest_s(schedule.wanted, schedule.per_chunk_s, schedule.round_trip_s)
+        self._limit_s = None if is_fixed else LONG * longest
         self._look_s = None if schedule.timeout_s is None else look_every_s(schedule.timeout_s)
         self._next_look_s = 0.0
         self._absence = Absence(2 * (self._look_s or 1.0))

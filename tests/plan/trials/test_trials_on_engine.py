@@ -72,7 +72,8 @@ def test_tune_gives_back_the_items_of_an_iterator(pool):
     assert [next(data) for _ in range(50)] == list(range(50))
 
 
-def test_a_trial_sends_tasks_of_its_size(pool):
+def test_a_trial_sends_tasks_of_its_size_and_none_ends_early(pool, monkeypatch):
+    monkeypatch.setattr("amorsize.backends.futures.LONG", 0.0)
     seen = []
 
     class Counting:
