@@ -119,7 +119,9 @@ class RunSummary:
 
             if self.engine is not None:
                 evidence = {**evidence, "bytes_per_s": self.engine.bytes_per_s}
-            self.go, self.sample, self.is_foreseen = forecast(**evidence), sample, True
+            # What is left may be too little for all places, but all had tasks.
+            self.go = replace(forecast(**evidence), workers=evidence["places"])
+            self.sample, self.is_foreseen = sample, True
 
     def close(self, wall_s: float, state: MapState) -> None:
         """Note the end of the run: its duration, its results, and the checkpoint's warnings."""
