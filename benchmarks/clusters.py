@@ -192,14 +192,21 @@ def timed(map_: Callable[[], list[Any]], expected: int) -> float:
     return took_s
 
 
-def measure(name: str, contact: Contact, rounds: int, slow_rounds: int, maps: Sequence[tuple[int, float]]) -> Any:
+def measure(
+    name: str,
+    contact: Contact,
+    rounds: int,
+    slow_rounds: int,
+    maps: Sequence[tuple[int, float]],
+    sizes: Sequence[int] = SIZES,
+) -> list[Any]:
     """Return the rows of one engine, one for each map."""
     rows = []
     by_hand(contact, [1000] * 200, 10)
     amorsize.execute(burn, [1000] * 200, backend=contact.backend)
     for n, item_s in maps:
         data = [steps_of(item_s)] * n
-        took: dict[str, list[float]] = {"execute": [], **{f"batches of {size}": [] for size in SIZES}}
+        took: dict[str, list[float]] = {"execute": [], **{f"batches of {size}": [] for size in sizes}}
         took |= {"one task per item": [], "own map": []}
         forecasts: dict[str, list[Any]] = {"execute": [], "optimize": []}
 
@@ -210,7 +217,7 @@ def measure(name: str, contact: Contact, rounds: int, slow_rounds: int, maps: Se
             return results
 
         contenders: dict[str, Callable[[], list[Any]]] = {"execute": ours}
-        for size in SIZES:
+        for size in sizes:
             contenders[f"batches of {size}"] = lambda size=size, data=data: by_hand(contact, data, size)
         slow: dict[str, Callable[[], list[Any]]] = {
             "one task per item": lambda data=data: by_hand(contact, data, 1),
@@ -258,6 +265,7 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=[name for name in ENGINES if name != "mpi"], choices=ENGINES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slow-rounds", type=int, default=1)
+    parser.add_argument("--sizes", nargs="*", type=int, default=SIZES, help="of batches by hand")
     parser.add_argument("--share", type=float, default=1.0, help="of the items")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -268,7 +276,7 @@ def main() -> None:
             continue
         with ENGINES[name]() as contact:
             maps = [(int(n * asked.share), item_s) for n, item_s in MAPS]
-            rows += measure(name, contact, asked.rounds, asked.slow_rounds, maps)
+            rows += measure(name, contact, asked.rounds, asked.slow_rounds, maps, asked.sizes)
     if asked.out is not None:
         before = json.loads(asked.out.read_text()) if asked.out.exists() else {"rows": []}
         packages = {one: version(one) for one in (*PACKAGES.values(),) if one != "concurrent" and find_spec(one)}

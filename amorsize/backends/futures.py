@@ -371,7 +371,6 @@ class ExecutorDriver(Driver):
             "elapsed_s": time.perf_counter() - self._began,
             "left": left + in_flight,
             "places": self.places if self._who is None else len(self._who),
-            "in_flight": self.schedule.wanted,
             "item_s": sample.item_s,
             "item_std_s": sample.item_std_s,
             "seen": sample.n_sampled,

@@ -15,7 +15,6 @@ from __future__ import annotations
 from math import ceil, exp, inf, sqrt
 
 from amorsize.facts import Breakdown, Forecast
-from amorsize.schedule.chunk_size import next_chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ def forecast(
     elapsed_s: float,
     left: int,
     places: int,
-    in_flight: int,
     item_s: float,
     item_std_s: float,
     seen: int,
@@ -54,8 +52,6 @@ def forecast(
         Items that have not been run.
     places : int
         Tasks that run at a time.
-    in_flight : int
-        Tasks among which the schedule deals out the items left.
     item_s, item_std_s : float
         Mean and standard deviation of the items seen.
     seen : int
@@ -65,17 +61,17 @@ def forecast(
     item_bytes, bytes_per_s : float
         Of an item and its result, and how fast they move.
     chunk : int, optional
-        Items in each task; None: as many as the schedule would send.
+        Items in each task; None: the best number.
 
     Examples
     --------
-    >>> made = forecast(elapsed_s=0.1, left=1000, places=2, in_flight=4, item_s=1e-3, item_std_s=0.0, seen=8,
+    >>> made = forecast(elapsed_s=0.1, left=1000, places=2, item_s=1e-3, item_std_s=0.0, seen=8,
     ...                 per_task_s=1e-3, round_trip_s=5e-3)
     >>> made.chunksize, round(made.total_s, 2), made.low_s < made.total_s < made.high_s
-    (40, 0.63, True)
+    (31, 0.63, True)
     """
     if chunk is None:
-        chunk = next_chunk(max(1, left), in_flight, item_s, max(1, left), per_task_s, round_trip_s)
+        chunk = best_chunk(left, places, item_s, per_task_s, round_trip_s)
     tasks = left / chunk
     places = max(1, min(places, ceil(tasks)))
     compute_s, moved_s = left * item_s / places, left * item_bytes / bytes_per_s
@@ -103,6 +99,23 @@ def forecast(
             tail_s=tail_s,
         ),
     )
+
+
+def best_chunk(left: int, places: int, item_s: float, per_task_s: float, round_trip_s: float) -> int:
+    """Return the number of items for each of many equal tasks.
+
+    The sum of what all tasks cost and of the tail, ``(R / c) h / p + c μ / 2``, is least at ``c = sqrt(2 R h / (p μ))``.
+    At least, two tasks at each place take as long as an answer; at most, each place has three.
+
+    Examples
+    --------
+    >>> best_chunk(4000, 2, 1e-3, 4e-3, 20e-3), best_chunk(4000, 2, 1e-3, 0.1e-3, 0.3e-3), best_chunk(12, 2, 1e-3, 1, 1)
+    (126, 20, 2)
+    """
+    most = max(1, left // (3 * places))
+    if item_s <= 0:
+        return most
+    return max(1, min(most, int(max(sqrt(2 * left * per_task_s / (places * item_s)), round_trip_s / (2 * item_s)))))
 
 
 def most_that_pay(item_s: float, chunk: int, per_task_s: float) -> int:

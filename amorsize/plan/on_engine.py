@@ -70,7 +70,6 @@ def plan_on_engine(request: Request) -> Plan:
         elapsed_s=0.0,
         left=known,
         places=places,
-        in_flight=2 * places,
         item_s=sample.item_s,
         item_std_s=sample.item_std_s,
         seen=sample.n_sampled,

@@ -80,8 +80,8 @@ def test_short_chunks_have_another_behind_them(chunk_s):
 
 
 @given(remaining, workers, item_s, evidence, st.floats(1e-4, 1e-2), st.floats(1e-3, 0.1))
-def test_no_task_of_a_cluster_takes_less_than_it_costs_to_send(n, p, seconds, seen, h, trip_s):
+def test_no_task_of_a_cluster_takes_less_than_it_costs_to_send_and_half_its_answer(n, p, seconds, seen, h, trip_s):
     size = next_chunk(n, p, seconds, seen, h, trip_s)
     assert 1 <= size <= n
-    bounds = (n, max(2 * seen, int(trip_s / seconds)), int(target_chunk_s(p, h) / seconds))
-    assert size >= min(int(h / seconds), *bounds)
+    bounds = (n, max(2 * seen, int(trip_s / seconds)), int(target_chunk_s(p, h, trip_s) / seconds))
+    assert size >= min(int(max(h, trip_s / 2) / seconds), *bounds)

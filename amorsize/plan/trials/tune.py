@@ -210,7 +210,6 @@ class EngineField(Field):
             elapsed_s=0.0,
             left=items,
             places=workers,
-            in_flight=2 * workers,
             item_s=self.sample.item_s,
             item_std_s=self.sample.item_std_s,
             seen=self.sample.n_sampled,
