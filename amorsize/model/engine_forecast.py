@@ -104,7 +104,7 @@ def forecast(
 def best_chunk(left: int, places: int, item_s: float, per_task_s: float, round_trip_s: float) -> int:
     """Return the number of items for each of many equal tasks.
 
-    The sum of what all tasks cost and of the tail, ``(R / c) h / p + c μ / 2``, is least at ``c = sqrt(2 R h / (p μ))``.
+    What all tasks cost and the tail, ``(R / c) h / p + c μ / 2``, are least at ``c = sqrt(2 R h / (p μ))``.
     At least, two tasks at each place take as long as an answer; at most, each place has three.
 
     Examples
