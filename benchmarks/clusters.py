@@ -232,31 +232,43 @@ def measure(
             for one in slow if k < slow_rounds else ():
                 took[one].append(timed(slow[one], n))
         rows.append(
-            {"engine": name, "items": n, "item_s": item_s, "own_map": contact.own_name, "took_s": took, **forecasts}
+            {
+                "engine": name,
+                "items": n,
+                "item_s": item_s,
+                "own_map": contact.own_name,
+                "load": os.getloadavg()[0],
+                "took_s": took,
+                **forecasts,
+            }
         )
-        tell(rows[-1])
+        print(line(rows[-1]), flush=True)
     return rows
 
 
-def tell(row: Any) -> None:
-    """Print a row: medians, and how the forecasts did."""
+HEAD: Final = """\
+| engine | items | `execute` | best by hand | ratio | one task per item | the engine's own map | forecast / clock |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def line(row: Any) -> str:
+    """Return a row of the table: medians, and how the forecasts of `execute` did."""
     medians = {name: median(values) for name, values in row["took_s"].items() if values}
-    hand = min(value for name, value in medians.items() if name.startswith("batches"))
-    best = min((value, name) for name, value in medians.items() if name.startswith("batches"))[1]
-    cells = [f"{row['engine']}, {row['items']} x {row['item_s'] * 1e3:g} ms"]
-    cells += [f"{medians['execute']:.2f} s", f"{hand:.2f} s ({best})", f"{medians['execute'] / hand:.2f}"]
-    cells += [
-        f"{medians[name]:.2f} s ({medians[name] / medians['execute']:.1f}x)"
+    ours = medians["execute"]
+    hand_s, hand = min((value, name) for name, value in medians.items() if name.startswith("batches"))
+    slow = [
+        f"{medians[name]:.2f} s ({medians[name] / ours:.1f} times)" if name in medians else "–"
         for name in ("one task per item", "own map")
-        if name in medians
     ]
+    told = []
     for which in ("optimize", "execute"):
         found = [one for one in row[which] if one[0] is not None]
-        if found:
-            ratio = median(one[0] / one[2] for one in found)
-            held = sum(one[1][0] <= one[2] <= one[1][1] for one in found)
-            cells.append(f"{which}: {ratio:.2f} of the clock, {held} of {len(found)} held")
-    print(" | ".join(cells), row.get("chunksize"), flush=True)
+        ratio = median(one[0] / one[2] for one in found) if found else float("nan")
+        held = sum(one[1][0] <= one[2] <= one[1][1] for one in found)
+        told.append(f"{which} {ratio:.2f}, {held} of {len(found)} held")
+    items = f"{row['items']:,} × {row['item_s'] * 1e3:g} ms"
+    cells = [row["engine"], items, f"{ours:.2f} s", f"{hand_s:.2f} s ({hand})", f"{ours / hand_s:.2f}", *slow]
+    return f"| {' | '.join([*cells, '; '.join(told)])} |"
 
 
 def main() -> None:
@@ -268,7 +280,12 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES, help="of batches by hand")
     parser.add_argument("--share", type=float, default=1.0, help="of the items")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--table", type=Path, help="only print the table of this file")
     asked = parser.parse_args()
+    print(HEAD)
+    if asked.table is not None:
+        print(*map(line, json.loads(asked.table.read_text())["rows"]), sep="\n")
+        return
     rows = []
     for name in asked.engines:
         if find_spec(PACKAGES[name]) is None:

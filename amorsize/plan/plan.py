@@ -51,7 +51,8 @@ class Plan(PlanRecord):
         Raises
         ------
         ValueError
-            If the plan is for a machine that is not here, or of a coroutine function, which no pool can run.
+            If the plan is for a machine that is not here, for the user's executor or cluster, which has its workers
+            already, or of a coroutine function, which no pool can run.
 
         Examples
         --------

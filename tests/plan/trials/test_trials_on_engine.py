@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
 
 import amorsize
+from amorsize.backends.engines import Facts
 
 
 @pytest.fixture
@@ -20,10 +22,12 @@ def pool():
 class Seen:
     """A function that notes the threads that call it."""
 
-    def __init__(self):
+    def __init__(self, nap_s=0.0):
         self.threads = set()
+        self.nap_s = nap_s
 
     def __call__(self, item):
+        time.sleep(self.nap_s)
         self.threads.add(threading.get_ident())
         return item + 1
 
@@ -53,9 +57,11 @@ def test_a_profile_is_not_made_where_func_may_not_run(pool):
     assert any("no profile" in text for text in found.warnings)
 
 
-def test_tune_tries_sizes_of_tasks(pool):
-    func = Seen()
-    plan = amorsize.tune(func, range(400), backend=pool, max_seconds=1)
+def test_tune_tries_sizes_of_tasks(pool, monkeypatch):
+    # A task costs as much as an item, so that several sizes are about as good.
+    monkeypatch.setattr("amorsize.plan.trials.tune.facts_of", lambda *_: Facts(2, True, 1e-3, 1e-3))
+    func = Seen(nap_s=1e-3)
+    plan = amorsize.tune(func, range(100), backend=pool, max_seconds=1)
     assert plan.backend == "executor"
     assert len({trial.chunksize for trial in plan.trials}) > 1
     assert {trial.backend for trial in plan.trials} == {"executor"}
