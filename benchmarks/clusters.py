@@ -286,19 +286,24 @@ def main() -> None:
     if asked.table is not None:
         print(*map(line, json.loads(asked.table.read_text())["rows"]), sep="\n")
         return
-    rows = []
     for name in asked.engines:
         if find_spec(PACKAGES[name]) is None:
             print(f"{name}: {PACKAGES[name]} is not installed", file=sys.stderr)
             continue
         with ENGINES[name]() as contact:
-            maps = [(int(n * asked.share), item_s) for n, item_s in MAPS]
-            rows += measure(name, contact, asked.rounds, asked.slow_rounds, maps, asked.sizes)
-    if asked.out is not None:
-        before = json.loads(asked.out.read_text()) if asked.out.exists() else {"rows": []}
-        packages = {one: version(one) for one in (*PACKAGES.values(),) if one != "concurrent" and find_spec(one)}
-        found = {"machine": machine_facts(), "versions": versions() | packages, "rows": [*before["rows"], *rows]}
-        asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            for n, item_s in MAPS:
+                one = (int(n * asked.share), item_s)
+                rows = measure(name, contact, asked.rounds, asked.slow_rounds, [one], asked.sizes)
+                if asked.out is not None:
+                    add(asked.out, rows)
+
+
+def add(path: Path, rows: list[Any]) -> None:
+    """Write rows into a file, beside those that are there already."""
+    before = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    packages = {one: version(one) for one in PACKAGES.values() if one != "concurrent" and find_spec(one)}
+    found = {"machine": machine_facts(), "versions": versions() | packages, "rows": [*before["rows"], *rows]}
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
