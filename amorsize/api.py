@@ -75,7 +75,7 @@ def optimize(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str | tuple[str, ...] = "auto",
+    backend: Any = "auto",
     max_workers: int | None = None,
     start_method: str | None = None,
     memory_limit: int | None = None,
@@ -96,11 +96,12 @@ def optimize(
         Takes one item.
     data : iterable
         Any iterable. Of a generator only the first items are read; ``plan.data`` yields these and the rest.
-    backend : str or tuple of str
+    backend : str, executor, or tuple of str
         ``"auto"``, ``"serial"``, ``"threads"``, ``"processes"``, or a tuple of these to choose from. For use with
         ``multiprocessing.Pool`` only, pass ``("serial", "processes")``. With ``"processes"``, func
         is never called in this process: the sample is taken in a child process. ``"auto"`` plans threads only if func
-        was shown to be safe in them; to name threads is the user's word that it is.
+        was shown to be safe in them; to name threads is the user's word that it is. An executor or a cluster client,
+        as in `execute`, stands alone: some items run there, and their results are dropped.
     max_workers : int, optional
         The largest number of threads or processes.
     start_method : {"fork", "forkserver", "spawn"}, optional
@@ -561,7 +562,7 @@ def validate(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str | tuple[str, ...] = "auto",
+    backend: Any = "auto",
     max_workers: int | None = None,
     start_method: str | None = None,
     memory_limit: int | None = None,
@@ -580,8 +581,9 @@ def validate(
     Parameters
     ----------
     func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `optimize`. Backends that ``backend`` excludes are not run; with ``"processes"`` func is never called in
-        this process, so the loop is not run either. Of an iterator only the items that are used are read.
+        As in `optimize`. Backends that ``backend`` excludes are not run; with ``"processes"`` or an executor alone func
+        is never called in this process, so the loop is not run either. Of an iterator only the items that are used are
+        read. On an executor or a cluster the contenders are the plan's tasks, `execute`, and one task for each item.
     max_seconds : float
         About the seconds that the validation may take. One round on two items is always run.
     rounds : int, optional
@@ -646,7 +648,7 @@ def tune(
     func: Callable[[Any], Any],
     data: Iterable[Any],
     *,
-    backend: str | tuple[str, ...] = "auto",
+    backend: Any = "auto",
     max_workers: int | None = None,
     start_method: str | None = None,
     memory_limit: int | None = None,
@@ -663,7 +665,8 @@ def tune(
     Parameters
     ----------
     func, data, backend, max_workers, start_method, memory_limit, sample, history
-        As in `optimize`. Of an iterator some items are read ahead; ``plan.data`` yields these and the rest.
+        As in `optimize`; with an executor or a cluster alone the candidates are sizes of its tasks. Of an iterator some
+        items are read ahead; ``plan.data`` yields these and the rest.
     max_seconds : float
         About the seconds that the search may take. Every candidate is tried on at least one item.
 

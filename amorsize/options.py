@@ -75,6 +75,8 @@ class Request(Frozen):
         True if calling func only makes a coroutine, which an event loop must run.
     workers_cap : int or None
         ``AMORSIZE_MAX_WORKERS``; ``max_workers`` is never more.
+    chunksize : int or None
+        Items in each task of the user's executor, for a trial; None: the schedule chooses.
     """
 
     func: Callable[[Any], Any]
@@ -104,6 +106,7 @@ class Request(Frozen):
     on_event: Callable[[Any], object] | None = None
     is_coroutine: bool = False
     workers_cap: int | None = None
+    chunksize: int | None = None
 
     @property
     def most_workers(self) -> int | None:
@@ -362,8 +365,8 @@ def _candidates(
         return (place,)
     if place is not None:
         raise ValueError(
-            "timeout: needs worker processes of amorsize's own, or an engine that can end a running task (Ray); this "
-            "one cannot. Leave timeout= out, or let func limit its own time"
+            "timeout: needs worker processes of amorsize's own, or an engine that can end a running task (Ray, a card "
+            "of kind local); this one cannot. Leave timeout= out, or let func limit its own time"
         )
     if backend != "auto" and "processes" not in named:
         raise ValueError(f"timeout: needs worker processes, which alone can be ended; backend={backend!r} has none")

@@ -412,6 +412,10 @@ class Driver:
             return ShortSend(number, span.start, span.start + items)
         return SourceEnded(length)
 
+    def seen(self) -> Sample | None:
+        """Return what the items have shown; None: nothing that is not known elsewhere."""
+        return None
+
     def _keep(
         self,
         number: int,

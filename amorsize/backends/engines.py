@@ -6,6 +6,7 @@ ended. The integrations (`amorsize.integrations`) derive from `Engine`; the tabl
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -26,7 +27,12 @@ at fault; or the engine runs no more tasks."""
 # Assumed number of tasks that an engine runs at a time, if it is unknown (a guess).
 UNKNOWN_PLACES: Final = 8
 # No-ops of one wave of the probe. 16 of them took 20-60 ms on dask, 10-30 on Parsl, 5-15 on Ray, 1-3 on a process pool.
+LEAST_PROBES: Final = 6
 MOST_PROBES: Final = 16
+# Bytes of the message that shows how fast bytes move: 2-20 ms there and back.
+PAYLOAD_BYTES: Final = 1 << 19
+# Objects of this process do not move at all.
+MOST_BYTES_PER_S: Final = 1e10
 # Seconds between two looks at the run's watchers while the first worker is waited for (a guess).
 LOOK_S: Final = 0.25
 # A no-op in a pool of threads takes 30 µs and more.
@@ -43,13 +49,14 @@ class Facts(NamedTuple):
 
     ``places``: tasks that it runs at a time. ``is_known``: False if that is `UNKNOWN_PLACES`. ``round_trip_s``: from
     submitting a task to its answer, with two tasks in flight for each place. ``per_task_s``: seconds between two
-    answers, while tasks wait.
+    answers, while tasks wait. ``bytes_per_s``: bytes to a worker and back, beside that.
     """
 
     places: int
     is_known: bool = True
     round_trip_s: float = 0.0
     per_task_s: float = 400e-6
+    bytes_per_s: float = MOST_BYTES_PER_S
 
 
 class Engine:
@@ -82,6 +89,10 @@ class Engine:
     def seal(self, items: Any, pickled: Callable[[Any], Parts]) -> Any:
         """Return what `submit` is given of some items; ``pickled`` pickles them."""
         return Lazy(items, lambda: pickled(items)) if self.lazy else pickled(items)
+
+    def payload(self, pickled: bytes) -> Any:
+        """Return what `submit` is given of bytes that stand for some items."""
+        return Lazy(pickled, lambda: (pickled,)) if self.lazy else (pickled,)
 
     def submit(self, *args: Any) -> Any:
         """Submit a span (`amorsize.backends.remote.run`); return its future."""
@@ -203,24 +214,34 @@ def _remembered(executor: Any) -> Facts | None:
 
 def _probe(engine: Engine, look: Callable[[], object]) -> Facts:
     times: list[tuple[float, float]] = []
-    # The first wave pays for the start of the workers, and for their imports.
-    for _ in range(2):
-        try:
-            times = _wave(engine, min(MOST_PROBES, 2 * (known_places(engine) or UNKNOWN_PLACES)), look)
-        except Exception as exc:
-            # A watcher has ended the run.
-            if isinstance(exc, AmorsizeError | Stopped):
-                raise
-            # Else the first task of the map shows what is wrong.
-            return Facts(1)
+    payload = engine.payload(os.urandom(PAYLOAD_BYTES))
+    try:
+        # The first wave pays for the start of the workers, and for their imports.
+        for _ in range(2):
+            places = known_places(engine) or UNKNOWN_PLACES
+            times = _wave(engine, min(MOST_PROBES, max(LEAST_PROBES, 2 * places)), look)
+        loaded = [_wave(engine, 1, look, None, None, payload)[0] for _ in range(2)]
+    except Exception as exc:
+        # A watcher has ended the run.
+        if isinstance(exc, AmorsizeError | Stopped):
+            raise
+        # Else the first task of the map shows what is wrong.
+        return Facts(1)
     trips = sorted(done - since for since, done in times)
-    took_s = max(done for _, done in times) - min(since for since, _ in times)
-    # The fast half: what is slower waited for another program.
-    return Facts(1, True, median(trips[: len(trips) // 2]), max(LEAST_PER_TASK_S, took_s / len(times)))
+    answers = sorted(done for _, done in times)
+    moved_s = min(done - since for since, done in loaded) - trips[0]
+    return Facts(
+        1,
+        True,
+        # The fast half: what is slower waited for another program.
+        median(trips[: len(trips) // 2]),
+        max(LEAST_PER_TASK_S, (answers[-1] - answers[0]) / (len(answers) - 1)),
+        2 * PAYLOAD_BYTES / max(moved_s, 2 * PAYLOAD_BYTES / MOST_BYTES_PER_S),
+    )
 
 
-def _wave(engine: Engine, count: int, look: Callable[[], object]) -> list[tuple[float, float]]:
-    """Run no-ops; return when each was submitted, and when its answer was here."""
+def _wave(engine: Engine, count: int, look: Callable[[], object], *args: Any) -> list[tuple[float, float]]:
+    """Run no-ops; return when each was submitted, and when its answer was here. ``args``: what goes there and back."""
     mail: SimpleQueue[tuple[Any, float]] = SimpleQueue()
     since: dict[int, float] = {}
     futures: list[Any] = []
@@ -232,7 +253,7 @@ def _wave(engine: Engine, count: int, look: Callable[[], object]) -> list[tuple[
     try:
         for _ in range(count):
             began = time.perf_counter()
-            future = engine.submit()
+            future = engine.submit(*args)
             # Kept in the list as well, so that no other future gets its id.
             since[id(future)] = began
             futures.append(future)

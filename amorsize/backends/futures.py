@@ -21,6 +21,7 @@ from amorsize.backends.ticks import Absence, look_every_s
 from amorsize.backends.workers import protocol
 from amorsize.errors import AmorsizeError, ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Sample
+from amorsize.schedule.chunk_size import longest_s
 from amorsize.schedule.messages import Done, Instruction, Lost, Ready, Running, Span
 from amorsize.system.looks import is_interrupt, kind_of, note, text_of
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 # guess: a pickled function of more bytes goes to each worker once, not with each task
 LARGE_BYTES: Final = 1 << 16
+# Times the longest task that the schedule would send, after which a task begins no further item (a guess).
+LONG: Final = 2.0
 # Share of the items from which the forecast of the map is made (a guess).
 SAMPLED: Final = 0.1
 
@@ -88,6 +91,10 @@ class ExecutorDriver(Driver):
         self._flights: dict[Any, Flight] = {}
         self._mail: SimpleQueue[Any] = SimpleQueue()
         self._why_lost: dict[int, str] = {}
+        # A task of slower items than those before ends early, and the rest of it comes back.
+        is_fixed = schedule.backlog.lots[0].fixed is not None
+        longest = longest_s(schedule.wanted, schedule.per_chunk_s, schedule.round_trip_s)
+        self._limit_s = None if is_fixed else LONG * longest
         self._look_s = None if schedule.timeout_s is None else look_every_s(schedule.timeout_s)
         self._next_look_s = 0.0
         self._absence = Absence(2 * (self._look_s or 1.0))
@@ -132,7 +139,9 @@ class ExecutorDriver(Driver):
         func = self._func(with_func)
         flight.is_shared = func is not None and func is self._shared
         try:
-            future = self.engine.submit(parcels.key, func, flight.items, span.start, self._keep_going, VERSION)
+            future = self.engine.submit(
+                parcels.key, func, flight.items, span.start, self._keep_going, VERSION, self._limit_s
+            )
         except BaseException as exc:
             if not is_interrupt(exc):
                 blame(exc, span)
@@ -357,20 +366,20 @@ class ExecutorDriver(Driver):
             return
         if done < SAMPLED * (left + in_flight + done):
             return
-        self.sample = sample = self._sample()
+        self.sample = sample = self.seen()
         self.evidence = {
             "elapsed_s": time.perf_counter() - self._began,
             "left": left + in_flight,
             "places": self.places if self._who is None else len(self._who),
-            "in_flight": self.schedule.wanted,
             "item_s": sample.item_s,
             "item_std_s": sample.item_std_s,
             "seen": sample.n_sampled,
             "per_task_s": self.schedule.per_chunk_s,
             "round_trip_s": self.schedule.round_trip_s,
+            "item_bytes": sample.arg_bytes + sample.result_bytes,
         }
 
-    def _sample(self) -> Sample:
+    def seen(self) -> Sample:
         """Return the mean and the spread of the items seen. The mean of ``n`` items spreads less by sqrt(n)."""
         seen = [(n, wall_s) for n, wall_s in self._seen if n]
         items = sum(n for n, _ in seen)

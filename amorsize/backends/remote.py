@@ -27,6 +27,8 @@ LOADER = (
     "(lambda sys: sys.modules.get(name) or (lambda made: (made.__dict__.update(TEXT=source), "
     "exec(source, made.__dict__), sys.modules.setdefault(name, made))[2])(type(sys)(name)))(__import__('sys')).HALF"
 )
+# Attribute of the thread that runs a task; `amorsize.system.nested` has the same.
+IN_TASK = "_amorsize_in_task"
 # Functions that a worker keeps, of the latest maps (a guess).
 KEPT = 4
 # Items that take so long on average are measured one by one; shorter ones are not recorded.
@@ -57,9 +59,10 @@ class Half:
         start: int = 0,
         keep_going: bool = False,
         version: Any = None,
+        limit_s: float | None = None,
     ) -> Any:
         """Run a span; see `run`."""
-        return run(key, func, items, start, keep_going, version)
+        return run(key, func, items, start, keep_going, version, limit_s)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return eval, (LOADER, _source())
@@ -81,14 +84,20 @@ def _source() -> dict[str, str]:
 
 
 def run(
-    key: Any = None, func: Any = None, items: Any = None, start: int = 0, keep_going: bool = False, version: Any = None
+    key: Any = None,
+    func: Any = None,
+    items: Any = None,
+    start: int = 0,
+    keep_going: bool = False,
+    version: Any = None,
+    limit_s: float | None = None,
 ) -> Any:
     """Run one span of items.
 
     Parameters
     ----------
     key : str
-        Names the function of a map: a worker unpickles it once. None: only say hello.
+        Names the function of a map: a worker unpickles it once. None: only say hello, and send the items back.
     func, items : tuple of bytes, None, or an object with ``held``
         A pickle and its buffers; a function of None is one that this worker should have. If they have not crossed to
         another process, they come as they are.
@@ -98,17 +107,19 @@ def run(
         Go on after an item that raised.
     version : tuple of int
         The caller's Python.
+    limit_s : float
+        Begin no further item after so many seconds.
 
     Returns
     -------
     tuple
-        ``("hello", who)``, ``("missing",)``: the function is not here; ``("refused", what, detail)``: it, or the only
-        item, cannot be unpickled; ``("apart",)``: one of several items cannot; or ``("done", results, errors, wall_s,
-        cpu_s, peak_bytes, records, who)``.
+        ``("hello", who, items)``, ``("missing",)``: the function is not here; ``("refused", what, detail)``: it, or
+        the only item, cannot be unpickled; ``("apart",)``: one of several items cannot; or ``("done", results, errors,
+        wall_s, cpu_s, peak_bytes, records, who)``.
     """
     who = (os.getpid(), threading.get_ident(), _host())
     if key is None:
-        return "hello", who
+        return "hello", who, items
     crossed = type(items) is tuple
     try:
         call = _func(key, func)
@@ -124,7 +135,14 @@ def run(
         if isinstance(exc, (KeyboardInterrupt, GeneratorExit)):
             raise
         return "refused", "item", f"it cannot be rebuilt in a worker ({_name(type(exc))}: {_text(exc)})"
-    results, errors, wall_s, cpu_s, records = _run_items(call, taken, start, keep_going)
+    thread = threading.current_thread()
+    before = getattr(thread, IN_TASK, False)
+    # An item may call amorsize, which must not take all cores (`amorsize.system.nested.share`).
+    setattr(thread, IN_TASK, True)
+    try:
+        results, errors, wall_s, cpu_s, records = _run_items(call, taken, start, keep_going, limit_s)
+    finally:
+        setattr(thread, IN_TASK, before)
     if crossed:
         results = _send(results, errors, start)
     return "done", results, errors, wall_s, cpu_s, _peak(), records, who
@@ -145,7 +163,7 @@ def _func(key: str, func: Any) -> Any:
         return call
 
 
-def _run_items(call: Any, items: Any, start: int, keep_going: bool) -> tuple[Any, ...]:
+def _run_items(call: Any, items: Any, start: int, keep_going: bool, limit_s: float | None) -> tuple[Any, ...]:
     results: list[Any] = []
     errors: list[Any] = []
     records: list[tuple[Any, ...]] = []
@@ -170,6 +188,8 @@ def _run_items(call: Any, items: Any, start: int, keep_going: bool) -> tuple[Any
             records.append((index, now - at, cpu_now - cpu_at, peak_now, max(0, peak_now - peak)))
             cpu_at, peak = cpu_now, peak_now
         at = now
+        if limit_s is not None and now - began >= limit_s:
+            break
     wall_s, cpu_s = clock() - began, cpu() - cpu_began
     if len(records) > TOP:
         longest = sorted(records, key=lambda one: one[1])[-TOP:]

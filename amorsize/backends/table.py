@@ -171,6 +171,7 @@ BACKENDS: tuple[Row, ...] = (
         FUTURES,
         serves="amorsize.integrations.card_workers:Workers",
         face="amorsize.integrations.card_workers:Local",
+        ends_items=True,
     ),
 )
 

@@ -56,7 +56,7 @@ def here() -> dict[str, Any]:
     """Return the features of this machine, as this process may use it, and its digest; read about once a second."""
     from amorsize.system.machine import lately
 
-    machine, share = lately(), nested.cores_share
+    machine, share = lately(), nested.share()
     for which, shared, found in _named:
         if which is machine and shared == share:
             return found

@@ -79,6 +79,7 @@ class Labels(Engine):
         self.route = route
         self._first = next(iter(engines.values()))
         self._turn = cycle(engines.values())
+        self.can_end = all(engine.can_end for engine in engines.values())
 
     def places(self) -> int | None:
         """Return the places of all labels."""
@@ -111,11 +112,13 @@ class Labels(Engine):
 
     def submit(self, key: Any = None, func: Any = None, items: Any = None, start: int = 0, *more: Any) -> Any:
         """Submit what has no answer yet; a no-op goes to each label in turn."""
-        joined = Joined(items or [Share(next(self._turn))], start)
+        if key is None:
+            share = Share(next(self._turn))
+            share.items, items = items, [share]
+        joined = Joined(items, start)
         for share in joined.shares:
             if share.answer is None:
-                task = () if key is None else (key, func, share.items, 0, *more)
-                joined.tasks.append((share, share.engine.submit(*task)))
+                joined.tasks.append((share, share.engine.submit(key, func, share.items, 0, *more)))
         joined.wait_for_tasks()
         return joined
 
@@ -134,6 +137,26 @@ class Labels(Engine):
         """Withdraw tasks."""
         for engine in self.engines.values():
             engine.cancel([task for future in futures for share, task in future.tasks if share.engine is engine])
+
+    def keep_time(self) -> None:
+        """Have the tasks of all labels report when they begin."""
+        for engine in self.engines.values():
+            engine.keep_time()
+
+    def end(self, future: Any) -> None:
+        """End a running task. With a time limit it has one item, and one label."""
+        for share, task in future.tasks:
+            share.engine.end(task)
+
+    def runs_for_s(self, future: Any) -> float | None:
+        """Return how long a task has run."""
+        times = (share.engine.runs_for_s(task) for share, task in future.tasks)
+        return next((for_s for for_s in times if for_s is not None), None)
+
+    def close(self) -> None:
+        """Forget what was shared at each label."""
+        for engine in self.engines.values():
+            engine.close()
 
     def loss(self, exc: BaseException) -> Loss | None:
         """Return what the first engine says that knows the exception; with a wrong route the map cannot go on."""

@@ -12,6 +12,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -71,6 +72,17 @@ class WorkerEndedError(Exception):
     """A worker has ended while it had a task."""
 
 
+class Busy:
+    """A worker that has a task: since when, and if it was ended for that."""
+
+    __slots__ = ("process", "since_s", "was_ended")
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.since_s = time.perf_counter()
+        self.was_ended = False
+
+
 class Workers(Executor):
     """An executor of fresh interpreters.
 
@@ -92,8 +104,9 @@ class Workers(Executor):
         self._init = worker_init
         self._tasks: SimpleQueue[Any] = SimpleQueue()
         self._lock = Lock()
-        # Workers that have a task. Why no task runs any more.
-        self._busy: set[subprocess.Popen[bytes] | None] = set()
+        # Workers that have a task, by its future, and those that start. Why no task runs any more.
+        self._busy: dict[Future[Any], Busy] = {}
+        self._starting: set[subprocess.Popen[bytes]] = set()
         self._over = ""
         self._threads = [Thread(target=self._serve, name=f"amorsize {label}", daemon=True) for _ in range(workers)]
         for thread in self._threads:
@@ -113,14 +126,25 @@ class Workers(Executor):
         """End the workers, those that have a task included."""
         with self._lock:
             self._over = self._over or f"the workers of {self.label!r} have been shut down"
-            for process in self._busy:
-                if process is not None:
-                    process.kill()
+            for process in (*self._starting, *(busy.process for busy in self._busy.values())):
+                process.kill()
         self._drop()
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:
             thread.join()
+
+    def end(self, future: Future[Any]) -> None:
+        """End the worker that runs a task; another one takes its place."""
+        with self._lock:
+            if (busy := self._busy.get(future)) is not None:
+                busy.was_ended = True
+                busy.process.kill()
+
+    def runs_for_s(self, future: Future[Any]) -> float | None:
+        """Return the seconds for which a task has run; None: it does not run."""
+        busy = self._busy.get(future)
+        return None if busy is None else time.perf_counter() - busy.since_s
 
     def _drop(self) -> None:
         """Fail the tasks that wait."""
@@ -148,7 +172,7 @@ class Workers(Executor):
                     continue
                 try:
                     process = process or self._start()
-                    future.set_result(self._run(process, call))
+                    future.set_result(self._run(process, future, call))
                 except WorkerEndedError as exc:
                     # `_exchange` has waited for it.
                     process = None
@@ -165,17 +189,21 @@ class Workers(Executor):
         if self._over:
             self._drop()
 
-    def _run(self, process: subprocess.Popen[bytes], call: Any) -> Any:
+    def _run(self, process: subprocess.Popen[bytes], future: Future[Any], call: Any) -> Any:
         pickled = pickle.dumps(call, 5)
         with self._lock:
             if self._over:
                 raise BrokenExecutor(self._over)
-            self._busy.add(process)
+            busy = self._busy[future] = Busy(process)
         try:
             is_result, value = _exchange(process, pickled)
         finally:
             with self._lock:
-                self._busy.discard(process)
+                del self._busy[future]
+        if busy.was_ended:
+            # It had answered already.
+            _end(process)
+            raise WorkerEndedError("it was ended")
         if is_result:
             return value
         raise value
@@ -192,7 +220,7 @@ class Workers(Executor):
         try:
             process = _popen(self._env, self._init)
             with self._lock:
-                self._busy.add(process)
+                self._starting.add(process)
             _exchange(process)
         except (OSError, WorkerEndedError) as exc:
             text = f"a worker of {self.label!r} has not started: {exc}"
@@ -203,8 +231,9 @@ class Workers(Executor):
                 _end(process)
             raise BrokenExecutor(self._over) from exc
         finally:
-            with self._lock:
-                self._busy.discard(process)
+            if process is not None:
+                with self._lock:
+                    self._starting.discard(process)
         return process
 
 
@@ -270,6 +299,19 @@ class Local(Engine):
 
     lazy = False
     near = False
+    can_end = True
+
+    def keep_time(self) -> None:
+        """Do nothing: the workers keep the time of their tasks."""
+
+    def end(self, future: Any) -> None:
+        """End a running task, and its worker with it."""
+        self.executor.end(future)
+
+    def runs_for_s(self, future: Any) -> float | None:
+        """Return how long a task has run."""
+        seconds: float | None = self.executor.runs_for_s(future)
+        return seconds
 
     def loss(self, exc: BaseException) -> Loss | None:
         """Return what an exception says: a worker has one task."""

@@ -73,7 +73,7 @@ class Card:
         self._pid = 0
         self.kind = settings.kind
         self.labels = tuple(one.label for one in settings.executors)
-        self.ends_items = settings.kind == "ray"
+        self.ends_items = settings.kind in ("ray", "local")
 
     def __repr__(self) -> str:
         return f"<card of {self.kind}: {', '.join(self.labels)}>"

@@ -37,6 +37,8 @@ class Dask(Engine):
             )
         self._run = uuid4().hex[:12]
         self._numbers = count()
+        # What was fetched: for each future a result, or an exception.
+        self._fetched: dict[Any, tuple[Any, BaseException | None]] = {}
 
     def places(self) -> int | None:
         """Return the threads of all workers; 0 if there is no worker yet."""
@@ -47,15 +49,27 @@ class Dask(Engine):
         return self.client.submit(HALF, *args, pure=False, key=f"amorsize-{self._run}-{next(self._numbers)}")
 
     def when_done(self, future: Any, callback: Callable[[Any], object]) -> None:
-        """Fetch the result in Dask's own thread, then call ``callback``."""
-        future.add_done_callback(callback)
+        """Fetch the answer in Dask's own thread, let the cluster forget it, and call ``callback``.
+
+        To fetch takes a round trip to the worker, in which the caller can do other work.
+        """
+
+        def fetch(future: Any) -> None:
+            try:
+                self._fetched[future] = future.result(), None
+            except BaseException as exc:  # noqa: BLE001  (`result` raises it)
+                self._fetched[future] = None, exc
+            future.release()
+            callback(future)
+
+        future.add_done_callback(fetch)
 
     def result(self, future: Any) -> Any:
-        """Fetch the answer, and let the cluster forget it."""
-        try:
-            return future.result()
-        finally:
-            future.release()
+        """Return what was fetched, or raise."""
+        answer, exc = self._fetched.pop(future)
+        if exc is not None:
+            raise exc
+        return answer
 
     def cancel(self, futures: list[Any]) -> None:
         """Cancel tasks in one message."""

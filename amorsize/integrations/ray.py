@@ -27,10 +27,10 @@ LOST: Final = (
 DEAD: Final = ("RaySystemError", "RayConnectionError", "RaySystemException")
 # Ray takes nothing but plain functions, which it sends by value if their module is not known by name.
 TASK: Final = """
-def amorsize(half, key, func, items, start, keep_going, version, clock, task):
+def amorsize(half, key, func, items, start, more, clock, task):
     if clock is not None:
         clock.begin.remote(task)
-    return half(key, func, items, start, keep_going, version)
+    return half(key, func, items, start, *more)
 
 class Clock:
     "Tells how long tasks have run: they may have waited for a worker before."
@@ -80,20 +80,12 @@ class Ray(Engine):
         """Return the number of CPUs."""
         return int(self.ray.cluster_resources().get("CPU", 0))
 
-    def submit(
-        self,
-        key: Any = None,
-        func: Any = None,
-        items: Any = None,
-        start: int = 0,
-        keep_going: bool = False,
-        version: Any = None,
-    ) -> Any:
+    def submit(self, key: Any = None, func: Any = None, items: Any = None, start: int = 0, *more: Any) -> Any:
         """Submit a task; return a plain future."""
         number = next(self._numbers)
         if self._half is None:
             self._half = self.ray.put(HALF)
-        ref = _made()[0].remote(self._half, key, func, items, start, keep_going, version, self._clock, number)
+        ref = _made()[0].remote(self._half, key, func, items, start, more, self._clock, number)
         future = ref.future()
         self._refs[future] = (ref, number)
         return future

@@ -227,7 +227,7 @@ def _obstacle(wish: Wish, machine: Machine) -> str | None:
     """Return the reason why processes cannot be measured here; None if they can."""
     if wish.start_method is not None and wish.start_method not in machine.start_methods:
         return f"workers cannot be started by {wish.start_method} here"
-    if nested.cores_share is not None:
+    if nested.share() is not None:
         return "this is a worker process"
     from multiprocessing.process import current_process
 

@@ -3,19 +3,18 @@
 The function may not run in the caller, so the forecast is made while the map runs: once each place has answered. Then
 it is known what a task costs beside its items (measured with tasks that do nothing), and what the items took there. ::
 
-    T = elapsed + max(R μ / p, K h) + h K / p + r / 2 + tail
+    T = elapsed + max(R μ / p, D) + D / p + r / 2 + tail,   D = K h + R b / B
 
-``R`` items are left, of ``μ`` seconds each on ``p`` places, in ``K`` tasks of ``h`` seconds; ``r`` is the round trip.
-While a task waits behind each that runs, the round trip is paid once. The tail is half a task, while the others are
-done.
+``R`` items are left, of ``μ`` seconds each on ``p`` places, in ``K`` tasks of ``h`` seconds; ``b`` bytes move for each
+item, ``B`` a second; ``r`` is the round trip. While a task waits behind each that runs, the round trip is paid once.
+The tail is half a task, while the others are done.
 """
 
 from __future__ import annotations
 
-from math import ceil, exp, sqrt
+from math import ceil, exp, inf, sqrt
 
 from amorsize.facts import Breakdown, Forecast
-from amorsize.schedule.chunk_size import next_chunk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 # Spread of clock / forecast, as a logarithm, of an engine that other programs share (a guess).
 SPREAD: Final = 0.12
+# Other programs' work comes in spells, and tasks side by side share them: one in so many tells something new (a guess).
+ALIKE: Final = 4
 # Of a normal distribution, 80 % lie within so many standard deviations.
 WITHIN_80: Final = 1.2816
 
@@ -32,12 +33,14 @@ def forecast(
     elapsed_s: float,
     left: int,
     places: int,
-    in_flight: int,
     item_s: float,
     item_std_s: float,
     seen: int,
     per_task_s: float,
     round_trip_s: float,
+    item_bytes: float = 0.0,
+    bytes_per_s: float = inf,
+    chunk: int | None = None,
 ) -> Forecast:
     """Return the forecast of the whole map.
 
@@ -49,31 +52,36 @@ def forecast(
         Items that have not been run.
     places : int
         Tasks that run at a time.
-    in_flight : int
-        Tasks among which the schedule deals out the items left.
     item_s, item_std_s : float
         Mean and standard deviation of the items seen.
     seen : int
         Number of those.
     per_task_s, round_trip_s : float
         Of the engine.
+    item_bytes, bytes_per_s : float
+        Of an item and its result, and how fast they move.
+    chunk : int, optional
+        Items in each task; None: the best number.
 
     Examples
     --------
-    >>> made = forecast(elapsed_s=0.1, left=1000, places=2, in_flight=4, item_s=1e-3, item_std_s=0.0, seen=8,
+    >>> made = forecast(elapsed_s=0.1, left=1000, places=2, item_s=1e-3, item_std_s=0.0, seen=8,
     ...                 per_task_s=1e-3, round_trip_s=5e-3)
     >>> made.chunksize, round(made.total_s, 2), made.low_s < made.total_s < made.high_s
-    (40, 0.63, True)
+    (31, 0.63, True)
     """
-    chunk = next_chunk(max(1, left), in_flight, item_s, max(1, left), per_task_s, round_trip_s)
+    if chunk is None:
+        chunk = best_chunk(left, places, item_s, per_task_s, round_trip_s)
     tasks = left / chunk
     places = max(1, min(places, ceil(tasks)))
-    compute_s, dispatch_s = left * item_s / places, tasks * per_task_s
-    over_s = max(0.0, dispatch_s - compute_s) + dispatch_s / places
+    compute_s, moved_s = left * item_s / places, left * item_bytes / bytes_per_s
+    caller_s = tasks * per_task_s + moved_s
+    over_s = max(0.0, caller_s - compute_s) + caller_s / places
     # The last items of a few long ones end one by one.
     tail_s = min(chunk, left) * item_s / 2 * (places > 1) + item_std_s * sqrt(min(left, places)) / 2
     rest_s = compute_s + over_s + tail_s + round_trip_s / 2
-    unsure = item_std_s / item_s / sqrt(max(1, min(seen, left))) if item_s > 0 else 0.0
+    moved_share = moved_s / caller_s if caller_s > 0 else 0.0
+    unsure = item_std_s / item_s / sqrt(max(1, min(seen, left)) / ALIKE) if item_s > 0 else 0.0
     spread = WITHIN_80 * sqrt(SPREAD**2 + min(1.0, unsure) ** 2)
     return Forecast(
         backend="executor",
@@ -84,9 +92,30 @@ def forecast(
         low_s=elapsed_s + rest_s * exp(-spread),
         high_s=elapsed_s + rest_s * exp(spread),
         breakdown=Breakdown(
-            start_s=elapsed_s, compute_s=compute_s, transfer_s=round_trip_s / 2, dispatch_s=over_s, tail_s=tail_s
+            start_s=elapsed_s,
+            compute_s=compute_s,
+            transfer_s=round_trip_s / 2 + over_s * moved_share,
+            dispatch_s=over_s * (1 - moved_share),
+            tail_s=tail_s,
         ),
     )
+
+
+def best_chunk(left: int, places: int, item_s: float, per_task_s: float, round_trip_s: float) -> int:
+    """Return the number of items for each of many equal tasks.
+
+    What all tasks cost and the tail, ``(R / c) h / p + c μ / 2``, are least at ``c = sqrt(2 R h / (p μ))``.
+    At least, two tasks at each place take as long as an answer; at most, each place has three.
+
+    Examples
+    --------
+    >>> best_chunk(4000, 2, 1e-3, 4e-3, 20e-3), best_chunk(4000, 2, 1e-3, 0.1e-3, 0.3e-3), best_chunk(12, 2, 1e-3, 1, 1)
+    (126, 20, 2)
+    """
+    most = max(1, left // (3 * places))
+    if item_s <= 0:
+        return most
+    return max(1, min(most, int(max(sqrt(2 * left * per_task_s / (places * item_s)), round_trip_s / (2 * item_s)))))
 
 
 def most_that_pay(item_s: float, chunk: int, per_task_s: float) -> int:

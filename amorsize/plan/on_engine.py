@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, islice
-from math import sqrt
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.engines import facts_of
 from amorsize.backends.source import Indexable, source_of
-from amorsize.events import ChunkDone
 from amorsize.facts import Breakdown, Forecast, Sample
 from amorsize.frozen import replace
 from amorsize.history.history import History
@@ -32,8 +31,10 @@ if TYPE_CHECKING:
 # Items of the first sample for each place: the first of them pays for the function's first call there (a guess).
 FIRST: Final = 3
 # Seconds of each place, and items, that a second sample of short items takes at most (a guess).
-MORE_S: Final = 0.05
+MORE_S: Final = 0.1
 MOST: Final = 1000
+# Tasks of the second sample for each place: few, as short ones would run with cold caches (a guess).
+TASKS: Final = 4
 
 
 def plan_on_engine(request: Request) -> Plan:
@@ -60,21 +61,22 @@ def plan_on_engine(request: Request) -> Plan:
             backend="executor", n_jobs=1, chunksize=1, estimated_speedup=1.0, serial_s=0.0, predicted_s=0.0,
             predicted_interval_s=(0.0, 0.0), reason="there are no items", data=request.data, machine=share_of(lately()),
         )  # fmt: skip
-    sample = _sample(request, _spread(head, FIRST * places, request.spread), places)
+    sample = _sample(request, _spread(head, FIRST * places, request.spread), 1)
     more = min(MOST, int(MORE_S * places / sample.item_s)) if sample.item_s > 0 else MOST
     if more > sample.n_sampled and len(head) > sample.n_sampled:
-        sample = _sample(request, _spread(head, more, request.spread), places)
+        sample = _sample(request, _spread(head, more, request.spread), ceil(min(more, len(head)) / (TASKS * places)))
     known = n or MOST
     best = forecast(
         elapsed_s=0.0,
         left=known,
         places=places,
-        in_flight=2 * places,
         item_s=sample.item_s,
         item_std_s=sample.item_std_s,
         seen=sample.n_sampled,
         per_task_s=facts.per_task_s,
         round_trip_s=facts.round_trip_s,
+        item_bytes=sample.arg_bytes + sample.result_bytes,
+        bytes_per_s=facts.bytes_per_s,
     )
     serial_s = known * sample.item_s
     serial = Forecast(
@@ -112,20 +114,12 @@ def _spread(data: Any, count: int, is_spread: bool) -> list[Any]:
     return [data[(2 * at + 1) * n // (2 * count) if is_spread else at] for at in range(count)]
 
 
-def _sample(request: Request, items: Sequence[Any], places: int) -> Sample:
-    """Run some items on the engine; return what they took there."""
-    seen: list[ChunkDone] = []
-
-    def note(event: object) -> None:
-        if isinstance(event, ChunkDone):
-            seen.append(event)
-
-    Execution(replace(request, data=items, history=History("off"), on_event=note)).run()
-    # The first task at each place pays for the function's first call there.
-    later = seen[places:] or seen
-    count = max(1, sum(one.items for one in later))
-    mean_s = sum(one.wall_s for one in later) / count
-    spread = sum(one.items * (one.wall_s / one.items - mean_s) ** 2 for one in later if one.items)
-    std_s = sqrt(spread / max(1, len(later) - 1))
-    cpu_s = sum(one.cpu_s for one in later) / count
-    return Sample(n_sampled=len(items), item_s=mean_s, item_std_s=std_s, item_cpu_s=cpu_s, error_s=std_s / sqrt(count))
+def _sample(request: Request, items: Sequence[Any], chunksize: int) -> Sample:
+    """Run some items on the engine, in tasks of one size; return what they have shown."""
+    execution = Execution(
+        replace(request, data=items, history=History("off"), on_event=None, progress=None, chunksize=chunksize)
+    )
+    execution.run()
+    sample = execution.deciding.summary.seen
+    assert sample is not None
+    return sample

@@ -69,10 +69,10 @@ def plan_for(
         True if other candidates will run, too: the sample is complete, even if the loop surely is the best.
     """
     if request.executor is not None:
-        if there is not None or for_trials or request.executor_as != "executor":
+        if there is not None or request.executor_as != "executor":
             raise ValueError(
-                "backend: an executor can be planned for alone and here, by optimize() and execute(); what it costs "
-                "beside the pools of this machine is not known"
+                "backend: an executor can be planned for alone, without other names and without machine=; what it "
+                "costs beside the pools of this machine is not known. execute() may choose among them"
             )
         from amorsize.plan.on_engine import plan_on_engine
 

@@ -51,7 +51,8 @@ class Plan(PlanRecord):
         Raises
         ------
         ValueError
-            If the plan is for a machine that is not here, or of a coroutine function, which no pool can run.
+            If the plan is for a machine that is not here, for the user's executor or cluster, which has its workers
+            already, or of a coroutine function, which no pool can run.
 
         Examples
         --------
@@ -65,6 +66,11 @@ class Plan(PlanRecord):
             raise ValueError(
                 "this plan is for a machine that is not here, and its pool would not be the best one: call optimize() "
                 "there, or here without machine="
+            )
+        if self.backend == "executor":
+            raise ValueError(
+                "this plan is for your executor or cluster, which has its workers already: call "
+                "execute(func, data, backend=...) with it"
             )
         if self.backend == "async":
             raise ValueError(

@@ -20,6 +20,7 @@ from amorsize.model.decide import CROWDED, WEIGHED, Decider, Go, Probe, RunMore,
 from amorsize.run.run_summary import TRIAL, RunSummary
 from amorsize.system import log, nested
 from amorsize.system.critical import load
+from amorsize.system.looks import held_bytes, is_sliced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ QUICK_ITEM_S: Final = 0.3e-3
 SLOW_START_SHARE: Final = 0.5
 # If no worker is ready after this many times the expected start, the caller goes on alone until one is (a guess).
 OVERDUE: Final = 1.5
+# Items of a first task on an engine, and their bytes (a guess).
+FIRST_ITEMS: Final = 16
+FIRST_BYTES: Final = 1e6
+# Such tasks for each place, at least.
+FAIR: Final = 4
 # A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
 REMEMBER_S: Final = 3e-3
 # guess: results whose memory is measured
@@ -341,7 +347,7 @@ class Deciding:
         # func may not run here, so waiting cannot be measured: trust max_workers. But not within a worker, where
         # nested calls would multiply.
         asked = most_workers(request) or cores
-        if nested.cores_share is not None or (request.max_workers is None and request.executor is None):
+        if nested.share() is not None or (request.max_workers is None and request.executor is None):
             asked = min(asked, cores)
         if request.executor is None:
             asked = min(asked, choices.machine.most_processes)
@@ -453,7 +459,12 @@ class Deciding:
             )
         engine = summary.engine
         if engine is not None:
-            return {"per_chunk_s": engine.per_task_s, "round_trip_s": engine.round_trip_s}
+            return {
+                "per_chunk_s": engine.per_task_s,
+                "round_trip_s": engine.round_trip_s,
+                "fixed": request.chunksize,
+                "evidence": self._first_span(chosen),
+            }
         if summary.unsampled:
             return {"worker_count": worker_count}
         helps = may_loop and chosen.backend != "threads" and not theirs
@@ -471,6 +482,22 @@ class Deciding:
             "worker_count": worker_count,
             "climb": climb_for(request, chosen, sample) if not theirs else None,
         }
+
+    def _first_span(self, chosen: Forecast) -> int:
+        """Return the items of an engine's first tasks, of which nothing is known: they end early if they take long.
+
+        So the schedule learns from more than one item within a round trip, and what is small costs no more to send.
+        """
+        state = self.state
+        left = state.left()
+        # Other items come as they are made, one after the other, and making them may take long.
+        if left is None or not is_sliced(self.request.data) or state.window is not None:
+            return 1
+        fair = left // (FAIR * chosen.workers)
+        if fair < 2:
+            return 1
+        item_bytes = max(map(held_bytes, state.next_items()), default=0.0)
+        return max(1, min(FIRST_ITEMS, fair, int(FIRST_BYTES / max(1.0, item_bytes))))
 
     def _back_to_loop(self, chosen: Forecast) -> None:
         """Go on without a backend that could not start or was unprofitable."""

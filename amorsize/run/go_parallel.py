@@ -88,6 +88,7 @@ def drive(
         finally:
             state.driver = None
             summary.foresaw(driver.evidence, driver.sample)
+            summary.seen = driver.seen()
             summary.warnings += driver.warnings
     state.todo = deque(driver.left_over)
     if deciding.decider.n_items is not None:

@@ -71,6 +71,8 @@ class RunSummary:
         What the user's executor costs, if func may run only there.
     is_foreseen : bool
         True if the driver has made a forecast of such a run, which stands in ``go``.
+    seen : Sample or None
+        What all items of such a run have shown.
     recalled : Sample or None
         The sample of earlier maps. If ``sample`` is this object, nothing was measured anew.
     attempts : list of Attempt
@@ -102,6 +104,7 @@ class RunSummary:
         self.unsampled = False
         self.engine: Facts | None = None
         self.is_foreseen = False
+        self.seen: Sample | None = None
         self.sample: Sample | None = None
         self.recalled: Sample | None = None
         self.machine: Machine | None = None
@@ -117,7 +120,11 @@ class RunSummary:
         if self.unsampled and evidence is not None:
             from amorsize.model.engine_forecast import forecast
 
-            self.go, self.sample, self.is_foreseen = forecast(**evidence), sample, True
+            if self.engine is not None:
+                evidence = {**evidence, "bytes_per_s": self.engine.bytes_per_s}
+            # What is left may be too little for all places, but all had tasks.
+            self.go = replace(forecast(**evidence), workers=evidence["places"])
+            self.sample, self.is_foreseen = sample, True
 
     def close(self, wall_s: float, state: MapState) -> None:
         """Note the end of the run: its duration, its results, and the checkpoint's warnings."""

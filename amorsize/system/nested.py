@@ -16,7 +16,32 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
 cores_share: float | None = None
-"""In a worker: number of cores that a nested call may use. None: this is not a worker."""
+"""In a worker of ours: number of cores that a nested call may use. None: this is no such worker; see `share`."""
+
+# Attribute of a thread that runs a task of an executor or a cluster (`amorsize.backends.remote`).
+IN_TASK: Final = "_amorsize_in_task"
+
+
+def share() -> float | None:
+    """Return the number of cores that a nested call may use here; None: all, since this is no worker's thread.
+
+    A task of an executor or a cluster has one place of that, which is one core. So has a task that the program has
+    given to Dask by itself.
+    """
+    if cores_share is not None:
+        return cores_share
+    threading = sys.modules.get("threading")
+    if threading is not None and getattr(threading.current_thread(), IN_TASK, False):
+        return 1.0
+    dask = sys.modules.get("distributed.worker")
+    if dask is None:
+        return None
+    try:
+        dask.get_worker()
+    # ValueError, or AttributeError while it is being loaded.
+    except Exception:  # noqa: BLE001
+        return None
+    return 1.0
 
 
 CHANGED = (

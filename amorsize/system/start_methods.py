@@ -181,6 +181,5 @@ def can_start_a_thread() -> bool:
 
 def share_of(machine: Machine) -> Machine:
     """Return the machine as this process may use it: inside a worker, with its share of the tree's core budget."""
-    if nested.cores_share is None:
-        return machine
-    return replace(machine, usable_cores=min(machine.usable_cores, nested.cores_share))
+    share = nested.share()
+    return machine if share is None else replace(machine, usable_cores=min(machine.usable_cores, share))

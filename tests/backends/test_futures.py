@@ -125,4 +125,33 @@ def test_optimize_plans_for_it(executor):
     assert plan.backend == "executor"
     assert plan.predicted_s > 0
     with pytest.raises(ValueError, match=r"backend: an executor can be planned for alone.*execute"):
-        amorsize.validate(ef.square, range(40), backend=executor)
+        amorsize.validate(ef.square, range(40), backend=(executor, "serial"))
+
+
+def test_the_rest_of_a_task_that_ends_early_runs_elsewhere_and_nothing_twice(monkeypatch):
+    monkeypatch.setattr("amorsize.backends.futures.LONG", 0.0)
+    seen = []
+    with ThreadPoolExecutor(2) as pool:
+        results = amorsize.execute(lambda x: seen.append(x) or -x, range(300), backend=pool)
+    assert results == [-x for x in range(300)]
+    assert sorted(seen) == list(range(300))
+
+
+def test_the_first_tasks_hold_several_small_items_but_one_large_one():
+    sizes = []
+
+    class Counting:
+        def submit(self, func, *args):
+            if args and args[0] is not None:
+                sizes.append(len(args[2].held))
+            return pool.submit(func, *args)
+
+    with ThreadPoolExecutor(2) as pool:
+        amorsize.execute(abs, range(1000), backend=Counting(), max_workers=2)
+        assert sizes[0] == 16
+        del sizes[:]
+        amorsize.execute(abs, [7] * 20, backend=Counting(), max_workers=2)
+        assert sizes[0] == 2
+        del sizes[:]
+        amorsize.execute(len, [bytes(2_000_000)] * 100, backend=Counting(), max_workers=2)
+        assert sizes[0] == 1

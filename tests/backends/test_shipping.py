@@ -151,6 +151,17 @@ def test_what_the_answer_of_an_item_says_of_its_times():
     assert type(results) is tuple
 
 
+def test_a_task_ends_early_where_its_items_take_longer_than_expected():
+    answer = remote.run("early", (pickle.dumps(ef.nap),), (pickle.dumps([1, 2, 3]),), start=5, limit_s=0.0)
+    kind, results, errors, *_ = answer
+    assert (kind, errors) == ("done", [])
+    assert len(pickle.loads(results[0])) == 1
+
+
+def test_a_hello_takes_bytes_there_and_back():
+    assert remote.run(items=(b"some",))[2] == (b"some",)
+
+
 def test_modules_beside_the_program_are_told_from_installed_ones():
     names = {module.__name__ for module in own_modules()}
     assert "engine_functions" in names

@@ -184,6 +184,28 @@ def checkpoint_progress_and_rate(backend, folder):
     assert seen
 
 
+def a_nested_call_has_one_core(backend, folder):
+    def cores(_):
+        from amorsize.system.machine import lately
+        from amorsize.system.start_methods import share_of
+
+        return share_of(lately()).usable_cores
+
+    assert set(amorsize.execute(cores, range(8), backend=backend)) == {1.0}
+
+
+def plans_and_trials(backend, folder):
+    plan = amorsize.optimize(square, range(200), backend=backend)
+    assert plan.backend == "executor"
+    assert plan.predicted_s > 0
+    found = amorsize.validate(square, range(60), backend=backend, max_seconds=0.5, rounds=1)
+    assert found.same_results
+    assert [one.name for one in found.contenders if one.times_s] == ["plan", "execute", "tasks"]
+    tuned = amorsize.tune(square, range(60), backend=backend, max_seconds=0.5)
+    assert tuned.backend == "executor"
+    assert tuned.trials
+
+
 CHECKS = (
     order,
     generator_and_stream,
@@ -197,6 +219,8 @@ CHECKS = (
     objects_keep_their_classes_and_methods,
     what_cannot_be_pickled_is_named,
     checkpoint_progress_and_rate,
+    a_nested_call_has_one_core,
+    plans_and_trials,
 )
 
 

@@ -21,6 +21,7 @@ import amorsize
 from amorsize.backends import remote
 from amorsize.backends.engines import Engine
 from amorsize.backends.shipping import Parcels
+from amorsize.errors import ItemTimeoutError
 
 yaml = pytest.importorskip("yaml")
 
@@ -328,9 +329,38 @@ def test_any_executor(card_of):
         pool.submit(square, 1)
 
 
-def test_a_time_limit_is_refused_with_the_reason(two):
-    with pytest.raises(ValueError, match=r"timeout: .*cannot"):
-        amorsize.execute(square, range(5), backend=two, timeout=1)
+def stuck(item):
+    if item == 3:
+        time.sleep(600)
+    return environment(item)
+
+
+def test_a_late_item_is_ended_alone_whatever_its_label(two):
+    data = range(12)
+    before = amorsize.execute(environment, data, backend=two)
+    got = amorsize.execute(stuck, data, backend=two, timeout=1.0, on_error="collect")
+    assert isinstance(got[3].exception, ItemTimeoutError)
+    assert got[:3] + got[4:] == before[:3] + before[4:]
+    # Another worker has taken the place of the one that was ended.
+    assert amorsize.execute(environment, data, backend=two) == before
+
+
+def test_a_time_limit_is_refused_with_the_reason_where_no_task_can_be_ended(card_of):
+    card = card_of("kind: executor\nfactory: concurrent.futures:ThreadPoolExecutor\nworkers: 2\n")
+    with card, pytest.raises(ValueError, match=r"timeout: .*cannot"):
+        amorsize.execute(square, range(5), backend=card, timeout=1)
+
+
+def test_a_task_that_does_not_run_cannot_be_ended():
+    workers = Workers("one", 1, {})
+    try:
+        future = workers.submit(abs, -1)
+        assert future.result() == 1
+        workers.end(future)
+        assert workers.runs_for_s(future) is None
+        assert workers.submit(abs, -2).result() == 2
+    finally:
+        workers.shutdown()
 
 
 def test_an_open_card_cannot_be_opened_again(two):

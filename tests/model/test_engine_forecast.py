@@ -16,12 +16,14 @@ facts = {
     "seen": st.integers(1, 1000),
     "per_task_s": st.floats(1e-5, 0.1),
     "round_trip_s": st.floats(0.0, 1.0),
+    "item_bytes": st.floats(0.0, 1e6),
+    "bytes_per_s": st.floats(1e6, 1e10),
 }
 
 
 @given(**facts)
 def test_its_parts_add_up_and_it_is_within_its_interval(places, **known):
-    made = forecast(places=places, in_flight=2 * places, **known)
+    made = forecast(places=places, **known)
     parts = made.breakdown
     total = parts.start_s + parts.compute_s + parts.transfer_s + parts.dispatch_s + parts.tail_s
     assert abs(total - made.total_s) <= 1e-9 * max(1.0, total)
@@ -32,9 +34,24 @@ def test_its_parts_add_up_and_it_is_within_its_interval(places, **known):
 
 @given(**facts)
 def test_no_map_is_faster_than_its_work_or_its_one_dispatcher(places, left, item_s, per_task_s, **known):
-    made = forecast(places=places, in_flight=2 * places, left=left, item_s=item_s, per_task_s=per_task_s, **known)
+    made = forecast(places=places, left=left, item_s=item_s, per_task_s=per_task_s, **known)
     assert made.total_s >= left * item_s / places * 0.999
     assert made.total_s >= left / made.chunksize * per_task_s * 0.999
+
+
+@given(**facts)
+def test_no_map_is_faster_than_its_bytes_move(left, item_bytes, bytes_per_s, places, **known):
+    moved = {"item_bytes": item_bytes, "bytes_per_s": bytes_per_s}
+    made = forecast(places=places, left=left, **moved, **known)
+    assert made.total_s >= left * item_bytes / bytes_per_s * 0.999
+    assert made.total_s >= forecast(places=places, left=left, **known).total_s * 0.999
+
+
+def test_tasks_may_have_a_size():
+    known = {"elapsed_s": 0.0, "left": 1000, "places": 2, "item_s": 1e-3, "item_std_s": 0.0, "seen": 9}
+    known |= {"per_task_s": 2e-3, "round_trip_s": 5e-3}
+    assert forecast(**known, chunk=1).total_s > 2 * forecast(**known, chunk=50).total_s
+    assert forecast(**known, chunk=50).chunksize == 50
 
 
 def test_more_places_pay_until_the_dispatcher_is_busy():

@@ -53,7 +53,13 @@ def test_what_func_raises_is_raised(pool):
         amorsize.optimize(refuse, range(9), backend=pool)
 
 
-def test_trials_beside_the_pools_of_this_machine_are_refused(pool):
-    for trial in (amorsize.validate, amorsize.tune):
+def test_its_pool_is_refused(pool):
+    plan = amorsize.optimize(abs, range(9), backend=pool)
+    with pytest.raises(ValueError, match=r"executor or cluster.*execute"):
+        plan.pool()
+
+
+def test_plans_beside_the_pools_of_this_machine_are_refused(pool):
+    for call in (amorsize.optimize, amorsize.validate, amorsize.tune):
         with pytest.raises(ValueError, match="backend: an executor can be planned for alone"):
-            trial(abs, range(9), backend=pool)
+            call(abs, range(9), backend=("serial", pool))

@@ -77,3 +77,11 @@ def test_many_workers_of_one_dispatcher_take_longer_chunks(p, h):
 @given(st.floats(0, 100))
 def test_short_chunks_have_another_behind_them(chunk_s):
     assert depth(chunk_s) == (2 if chunk_s < DEEP_CHUNK_S else 1)
+
+
+@given(remaining, workers, item_s, evidence, st.floats(1e-4, 1e-2), st.floats(1e-3, 0.1))
+def test_no_task_of_a_cluster_takes_less_than_it_costs_to_send_and_half_its_answer(n, p, seconds, seen, h, trip_s):
+    size = next_chunk(n, p, seconds, seen, h, trip_s)
+    assert 1 <= size <= n
+    bounds = (n, max(2 * seen, int(trip_s / seconds)), int(target_chunk_s(p, h, trip_s) / seconds))
+    assert size >= min(int(max(h, trip_s / 2) / seconds), *bounds)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import array
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import amorsize
 from amorsize.system import nested
+from amorsize.system.machine import lately
+from amorsize.system.start_methods import share_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -51,3 +56,28 @@ def test_a_copy_gets_no_further_item(items, at):
 
 def test_nothing_is_left_of_a_walk():
     assert nested.walks == []
+
+
+def test_a_call_within_a_task_of_an_executor_has_one_core():
+    def cores(_):
+        return share_of(lately()).usable_cores
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(amorsize.execute(cores, range(20), backend=pool)) == {1.0}
+        assert pool.submit(nested.share).result() is None
+    assert nested.share() is None
+
+
+def test_so_has_one_within_a_task_that_dask_runs(monkeypatch):
+    class Worker:
+        is_one = True
+
+        @classmethod
+        def get_worker(cls):
+            if not cls.is_one:
+                raise ValueError("No worker found")
+
+    monkeypatch.setitem(sys.modules, "distributed.worker", Worker)
+    assert nested.share() == 1.0
+    Worker.is_one = False
+    assert nested.share() is None

@@ -22,6 +22,7 @@ BUSY: Final = 0.10
 LOOP: Final = "loop"
 PLAN: Final = "plan"
 EXECUTE: Final = "execute"
+TASKS: Final = "tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,8 @@ class Contender:
     Attributes
     ----------
     name : str
-        ``"loop"``, ``"plan"`` (`optimize` and its pool), ``"execute"``, ``"pool"`` (``multiprocessing.Pool()``) or
-        ``"threads"`` (``ThreadPoolExecutor()``).
+        ``"loop"``, ``"plan"`` (`optimize` and its pool), ``"execute"``, ``"pool"`` (``multiprocessing.Pool()``),
+        ``"threads"`` (``ThreadPoolExecutor()``) or ``"tasks"`` (on an executor: one task for each item).
     what : str
         A description in words.
     times_s : tuple of float

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from math import exp, hypot, log
 from typing import Any, Final
 
+from amorsize.backends.engines import facts_of
 from amorsize.backends.workers.native_threads import native_threads
 from amorsize.facts import OWN_THREADS, Breakdown, Costs, Forecast, Machine, Sample, Trial
 from amorsize.formatting import count, seconds
@@ -18,6 +19,7 @@ from amorsize.history.run_row import Run
 from amorsize.history.shape import shape_of
 from amorsize.learn.parts import engine_of, shares
 from amorsize.model.cost import forecast
+from amorsize.model.engine_forecast import forecast as engine_forecast
 from amorsize.model.intervals import NOISE, Z_80
 from amorsize.model.memory_limit import refusal
 from amorsize.model.search import chunk_sizes, worker_counts
@@ -71,7 +73,7 @@ def _tuned(request: Request, max_seconds: float, clock: Clock) -> Plan:
     request, why = shown_safe(request, None, list(islice(subset.items, 1)))
     if why is not None and not any("safe in threads" in said for said in subset.plan.warnings):
         subset = replace(subset, plan=replace(subset.plan, warnings=(*subset.plan.warnings, why)))
-    field = Field(request, subset)
+    field = Field(request, subset) if request.executor is None else EngineField(request, subset)
     if not field.candidates:
         return _untried(subset, "no candidate could run, so nothing was tried")
     contest = Contest(request, field, clock)
@@ -117,6 +119,7 @@ class Field:
         plan = subset.plan
         assert plan.sample is not None
         assert plan.machine is not None
+        self.request = request
         self.sample: Sample = plan.sample
         self.machine: Machine = plan.machine
         self.items, self.n = subset.items, len(subset.items)
@@ -180,6 +183,47 @@ class Field:
         runs_threads = one.backend == "processes" and self.sample.own_threads > OWN_THREADS
         return native_threads(runs_threads, self.machine.usable_cores, one.workers)
 
+    def way(self, one: Forecast, items: Sequence[Any], what: str) -> Way:
+        """Return the way to run items as one candidate, which ``what`` describes."""
+        how = (one.backend, one.workers, one.chunksize, one.start_method, self.native_threads(one))
+        run = ways.PlanRun(self.request.func, items, *how, func_bytes=self.sample.func_bytes)
+        return Way(name="trial", what=what, run=run, settle=run.settle)
+
+
+class EngineField(Field):
+    """The candidates on the user's executor: sizes of its tasks, at all of its places."""
+
+    def __init__(self, request: Request, subset: Subset) -> None:
+        plan = subset.plan
+        assert plan.sample is not None
+        assert plan.machine is not None
+        self.request, self.sample, self.machine = request, plan.sample, plan.machine
+        self.items, self.n = subset.items, len(subset.items)
+        self.facts = facts_of(request.executor, lambda: None)
+        self.costs, self.pruner = Costs(), None
+        sizes = chunk_sizes(self.sample, "executor", plan.n_jobs, self.n, shrinking=False)
+        self.grid = [self._forecast("executor", plan.n_jobs, size, self.n) for size in sizes]
+        self.candidates = shortlist(self.grid)
+
+    def _forecast(self, backend: Any, workers: int, chunksize: int, items: int) -> Forecast:
+        return engine_forecast(
+            elapsed_s=0.0,
+            left=items,
+            places=workers,
+            item_s=self.sample.item_s,
+            item_std_s=self.sample.item_std_s,
+            seen=self.sample.n_sampled,
+            per_task_s=self.facts.per_task_s,
+            round_trip_s=self.facts.round_trip_s,
+            item_bytes=self.sample.arg_bytes + self.sample.result_bytes,
+            bytes_per_s=self.facts.bytes_per_s,
+            chunk=chunksize,
+        )
+
+    def way(self, one: Forecast, items: Sequence[Any], what: str) -> Way:
+        """Return the way to run items in tasks of one size."""
+        return Way(name="trial", what=what, run=partial(ways.on_engine, self.request, items, one.chunksize))
+
 
 class Contest:
     """Runs the trials and makes a plan of their times."""
@@ -208,17 +252,7 @@ class Contest:
     def _try(self, number: int, items: Sequence[Any], rung: int) -> None:
         field = self.field
         whole, one = field.candidates[number], field.expect(number, len(items))
-        run = ways.PlanRun(
-            self.request.func,
-            items,
-            one.backend,
-            one.workers,
-            one.chunksize,
-            one.start_method,
-            field.native_threads(one),
-            field.sample.func_bytes,
-        )
-        took_s = ways.timed(Way(name="trial", what=describe(whole), run=run, settle=run.settle), self.clock)[1]
+        took_s = ways.timed(field.way(one, items, describe(whole)), self.clock)[1]
         self._record(one, items, took_s)
         self.trials.append(
             Trial(

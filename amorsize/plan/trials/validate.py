@@ -9,13 +9,14 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
+from amorsize.backends.engines import facts_of
 from amorsize.executor.calls import name_of
 from amorsize.facts import WAITS
 from amorsize.options import Request
 from amorsize.plan.optimize import shown_safe
 from amorsize.plan.plan import Plan
 from amorsize.plan.trials import ways as trial_runs
-from amorsize.plan.trials.race import EXECUTE, LOOP, PLAN, Contender
+from amorsize.plan.trials.race import EXECUTE, LOOP, PLAN, TASKS, Contender
 from amorsize.plan.trials.same_results import same_results
 from amorsize.plan.trials.subset import Subset, planned_anew, subset_of
 from amorsize.plan.trials.validation import Validation
@@ -49,7 +50,8 @@ def validate_request(
     """Carry out one call of ``validate`` with checked arguments."""
     began = clock.wall()
     before = other_programs.read()
-    subset = subset_of(request, partial(affordable_items, SHARE * max_seconds / ((rounds or AIM) + 1)))
+    afford = affordable_items if request.executor is None else partial(affordable_on_engine, request.executor)
+    subset = subset_of(request, partial(afford, SHARE * max_seconds / ((rounds or AIM) + 1)))
     entries = race(request, subset, rivals) if len(subset.items) else []
     if (first := next((way for _, way in entries if way is not None), None)) is not None:
         # Forecast and measurement must see the same: items that have run before (files in the cache, say).
@@ -70,9 +72,14 @@ def validate_request(
     return found if profile is None else _profiled(found, profile, request, subset)
 
 
+def may_call(request: Request) -> bool:
+    """Return True if func may be called in this process."""
+    return request.backends not in (("processes",), ("executor",))
+
+
 def _profiled(found: Validation, profile: str, request: Request, subset: Subset) -> Validation:
     """Return the validation with a profile of some items, made when all times have been taken."""
-    if request.backends == ("processes",):
+    if not may_call(request):
         return replace(found, warnings=(*found.warnings, "no profile: func may not be called in this process"))
     if not subset.items:
         return found
@@ -142,6 +149,15 @@ def affordable_items(round_s: float, plan: Plan) -> int:
     return max(LEAST, int((round_s - 3 * plan.breakdown.start_s) / per_item_s))
 
 
+def affordable_on_engine(executor: Any, round_s: float, plan: Plan) -> int:
+    """Return the same for contenders on the user's executor, one of which pays for a task with each item."""
+    if plan.sample is None:
+        return sys.maxsize
+    facts, item_s = facts_of(executor, bool), plan.sample.item_s / plan.n_jobs
+    per_item_s = 2 * (item_s + facts.per_task_s / plan.chunksize) + max(item_s, facts.per_task_s)
+    return max(LEAST, int((round_s - 3 * facts.round_trip_s) / per_item_s))
+
+
 # -- contenders ------------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +168,9 @@ def race(request: Request, subset: Subset, rivals: Sequence[str]) -> list[tuple[
     import multiprocessing.pool  # noqa: F401
 
     found = [_loop(request, subset), _plan(request, subset), _execute(request, subset)]
+    if request.executor is not None:
+        found.append(_tasks(request, subset))
+        rivals = ()
     if "pool" in rivals:
         found.append(_pool(request, subset))
     if "threads" in rivals:
@@ -170,7 +189,7 @@ def way_of(one: Contender, run: Run) -> Way:
 
 
 def _loop(request: Request, subset: Subset) -> Entry:
-    why_not = "func may not be called in this process" if request.backends == ("processes",) else None
+    why_not = None if may_call(request) else "func may not be called in this process"
     one = Contender(name=LOOP, what="a plain loop", why_not=why_not, allowed="serial" in request.backends)
     return one, partial(trial_runs.loop, request.func, subset.items, subset.index_of)
 
@@ -182,6 +201,11 @@ def _plan(request: Request, subset: Subset) -> Entry:
 
 def _execute(request: Request, subset: Subset) -> Entry:
     return Contender(name=EXECUTE, what="execute()"), partial(trial_runs.executed, request, subset.items)
+
+
+def _tasks(request: Request, subset: Subset) -> Entry:
+    one = Contender(name=TASKS, what="one task for each item")
+    return one, partial(trial_runs.on_engine, request, subset.items, 1)
 
 
 def _pool(request: Request, subset: Subset) -> Entry:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from amorsize.backends.results import annotate
@@ -13,6 +14,7 @@ from amorsize.backends.workers.main_module import used
 from amorsize.backends.workers.start import free_to_start
 from amorsize.facts import Backend, Failure
 from amorsize.frozen import replace
+from amorsize.history.history import History
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe_plan
@@ -111,9 +113,12 @@ def warm_up(method: str | None) -> None:
 
 def way_of_plan(request: Request, plan: Plan, items: Sequence[Any]) -> Way:
     """Return the way that runs a plan's own pool."""
+    what = f"optimize(): {describe_plan(plan)}"
+    if plan.backend == "executor":
+        return Way(name="plan", what=what, run=partial(on_engine, request, items, plan.chunksize))
     how = (plan.backend, plan.n_jobs, plan.chunksize, plan.start_method, plan.native_threads)
     run = PlanRun(request.func, items, *how, func_bytes=0.0 if plan.sample is None else plan.sample.func_bytes)
-    return Way(name="plan", what=f"optimize(): {describe_plan(plan)}", run=run, settle=run.settle)
+    return Way(name="plan", what=what, run=run, settle=run.settle)
 
 
 def loop(func: Callable[[Any], Any], items: Sequence[Any], index_of: Callable[[int], int] = lambda i: i) -> list[Any]:
@@ -199,6 +204,11 @@ def executed(request: Request, items: Sequence[Any]) -> list[Any]:
     from amorsize.run.execute import Execution
 
     return Execution(replace(request, data=items)).run()
+
+
+def on_engine(request: Request, items: Sequence[Any], chunksize: int) -> list[Any]:
+    """Run the map on the user's executor in tasks of ``chunksize`` items."""
+    return executed(replace(request, chunksize=chunksize, history=History("off")), items)
 
 
 def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> list[Any]:

@@ -311,6 +311,6 @@ def test_bad_arguments_are_named(name, error, bad):
 
 
 @pytest.mark.parametrize("call", [amorsize.validate, amorsize.tune])
-def test_an_executor_of_ones_own_is_refused(call):
+def test_an_executor_beside_others_is_refused(call):
     with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match=r"^backend: "):
-        call(ef.square, [1, 2], backend=executor)
+        call(ef.square, [1, 2], backend=(executor, "serial"))
