@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from math import ceil
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from amorsize.backends.workers import warm
 from amorsize.errors import TransferError
 from amorsize.facts import Observation
 from amorsize.frozen import replace
+from amorsize.integrations import joblib_memory
 from amorsize.integrations.joblib_arrays import Light
 from amorsize.integrations.joblib_call import Call, Options, native_limit
 from amorsize.integrations.joblib_workers import Batch, Done, Errors, Processes, Task, Threads, carry_out
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 # guess: the longest interval between two looks at the item that runs in the caller
 LOOK_S: Final = 50e-3
+# guess: a warm worker that has not answered by then is not waited for
+ANSWER_S: Final = 20e-3
 # After a shorter batch it is not read how long the caller has waited for a core, which takes 30 µs.
 LATE_S: Final = 1e-3
 
@@ -89,6 +93,11 @@ class LoopFirst(Call):
         self._began_s = self._late_s = 0.0
         # Seconds in the loop at which the next look is due if workers would pay.
         self._look_s = ONE_WAIT_S
+        # What similar calls have in common, and their seconds per task in the loop, if workers were faster then.
+        self._key: object = None
+        self._known_s: float | None = None
+        # When the workers got all tasks, and how many they have run.
+        self._committed_s, self._n_sent = 0.0, 0
         n = parallel.n_tasks
         self.decider = Decider(
             n,
@@ -123,7 +132,10 @@ class LoopFirst(Call):
         CALLS.begin(self)
         try:
             with native_limit(self.options.limit):
-                if len(self._queue) > 1 and self.options.cores > 1 and len(self.backends) > 1:
+                may_share = len(self._queue) > 1 and self.options.cores > 1 and len(self.backends) > 1
+                if may_share:
+                    self._begin_at_workers()
+                if may_share and not self._is_committed:
                     watcher = threading.Thread(target=self._watch, daemon=True, name="amorsize-joblib-watch")
                     watcher.start()
                 if self._may_use_threads and "threads" in self.backends and len(self._queue) > 1:
@@ -139,13 +151,37 @@ class LoopFirst(Call):
                         self._take(self._inbox.get())
                     elif self._strangers:
                         self._run_here(self._strangers.popleft().tasks())
-            if not self._is_committed and self._would_pay(self.decider.items):
+            if isinstance(self.workers, Processes) and self._is_committed:
+                took_s = perf_counter() - self._committed_s
+                joblib_memory.note(self._key, self._loop_s(), took_s, self._n_sent, self._item_s)
+            elif not self._is_committed and self._would_pay(self.decider.items):
                 _rent_s[0] += self.decider.wall_s
         finally:
             self._is_over.set()
             CALLS.end(self)
             if watcher is not None:
                 watcher.join()
+
+    def _begin_at_workers(self) -> None:
+        """Give all tasks to warm workers, if these were faster in an earlier call of the same function."""
+        method = start_method_beside_threads()
+        self._key = joblib_memory.key_of(self._queue[0].calls[0])
+        self._known_s = joblib_memory.known_s(self._key)
+        if self._known_s is None or "processes" not in self.backends:
+            return
+        if warm.count(method) < min(self.options.n_jobs, self.options.cores):
+            return
+        self._is_warm = True
+        self._open_workers("processes")
+        # They answer within 2 ms. A loop beside them would hold the interpreter's lock.
+        with suppress(Empty):
+            self._take(self._inbox.get(timeout=ANSWER_S))
+        if self.workers is not None and self.workers.is_ready:
+            self._commit()
+
+    def _loop_s(self) -> float:
+        """Return the seconds per task in the loop."""
+        return self.decider.item_s if self.decider.items else self._known_s or 0.0
 
     def _is_aborted(self) -> bool:
         """Return True if joblib takes no more results: the iterator of the tasks has raised."""
@@ -357,6 +393,7 @@ class LoopFirst(Call):
     def _commit(self) -> None:
         with self._lock:
             self._is_committed = True
+            self._committed_s = perf_counter()
         self._flush()
 
     def _flush(self) -> None:
@@ -369,7 +406,8 @@ class LoopFirst(Call):
                 batches = [one for one in batches if one not in self._strangers]
             if can_send:
                 tasks = [task for batch in batches for task in batch.tasks()]
-                self._post(tasks, self._item_s or self.decider.item_s)
+                self._n_sent += len(tasks)
+                self._post(tasks, self._item_s or self._loop_s())
         if not can_send:
             for batch in batches:
                 self._run_here(batch.tasks())

@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from joblib import Parallel, delayed, effective_n_jobs, parallel_backend, parallel_config  # noqa: E402
 
 from amorsize.errors import WorkerLostError  # noqa: E402
-from amorsize.integrations import joblib_arrays  # noqa: E402
+from amorsize.integrations import joblib_arrays, joblib_loop, joblib_memory  # noqa: E402
 from amorsize.integrations.joblib import NAME, AmorsizeBackend, register  # noqa: E402
 
 CONTEXTS = [parallel_config, parallel_backend]
@@ -155,6 +155,41 @@ def test_two_generators_at_a_time():
 
 
 # -- going parallel ----------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_paid_at_workers_begins_there_the_next_time(monkeypatch):
+    monkeypatch.setattr(joblib_loop, "ANSWER_S", 60.0)
+    calls = [delayed(tasks.process)(np.zeros(1000), i) for i in range(6)]
+    key = joblib_memory.key_of(calls[0])
+    # Its workers are warm for the next call.
+    list(at_workers()(calls))
+    joblib_memory.note(key, loop_s=1.0, wall_s=1.0, tasks=6, worker_s=1.0)
+    assert os.getpid() not in Parallel(2, NAME)(calls)
+    # They were not slower than the loop, but far shorter than they are said to be.
+    assert joblib_memory.known_s(key) is None
+
+
+@pytest.mark.parametrize(
+    ("loop_s", "wall_s", "worker_s", "known_s"),
+    [(1.0, 6.0, 1.2, 1.0), (1.0, 9.5, 1.8, None), (1.0, 0.1, 0.02, None), (0.0, 0.1, 0.1, None)],
+    ids=["paid", "too little gained", "other tasks", "no loop to compare with"],
+)
+def test_only_what_paid_is_remembered(loop_s, wall_s, worker_s, known_s):
+    key = object()
+    joblib_memory.note(key, 1.0, 1.0, 10, 1.0)
+    joblib_memory.note(key, loop_s, wall_s, 10, worker_s)
+    assert joblib_memory.known_s(key) == known_s
+    joblib_memory.note(key, 0.0, 0.0, 0, 0.0)
+    assert joblib_memory.known_s(key) is None
+
+
+def test_similar_calls_have_the_same_key():
+    first, same, longer, other = (
+        joblib_memory.key_of(delayed(function)(np.zeros(n), i, name="x"))
+        for function, n, i in [(tasks.add, 1000, 1), (tasks.add, 1001, 2), (tasks.add, 9000, 1), (tasks.square, 1000, 1)]
+    )
+    assert first == same
+    assert len({first, longer, other}) == 3
 
 
 def test_a_long_first_task_does_not_hold_up_the_others(tmp_path):

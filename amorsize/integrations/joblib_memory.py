@@ -1,0 +1,59 @@
+"""Which calls of joblib have been faster at warm workers than in the caller's loop, in this process.
+
+A later call of the same function on similar arguments goes to the workers at once: the loop would tell nothing new, and
+while its tasks hold the interpreter's lock, the workers wait for the thread that serves them (5 ms each time).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+from amorsize.history.this_process import MOST, SURPRISE, code_of
+from amorsize.system.looks import ATOMS, size_of
+
+# guess: at the workers a task must take at most this share of its time in the loop
+PAYS: Final = 0.9
+
+_loop_s: OrderedDict[object, float] = OrderedDict()
+"""Seconds per task in the loop, of calls for which workers were faster."""
+
+
+def key_of(call: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> object:
+    """Return what similar calls have in common: the code, and the types and rough sizes of the arguments. Takes 5 µs.
+
+    scikit-learn wraps each function in a new object, which holds it as ``function``.
+    """
+    function, args, keywords = call
+    inner = getattr(function, "function", function)
+    return code_of(inner), tuple(map(_look, args)), tuple((name, _look(value)) for name, value in keywords.items())
+
+
+def _look(value: Any) -> object:
+    size = None if type(value) in ATOMS else size_of(value)
+    return type(value), size and int(size).bit_length()
+
+
+def known_s(key: object) -> float | None:
+    """Return the seconds per task in the loop, if workers are known to be faster."""
+    return _loop_s.get(key)
+
+
+def note(key: object, loop_s: float, wall_s: float, tasks: int, worker_s: float) -> None:
+    """Note what tasks took at the workers.
+
+    Parameters
+    ----------
+    key : object
+    loop_s : float
+        Seconds per task in the loop.
+    wall_s, tasks : float, int
+        Seconds in which the workers have run so many tasks.
+    worker_s : float
+        Seconds per task in a worker. If tasks are far shorter than they were in the loop, they are others.
+    """
+    _loop_s.pop(key, None)
+    if tasks and wall_s < PAYS * loop_s * tasks and worker_s * SURPRISE > loop_s:
+        _loop_s[key] = loop_s
+    while len(_loop_s) > MOST:
+        _loop_s.popitem(last=False)
