@@ -1,4 +1,4 @@
-"""Which calls of joblib have been faster at warm workers than in the caller's loop, in this process.
+"""Which calls of joblib have been faster at workers than in the caller's loop, in this process.
 
 A later call of the same function on similar arguments goes to the workers at once: the loop would tell nothing new, and
 while its tasks hold the interpreter's lock, the workers wait for the thread that serves them (5 ms each time).
@@ -7,16 +7,34 @@ while its tasks hold the interpreter's lock, the workers wait for the thread tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.history.this_process import MOST, SURPRISE, code_of
 from amorsize.system.looks import ATOMS, size_of
 
+if TYPE_CHECKING:
+    from amorsize.facts import Backend
+
 # guess: at the workers a task must take at most this share of its time in the loop
 PAYS: Final = 0.9
 
-_loop_s: OrderedDict[object, float] = OrderedDict()
-"""Seconds per task in the loop, of calls for which workers were faster."""
+
+class Known(NamedTuple):
+    """What is known of similar calls.
+
+    Attributes
+    ----------
+    backend : str or None
+        The one that was faster than the loop; None: threads were not, so that processes are next.
+    loop_s : float
+        Seconds per task in the loop.
+    """
+
+    backend: Backend | None
+    loop_s: float
+
+
+_known: OrderedDict[object, Known] = OrderedDict()
 
 
 def key_of(call: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> object:
@@ -34,17 +52,18 @@ def _look(value: Any) -> object:
     return type(value), size and int(size).bit_length()
 
 
-def known_s(key: object) -> float | None:
-    """Return the seconds per task in the loop, if workers are known to be faster."""
-    return _loop_s.get(key)
+def recall(key: object) -> Known | None:
+    """Return what is known of similar calls; None if nothing is."""
+    return _known.get(key)
 
 
-def note(key: object, loop_s: float, wall_s: float, tasks: int, worker_s: float) -> None:
-    """Note what tasks took at the workers.
+def note(key: object, backend: Backend, loop_s: float, wall_s: float, tasks: int, worker_s: float) -> None:
+    """Note what tasks took at workers.
 
     Parameters
     ----------
     key : object
+    backend : {"threads", "processes"}
     loop_s : float
         Seconds per task in the loop.
     wall_s, tasks : float, int
@@ -52,8 +71,12 @@ def note(key: object, loop_s: float, wall_s: float, tasks: int, worker_s: float)
     worker_s : float
         Seconds per task in a worker. If tasks are far shorter than they were in the loop, they are others.
     """
-    _loop_s.pop(key, None)
-    if tasks and wall_s < PAYS * loop_s * tasks and worker_s * SURPRISE > loop_s:
-        _loop_s[key] = loop_s
-    while len(_loop_s) > MOST:
-        _loop_s.popitem(last=False)
+    _known.pop(key, None)
+    if not tasks or worker_s * SURPRISE < loop_s:
+        return
+    if wall_s < PAYS * loop_s * tasks:
+        _known[key] = Known(backend, loop_s)
+    elif backend == "threads":
+        _known[key] = Known(None, loop_s)
+    while len(_known) > MOST:
+        _known.popitem(last=False)
