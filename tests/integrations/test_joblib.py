@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from joblib import Parallel, delayed, effective_n_jobs, parallel_backend, parallel_config  # noqa: E402
 
 from amorsize.errors import WorkerLostError  # noqa: E402
-from amorsize.integrations import joblib_arrays, joblib_loop, joblib_memory  # noqa: E402
+from amorsize.integrations import joblib_arrays, joblib_loop, joblib_memory, joblib_watch  # noqa: E402
 from amorsize.integrations.joblib import NAME, AmorsizeBackend, register  # noqa: E402
 
 CONTEXTS = [parallel_config, parallel_backend]
@@ -245,6 +245,14 @@ def test_a_long_first_task_that_releases_the_lock_goes_on_beside_threads(said):
         return os.getpid()
 
     assert set(Parallel(2, backend=NAME, **said)([delayed(wait)(), delayed(tell)(), delayed(tell)()])) == {os.getpid()}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="no such account of a thread here")
+def test_a_task_that_waits_is_recognised_where_the_canary_gets_no_turns(monkeypatch):
+    monkeypatch.setattr(joblib_watch, "held_share", lambda rounds, elapsed_s: 1.0)
+    event = threading.Event()
+    calls = [delayed(event.wait)(60), delayed(event.set)()]
+    assert Parallel(2, backend=NAME, prefer="threads")(calls) == [True, None]
 
 
 def test_shared_memory_is_the_callers():
