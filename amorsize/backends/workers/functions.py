@@ -48,7 +48,7 @@ class Pickling:
         self.buffers: list[pickle.PickleBuffer] = []
         self._stream = io.BytesIO()
         # The callback must not hold this object, which would be a cycle then. Buffers in a cycle keep their memory
-        # until the collector runs, and CPython (3.11 to 3.13) can crash when it collects a PickleBuffer of a memoryview.
+        # until the collector runs, and CPython (seen: 3.11) can crash when it collects a PickleBuffer of a memoryview.
         on_buffer = None if least_bytes is None else keeping(self.buffers, least_bytes)
         self._pickler = pickle.Pickler(self._stream, protocol=5, buffer_callback=on_buffer)
 
