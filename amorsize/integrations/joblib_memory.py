@@ -10,9 +10,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.history.this_process import MOST, SURPRISE, code_of
-from amorsize.system.looks import ATOMS, size_of
+from amorsize.system.looks import ATOMS, attribute, size_of
 
 if TYPE_CHECKING:
+    from amorsize.executor.calls import Call
     from amorsize.facts import Backend
 
 # guess: at the workers a task must take at most this share of its time in the loop
@@ -37,13 +38,13 @@ class Known(NamedTuple):
 _known: OrderedDict[object, Known] = OrderedDict()
 
 
-def key_of(call: tuple[Any, tuple[Any, ...], dict[str, Any]]) -> object:
+def key_of(call: Call) -> object:
     """Return what similar calls have in common: the code, and the types and rough sizes of the arguments. Takes 5 µs.
 
     scikit-learn wraps each function in a new object, which holds it as ``function``.
     """
     function, args, keywords = call
-    inner = getattr(function, "function", function)
+    inner = attribute(function, "function") or function
     return code_of(inner), tuple(map(_look, args)), tuple((name, _look(value)) for name, value in keywords.items())
 
 
