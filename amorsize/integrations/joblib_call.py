@@ -86,7 +86,7 @@ class Call:
         self._inbox: SimpleQueue[Done | None] = SimpleQueue()
         # Tasks that workers have.
         self._flying = 0
-        self._is_over = threading.Event()
+        self.is_over = threading.Event()
         self._is_closed = False
         # Held while batches leave the queue, and while workers start.
         self._lock = threading.RLock()
@@ -117,7 +117,7 @@ class Call:
 
     def close(self) -> None:
         """End the call. Workers that have nothing left to do stay warm; others are killed."""
-        self._is_over.set()
+        self.is_over.set()
         self._inbox.put(None)
         with self._lock:
             self._is_closed = True
@@ -152,7 +152,7 @@ class Call:
 
     # -- workers -------------------------------------------------------------------------------------------------
 
-    def _open_workers(self, backend: Backend) -> None:
+    def open_workers(self, backend: Backend) -> None:
         with self._lock:
             if self.workers is not None or self._is_closed:
                 return
@@ -208,21 +208,21 @@ class Call:
         if self.options.is_threadsafe and "threads" in self.backends:
             backend = "threads"
         try:
-            self._open_workers(backend)
+            self.open_workers(backend)
         # joblib raises it in the caller.
         except BaseException as exc:  # noqa: BLE001
             self._fail_all(exc)
             return
         with self._limit_of_threads():
-            while not self._is_over.is_set():
+            while not self.is_over.is_set():
                 self._take(self._inbox.get())
                 while not self._inbox.empty():
                     self._take(self._inbox.get())
-                if not self._is_over.is_set():
+                if not self.is_over.is_set():
                     self._flush()
 
     def _fail_all(self, exc: BaseException) -> None:
-        while not self._is_over.is_set():
+        while not self.is_over.is_set():
             while self._queue:
                 tasks = self._queue.popleft().tasks()
                 self._settle(tasks, [(task, exc) for task in tasks])

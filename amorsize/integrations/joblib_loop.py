@@ -6,11 +6,11 @@ waits for them, in `LoopFirst.drain`; joblib then has nothing to poll for.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from math import ceil
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,10 +20,12 @@ from amorsize.backends.workers import warm
 from amorsize.errors import TransferError
 from amorsize.facts import Observation
 from amorsize.frozen import replace
+from amorsize.integrations import joblib_memory
 from amorsize.integrations.joblib_arrays import Light
 from amorsize.integrations.joblib_call import Call, Options, native_limit
+from amorsize.integrations.joblib_watch import LOOK_S, Watch
 from amorsize.integrations.joblib_workers import Batch, Done, Errors, Processes, Task, Threads, carry_out
-from amorsize.measure.gil import Canary, held_share
+from amorsize.measure.gil import Canary
 from amorsize.measure.own_start import learn
 from amorsize.model.decide import (
     LOCK_FREE,
@@ -36,7 +38,6 @@ from amorsize.model.decide import (
     Weigh,
 )
 from amorsize.model.default_costs import recorded
-from amorsize.model.evidence import WATCH_LONGEST_S
 from amorsize.model.head import LONG_BATCH_S, ONE_WAIT_S
 from amorsize.options import check
 from amorsize.run.choices import WARM_START, choices_for
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
     from amorsize.facts import Backend, BackendCost
     from amorsize.model.decide import Choices, Step
 
-# guess: the longest interval between two looks at the item that runs in the caller
-LOOK_S: Final = 50e-3
+# guess: a warm worker that has not answered by then is not waited for
+ANSWER_S: Final = 20e-3
 # After a shorter batch it is not read how long the caller has waited for a core, which takes 30 µs.
 LATE_S: Final = 1e-3
 
@@ -72,16 +73,14 @@ class LoopFirst(Call):
         # Batches that joblib has not got back.
         self._open = 0
         # From now on workers get all tasks, as far as they can be sent.
-        self._is_committed = False
+        self.is_committed = False
         self._can_send = True
         # Batches with tasks that threads may not run; they run here when nothing else does.
         self._strangers: deque[Batch] = deque()
         # A few, to weigh them.
         self._results: deque[Any] = deque(maxlen=WEIGHED)
-        # When the task that runs in the caller began, and the canary beside it.
-        self._since_s: float | None = None
-        self._canary: Canary | None = None
-        self._may_use_threads: bool | None = True if options.is_threadsafe else None
+        self._watch = Watch(self)
+        self.may_use_threads: bool | None = True if options.is_threadsafe else None
         self._looked_at: Any = None
         # The costs before workers have started, and if those of warm ones are in `Decider.choices`.
         self._cold: Choices | None = None
@@ -89,6 +88,11 @@ class LoopFirst(Call):
         self._began_s = self._late_s = 0.0
         # Seconds in the loop at which the next look is due if workers would pay.
         self._look_s = ONE_WAIT_S
+        # What similar calls have in common, and what is known of them.
+        self._key: object = None
+        self._known: joblib_memory.Known | None = None
+        # When the workers got all tasks, and how many they have run.
+        self._committed_s, self._n_sent = 0.0, 0
         n = parallel.n_tasks
         self.decider = Decider(
             n,
@@ -110,7 +114,7 @@ class LoopFirst(Call):
     def batch_size(self) -> int:
         """Return how many tasks the next batch is to hold: as much as the loop runs before it looks at the clock."""
         decider = self.decider
-        if self._item_s > 0.0 or decider.items < 2 or self._is_committed:
+        if self._item_s > 0.0 or decider.items < 2 or self.is_committed:
             return super().batch_size()
         return max(1, min(2 * decider.items, int(LONG_BATCH_S / max(decider.rate_s, 1e-9))))
 
@@ -118,20 +122,21 @@ class LoopFirst(Call):
 
     def drain(self) -> None:
         """Run all tasks, in the thread that called ``Parallel``. Raises what the first failing task raises."""
-        watcher: threading.Thread | None = None
         self._began_s, self._late_s = perf_counter(), late_s()
         CALLS.begin(self)
         try:
             with native_limit(self.options.limit):
-                if len(self._queue) > 1 and self.options.cores > 1 and len(self.backends) > 1:
-                    watcher = threading.Thread(target=self._watch, daemon=True, name="amorsize-joblib-watch")
-                    watcher.start()
-                if self._may_use_threads and "threads" in self.backends and len(self._queue) > 1:
+                may_share = len(self._queue) > 1 and self.options.cores > 1 and len(self.backends) > 1
+                if may_share:
+                    self._begin_at_workers()
+                if may_share and not self.is_committed:
+                    self._watch.start()
+                if self.may_use_threads and "threads" in self.backends and len(self._queue) > 1:
                     self._watched_run(1)
-                while self._queue and not self._is_committed and not self._is_aborted():
+                while self._queue and not self.is_committed and not self._is_aborted():
                     self._answer(self._next())
                     self._consider()
-            self._is_over.set()
+            self.is_over.set()
             with self._limit_of_threads():
                 while self._open and not self._is_aborted():
                     self._flush()
@@ -139,13 +144,50 @@ class LoopFirst(Call):
                         self._take(self._inbox.get())
                     elif self._strangers:
                         self._run_here(self._strangers.popleft().tasks())
-            if not self._is_committed and self._would_pay(self.decider.items):
+            if self.is_committed:
+                self._remember()
+            elif self._would_pay(self.decider.items):
                 _rent_s[0] += self.decider.wall_s
         finally:
-            self._is_over.set()
+            self.is_over.set()
             CALLS.end(self)
-            if watcher is not None:
-                watcher.join()
+            self._watch.join()
+
+    def _begin_at_workers(self) -> None:
+        """Give all tasks to threads or warm processes, if these were faster in an earlier call like this one."""
+        self._key = joblib_memory.key_of(self._queue[0].calls[0])
+        self._known = known = joblib_memory.recall(self._key)
+        if known is None or (known.backend or "processes") not in self.backends:
+            return
+        if known.backend is None:
+            self.backends, self.may_use_threads = tuple(one for one in self.backends if one != "threads"), False
+        elif known.backend == "threads" and self.options.is_threadsafe:
+            self.open_workers("threads")
+        elif known.backend == "processes" and self._are_warm(start_method_beside_threads()):
+            self._is_warm = True
+            self.open_workers("processes")
+            # They answer within 2 ms. A loop beside them would hold the interpreter's lock.
+            with suppress(Empty):
+                self._take(self._inbox.get(timeout=ANSWER_S))
+        if self.workers is not None and self.workers.is_ready:
+            self._commit()
+
+    def _are_warm(self, method: str) -> bool:
+        """Return True if as many workers wait as can be used."""
+        return warm.count(method) >= min(self.options.n_jobs, self.options.cores)
+
+    def _remember(self) -> None:
+        """Note what the tasks took at the workers, for later calls like this one."""
+        if self._key is not None and self.workers is not None:
+            backend: Backend = "processes" if isinstance(self.workers, Processes) else "threads"
+            took_s = perf_counter() - self._committed_s
+            joblib_memory.note(self._key, backend, self._loop_s(), took_s, self._n_sent, self._item_s)
+
+    def _loop_s(self) -> float:
+        """Return the seconds per task in the loop."""
+        if self.decider.items or self._known is None:
+            return self.decider.item_s
+        return self._known.loop_s
 
     def _is_aborted(self) -> bool:
         """Return True if joblib takes no more results: the iterator of the tasks has raised."""
@@ -198,13 +240,13 @@ class LoopFirst(Call):
 
     def _pop(self) -> Batch | None:
         with self._lock:
-            return None if self._is_committed or not self._queue else self._queue.popleft()
+            return None if self.is_committed or not self._queue else self._queue.popleft()
 
     def _run_here(self, tasks: Sequence[Task]) -> Observation:
         with self.nested.config():
-            self._since_s = perf_counter()
+            self._watch.begins()
             errors, seen = carry_out(tasks)
-            self._since_s = None
+            self._watch.ends()
         self._settle(tasks, errors)
         return seen
 
@@ -219,9 +261,9 @@ class LoopFirst(Call):
 
     def _watched_run(self, items: int) -> None:
         with Canary() as canary:
-            self._canary = canary
+            self._watch.canary = canary
             seen = self._run(items)
-            self._canary = None
+            self._watch.canary = None
         self.decider.watched(canary.gil_held, seen)
         self.decider.were_late(canary.late_s)
         held = self.decider.gil_held
@@ -246,7 +288,7 @@ class LoopFirst(Call):
         method = start_method_beside_threads() if "processes" in self.backends else None
         request = check(callable, (), max_workers=options.n_jobs, start_method=method)
         choices = choices_for(request, self.backends, RunSummary(self.decider))
-        if method is not None and warm.count(method) >= min(options.n_jobs, options.cores):
+        if method is not None and self._are_warm(method):
             self._is_warm = True
             return with_warm_workers(choices)
         return choices
@@ -267,7 +309,7 @@ class LoopFirst(Call):
             return
         self._look_s = 2 * spent_s
         if _rent_s[0] + spent_s > _price_s(choices.costs.processes) and self._would_pay(decider.left):
-            self._open_workers("processes")
+            self.open_workers("processes")
 
     def _are_ready(self) -> None:
         """Note what the start of processes has taken, and decide anew with workers that are warm."""
@@ -288,16 +330,16 @@ class LoopFirst(Call):
         """Return True if threads may run the tasks that wait: the caller has said so, or a look at them shows it."""
         if self.options.is_threadsafe:
             return True
-        if self._may_use_threads is None:
+        if self.may_use_threads is None:
             from amorsize.measure.thread_safety import look
 
             calls = [call for batch in list(self._queue) for call in batch.calls]
             self._looked_at = calls[0][0] if calls else None
             if not all(map(self._is_looked_at, calls)):
-                self._may_use_threads = False
+                self.may_use_threads = False
             else:
-                self._may_use_threads = look(self._looked_at, [args[0] for _, args, _ in calls]).is_safe
-        return self._may_use_threads
+                self.may_use_threads = look(self._looked_at, [args[0] for _, args, _ in calls]).is_safe
+        return self.may_use_threads
 
     def _is_looked_at(self, call: Any) -> bool:
         """Return True if a call is of the function that was looked at, with one argument, as that of a map has."""
@@ -332,17 +374,17 @@ class LoopFirst(Call):
         if backend == "serial":
             return
         if self.workers is None:
-            self._open_workers(backend)
+            self.open_workers(backend)
         if self.workers is not None and self.workers.is_ready:
             self._commit()
         else:
             self._see(self._run(1))
 
-    def _open_workers(self, backend: Backend) -> None:
+    def open_workers(self, backend: Backend) -> None:
         if backend == "processes" and not self._is_warm:
             _rent_s[0], self._cold = 0.0, self.decider.choices
         try:
-            super()._open_workers(backend)
+            super().open_workers(backend)
         # No memory, no more processes, threads or descriptors.
         except (OSError, RuntimeError):
             self._stay_here(backend)
@@ -356,7 +398,8 @@ class LoopFirst(Call):
 
     def _commit(self) -> None:
         with self._lock:
-            self._is_committed = True
+            self.is_committed = True
+            self._committed_s = perf_counter()
         self._flush()
 
     def _flush(self) -> None:
@@ -369,7 +412,8 @@ class LoopFirst(Call):
                 batches = [one for one in batches if one not in self._strangers]
             if can_send:
                 tasks = [task for batch in batches for task in batch.tasks()]
-                self._post(tasks, self._item_s or self.decider.item_s)
+                self._n_sent += len(tasks)
+                self._post(tasks, self._item_s or self._loop_s())
         if not can_send:
             for batch in batches:
                 self._run_here(batch.tasks())
@@ -388,39 +432,26 @@ class LoopFirst(Call):
         self._stay_here("processes")
         self._run_here(tasks)
 
-    # -- beside the caller ---------------------------------------------------------------------------------------
+    # -- asked by the thread that watches ------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        """Go parallel while a task runs in the caller for longer than it takes to start workers (in a thread).
+    def has_more(self) -> bool:
+        """Return True if tasks wait."""
+        return bool(self._queue)
 
-        That task goes on in the caller meanwhile. So a long first task costs no more than a start.
-        """
-        wait_s = WATCH_LONGEST_S if self._may_use_threads else ONE_WAIT_S
-        while not self._is_over.wait(wait_s) and not self._is_committed:
-            since_s, canary = self._since_s, self._canary
-            ran_s = 0.0 if since_s is None else perf_counter() - since_s
-            if ran_s < WATCH_LONGEST_S or not self._queue:
-                wait_s = min(2 * wait_s, LOOK_S)
-                continue
-            if canary is not None and held_share(canary.rounds, ran_s) < LOCK_FREE:
-                self._open_workers("threads")
-            elif self.workers is None:
-                wait_s = self._left_to_wait_s(perf_counter() - self._began_s)
-                if wait_s > 0.0:
-                    continue
-                self._open_workers("processes")
-            if self.workers is not None and self.workers.is_ready:
-                self._item_s = ran_s
-                self._commit()
-                return
-            wait_s = ONE_WAIT_S
-
-    def _left_to_wait_s(self, spent_s: float) -> float:
-        """Return the seconds until ``spent_s`` seconds in the loop have become as long as a start of workers."""
+    def left_to_wait_s(self) -> float:
+        """Return the seconds until the loop has taken as long as workers take to start."""
         choices = self.decider.choices or self._choices()
         if "processes" not in self.backends or choices.costs.processes is None:
             return LOOK_S
-        return max(0.0, _price_s(choices.costs.processes) - spent_s - _rent_s[0])
+        return max(0.0, _price_s(choices.costs.processes) - (perf_counter() - self._began_s) - _rent_s[0])
+
+    def take_to_workers(self, item_s: float) -> bool:
+        """Give all tasks that wait, of so many seconds, to the workers; return False if none is ready."""
+        if self.workers is None or not self.workers.is_ready:
+            return False
+        self._item_s = item_s
+        self._commit()
+        return True
 
 
 def _price_s(processes: BackendCost) -> float:

@@ -59,6 +59,24 @@ def late_s() -> float:
         return 0.0
 
 
+def ready_s(thread: int) -> float | None:
+    """Return the seconds for which a thread of this process has run or waited for a core, since it began.
+
+    The rest it has waited for something else. None where the system does not tell. Takes 20 µs. Source: as `late_s`.
+
+    Parameters
+    ----------
+    thread : int
+        Its `threading.get_native_id`.
+    """
+    try:
+        with open(f"/proc/self/task/{thread}/schedstat", "rb") as stream:
+            ran, waited, _ = stream.read().split()
+            return (int(ran) + int(waited)) * 1e-9
+    except (OSError, ValueError):
+        return None
+
+
 # Some platforms (WebAssembly) have no clock for the thread's CPU time: the process's is as good where it has one
 # thread, and wall time says that all items compute.
 process_cpu: Callable[[], float] = getattr(time, "process_time", time.perf_counter)

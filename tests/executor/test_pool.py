@@ -28,6 +28,7 @@ from idle import does_nothing_between_calls
 
 import amorsize
 from amorsize import Pool
+from amorsize.backends.workers import connection
 from amorsize.errors import RemoteError, TransferError, WorkerLostError
 from amorsize.executor.pool_manager import PoolManager
 from amorsize.executor.pool_results import AHEAD_ITEMS, Stream
@@ -837,6 +838,19 @@ if __name__ == "__main__":
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         assert sorted(map(int, done.stdout.split())) == list(range(20))
         assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_worker_that_was_not_forked_ends_as_a_program_does(method, tmp_path, monkeypatch):
+    """It waits for its threads, calls what is registered for the end, and writes out files that are still open."""
+    monkeypatch.setattr(connection, "LEAVE_S", 60.0)
+    with Pool(1, context=multiprocessing.get_context(method)) as pool:
+        pool.apply(pf.leave_open, (str(tmp_path),))
+        assert (tmp_path / "open").read_text() == ""
+        pool.close()
+        pool.join()
+    assert (tmp_path / "open").read_text() == "written"
+    assert {one.name for one in tmp_path.iterdir()} == {"open", "at exit", "thread"}
 
 
 def test_a_pool_that_is_dropped_warns_and_ends(context):

@@ -1,10 +1,12 @@
 """Functions that the tests of `amorsize.Pool` run in its workers."""
 
+import atexit
 import ctypes
 import faulthandler
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -152,3 +154,12 @@ def in_a_process(queue):
 
 def say(x):
     sys.stdout.write(f"{x}\n")
+
+
+def leave_open(folder):
+    """Write to a file that stays open, and have another written at the end of this process."""
+    global STATE
+    STATE = open(os.path.join(folder, "open"), "w", encoding="utf-8")  # noqa: SIM115
+    STATE.write("written")
+    atexit.register(Path(folder, "at exit").touch)
+    threading.Thread(target=lambda: (time.sleep(0.05), Path(folder, "thread").touch())).start()

@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from joblib import Parallel, delayed, effective_n_jobs, parallel_backend, parallel_config  # noqa: E402
 
 from amorsize.errors import WorkerLostError  # noqa: E402
-from amorsize.integrations import joblib_arrays  # noqa: E402
+from amorsize.integrations import joblib_arrays, joblib_loop, joblib_memory, joblib_watch  # noqa: E402
 from amorsize.integrations.joblib import NAME, AmorsizeBackend, register  # noqa: E402
 
 CONTEXTS = [parallel_config, parallel_backend]
@@ -157,6 +157,72 @@ def test_two_generators_at_a_time():
 # -- going parallel ----------------------------------------------------------------------------------------------------
 
 
+def test_a_call_that_paid_at_warm_processes_begins_there_the_next_time(monkeypatch):
+    monkeypatch.setattr(joblib_loop, "ANSWER_S", 60.0)
+    calls = [delayed(tasks.process)(np.zeros(1000), i) for i in range(6)]
+    key = joblib_memory.key_of(calls[0])
+    # Its workers are warm for the next call.
+    list(at_workers()(calls))
+    joblib_memory.note(key, "processes", loop_s=1.0, wall_s=1.0, tasks=6, worker_s=1.0)
+    assert os.getpid() not in Parallel(2, NAME)(calls)
+    # They were not slower than the loop, but far shorter than they are said to be.
+    assert joblib_memory.recall(key) is None
+
+
+@pytest.mark.parametrize("said", [{"prefer": "threads"}, {"require": "sharedmem"}])
+def test_a_call_that_paid_in_threads_begins_there_the_next_time(said):
+    calls = [delayed(threading.get_ident)() for _ in range(6)]
+    key = joblib_memory.key_of(calls[0])
+    joblib_memory.note(key, "threads", loop_s=1.0, wall_s=1.0, tasks=6, worker_s=1.0)
+    assert threading.get_ident() not in Parallel(2, NAME, **said)(calls)
+    assert joblib_memory.recall(key) is None
+
+
+@pytest.mark.parametrize(
+    ("backend", "loop_s", "wall_s", "worker_s", "known"),
+    [
+        ("processes", 1.0, 6.0, 1.2, ("processes", 1.0)),
+        ("threads", 1.0, 6.0, 1.2, ("threads", 1.0)),
+        ("processes", 1.0, 9.5, 1.8, None),
+        ("threads", 1.0, 9.5, 1.8, (None, 1.0)),
+        ("processes", 1.0, 0.1, 0.02, None),
+        ("threads", 1.0, 0.1, 0.02, None),
+        ("processes", 0.0, 0.1, 0.1, None),
+    ],
+)
+def test_what_is_remembered_of_a_call(backend, loop_s, wall_s, worker_s, known):
+    key = object()
+    joblib_memory.note(key, "processes", 1.0, 1.0, 10, 1.0)
+    joblib_memory.note(key, backend, loop_s, wall_s, 10, worker_s)
+    assert joblib_memory.recall(key) == known
+    joblib_memory.note(key, "threads", 0.0, 0.0, 0, 0.0)
+    assert joblib_memory.recall(key) is None
+
+
+def test_where_threads_did_not_pay_processes_are_next():
+    event = threading.Event()
+    calls = [delayed(event.is_set)() for _ in range(6)]
+    key = joblib_memory.key_of(calls[0])
+    joblib_memory.note(key, "threads", loop_s=1e-6, wall_s=1.0, tasks=6, worker_s=1.0)
+    # What cannot be sent runs in the caller, and shared memory means threads whatever they cost.
+    for said in ({"prefer": "threads"}, {"require": "sharedmem"}):
+        assert Parallel(2, NAME, **said)(calls) == [False] * 6
+
+
+def test_similar_calls_have_the_same_key():
+    first, same, longer, other = (
+        joblib_memory.key_of(delayed(function)(np.zeros(n), i, name="x"))
+        for function, n, i in [
+            (tasks.add, 1000, 1),
+            (tasks.add, 1001, 2),
+            (tasks.add, 9000, 1),
+            (tasks.square, 1000, 1),
+        ]
+    )
+    assert first == same
+    assert len({first, longer, other}) == 3
+
+
 def test_a_long_first_task_does_not_hold_up_the_others(tmp_path):
     """It ends only when another one has run, which is possible only in a worker process."""
     calls = [
@@ -179,6 +245,14 @@ def test_a_long_first_task_that_releases_the_lock_goes_on_beside_threads(said):
         return os.getpid()
 
     assert set(Parallel(2, backend=NAME, **said)([delayed(wait)(), delayed(tell)(), delayed(tell)()])) == {os.getpid()}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="no such account of a thread here")
+def test_a_task_that_waits_is_recognised_where_the_canary_gets_no_turns(monkeypatch):
+    monkeypatch.setattr(joblib_watch, "held_share", lambda rounds, elapsed_s: 1.0)
+    event = threading.Event()
+    calls = [delayed(event.wait)(60), delayed(event.set)()]
+    assert Parallel(2, backend=NAME, prefer="threads")(calls) == [True, None]
 
 
 def test_shared_memory_is_the_callers():

@@ -25,6 +25,7 @@ from amorsize.backends.workers.process_setup import (
     Surroundings,
     filters_here,
     leave_multiprocessing,
+    leave_spawned,
     set_filters,
     set_up_forked,
     set_up_spawned,
@@ -371,8 +372,14 @@ def serve_forked(
 def serve_spawned(sock: socket.socket, passed: tuple[Any, ...] = ()) -> None:
     """Become a worker in a new process: frames bring the function and, after the worker was parked, another one.
 
-    ``passed`` are initargs that multiprocessing can only pass to a process at its start: its locks and queues.
+    Never returns. ``passed`` are initargs that multiprocessing can only pass to a process at its start: its locks and
+    queues.
     """
+    _serve_maps(sock, passed)
+    leave_spawned()
+
+
+def _serve_maps(sock: socket.socket, passed: tuple[Any, ...]) -> None:
     forks = nested.forks
     set_up_spawned()
     try:

@@ -46,16 +46,16 @@ class Pickling:
 
     def __init__(self, least_bytes: int | None = None) -> None:
         self.buffers: list[pickle.PickleBuffer] = []
-        self._least_bytes = least_bytes
         self._stream = io.BytesIO()
-        self._pickler = pickle.Pickler(
-            self._stream, protocol=5, buffer_callback=None if least_bytes is None else self._stays_in
-        )
+        # The callback must not hold this object, which would be a cycle then. Buffers in a cycle keep their memory
+        # until the collector runs, and CPython (seen: 3.11) can crash when it collects a PickleBuffer of a memoryview.
+        on_buffer = None if least_bytes is None else keeping(self.buffers, least_bytes)
+        self._pickler = pickle.Pickler(self._stream, protocol=5, buffer_callback=on_buffer)
 
     def dumps(self, obj: object) -> bytes:
         """Return the pickle of an object. After an exception this one is of no more use."""
         pickler, stream = self._pickler, self._stream
-        self.buffers = []
+        self.buffers.clear()
         pickler.dispatch_table = _table()
         pickler.dump(obj)
         pickler.clear_memo()
@@ -64,11 +64,17 @@ class Pickling:
         stream.truncate()
         return pickled
 
-    def _stays_in(self, buffer: pickle.PickleBuffer) -> bool:
-        if memoryview(buffer).nbytes < self._least_bytes:  # type: ignore[operator]
+
+def keeping(buffers: list[pickle.PickleBuffer], least_bytes: int) -> Callable[[pickle.PickleBuffer], bool]:
+    """Return a pickler's callback that appends buffers of so many bytes to a list; smaller ones are in the pickle."""
+
+    def stays_in(buffer: pickle.PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < least_bytes:
             return True
-        self.buffers.append(buffer)
+        buffers.append(buffer)
         return False
+
+    return stays_in
 
 
 def pickled_by_name(obj: object) -> bytes:

@@ -305,3 +305,28 @@ def leave_multiprocessing() -> None:
         # Finalizers run anything, and the caller no longer listens.
         except BaseException:  # noqa: BLE001
             return
+
+
+def leave_spawned() -> None:
+    """End a worker that was not forked as Python ends, but for taking its modules apart, which takes 5 to 30 ms.
+
+    Threads are waited for, functions that are to run at the end run, and files are written out. Not everything is
+    deleted one by one.
+    """
+    import atexit
+    import io
+    import threading
+
+    leave_multiprocessing()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    files = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+    for one in gc.get_objects():
+        if type(one) in files:
+            try:
+                one.flush()
+            # It is closed already, or its disk is full.
+            except (OSError, ValueError):
+                continue
+    flush_stdio()
+    os._exit(0)

@@ -22,7 +22,7 @@ from itertools import islice
 from amorsize.backends.workers.by_value import BY_VALUE
 from amorsize.backends.workers.by_value import dumps as by_value_dumps
 from amorsize.backends.workers.by_value import loads as loads_parts
-from amorsize.backends.workers.functions import Pickling
+from amorsize.backends.workers.functions import Pickling, keeping
 from amorsize.frozen import NamedTuple
 from amorsize.system.looks import is_interrupt
 
@@ -74,23 +74,18 @@ def dumps(obj: object, by_value: bool = False) -> list[Any]:
     except IndexError:
         pickling = Pickling(BESIDE_BYTES)
     try:
-        pickled, buffers = pickling.dumps(obj), pickling.buffers
-        if len(pickled) < AGAIN_BYTES and not buffers:
+        pickled = pickling.dumps(obj)
+        parts = [pickled, *map(pickle.PickleBuffer.raw, pickling.buffers)]
+        # From here on it may be another thread's.
+        if len(pickled) < AGAIN_BYTES and len(parts) == 1:
             _picklings.append(pickling)
         if not (by_value and b"__main__" in pickled):
-            return [pickled, *map(pickle.PickleBuffer.raw, buffers)]
+            return parts
     except BaseException as exc:  # pickle raises anything: PicklingError, TypeError, SystemExit of a __reduce__, …
         if is_interrupt(exc):
             raise
-    buffers = []
-
-    def stays_in(buffer: pickle.PickleBuffer) -> bool:
-        if memoryview(buffer).nbytes < BESIDE_BYTES:
-            return True
-        buffers.append(buffer)
-        return False
-
-    pickled = by_value_dumps(obj, stays_in)
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = by_value_dumps(obj, keeping(buffers, BESIDE_BYTES))
     return [BY_VALUE + pickled, *map(pickle.PickleBuffer.raw, buffers)]
 
 

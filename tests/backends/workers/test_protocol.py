@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import gc
+import pickle
 import socket
 import threading
 import weakref
@@ -52,6 +53,37 @@ def test_it_is_left_as_it_was_when_unpickling_raises(enabled, size):
     with pytest.raises(OSError, match="not here"):
         protocol.loads(parts)
     assert gc.isenabled() == enabled
+
+
+class View:
+    """Pickles the memory of a view, as arrays over foreign memory do. Notes what it has handed to the pickler."""
+
+    def __init__(self, cannot_be_named: object = None):
+        self.view = memoryview(bytearray(2 * protocol.BESIDE_BYTES))
+        self.held = cannot_be_named
+        self.handed: list[weakref.ref] = []
+
+    def __reduce_ex__(self, version):
+        buffer = pickle.PickleBuffer(self.view)
+        self.handed.append(weakref.ref(buffer))
+        return list, ((buffer, self.held),)
+
+
+@pytest.mark.parametrize("held", [None, lambda: 1], ids=["by name", "by value"])
+def test_buffers_live_no_longer_than_what_is_sent(held):
+    """In a cycle they would wait for the collector, and CPython crashes if that meets the view first."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        sent = View(held)
+        parts = protocol.dumps(sent)
+        assert [memoryview(part).nbytes for part in parts[1:]] == [sent.view.nbytes]
+        del parts
+        assert [one() for one in sent.handed] == [None] * len(sent.handed)
+        # The view is no longer in use.
+        sent.view.release()
+    finally:
+        (gc.enable if was else gc.disable)()
 
 
 # -- what a worker receives -------------------------------------------------------------------------------------------

@@ -1,0 +1,83 @@
+"""Which calls of joblib have been faster at workers than in the caller's loop, in this process.
+
+A later call of the same function on similar arguments goes to the workers at once: the loop would tell nothing new, and
+while its tasks hold the interpreter's lock, the workers wait for the thread that serves them (5 ms each time).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amorsize.history.this_process import MOST, SURPRISE, code_of
+from amorsize.system.looks import ATOMS, attribute, size_of
+
+if TYPE_CHECKING:
+    from amorsize.executor.calls import Call
+    from amorsize.facts import Backend
+
+# guess: at the workers a task must take at most this share of its time in the loop
+PAYS: Final = 0.9
+
+
+class Known(NamedTuple):
+    """What is known of similar calls.
+
+    Attributes
+    ----------
+    backend : str or None
+        The one that was faster than the loop; None: threads were not, so that processes are next.
+    loop_s : float
+        Seconds per task in the loop.
+    """
+
+    backend: Backend | None
+    loop_s: float
+
+
+_known: OrderedDict[object, Known] = OrderedDict()
+
+
+def key_of(call: Call) -> object:
+    """Return what similar calls have in common: the code, and the types and rough sizes of the arguments. Takes 5 µs.
+
+    scikit-learn wraps each function in a new object, which holds it as ``function``.
+    """
+    function, args, keywords = call
+    inner = attribute(function, "function") or function
+    return code_of(inner), tuple(map(_look, args)), tuple((name, _look(value)) for name, value in keywords.items())
+
+
+def _look(value: Any) -> object:
+    size = None if type(value) in ATOMS else size_of(value)
+    return type(value), size and int(size).bit_length()
+
+
+def recall(key: object) -> Known | None:
+    """Return what is known of similar calls; None if nothing is."""
+    return _known.get(key)
+
+
+def note(key: object, backend: Backend, loop_s: float, wall_s: float, tasks: int, worker_s: float) -> None:
+    """Note what tasks took at workers.
+
+    Parameters
+    ----------
+    key : object
+    backend : {"threads", "processes"}
+    loop_s : float
+        Seconds per task in the loop.
+    wall_s, tasks : float, int
+        Seconds in which the workers have run so many tasks.
+    worker_s : float
+        Seconds per task in a worker. If tasks are far shorter than they were in the loop, they are others.
+    """
+    _known.pop(key, None)
+    if not tasks or worker_s * SURPRISE < loop_s:
+        return
+    if wall_s < PAYS * loop_s * tasks:
+        _known[key] = Known(backend, loop_s)
+    elif backend == "threads":
+        _known[key] = Known(None, loop_s)
+    while len(_known) > MOST:
+        _known.popitem(last=False)
