@@ -265,8 +265,12 @@ class CheckpointError(AmorsizeError):
         self.path, self.detail = path, detail
         super().__init__(path, detail)
 
-    def _text(self) -> str:
-        return f"checkpoint {self.path}: {self.detail}."
+    def __str__(self) -> str:
+        # The key with which to go on stays at the end: programs take it from there.
+        text, key = f"checkpoint {self.path}: {self.detail}.", "; if its results still hold"
+        before, found, after = text.rpartition(key)
+        place = f" (docs/howto/troubleshooting.md#{self._anchor})"
+        return f"{before}{place}{key}{after}" if found else text + place
 
 
 class CheckpointMismatchError(CheckpointError):

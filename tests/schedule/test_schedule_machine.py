@@ -122,7 +122,10 @@ class Machine(RuleBasedStateMachine):
         out = self.schedule.handle(event, self.now)
         for due, index, _ in self.schedule.repeats.aside:
             most = self.backoff * 2.0 ** (self.raised[index] - 1)
-            assert 0.0 < due - self.now <= most or self.due.get(index) == due, "due at another time than the rule says"
+            # Sums of seconds are exact to 15 digits only.
+            assert 0.0 < due - self.now <= most + 1e-9 or self.due.get(index) == due, (
+                "due at another time than the rule says"
+            )
             self.due[index] = due
         self.obey(out)
 
