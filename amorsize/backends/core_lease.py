@@ -23,7 +23,7 @@ from amorsize.backends.workers.team import Team
 from amorsize.schedule.core_budget import Budget
 from amorsize.schedule.messages import Event, Resize
 from amorsize.schedule.schedule import Schedule
-from amorsize.system.critical import held_signals
+from amorsize.system.critical import at_most, held_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Lease:
                     _wake(_budget.let_in(self.ticket))
                     return
             try:
-                self._called.get(timeout=LOOK_S if first else None)
+                self._called.get(timeout=at_most(LOOK_S if first else None))
                 idle, look = 0, _Look(perf_counter())
             except Empty:
                 before, look = look, _Look(perf_counter())

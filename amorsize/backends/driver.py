@@ -38,6 +38,7 @@ from amorsize.schedule.messages import (
     Why,
 )
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.critical import at_most
 from amorsize.system.nested import CHANGED
 
 TYPE_CHECKING = False
@@ -322,7 +323,7 @@ class Driver:
                 wait_s = self._patience_s()
             self._read_s = 0.0
         before, self._may_read = self._items, False
-        self.receive(wait_s)
+        self.receive(at_most(wait_s))
         # Results that have arrived, or soon will, are passed on before the next read of a slow iterator, which delays
         # them.
         if self.is_over() or (self._is_slow and (self._items > before or self._patience_s() > 0.0)):

@@ -29,6 +29,7 @@ from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
 from amorsize.executor.wakeup import Bell
 from amorsize.schedule.messages import Closed, Done, Event, Instruction, ItemsAdded, ItemsDropped, Span, Why
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.critical import LONGEST_WAIT_S
 from amorsize.system.looks import kind_of, text_of
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ class Manager(ProcessDriver):
     def join(self) -> None:
         """Wait until all calls are done and the workers have left. In a callback (its own thread), do not wait."""
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            while self._thread.is_alive():
+                self._thread.join(LONGEST_WAIT_S)
 
     def strand(self) -> None:
         """Disable this executor in a forked child: its thread is not there, and its lock may be held for ever."""

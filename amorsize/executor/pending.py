@@ -12,17 +12,13 @@ from contextlib import suppress
 from math import inf
 from queue import Empty, SimpleQueue
 from threading import Condition
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from amorsize.executor.calls import Call, Chunk, name_of
 from amorsize.hints import folded
+from amorsize.system.critical import LONGEST_WAIT_S, at_most
 
 T = TypeVar("T")
-
-
-# A signal that comes when the interpreter has looked for one, but the lock does not wait yet, is handled only when that
-# wait ends. With 3 of 430 programs on a busy machine Ctrl-C was lost so.
-LOOK_S: Final = 0.5
 
 
 class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typeshed calls it final
@@ -36,12 +32,12 @@ class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typesh
         self._waiters: deque[Any] = deque()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until notified, or for ``timeout`` seconds, `LOOK_S` at most: the caller looks again."""
-        return super().wait(LOOK_S if timeout is None else min(timeout, LOOK_S))
+        """Wait until notified, or for ``timeout`` seconds, `LONGEST_WAIT_S` at most: the caller looks again."""
+        return super().wait(at_most(timeout))
 
 
 class Future(futures.Future[T]):
-    """A future whose traceback holds the user's frames alone, and whose waiting ends at Ctrl-C (`LOOK_S`)."""
+    """A future whose traceback holds the user's frames alone, and whose waiting ends at Ctrl-C (`LONGEST_WAIT_S`)."""
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the call has raised, or None; wait at most ``timeout`` seconds."""
@@ -49,9 +45,9 @@ class Future(futures.Future[T]):
         while True:
             left_s = until_s - time.monotonic()
             try:
-                return super().exception(min(left_s, LOOK_S))
+                return super().exception(at_most(left_s))
             except TimeoutError:
-                if left_s <= LOOK_S:
+                if left_s <= LONGEST_WAIT_S:
                     raise
 
     @folded
@@ -240,7 +236,7 @@ class Batch:
             if wait_s is not None and wait_s <= 0:
                 raise TimeoutError
             with suppress(Empty):
-                self._news.get(timeout=wait_s)
+                self._news.get(timeout=at_most(wait_s))
         ready = self._ready.pop(self._next)
         self._next += len(ready)
         return ready

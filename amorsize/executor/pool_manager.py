@@ -12,6 +12,7 @@ from amorsize.executor.manager import Manager
 from amorsize.executor.pending import Batch
 from amorsize.executor.pool_results import ROOM, Stream, TerminatedError
 from amorsize.schedule.messages import Instruction, ItemsAdded, Recycle, Span
+from amorsize.system.critical import held_signals
 from amorsize.system.looks import set_cause
 
 if TYPE_CHECKING:
@@ -66,20 +67,31 @@ class PoolManager(Manager):
         if not stream.needs_reader:
             return
         nudge = self._nudge_for(stream)
+        reader = threading.Thread(target=stream.read, args=(nudge,), name="amorsize-pool-reader", daemon=True)
         try:
-            threading.Thread(target=stream.read, args=(nudge,), name="amorsize-pool-reader", daemon=True).start()
+            # An interrupt within the start can leave the new thread waiting for ever.
+            with held_signals():
+                reader.start()
         except BaseException as exc:
             stream.end(exc)
             nudge()
             raise
 
     def _nudge_for(self, stream: Stream) -> Callable[[], object]:
+        def note() -> None:
+            stream.is_noted = True
+            self._inbox.append(stream)
+            if self._asleep:
+                self.bell.ring()
+
         def nudge() -> None:
             if not stream.is_noted:
-                stream.is_noted = True
-                self._inbox.append(stream)
-                if self._asleep:
-                    self.bell.ring()
+                try:
+                    note()
+                except BaseException:
+                    # An interrupt may have come between two lines, and then no later nudge would do anything.
+                    note()
+                    raise
 
         return nudge
 

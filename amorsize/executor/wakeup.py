@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 
 from amorsize.backends.workers.protocol import QUIET, mute
 from amorsize.system import belongings
@@ -25,11 +24,22 @@ class Bell:
 
     def ring(self) -> None:
         """Wake the waiting thread. Costs a few microseconds, less if a ring has not been answered yet."""
-        if not self._rung:
+        if self._rung:
+            return
+        try:
             self._rung = True
+            self._send()
+        except BaseException:
+            # An interrupt may have come before the byte was sent, and then no later ring would send one.
+            self._send()
+            raise
+
+    def _send(self) -> None:
+        try:
+            self._ringer.send(b"\0", QUIET)
+        except OSError:
             # BlockingIOError: it rings already. Any other error: it is closed, and no thread waits.
-            with suppress(OSError):
-                self._ringer.send(b"\0", QUIET)
+            pass
 
     def hush(self) -> None:
         """Reset the bell. Look for the requests after this, never before."""

@@ -20,6 +20,7 @@ from threading import Lock, Thread
 from typing import Any, Final
 
 from amorsize.backends.engines import Engine, Loss
+from amorsize.system.critical import held_signals
 
 # What a worker runs. Tasks and answers are pickles of pickles: one that cannot be read leaves the stream in order.
 PROGRAM: Final = """
@@ -109,8 +110,9 @@ class Workers(Executor):
         self._starting: set[subprocess.Popen[bytes]] = set()
         self._over = ""
         self._threads = [Thread(target=self._serve, name=f"amorsize {label}", daemon=True) for _ in range(workers)]
-        for thread in self._threads:
-            thread.start()
+        with held_signals():
+            for thread in self._threads:
+                thread.start()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run ``fn(*args, **kwargs)`` in a worker."""

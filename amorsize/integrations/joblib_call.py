@@ -20,6 +20,7 @@ from amorsize.facts import RATE_WEIGHT
 from amorsize.integrations.joblib_arrays import Shares
 from amorsize.integrations.joblib_workers import Batch, Done, Errors, Nested, Processes, Start, Task, Threads
 from amorsize.schedule.chunk_size import next_chunk
+from amorsize.system.critical import Latch, held_signals
 
 if TYPE_CHECKING:
     from amorsize.facts import Backend
@@ -86,7 +87,7 @@ class Call:
         self._inbox: SimpleQueue[Done | None] = SimpleQueue()
         # Tasks that workers have.
         self._flying = 0
-        self.is_over = threading.Event()
+        self.is_over = Latch()
         self._is_closed = False
         # Held while batches leave the queue, and while workers start.
         self._lock = threading.RLock()
@@ -102,7 +103,8 @@ class Call:
         self._queue.append(batch)
         if self._server is None:
             self._server = threading.Thread(target=self._serve, daemon=True, name="amorsize-joblib")
-            self._server.start()
+            with held_signals():
+                self._server.start()
         self._inbox.put(None)
         return batch
 
@@ -214,15 +216,15 @@ class Call:
             self._fail_all(exc)
             return
         with self._limit_of_threads():
-            while not self.is_over.is_set():
+            while not self.is_over.is_set:
                 self._take(self._inbox.get())
                 while not self._inbox.empty():
                     self._take(self._inbox.get())
-                if not self.is_over.is_set():
+                if not self.is_over.is_set:
                     self._flush()
 
     def _fail_all(self, exc: BaseException) -> None:
-        while not self.is_over.is_set():
+        while not self.is_over.is_set:
             while self._queue:
                 tasks = self._queue.popleft().tasks()
                 self._settle(tasks, [(task, exc) for task in tasks])

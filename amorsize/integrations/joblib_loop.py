@@ -43,6 +43,7 @@ from amorsize.options import check
 from amorsize.run.choices import WARM_START, choices_for
 from amorsize.run.run_summary import RunSummary
 from amorsize.system.clock import late_s
+from amorsize.system.critical import LONGEST_WAIT_S
 from amorsize.system.start_methods import main_is_interactive, start_method_beside_threads
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class LoopFirst(Call):
                 while self._open and not self._is_aborted():
                     self._flush()
                     if self._flying:
-                        self._take(self._inbox.get())
+                        self._take(_received(self._inbox))
                     elif self._strangers:
                         self._run_here(self._strangers.popleft().tasks())
             if self.is_committed:
@@ -358,7 +359,7 @@ class LoopFirst(Call):
             threads, began_s = Threads(2, inbox, self.nested, limit), perf_counter()
             threads.post(tasks, max(1, ceil(len(tasks) / 4)))
             try:
-                while sum(len(one.tasks) for one in ran) < len(tasks) and (done := inbox.get()) is not None:
+                while sum(len(one.tasks) for one in ran) < len(tasks) and (done := _received(inbox)) is not None:
                     ran.append(done)
             finally:
                 threads.kill()
@@ -465,3 +466,10 @@ def with_warm_workers(choices: Choices) -> Choices:
     if processes is None:
         return choices
     return replace(choices, costs=replace(choices.costs, processes=replace(processes, start=WARM_START)))
+
+
+def _received(inbox: SimpleQueue[Done | None]) -> Done | None:
+    """Wait for what workers have done, with a look at the signals now and then."""
+    while True:
+        with suppress(Empty):
+            return inbox.get(timeout=LONGEST_WAIT_S)

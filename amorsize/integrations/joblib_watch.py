@@ -12,6 +12,7 @@ from amorsize.model.decide import LOCK_FREE
 from amorsize.model.evidence import WATCH_LONGEST_S
 from amorsize.model.head import ONE_WAIT_S
 from amorsize.system.clock import ready_s
+from amorsize.system.critical import held_signals
 
 if TYPE_CHECKING:
     from amorsize.integrations.joblib_loop import LoopFirst
@@ -50,7 +51,8 @@ class Watch:
     def start(self) -> None:
         """Begin to watch."""
         self._thread = threading.Thread(target=self._watch, daemon=True, name="amorsize-joblib-watch")
-        self._thread.start()
+        with held_signals():
+            self._thread.start()
 
     def join(self) -> None:
         """Wait until the thread has ended, as it does when the call's loop is over."""

@@ -129,8 +129,9 @@ class Threads:
             )
             for _ in range(number)
         ]
-        for thread in self._threads:
-            thread.start()
+        with held_signals():
+            for thread in self._threads:
+                thread.start()
 
     def post(self, tasks: list[Task], size: int | None) -> None:
         """Have tasks run, ``size`` at a time."""

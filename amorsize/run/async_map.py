@@ -22,7 +22,7 @@ from amorsize.run.execute import Execution
 from amorsize.run.map_state import MapState
 from amorsize.schedule.task_count import MOST, START
 from amorsize.system import log
-from amorsize.system.critical import free_import_lock
+from amorsize.system.critical import free_import_lock, held_signals
 from amorsize.system.looks import is_async
 from amorsize.system.start_methods import NO_THREAD
 
@@ -235,7 +235,8 @@ async def in_a_thread(work: Callable[[], R], stop: Stop | None = None) -> R:
     free_import_lock()
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
     try:
-        thread.start()
+        with held_signals():
+            thread.start()
     except RuntimeError as exc:
         stop.close()
         raise RuntimeError(

@@ -196,6 +196,17 @@ def _imports() -> bool:
     return False
 
 
+# A signal that comes when the interpreter has looked for one, but the lock does not wait yet, is handled only when that
+# wait ends. With 3 of 430 programs on a busy machine Ctrl-C was lost so.
+LONGEST_WAIT_S: Final = 0.5
+"""Seconds that the main thread may wait at a time; then it looks again."""
+
+
+def at_most(wait_s: float | None) -> float:
+    """Return how long to wait at a time: `LONGEST_WAIT_S` at most; None: no limit of the caller's."""
+    return LONGEST_WAIT_S if wait_s is None else min(wait_s, LONGEST_WAIT_S)
+
+
 class Latch:
     """An event that is set once, for one thread that waits. An interrupt of the wait leaves no lock taken.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from amorsize.system.critical import held_signals
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,12 +32,16 @@ def _record(level: str, child: str, text: str, values: tuple[object, ...], field
         return
     # A user's filter or handler may raise.
     try:
-        ours = logging.getLogger("amorsize")
-        if not ours.handlers:
-            # Else a program that has set up no logging would print the warnings.
-            ours.addHandler(logging.NullHandler())
-        logger = ours.getChild(child)
-        if logger.isEnabledFor(getattr(logging, level)):
+        # To CPython 3.12, an interrupt here can leave the lock of `logging` taken for good, and then the next look for
+        # a logger hangs in any other thread. For handlers no signal is held: they are the user's, and may block.
+        with held_signals():
+            ours = logging.getLogger("amorsize")
+            if not ours.handlers:
+                # Else a program that has set up no logging would print the warnings.
+                ours.addHandler(logging.NullHandler())
+            logger = ours.getChild(child)
+            is_enabled = logger.isEnabledFor(getattr(logging, level))
+        if is_enabled:
             logger.log(getattr(logging, level), text, *values, extra=fields)
     except Exception:  # noqa: BLE001  (whatever it is, no record is worth a result)
         return

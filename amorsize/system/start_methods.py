@@ -8,6 +8,7 @@ import sys
 from amorsize.frozen import replace
 from amorsize.system import nested
 from amorsize.system.clock import process_cpu
+from amorsize.system.critical import held_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ def can_start_a_thread() -> bool:
 
     try:
         thread = threading.Thread(target=int, daemon=True)
-        thread.start()
+        with held_signals():
+            thread.start()
     except RuntimeError:
         return False
     thread.join()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import math
 import multiprocessing
 import os
@@ -40,6 +41,7 @@ FINALIZERS = (
     "stream_results",
 )
 LEAST_S, MOST_S = 1e-4, 0.3  # guess: from the first lines of a call to beyond the end of most
+VOLLEY, VOLLEY_MOST_S = 12, 4e-3  # guess: shots of a volley, and the last moment of one
 
 
 class Shot(BaseException):
@@ -199,8 +201,7 @@ def later_calls_work() -> None:
         target=lambda: found.append(amorsize.execute(fn.plain, range(5), backend="threads", max_workers=2)), daemon=True
     )
     thread.start()
-    thread.join(LATER_S)
-    demand(not thread.is_alive(), "a later call in another thread hangs")
+    _joined(thread, "a later call")
     demand(found == [[fn.plain(item) for item in range(5)]], "a later call gave", found)
     a_fork_works()
 
@@ -209,8 +210,14 @@ def a_fork_works() -> None:
     """In another thread: it takes the locks that an interrupted thread may have left taken."""
     thread = threading.Thread(target=lambda: os.waitpid(os.fork() or os._exit(0), 0), daemon=True)
     thread.start()
+    _joined(thread, "a later fork")
+
+
+def _joined(thread: threading.Thread, what: str) -> None:
     thread.join(LATER_S)
-    demand(not thread.is_alive(), "a later fork in another thread hangs")
+    if thread.is_alive():
+        faulthandler.dump_traceback(all_threads=True)
+        raise Wrong(f"{what} in another thread hangs")
 
 
 # -- trials ----------------------------------------------------------------------------------------------------------
@@ -223,8 +230,14 @@ def trial(seed: int, folder: str) -> None:
     if name.startswith("async"):
         asyncio_trial(rng, name, run)
         return
-    delay_s = math.exp(rng.uniform(math.log(LEAST_S), math.log(MOST_S)))
-    beside = threading.Event() if rng.random() < 0.3 else None
+    # The first lines of a call take and give back the most locks.
+    is_volley = rng.random() < 0.3
+    for _ in range(VOLLEY if is_volley else 1):
+        delay_s = math.exp(rng.uniform(math.log(LEAST_S), math.log(VOLLEY_MOST_S if is_volley else MOST_S)))
+        _shoot(number, delay_s, threading.Event() if rng.random() < 0.3 else None, name, run)
+
+
+def _shoot(number: int, delay_s: float, beside: threading.Event | None, name: str, run: Callable[[], Any]) -> None:
     name += f", {signal.Signals(number).name} after {delay_s * 1e3:.2f} ms{' beside a thread' if beside else ''}"
     try:
         with Gun(number) as gun:

@@ -1,4 +1,4 @@
-"""Ctrl-C at each line of amorsize that a call reaches in the main thread, one after the other.
+"""Ctrl-C at each line that a call reaches in the main thread, of amorsize and of the standard library.
 
 A call is run once to see which lines it reaches. Then, in each trial, the process sends itself SIGINT when one of them
 is reached. Seeds go through the calls in turn, and through the lines of each at an even pace.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import modes
+from interrupted import leaves_a_with
 
 import amorsize
 
@@ -26,6 +27,8 @@ from .harness import demand
 from .interrupts import Gun, later_calls_work, nap
 
 HERE = str(Path(amorsize.__file__).parent) + os.sep
+# A lock that an interrupt leaves taken in `logging` or `threading` makes our later calls hang all the same.
+LIBRARY = str(Path(os.__file__).parent) + os.sep
 STRIDE = 0.618033988749895  # the golden section: any number of steps covers the lines evenly
 
 Line = tuple[str, int]
@@ -60,6 +63,20 @@ def _executor(method: str) -> Callable[[], None]:
     return run
 
 
+def _pool(method: str) -> Callable[[], None]:
+    def run() -> None:
+        right = [fn.plain(item) for item in range(9)]
+        with amorsize.Pool(2, context=multiprocessing.get_context(method)) as pool:
+            demand(pool.apply(fn.plain, (1,)) == right[1], "wrong result")
+            demand(pool.map_async(fn.plain, range(9)).get() == right, "wrong results")
+            demand(list(pool.imap(fn.plain, range(9), 2)) == right, "wrong results")
+            demand(sorted(pool.imap_unordered(fn.plain, iter(range(9)))) == right, "wrong results")
+            pool.close()
+            pool.join()
+
+    return run
+
+
 def _crash() -> None:
     """A worker that dies, and one that is replaced."""
     found = amorsize.execute(_die_at_three, range(8), backend="processes", max_workers=2, on_error="collect")
@@ -85,19 +102,23 @@ CALLS: dict[str, Callable[[], None]] = {
     "executor of fork": _executor(METHODS[0]),
     "executor of spawn": _executor(METHODS[-1]),
     "a worker that dies": _crash,
+    "pool of fork": _pool(METHODS[0]),
+    "pool of spawn": _pool(METHODS[-1]),
 }
 NAMES = list(CALLS)
 _lines: dict[str, list[Line]] = {}
 
 
 class _Seen:
-    """All lines of amorsize that are reached while it is the trace function."""
+    """All lines of amorsize and the standard library that are reached while it is the trace function."""
 
     def __init__(self) -> None:
         self.lines: dict[Line, None] = {}
 
     def __call__(self, frame: Any, event: str, _: object) -> Any:
-        return self._line if frame.f_code.co_filename.startswith(HERE) else None
+        name = frame.f_code.co_filename
+        ours = name.startswith(HERE) or (name.startswith(LIBRARY) and "site-packages" not in name)
+        return self._line if ours else None
 
     def _line(self, frame: Any, event: str, _: object) -> Any:
         if event == "line":
@@ -115,7 +136,7 @@ class _Mine:
         return self._line if frame.f_code.co_filename == self.line[0] else None
 
     def _line(self, frame: Any, event: str, _: object) -> Any:
-        if event == "line" and frame.f_lineno == self.line[1]:
+        if event == "line" and frame.f_lineno == self.line[1] and not leaves_a_with(frame):
             self.times -= 1
             if self.times == 0:
                 sys.settrace(None)

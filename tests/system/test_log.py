@@ -6,8 +6,10 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
+from interrupted import interrupts
 
 import amorsize
 from amorsize.system import log
@@ -69,3 +71,15 @@ def test_fields_become_attributes(caplog: pytest.LogCaptureFixture) -> None:
     log.warning("run", "%d of %d", 1, 2, index=7)
     (record,) = caplog.records
     assert (record.getMessage(), record.index) == ("1 of 2", 7)
+
+
+def test_an_interrupt_leaves_no_lock_of_logging_taken() -> None:
+    """In the main thread, at any line; else the next look for a logger hangs in every other thread."""
+    count = 0
+    for nth in interrupts(lambda: log.info("run", "not to be seen"), logging, log):
+        taken = threading.Thread(target=logging.getLogger, args=("amorsize",), daemon=True)
+        taken.start()
+        taken.join(60.0)
+        assert not taken.is_alive(), nth
+        count += 1
+    assert count > 20
