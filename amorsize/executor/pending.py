@@ -33,7 +33,13 @@ class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typesh
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until notified, or for ``timeout`` seconds, `LONGEST_WAIT_S` at most: the caller looks again."""
-        return super().wait(at_most(timeout))
+        try:
+            return super().wait(at_most(timeout))
+        except BaseException:
+            # An interrupt has come when `Condition` had released the lock, before it was ready to take it again.
+            if not self._is_owned():  # type: ignore[attr-defined]
+                self.acquire()
+            raise
 
 
 class Future(futures.Future[T]):

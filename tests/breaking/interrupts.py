@@ -40,6 +40,7 @@ FINALIZERS = (
     "finalize",
     "stream_results",
 )
+OURS = ("IMapIterator.__del__", "Pool.__del__")
 LEAST_S, MOST_S = 1e-4, 0.3  # guess: from the first lines of a call to beyond the end of most
 VOLLEY, VOLLEY_MOST_S = 12, 4e-3  # guess: shots of a volley, and the last moment of one
 
@@ -75,10 +76,10 @@ class Gun:
         raise self.fired
 
     def _unraisable(self, what: Any) -> None:
-        # Python ignores what is raised in a finalizer; in one that is not ours, nothing can be done about it.
+        # Python ignores what is raised in a finalizer, and nothing can be done about it.
         name = getattr(what.object, "__qualname__", type(what.object).__qualname__)
         theirs = not str(getattr(what.object, "__module__", "")).startswith("amorsize")
-        if isinstance(what.exc_value, Shot) and theirs and name.endswith(FINALIZERS):
+        if isinstance(what.exc_value, Shot) and (name in OURS or (theirs and name.endswith(FINALIZERS))):
             self.spent = True
         self._hook(what)
 
