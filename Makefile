@@ -76,6 +76,7 @@ test-all: lint
 
 # Hours. Each driver stops at its fifth failure and prints the line that repeats it.
 test-long: $(VENV)/.dev test-all-faults
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=search $(LOCAL)
 	AMORSIZE_SIMULATED_RUNS=1000 $(BIN)/python -m pytest tests/schedule/test_schedule.py -k long_runs
 	AMORSIZE_LONG=1 $(BIN)/python -m pytest tests/backends tests/checkpoint tests/history tests/schedule \
 		-k "hundreds_in_one_run or killed_at_any_instant or a_crowd_of_processes or TestCalls or ScheduleMachine"

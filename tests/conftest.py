@@ -21,8 +21,14 @@ from amorsize.testing import left_behind
 os.environ["AMORSIZE_HISTORY"] = "off"  # at import, so that it holds for doctests and child processes too
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job ignores
 
-# No test fails because another program has the cores.
-hypothesis.settings.register_profile("amorsize", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# No test fails because another program has the cores. What gates a change tries the same examples each time; new ones
+# are for `make test-long`.
+hypothesis.settings.register_profile(
+    "amorsize", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=True
+)
+hypothesis.settings.register_profile(
+    "search", deadline=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=False
+)
 hypothesis.settings.load_profile("amorsize")
 
 PATIENCE_S = 60.0  # for the end of processes on a machine under load
