@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 # guess: bytes of one read from a socket
 BLOCK: Final = 65536
-# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess).
-LEAVE_S: Final = 1.0
+# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess). On a machine
+# with 20 busy programs one second was too short for some, and what they had printed was lost.
+LEAVE_S: Final = 5.0
 # Seconds between two checks of a process that has no descriptor to wait for (a guess).
 POLL_S: Final = 1e-3
 # The search for descendants of a worker ends at this number of them (a guess).

@@ -339,6 +339,7 @@ class Leap:
 class TestWaysOut:
     def test_workers_that_hang_on_their_way_out_are_waited_for_together(self, method, monkeypatch):
         """Each got a second of its own: 64 of them took a minute."""
+        monkeypatch.setattr(connection, "LEAVE_S", 1.0)
         team = Team(child.Setup(ef.hang_at_odd), [1] * 8 if method == "fork" else None, method)
         handles = []
         try:
