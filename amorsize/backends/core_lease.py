@@ -39,7 +39,7 @@ IDLE_CORES: Final = 0.75
 BLIND_LOOKS: Final = 10
 # Seconds after which the first call in the queue gets one worker even if all cores are used, because the other calls
 # may never end (a guess).
-LONGEST_WAIT_S: Final = 10.0
+UNFAIR_S: Final = 10.0
 # If fewer seconds of work than this are left per worker, the number of workers is not changed any more (a guess).
 CHANGE_S: Final = 1.0
 
@@ -125,7 +125,7 @@ class Lease:
                     first_since_s = None
                 elif first_since_s is None:
                     first_since_s = look.at_s
-                waited = first_since_s is not None and look.at_s - first_since_s > LONGEST_WAIT_S
+                waited = first_since_s is not None and look.at_s - first_since_s > UNFAIR_S
                 if first and (waited or idle >= (BLIND_LOOKS if look.is_blind else LOOKS)):
                     _wake(_budget.let_in(self.ticket))
                     return
@@ -133,8 +133,9 @@ class Lease:
                 self._called.get(timeout=at_most(LOOK_S if first else None))
                 idle, look = 0, _Look(perf_counter())
             except Empty:
-                before, look = look, _Look(perf_counter())
-                idle = idle + 1 if look.sees_idle_core(before) else 0
+                if first:
+                    before, look = look, _Look(perf_counter())
+                    idle = idle + 1 if look.sees_idle_core(before) else 0
 
     def serve(self, schedule: Schedule, team: Team) -> None:
         """Set the schedule and the team that use this lease."""

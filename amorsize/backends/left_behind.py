@@ -104,6 +104,8 @@ def _orphans(kept: dict[int, Any]) -> Iterator[str]:
         return
     import psutil
 
+    # Another thread may start a worker meanwhile.
+    noted = set(belongings.groups)
     own, session, alive = os.getpgrp(), os.getsid(0), set()
     for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
@@ -119,7 +121,7 @@ def _orphans(kept: dict[int, Any]) -> Iterator[str]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield f"process {pid} of worker {group} ({process.name()}, {process.status()})"
     # A group without a process is gone for good, and its number may soon be that of another program's.
-    for group in belongings.groups.keys() - alive:
+    for group in noted - alive:
         belongings.groups.pop(group, None)
 
 

@@ -137,9 +137,9 @@ def run(
         return "refused", "item", f"it cannot be rebuilt in a worker ({_name(type(exc))}: {_text(exc)})"
     thread = threading.current_thread()
     before = getattr(thread, IN_TASK, False)
-    # An item may call amorsize, which must not take all cores (`amorsize.system.nested.share`).
-    setattr(thread, IN_TASK, True)
     try:
+        # An item may call amorsize, which must not take all cores (`amorsize.system.nested.share`).
+        setattr(thread, IN_TASK, True)
         results, errors, wall_s, cpu_s, records = _run_items(call, taken, start, keep_going, limit_s)
     finally:
         setattr(thread, IN_TASK, before)

@@ -57,9 +57,8 @@ def of_plan(plan: Plan, out: Output) -> str:
 def of_machine(diagnosis: Diagnosis, out: Output) -> str:
     """Return the scaling curve, to be added to the text of diagnostics; empty if it has not been measured."""
     rows = [Row(f"{busy}", speed, f"{speed:.2f}") for busy, speed in diagnosis.scaling.points]
-    return _drawn("Processes that compute at a time, and the work that they do (1: of one alone)", rows, out) * (
-        len(rows) > 1
-    )
+    title = "Processes that compute at a time, and the work that they do (1: of one alone)"
+    return _drawn(title, rows, out) if len(rows) > 1 else ""
 
 
 def _row(f: Forecast, is_chosen: bool) -> Row:

@@ -21,6 +21,7 @@ from amorsize.cli.output import Output, say, to_file
 from amorsize.cli.signals import StoppedError, TerminatedError
 from amorsize.cli.spelling import spelled
 from amorsize.errors import ResourceLimitError
+from amorsize.events import ChunkDone, Event, WorkerLost, WorkerRetired, WorkerStarted
 from amorsize.facts import Failure
 from amorsize.formatting import count
 from amorsize.system.looks import text_of
@@ -110,9 +111,8 @@ def _request(given: argparse.Namespace) -> tuple[Request, Any]:
 
     more: dict[str, Any] = {}
     if given.html is not None:
-        # For a lane per worker.
         given.events = []
-        more["on_event"] = given.events.append
+        more["on_event"] = partial(_keep, given.events)
     names = ("retries", "backoff", "max_failures", "timeout", "rate", "checkpoint", "checkpoint_key", "progress")
     more |= {name: getattr(given, name) for name in names}
     is_collecting = given.failed is not None or given.max_failures is not None
@@ -125,6 +125,12 @@ def _request(given: argparse.Namespace) -> tuple[Request, Any]:
         more["initializer"] = load(given.initializer)
     func, data, options = map_of(given, streamed=True, **more, limits=_limits(given))
     return check(func, data, **options), data
+
+
+def _keep(kept: list[Event], event: Event) -> None:
+    """Keep what a lane per worker is drawn of; the failures of an endless input are not."""
+    if isinstance(event, (ChunkDone, WorkerStarted, WorkerRetired, WorkerLost)):
+        kept.append(event)
 
 
 def _check_resume(given: argparse.Namespace) -> None:

@@ -11,6 +11,10 @@ class RunFailedError(Exception):
     """The user's code failed; its traceback has been printed."""
 
 
+class LoadFailedError(RunFailedError):
+    """The user's code failed before any item ran."""
+
+
 class OutputError(Exception):
     """The output cannot be written: a full disk, say."""
 

@@ -24,7 +24,7 @@ from amorsize.cli import watch as cli_watch
 from amorsize.cli.completion import PrintCompletion
 from amorsize.cli.diagnose import diagnose
 from amorsize.cli.documents import FORMATS, check_format, document
-from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
+from amorsize.cli.failing import LoadFailedError, OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import add_items
 from amorsize.cli.map_arguments import add_engine, backends, call_user_code, map_of, size, whole
 from amorsize.cli.output import Output, complain, forget_stdout, print_anything, say, stdout_apart, to_file
@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as exc:
         return complain(str(exc), BAD_USAGE)
     except RunFailedError as exc:
-        if isinstance(exc.__cause__, TypeError) and getattr(given, "file", None) is not None:
+        is_of_items = isinstance(exc.__cause__, TypeError) and not isinstance(exc, LoadFailedError)
+        if is_of_items and getattr(given, "file", None) is not None:
             say("the items of --file are text; --jsonl takes each line as JSON: 1 is a number, [1, 2] a list")
         return FAILED
     except ResourceLimitError as exc:
@@ -206,9 +207,11 @@ def _show(
     drawn: Callable[[Output], str] = lambda _: "",
 ) -> int:
     """Write the one document of a command; what is ``drawn`` for the output follows its text."""
+    out = given.out if given.output is None else Output(given.output, None)
+    made = document(given.format, f"amorsize {title}", data, lambda: text() + drawn(out))
+    # The file is emptied only when there is something to write.
     with ExitStack() as stack:
-        out = given.out if given.output is None else stack.enter_context(to_file(given.output))
-        out.show(document(given.format, f"amorsize {title}", data, lambda: text() + drawn(out)))
+        (given.out if given.output is None else stack.enter_context(to_file(given.output))).show(made)
     return 0
 
 

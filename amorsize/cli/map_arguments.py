@@ -11,7 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
-from amorsize.cli.failing import OutputClosedError, OutputError, RunFailedError, UsageError
+from amorsize.cli.failing import LoadFailedError, OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import items_of
 from amorsize.cli.spelling import near, spelled
 from amorsize.errors import CheckpointError, ResourceLimitError
@@ -97,7 +97,7 @@ def load(spec: str) -> Callable[[Any], Any]:
     # "" stands for the current directory.
     if "" not in sys.path:
         sys.path.insert(0, "")
-    found = call_user_code(partial(_import, module_name, _meant(spec)))
+    found = call_user_code(partial(_import, module_name, _meant(spec)), LoadFailedError)
     for name in path.split("."):
         if not hasattr(found, name):
             owner = getattr(found, "__name__", type(found).__name__)
@@ -154,8 +154,8 @@ def _import(name: str, hint: str) -> Any:
         ) from exc
 
 
-def call_user_code(call: Callable[[], T]) -> T:
-    """Call a function that runs the user's code; if that raises, print its traceback and raise `RunFailedError`."""
+def call_user_code(call: Callable[[], T], failed: type[RunFailedError] = RunFailedError) -> T:
+    """Call a function that runs the user's code; if that raises, print its traceback and raise ``failed``."""
     try:
         return call()
     except (KeyboardInterrupt, UsageError, ResourceLimitError, OutputError, OutputClosedError):
@@ -170,7 +170,7 @@ def call_user_code(call: Callable[[], T]) -> T:
         notes = map(str, getattr(exc, "__notes__", ()))
         exc.__notes__ = [spelled(one) if one.startswith("amorsize: ") else one for one in notes]
         traceback.print_exception(type(exc), exc, trace)
-        raise RunFailedError from exc
+        raise failed from exc
 
 
 def _is_ours(module: object) -> bool:
@@ -201,7 +201,7 @@ def map_of(
     except (TypeError, ValueError, ImportError) as exc:
         raise UsageError(spelled(str(exc))) from exc
     if card is not None:
-        call_user_code(partial(arguments.held.enter_context, card))
+        call_user_code(partial(arguments.held.enter_context, card), LoadFailedError)
     return func, data, options
 
 

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import CancelledError, InvalidStateError
 from contextlib import suppress
-from math import inf
 from queue import Empty, SimpleQueue
 from threading import Condition
 from typing import Any, NamedTuple, TypeVar
 
 from amorsize.executor.calls import Call, Chunk, name_of
 from amorsize.hints import folded
-from amorsize.system.critical import LONGEST_WAIT_S, at_most
+from amorsize.system.critical import at_most
 
 T = TypeVar("T")
 
@@ -43,18 +42,13 @@ class SteadyCondition(_thread.RLock, Condition):  # type: ignore[misc]  # typesh
 
 
 class Future(futures.Future[T]):
-    """A future whose traceback holds the user's frames alone, and whose waiting ends at Ctrl-C (`LONGEST_WAIT_S`)."""
+    """A future whose traceback holds the user's frames alone, and whose waiting ends at Ctrl-C."""
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the call has raised, or None; wait at most ``timeout`` seconds."""
-        until_s = inf if timeout is None else time.monotonic() + timeout
-        while True:
-            left_s = until_s - time.monotonic()
-            try:
-                return super().exception(at_most(left_s))
-            except TimeoutError:
-                if left_s <= LONGEST_WAIT_S:
-                    raise
+        with self._condition:
+            self._condition.wait_for(self.done, timeout)
+        return super().exception(0)
 
     @folded
     def result(self, timeout: float | None = None) -> T:

@@ -73,6 +73,8 @@ class PoolManager(Manager):
             with held_signals():
                 reader.start()
         except BaseException as exc:
+            # What Ctrl-C raises comes when the reader has started.
+            stream.stop()
             stream.end(exc)
             nudge()
             raise

@@ -279,6 +279,11 @@ class Stream(Batch):
         self._read_error = error
         self._is_read = True
 
+    def stop(self) -> None:
+        """Read no more items. Takes no lock."""
+        self._is_stopped = True
+        self._tokens.put(None)
+
     def _await_room(self) -> None:
         if self._n_ahead() < self._most_ahead:
             return
@@ -374,8 +379,8 @@ class Stream(Batch):
         """Fail all calls that are still pending, and read no more items."""
         if not self.left:
             return
-        self._is_stopped, self._pool = True, None
-        self._tokens.put(None)
+        self._pool = None
+        self.stop()
         with self._changed:
             self._broken = error()
             self._changed.notify_all()

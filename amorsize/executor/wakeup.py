@@ -43,13 +43,12 @@ class Bell:
 
     def hush(self) -> None:
         """Reset the bell. Look for the requests after this, never before."""
-        if self._rung:
-            self._rung = False
-            try:
-                self.sock.recv(4096)
-            except BlockingIOError:
-                # The ring has not come yet, or had no room.
-                pass
+        self._rung = False
+        # Whether it rang or not: a byte may come when the flag has been taken back already, and would wake for ever.
+        try:
+            self.sock.recv(4096)
+        except BlockingIOError:
+            pass
 
     def close(self) -> None:
         """Close the sockets; `ring` has no effect from now on."""

@@ -116,6 +116,9 @@ class Labels(Engine):
             share = Share(next(self._turn))
             share.items, items = items, [share]
         joined = Joined(items, start)
+        if len(joined.shares) > 1:
+            # A label that stops early would have the items of the others, which lie behind its own, run again.
+            more = (*more[:-1], None)
         for share in joined.shares:
             if share.answer is None:
                 joined.tasks.append((share, share.engine.submit(key, func, share.items, 0, *more)))

@@ -170,6 +170,8 @@ class LoopFirst(Call):
             # They answer within 2 ms. A loop beside them would hold the interpreter's lock.
             with suppress(Empty):
                 self._take(self._inbox.get(timeout=ANSWER_S))
+            # Late workers cost a start again.
+            self._is_warm = self.workers is not None and self.workers.is_ready
         if self.workers is not None and self.workers.is_ready:
             self._commit()
 

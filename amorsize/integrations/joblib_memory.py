@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amorsize.history.this_process import MOST, SURPRISE, code_of
-from amorsize.system.looks import ATOMS, attribute, size_of
+from amorsize.system.looks import ATOMS, attribute, is_interrupt, size_of
 
 if TYPE_CHECKING:
     from amorsize.executor.calls import Call
@@ -41,11 +41,20 @@ _known: OrderedDict[object, Known] = OrderedDict()
 def key_of(call: Call) -> object:
     """Return what similar calls have in common: the code, and the types and rough sizes of the arguments. Takes 5 µs.
 
-    scikit-learn wraps each function in a new object, which holds it as ``function``.
+    scikit-learn wraps each function in a new object, which holds it as ``function``. None if the types cannot be keys.
     """
     function, args, keywords = call
-    inner = attribute(function, "function") or function
-    return code_of(inner), tuple(map(_look, args)), tuple((name, _look(value)) for name, value in keywords.items())
+    inner = attribute(function, "function")
+    code = code_of(function if inner is None else inner)
+    try:
+        key = code, tuple(map(_look, args)), tuple((name, _look(value)) for name, value in keywords.items())
+        hash(key)
+    # The metaclass of an argument may do anything.
+    except Exception as exc:
+        if is_interrupt(exc):
+            raise
+        return None
+    return key
 
 
 def _look(value: Any) -> object:
@@ -55,7 +64,7 @@ def _look(value: Any) -> object:
 
 def recall(key: object) -> Known | None:
     """Return what is known of similar calls; None if nothing is."""
-    return _known.get(key)
+    return None if key is None else _known.get(key)
 
 
 def note(key: object, backend: Backend, loop_s: float, wall_s: float, tasks: int, worker_s: float) -> None:
@@ -72,6 +81,8 @@ def note(key: object, backend: Backend, loop_s: float, wall_s: float, tasks: int
     worker_s : float
         Seconds per task in a worker. If tasks are far shorter than they were in the loop, they are others.
     """
+    if key is None:
+        return
     _known.pop(key, None)
     if not tasks or worker_s * SURPRISE < loop_s:
         return

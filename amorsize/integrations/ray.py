@@ -1,7 +1,7 @@
 """Ray: ``backend=ray``, the module, or what ``ray.init()`` returned: the cluster that this process is connected to.
 
 Ray repeats tasks whose worker died, three times: here it must not, since amorsize does, and finds the item at fault.
-It is the one engine that can end a running task, so ``timeout=`` is possible: each item is then a task of its own.
+It can end a running task, so ``timeout=`` is possible: each item is then a task of its own.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ spent. It runs nothing itself: `amorsize.measure.sample` does, and notes here wh
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from math import hypot, sqrt
+from math import hypot, inf, sqrt
 
 from amorsize.facts import Observation, Sample
 from amorsize.frozen import replace
@@ -174,7 +174,7 @@ class Walk:
         places = [at + 1, *(place for _, place in scale.strata[max(0, k - 1) : k + 2])]
         for many in (items, 1):
             spans = [self.span(min(place, self.length - 1), many) for place in places]
-            far = [max((abs(one - size) for one in scale.looked(*span, self.data)), default=size) for span in spans]
+            far = [max((abs(one - size) for one in scale.looked(*span, self.data)), default=inf) for span in spans]
             if min(far) <= (DIFFER - 1) * size:
                 return spans[far.index(min(far))]
         return None

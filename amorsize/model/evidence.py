@@ -35,6 +35,11 @@ PRIOR_S: Final = 20e-3
 UNSURE: Final = 0.5
 # Number of positions at which the curve through the probes is evaluated (a guess).
 READ: Final = 32
+# The fields of a sample that tell what it takes to send items, results and the function.
+TRANSFER: Final = (
+    "arg_bytes", "result_bytes", "arg_pickle_s", "arg_unpickle_s", "result_pickle_s", "result_unpickle_s",
+    "func_bytes", "func_pickle_s", "func_unpickle_s", "transfer_error",
+)  # fmt: skip
 
 
 class Evidence(Head):
@@ -76,7 +81,9 @@ class Evidence(Head):
         """
         self.n_before = n_items or 0
         self.lost = tuple(lost)
-        self.prior = self.transfer = prior
+        self.prior = prior
+        # A map for which nothing was weighed has left sizes of 0, which are not those of its results.
+        self.transfer = prior if prior.result_bytes > 0 or prior.transfer_error is not None else None
         self.gil_held, self.watched_s = prior.gil_held, WATCH_LONGEST_S
         self.threads_gain, self.trials = threads_gain, 2
 
@@ -97,6 +104,8 @@ class Evidence(Head):
     def weighed(self, transfer: Sample) -> None:
         """Take in pickling costs: a `Sample` in which only those fields count."""
         self.transfer = transfer
+        if self.prior is not None:
+            self.prior = replace(self.prior, **{name: getattr(transfer, name) for name in TRANSFER})
 
     def watched(self, gil_held: float, seen: Sequence[Observation]) -> None:
         """Take in the canary's answer; the items that ran beside it count like all others."""
@@ -143,7 +152,8 @@ class Evidence(Head):
         if differs or self.wall_s > PRIOR_S:
             # Other items may also have another size. `worker_s` belongs to the recalled `item_s`, and goes with it.
             # The lock and the gain from threads depend on the function alone, and stay.
-            self.transfer = None if differs else replace(self.prior, worker_s=None)
+            if self.transfer is not None:
+                self.transfer = None if differs else replace(self.transfer, worker_s=None)
             self.prior, self.lost = None, () if differs else self.lost
 
     def _add(self, seen: Observation) -> None:

@@ -158,7 +158,7 @@ class Basis(Frozen):
     shrinking : bool
         True for a run of ``execute()``, whose chunks shrink.
     before_s : float
-        Seconds that such a run spends in the loop before it may go parallel; no forecast of ours holds them.
+        Seconds that such a run spends in the loop before it may go parallel; `choose` does not count them.
     """
 
     sample: Sample

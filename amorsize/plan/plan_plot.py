@@ -96,7 +96,8 @@ def plot_plan(plan: PlanRecord, path: str | None = None, *, events: Iterable[Eve
 def words(plan: PlanRecord) -> str:
     """Return what the picture shows, in words, for those that cannot see it."""
     chosen = forecast_of(plan)
-    text = f"Forecast against the number of workers. Chosen: {describe(chosen)}, {seconds(chosen.total_s)}."
+    text = f"Forecast against the number of workers. Chosen: {describe(chosen)}"
+    text += f", {seconds(chosen.total_s)}." if chosen.total_s > 0.0 else "."
     shown = [f for f in plan.alternatives if f.refused is None]
     if shown:
         text += f" The best of the others: {describe(shown[0])}, {seconds(shown[0].total_s)}."
@@ -124,8 +125,8 @@ def _draw(axes: Any, candidates: Sequence[Forecast], backend: str, style: Style)
         axes.plot(x, [f.total_s for f in out], "x", color=colour, label=f"{backend}, ruled out")
 
 
-def _mark(axes: Any, plan: PlanRecord, chosen: Forecast, measured: Sequence[tuple[int, float]]) -> None:
-    """Mark the chosen candidate with its interval, what was measured, and the usable cores."""
+def _ring(axes: Any, chosen: Forecast) -> None:
+    """Mark the chosen candidate with its interval."""
     low, high = (max(0.0, chosen.total_s - chosen.low_s), max(0.0, chosen.high_s - chosen.total_s))
     ring: dict[str, Any] = {"marker": "o", "markersize": 13, "fillstyle": "none", "markeredgewidth": 1.8}
     label = f"chosen: {seconds(chosen.total_s)}"
@@ -133,6 +134,12 @@ def _mark(axes: Any, plan: PlanRecord, chosen: Forecast, measured: Sequence[tupl
     if low or high:
         bar: dict[str, Any] = {"capsize": 4, "linewidth": 1, "fmt": "none", "label": "80 % interval"}
         axes.errorbar([chosen.workers], [chosen.total_s], [[low], [high]], color=INK, **bar)
+
+
+def _mark(axes: Any, plan: PlanRecord, chosen: Forecast, measured: Sequence[tuple[int, float]]) -> None:
+    """Mark the chosen candidate with its interval, what was measured, and the usable cores."""
+    if chosen.total_s > 0.0:
+        _ring(axes, chosen)
     if measured:
         x, y = zip(*measured, strict=True)
         axes.plot(x, y, "*", color=INK, markersize=9, linestyle="none", clip_on=False, label="measured")

@@ -234,17 +234,18 @@ async def in_a_thread(work: Callable[[], R], stop: Stop | None = None) -> R:
     # Else no worker could be forked in the thread.
     free_import_lock()
     thread = threading.Thread(target=copy_context().run, args=(run,), daemon=True, name="amorsize")
-    try:
-        with held_signals():
-            thread.start()
-    except RuntimeError as exc:
-        stop.close()
-        raise RuntimeError(
-            f"{NO_THREAD}, and execute_async() never runs func on the event loop's own thread: nothing was run. Raise "
-            "that limit, or use execute(), which needs no thread"
-        ) from exc
     cancelled: BaseException | None = None
     try:
+        # At its end a held signal may raise, and then the thread must stop.
+        with held_signals():
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                stop.close()
+                raise RuntimeError(
+                    f"{NO_THREAD}, and execute_async() never runs func on the event loop's own thread: nothing was "
+                    "run. Raise that limit, or use execute(), which needs no thread"
+                ) from exc
         while not ended.is_set():
             try:
                 await ended.wait()

@@ -148,11 +148,16 @@ class RunSummary:
 
     @property
     def took_turns(self) -> bool:
-        """True if threads have run hardly more than one item at a time."""
+        """True if threads have run one item at a time, as far as that can be told from how long they took."""
         go, ran, sample = self.go, self.ran, self.sample
         if go is None or ran is None or sample is None or go.backend != "threads" or go.workers < 2:
             return False
-        return ran.items > TURNS and ran.items * sample.item_s < AT_A_TIME * ran.wall_s
+        # Then they waited for something else: a rate, a pause before a repeat, an iterator.
+        if self.was_held_back or self.read_item_s > sample.item_s / 4:
+            return False
+        # Items that take longer than those before are no sign of a lock either.
+        at_a_time = ran.items * sample.item_s / ran.wall_s
+        return ran.items > TURNS and 1 / AT_A_TIME < at_a_time < AT_A_TIME
 
     def weighed(self, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
         """Return ``backends``, and those that were left for being slow here: with more cores they may pay."""

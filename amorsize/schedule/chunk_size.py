@@ -36,8 +36,9 @@ TARGET_CHUNK_S: Final = 30e-3
 # Share of the caller's time that may go into sending chunks, for any number of workers.
 # guess
 DISPATCHER_SHARE: Final = 0.1
-# The same where answers take long. 2,000 items of 1 ms on Ray: 1.67 s with 0.1, batches of 100 and more by hand 1.4.
-CLUSTER_SHARE: Final = 0.05
+# The same where answers take long: an engine's own processes need several times the caller's time. 4,000 items of 1 ms
+# on Parsl: 2.32 s with 0.05, 2.10 with 0.03, 2.02 with 0.02, and 1.98 in batches of 100 by hand (medians of 7 turns).
+CLUSTER_SHARE: Final = 0.02
 # Below it a worker's wait for its next chunk (60-100 µs) would take 3-5 % of the time or more.
 DEEP_CHUNK_S: Final = 2e-3
 

@@ -122,6 +122,11 @@ _outermost: held_signals | None = None
 """The block that holds the signals of the main thread."""
 
 
+def has_come() -> bool:
+    """Return True if a signal waits for the end of the block that holds it."""
+    return _outermost is not None and bool(_outermost._came)
+
+
 def _release_in_a_child() -> None:
     """Put the handlers back in a child that was forked in the block, or beside it by another thread."""
     if _is_collecting_later:

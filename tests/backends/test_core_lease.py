@@ -101,7 +101,7 @@ def test_a_call_is_admitted_beside_a_team_that_has_no_worker_any_more(theirs):
 
 
 def test_a_call_is_admitted_in_the_end_though_the_others_use_all_cores_for_ever(monkeypatch):
-    monkeypatch.setattr(core_lease, "LONGEST_WAIT_S", 0.3)
+    monkeypatch.setattr(core_lease, "UNFAIR_S", 0.3)
     monkeypatch.setattr(core_lease._Look, "sees_idle_core", lambda look, before: False)
     with Lease(CORES, CORES) as first:
         first.team = team(handles=[os.getpid()])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import select
+import signal
 import threading
 
+import pytest
 from interrupted import interrupts
 
 from amorsize.executor import pending, wakeup
@@ -38,3 +40,32 @@ def test_an_interrupt_of_a_wait_leaves_the_condition_free() -> None:
         condition = pending.SteadyCondition()
         count += 1
     assert count > 10
+
+
+def test_an_alarm_that_raises_timeout_error_ends_a_wait_for_a_future() -> None:
+    """It is the program's own, not the end of a wait."""
+
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError("the program's own")
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        future = pending.Submitted((len, ((),), {})).future
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(TimeoutError, match="the program's own"):
+            future.result(timeout=300.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_byte_that_comes_after_the_answer_wakes_once_only() -> None:
+    bell = wakeup.Bell()
+    try:
+        bell.hush()
+        bell._send()
+        assert select.select([bell.sock], [], [], 0.0)[0]
+        bell.hush()
+        assert not select.select([bell.sock], [], [], 0.0)[0]
+    finally:
+        bell.close()

@@ -505,11 +505,13 @@ def fail_at(bad, item):
 def test_labels_answer_as_one_engine_would(where, bad, keep_going, forgets, start):
     engines = {str(number): Here(forgets[number]) for number in range(3)}
     labels = Labels(None, engines, lambda item: str(where[item]))
+    # A share that ended before its time would have the others' items run again.
+    limit_s = 1e-9 if len({*where}) > 1 else None
     parcels = Parcels(partial(fail_at, bad), False, print)
     items = range(len(where))
     sealed = labels.seal(items, parcels.items)
     for _ in range(4):
-        answer = labels.result(labels.submit(parcels.key, parcels.func(), sealed, start, keep_going, None))
+        answer = labels.result(labels.submit(parcels.key, parcels.func(), sealed, start, keep_going, limit_s))
         if answer[0] == "done":
             break
     kind, results, errors, *_ = answer

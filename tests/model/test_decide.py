@@ -203,6 +203,16 @@ def test_long_items_that_are_known_go_at_once():
     assert play.at == 0
 
 
+def test_what_a_map_was_never_weighed_for_is_weighed_now():
+    """Its sizes of 0 made processes look as if results cost nothing."""
+    unweighed = Sample(n_sampled=0, item_s=0.0)
+    play = Play(lambda i: 3e-3, 200, held=0.95, speedup=1.0, transfer=HEAVY)
+    recalling(play, known(3e-3, gil_held=0.95, base=unweighed)).run()
+    assert Weigh in play.steps
+    assert play.decider.sample().result_bytes == HEAVY.result_bytes
+    assert play.go is None
+
+
 def test_waiting_that_is_known_goes_at_once():
     play = recalling(Play(lambda i: 0.05, 500, cpu=0.0), known(0.05, cpu=0.0)).run()
     assert (play.go.backend, play.at) == ("threads", 0)

@@ -54,9 +54,9 @@ SLOW: dict[str, tuple[Basis, str, str]] = {
         "no other backend",
     ),
     "threads of its own, badly used": (
-        basis(computing(own_threads=1.5), n_items=400, cores=2),
+        basis(computing(own_threads=1.3), n_items=400, cores=2),
         "one thread",
-        "1.5 of them",
+        "1.3 of them",
     ),
     "one giant item": (
         basis(computing(1e-3, longest_s=2.0, item_std_s=0.14, item_max_s=2.0, last_s=1e-3), n_items=3000),

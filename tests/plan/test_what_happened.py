@@ -178,6 +178,8 @@ class TestThreadsThatTakeTurns:
             ("threads", 1, 100, 1.0, False),
             ("processes", 8, 100, 1.0, False),
             ("threads", 8, 4, 0.04, False),
+            # Two at a time, each of which took 40 ms.
+            ("threads", 2, 100, 2.0, False),
         ],
     )
     def test_is_seen_by_the_clock(self, backend, workers, items, wall_s, turns):
@@ -187,6 +189,16 @@ class TestThreadsThatTakeTurns:
         assert not summary.took_turns
         summary.ran = Ran(items=items, wall_s=wall_s, ready_s=0.0)
         assert summary.took_turns == turns
+
+    @pytest.mark.parametrize("other", [{"was_held_back": True}, {"read_item_s": 0.01}])
+    def test_is_not_said_where_something_else_held_them_back(self, other):
+        """A rate, or an iterator that takes as long as an item."""
+        summary = RunSummary(decided(0.01))
+        summary.go, summary.sample = replace(GO, backend="threads", workers=8), Sample(n_sampled=3, item_s=0.01)
+        summary.ran = Ran(items=100, wall_s=1.0, ready_s=0.0)
+        for name, value in other.items():
+            setattr(summary, name, value)
+        assert not summary.took_turns
 
 
 class TestShown:

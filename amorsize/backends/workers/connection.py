@@ -18,6 +18,7 @@ from math import ceil
 
 from amorsize.backends.workers import child, protocol
 from amorsize.system import belongings
+from amorsize.system.critical import at_most, has_come
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 # guess: bytes of one read from a socket
 BLOCK: Final = 65536
-# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess). On a machine
-# with 20 busy programs one second was too short for some, and what they had printed was lost.
+# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess). Where 20
+# programs were busy one second was too short for some, and what they had printed was lost.
 LEAVE_S: Final = 5.0
 # Seconds between two checks of a process that has no descriptor to wait for (a guess).
 POLL_S: Final = 1e-3
@@ -291,7 +292,7 @@ def reap(handles: Sequence[Handle], *, whole: bool = False) -> None:
     ``whole``: they were lost, so the programs that their items have started are killed too.
     """
     deadline = time.monotonic() + LEAVE_S
-    for handle in [one for one in handles if not one._ends_within(max(0.0, deadline - time.monotonic()))]:
+    for handle in [one for one in handles if not _ends_by(one, deadline)]:
         handle.kill()
         if whole and not handle.fault:
             handle.fault = "its connection to the caller was closed while it ran"
@@ -301,6 +302,14 @@ def reap(handles: Sequence[Handle], *, whole: bool = False) -> None:
             belongings.killed(handle.pid)
             handle._end_group()
         handle._collect()
+
+
+def _ends_by(handle: Handle, deadline: float) -> bool:
+    """Wait until a worker has ended; return False at the deadline, or when Ctrl-C waits for this."""
+    while not handle._ends_within(at_most(max(0.0, deadline - time.monotonic()))):
+        if time.monotonic() >= deadline or has_come():
+            return False
+    return True
 
 
 def _detached(pid: int) -> list[int]:

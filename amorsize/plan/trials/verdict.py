@@ -89,7 +89,8 @@ def _plan_lost(v: Race) -> str:
         return ""
     factor = v.times_as_long("plan", lost[0].name)
     took = seconds(lost[0].seconds.median)
-    return f"The plan lost to {name_of(lost[0])} ({took}): {_times_as_long('its pool', factor)}."
+    what = "it" if v.plan.backend == "executor" else "its pool"
+    return f"The plan lost to {name_of(lost[0])} ({took}): {_times_as_long(what, factor)}."
 
 
 def _times_as_long(name: str, factor: float) -> str:

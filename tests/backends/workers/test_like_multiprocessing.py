@@ -86,6 +86,45 @@ def test_what_a_worker_has_put_into_a_queue_is_written_before_it_ends(tmp_path):
     assert run_program(tmp_path, LATE) == "well\n"
 
 
+LAST = """
+import ctypes, glob, gzip, os, signal, sys, tempfile
+import amorsize
+from amorsize.backends.workers import connection
+connection.LEAVE_S = 200
+folder = os.path.dirname(os.path.abspath(__file__))
+class Kept:
+    def __init__(self, made=open): self.made = made
+    def __del__(self): self.made(f"{folder}/{os.getpid()}.deleted", "w").close()
+def init():
+    global out, temporary, kept
+    out = gzip.open(f"{folder}/{os.getpid()}.gz", "wt")
+    temporary = tempfile.NamedTemporaryFile(dir=folder, suffix=".temporary")
+    if KEEPS: kept = Kept()
+def item(x):
+    out.write(f"{x}\\n")
+    ctypes.CDLL(None).printf(b"printed by C\\n")
+    return x
+if __name__ == "__main__":
+    signal.alarm(240)
+    options = dict(backend="processes", start_method="spawn", max_workers=1, initializer=init)
+    assert amorsize.execute(item, range(20), **options) == list(range(20))
+    amorsize.execute(abs, [1], **options)  # another initializer or function: the workers above leave
+    from amorsize.backends.workers import warm
+    warm.dismiss()
+    (written,) = [name for name in glob.glob(folder + "/*.gz") if os.path.getsize(name) > 50]
+    print(len(gzip.open(written, "rt").read().split()), glob.glob(folder + "/*.temporary"), flush=True)
+"""
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_spawned_worker_ends_as_python_does(tmp_path, keeps):
+    """An archive was cut off, a temporary file stayed, and what C had printed was lost."""
+    out = run_program(tmp_path, LAST.replace("KEEPS", str(keeps))).splitlines()
+    assert [line for line in out if line != "printed by C"] == ["20 []"]
+    assert out.count("printed by C") == 20
+    assert bool(list(tmp_path.glob("*.deleted"))) == keeps
+
+
 CHILDREN = """
 import os, subprocess, sys
 import multiprocessing
