@@ -221,8 +221,13 @@ def fold(exc: BaseException) -> None:
     or with ``AMORSIZE_TRACEBACK=full``. Type, notes and causes do not change. A bare ``raise`` must follow: it adds no
     entry for its own frame.
 
-    Nothing is imported, and no code of the user's runs: either might raise something else.
+    Nothing is imported, and no code of the user's runs: either might raise something else. An import lock that Ctrl-C
+    has left taken, where we load a module, is given back.
     """
+    # Not there: nothing of it has loaded a module.
+    critical = sys.modules.get("amorsize.system.critical")
+    if critical is not None:
+        critical.free_import_lock()
     if _is_users(exc):
         trace = BaseException.__dict__["__traceback__"]
         kept = below(trace.__get__(exc), to_the_user=issubclass(type(exc), KeyboardInterrupt))

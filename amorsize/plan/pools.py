@@ -213,9 +213,9 @@ def open_pool(
     kind = kind if watch is None else _watched(kind, watch)
     pool: PoolLike
     if backend == "processes":
-        from amorsize.backends.workers.start import free_to_start
+        from amorsize.backends.workers.start import free_to_start, sigterm_waits
 
-        with free_to_start():
+        with free_to_start(), sigterm_waits(start_method):
             pool = kind(**options)
     else:
         pool = kind(**options)

@@ -2,9 +2,11 @@
 
 import multiprocessing.pool
 import signal
+import sys
 import time
 
 import pytest
+from programs import run_program
 
 import amorsize
 from amorsize import optimize
@@ -129,3 +131,29 @@ def test_workers_do_not_inherit_a_handler_of_the_signal_that_ends_them(method):
             assert pool.map(sigterm_is, plan.data) == [True] * 4
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+AT_ONCE = """
+import os, signal
+from amorsize.plan.pools import open_pool
+
+def end(number, frame):
+    if os.getpid() == owner: raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+if __name__ == "__main__":
+    signal.alarm(240)
+    owner = os.getpid()
+    signal.signal(signal.SIGTERM, end)
+    for _ in range(40):
+        with open_pool("processes", 3, 1, "fork"):
+            pass
+    print("well")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork here")
+def test_a_pool_that_is_left_at_once_beside_a_handler_of_sigterm_ends(tmp_path):
+    """CPython forgets a signal that comes to a fresh fork before its first line, and the pool waited for ever."""
+    assert run_program(tmp_path, AT_ONCE) == "well\n"

@@ -286,6 +286,7 @@ assert "import lock" in told[0], told
         "amorsize.Executor",
         "amorsize.execute(abs, range(4), backend='processes', max_workers=2)",
         "amorsize.optimize(abs, range(4))",
+        "amorsize.validate(abs, range(4))",
         "list(amorsize.stream(abs, range(4), backend='threads', max_workers=2))",
     ],
 )
@@ -298,7 +299,7 @@ assert not _imp.lock_held()
 print(len(seen))
 """
     steps = int(in_a_process(INTERRUPTED + "at = -1" + code))
-    for at in range(1, steps, steps // 6):
+    for at in range(1, steps, max(1, steps // 12)):
         in_a_process(INTERRUPTED + f"at = {at}" + code)
 
 

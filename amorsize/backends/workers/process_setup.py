@@ -64,10 +64,12 @@ def enter_pool(
     ``handed``: the pool's function (`amorsize.backends.workers.handed`).
 
     A pool ends its workers by SIGTERM. A handler written in Python would be called only after the lock that the worker
-    waits for, and the pool would wait for the worker for ever.
+    waits for, and the pool would wait for the worker for ever. One that has come so far waits (`start.sigterm_waits`).
     """
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if handed is not None:
             from amorsize.backends.workers.handed import hold
 

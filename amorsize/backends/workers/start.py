@@ -273,6 +273,23 @@ def free_to_start() -> Iterator[None]:
         config["daemon"] = daemonic
 
 
+@contextmanager
+def sigterm_waits(start_method: str | None) -> Iterator[None]:
+    """Have SIGTERM wait in workers that a pool of multiprocessing forks meanwhile, until `process_setup.enter_pool`.
+
+    CPython forgets a signal that comes to a fresh fork before its first line, where the caller has a handler for it. A
+    pool that is terminated at once would wait for such a worker for ever.
+    """
+    if start_method != "fork" or not callable(signal.getsignal(signal.SIGTERM)):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _shorten_socket_path() -> None:
     """Have multiprocessing's own directory, where the fork server listens, lie where its path is short enough."""
     import tempfile

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from amorsize.backends.results import annotate
 from amorsize.backends.workers.main_module import used
-from amorsize.backends.workers.start import free_to_start
+from amorsize.backends.workers.start import free_to_start, sigterm_waits
 from amorsize.facts import Backend, Failure
 from amorsize.frozen import replace
 from amorsize.history.history import History
@@ -215,7 +215,7 @@ def default_pool(func: Any, items: Sequence[Any], workers: int, method: str) -> 
     """Run the map in a ``multiprocessing.Pool()`` with its default settings, chunks included."""
     import multiprocessing.pool
 
-    with free_to_start():
+    with free_to_start(), sigterm_waits(method):
         pool = multiprocessing.pool.Pool(workers, **process_options(method, None, used(func, items)))
     return pooled(pool, func, items)
 
