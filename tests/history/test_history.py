@@ -239,11 +239,13 @@ class TestEnvironment:
     def test_off_records_nothing(self, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("AMORSIZE_HISTORY", "OFF")
+        # An earlier test of this process may have left the empty queue of a place of its own.
+        before = {*waiting.queues}
         for kept in (History(), History("off")):
             kept.record(FULL)
             assert kept.flush()
             assert (kept.runs(), len(kept)) == ([], 0)
-        assert waiting.queues == {}
+        assert before.issuperset(waiting.queues)
         assert list(tmp_path.iterdir()) == []
 
     def test_own_file_is_ruled_by_nobody(self, monkeypatch, path):
