@@ -265,8 +265,6 @@ class Deciding:
 
     def _held_bytes(self) -> float:
         """Return the mean bytes of memory of a result."""
-        from amorsize.system.looks import held_bytes
-
         some = [result for result in self.state.outcome.some(4 * WEIGHED) if result is not None][:HELD]
         return sum(map(held_bytes, some)) / max(1, len(some))
 

@@ -156,8 +156,8 @@ class RunSummary:
         if self.was_held_back or self.read_item_s > sample.item_s / 4:
             return False
         # Items that take longer than those before are no sign of a lock either.
-        at_a_time = ran.items * sample.item_s / ran.wall_s
-        return ran.items > TURNS and 1 / AT_A_TIME < at_a_time < AT_A_TIME
+        loop_s = ran.items * sample.item_s
+        return ran.items > TURNS and ran.wall_s / AT_A_TIME < loop_s < ran.wall_s * AT_A_TIME
 
     def weighed(self, backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
         """Return ``backends``, and those that were left for being slow here: with more cores they may pay."""

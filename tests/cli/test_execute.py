@@ -261,6 +261,17 @@ def test_a_document_goes_to_a_file(module, call, tmp_path):
     assert json.loads((tmp_path / "plan.json").read_text())["backend"] == "serial"
 
 
+def test_a_file_keeps_what_is_in_it_if_there_is_nothing_to_write(module, call, tmp_path, monkeypatch):
+    def fails(plan, out):
+        raise RuntimeError("no curve")
+
+    (tmp_path / "plan.txt").write_text("of before")
+    monkeypatch.setattr("amorsize.cli.curve.of_plan", fails)
+    with pytest.raises(RuntimeError, match="no curve"):
+        call("optimize", f"{module}:square", "--range", 4, "--output", "plan.txt")
+    assert (tmp_path / "plan.txt").read_text() == "of before"
+
+
 def test_an_initializer(functions, call):
     told = call(
         "execute", f"{functions}:is_begun", "--range", 3, "--initializer", f"{functions}:begin", "--backend", "serial"

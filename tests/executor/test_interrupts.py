@@ -5,9 +5,11 @@ from __future__ import annotations
 import select
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 from interrupted import interrupts
+from programs import run_program
 
 from amorsize.executor import pending, wakeup
 
@@ -69,3 +71,33 @@ def test_a_byte_that_comes_after_the_answer_wakes_once_only() -> None:
         assert not select.select([bell.sock], [], [], 0.0)[0]
     finally:
         bell.close()
+
+
+READER = """
+import itertools, os, signal, threading
+import amorsize
+from amorsize.testing import left_behind
+
+def start(self, begin=threading.Thread.start):
+    begin(self)
+    if self.name == "amorsize-pool-reader":
+        readers.append(self)
+        os.kill(os.getpid(), signal.SIGINT)
+
+if __name__ == "__main__":
+    signal.alarm(240)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    readers, threading.Thread.start = [], start
+    with amorsize.Pool(1) as pool:
+        try:
+            pool.imap(abs, itertools.count())
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        readers[0].join()
+    print("well")
+"""
+
+
+def test_an_interrupt_at_the_start_of_a_reader_ends_it(tmp_path: Path) -> None:
+    """It read on, as far ahead as it may, and then waited for ever."""
+    assert run_program(tmp_path, READER) == "interrupted\nwell\n"

@@ -594,3 +594,32 @@ def test_a_descriptor_is_given_back(copies):
     results = at_workers(max_nbytes=1)(delayed(np.sum)(np.ones(100 + i)) for i in range(300))
     assert list(results) == [100.0 + i for i in range(300)]
     assert len(os.listdir("/proc/self/fd")) < 200 if os.path.isdir("/proc/self/fd") else True
+
+
+class Odd(type):
+    """A class whose objects can be passed on, while it itself cannot be a key."""
+
+    __hash__ = None
+
+    def __eq__(cls, other):
+        return cls is other
+
+
+class OfOddKind(metaclass=Odd):
+    pass
+
+
+class Wrapped:
+    """A callable with an attribute that has no truth value."""
+
+    function = np.arange(2.0)
+
+    def __call__(self, x):
+        return 1
+
+
+@pytest.mark.parametrize("call", [delayed(len)([1]), delayed(Wrapped())(3), delayed(type)(OfOddKind())])
+def test_whatever_the_function_and_its_arguments_are_a_key_is_made_or_none(call):
+    key = joblib_memory.key_of(call)
+    joblib_memory.note(key, "threads", loop_s=1.0, wall_s=1.0, tasks=1, worker_s=1.0)
+    joblib_memory.recall(key)

@@ -126,6 +126,27 @@ def test_tiny_work_is_called_too_little() -> None:
     assert "too little work" in bound(tiny, tiny.choose()[0])
 
 
+def test_what_bounds_a_loop_is_only_named_where_it_is_the_reason() -> None:
+    alone = basis(computing(), max_workers=1)
+    assert "max_workers" in bound(alone, alone.choose()[0])
+    # Too much memory for many workers, yet a few were allowed, and lost by what is to be sent.
+    wide = computing(**BIG | {"result_pickle_s": 0.1, "result_unpickle_s": 0.1}, rss_growth_bytes=1e9)
+    some = basis(wide, cores=16, memory_limit_bytes=3 << 30, backends=("serial", "processes"))
+    best, others = some.choose()
+    assert best.backend == "serial"
+    assert {f.refused is None for f in others if f.workers > 1} == {True, False}
+    assert "pickling" in bound(some, best)
+    none = replace(some, memory_limit_bytes=1 << 20)
+    assert "the memory" in bound(none, none.choose()[0])
+
+
+def test_what_was_spent_in_the_loop_before_counts_on_other_machines_too() -> None:
+    work = basis(computing(), n_items=1000)
+    later = replace(work, before_s=0.5)
+    (one,), (other,) = what_if(work, (8,)), what_if(later, (8,))
+    assert other.predicted_s == pytest.approx(one.predicted_s + 0.5)
+
+
 def test_cores_that_still_pay() -> None:
     work = basis(computing(), n_items=1000)
     at = {one.cores: one.predicted_s for one in what_if(work, (1, 2, 4, 8, 16))}

@@ -189,6 +189,12 @@ def test_the_picture_has_words():
     )
 
 
+def test_there_is_no_forecast_of_no_seconds():
+    plan = a_plan((), predicted_s=None, predicted_interval_s=None)
+    assert words(plan) == "Forecast against the number of workers. Chosen: 2 processes (fork), chunks of 7."
+    assert not any(name.startswith("chosen") for name in lines(plan))
+
+
 def events():
     """Return the events of a run: the caller, then two workers, of which one is lost and another comes instead."""
     chunk = {"items": 5, "cpu_s": 0.1}

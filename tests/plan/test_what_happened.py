@@ -178,6 +178,7 @@ class TestThreadsThatTakeTurns:
             ("threads", 1, 100, 1.0, False),
             ("processes", 8, 100, 1.0, False),
             ("threads", 8, 4, 0.04, False),
+            ("threads", 8, 100, 0.0, False),
             # Two at a time, each of which took 40 ms.
             ("threads", 2, 100, 2.0, False),
         ],

@@ -21,6 +21,7 @@ import engine_functions as ef
 import psutil
 import pytest
 from modes import ROOT
+from programs import run_program
 from test_import import loaded_by
 from virtual_loop import run_virtually
 
@@ -719,3 +720,36 @@ def test_a_forked_child_has_a_budget_of_its_own():
 def test_plain_calls_load_no_asyncio():
     assert "asyncio" not in loaded_by("import amorsize")
     assert "asyncio" not in loaded_by("import amorsize\namorsize.execute(abs, range(-100, 0))")
+
+
+STARTING = """
+import asyncio, os, signal, threading
+import amorsize
+
+def nap(x):
+    done.append(x)
+    ended.wait(0.01)
+    return x
+
+def start(self, begin=threading.Thread.start):
+    begin(self)
+    if self.name == "amorsize":
+        threads.append(self)
+        os.kill(os.getpid(), signal.SIGINT)
+
+if __name__ == "__main__":
+    signal.alarm(240)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    done, ended, threads, threading.Thread.start = [], threading.Event(), [], start
+    try:
+        asyncio.new_event_loop().run_until_complete(amorsize.execute_async(nap, range(100_000), backend="serial"))
+    except KeyboardInterrupt:
+        threads[0].join()
+        print("ended", len(done) < 100_000)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals here")
+def test_an_interrupt_at_the_start_of_the_thread_ends_the_run(tmp_path):
+    """The run went on behind the program's back."""
+    assert run_program(tmp_path, STARTING) == "ended True\n"

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # guess: bytes of one read from a socket
 BLOCK: Final = 65536
-# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess). Where 20
-# programs were busy one second was too short for some, and what they had printed was lost.
+# An idle worker ends in about 1 ms; those that hang while they end are killed after so many seconds (guess). One second
+# is too short where others have the cores: what a worker has printed would be lost.
 LEAVE_S: Final = 5.0
 # Seconds between two checks of a process that has no descriptor to wait for (a guess).
 POLL_S: Final = 1e-3
