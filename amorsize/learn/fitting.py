@@ -263,7 +263,8 @@ class Table:
         )
         self.functions = len(names)
         self.weight = (1 / rows)[self.function]
-        self.fold = self.function % min(FOLDS, self.functions)
+        self.folds = min(FOLDS, self.functions)
+        self.fold = self.function % self.folds
 
     def factors(self, rows: Any) -> Any:
         """Return the logarithms of the parts' factors, from some of the rows; the loop's are 0.
@@ -284,7 +285,7 @@ class Table:
             normal = (slope.T * weights) @ slope + SHRINK * np.eye(len(PARTS))
             step = np.linalg.solve(normal, slope.T @ (weights * off) - SHRINK * logs)
             logs = logs + np.clip(step, -MOST_STEP, MOST_STEP)
-            if abs(step).max() < CLOSE:
+            if np.max(abs(step)) < CLOSE:
                 break
         return np.clip(logs, -MOST, MOST)
 
@@ -293,7 +294,7 @@ class Table:
         import numpy as np
 
         off = np.zeros(len(self.clock))
-        for fold in range(self.fold.max() + 1):
+        for fold in range(self.folds):
             out = self.fold == fold
             total = (self.parts[out] * np.exp(self.factors(~out))).sum(axis=1) + self.rest[out]
             off[out] = self.clock[out] - np.log(total)
@@ -331,7 +332,7 @@ class Table:
         import numpy as np
 
         inside = np.zeros(len(off), dtype=bool)
-        for fold in range(self.fold.max() + 1):
+        for fold in range(self.folds):
             for few in (True, False):
                 out = (self.fold == fold) & (self.few == few)
                 below, above = self.widths_of(off, self.fold != fold, few)
