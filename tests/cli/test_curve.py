@@ -87,13 +87,14 @@ def test_the_curve_of_a_machine():
     assert curve.of_machine(Diagnosis(machine=a_machine(cores=1), costs=()), terminal()) == ""
 
 
-@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "█"), ("ascii", "#")])
-def test_from_the_shell(encoding, bar, tmp_path):
+@pytest.mark.parametrize(("encoding", "marks"), [("utf-8", curve.BLOCKS.strip()), ("ascii", "#")])
+def test_from_the_shell(encoding, marks, tmp_path):
     command = ["optimize", "math:factorial", "--range", "300", "--backend", "serial,processes"]
     told = run(*command, PYTHONIOENCODING=encoding, COLUMNS="60").stdout
     rows = told.partition("Forecast by the number of workers\n")[2].splitlines()
     assert len(rows) > 1
-    assert all(bar in row and len(row) <= 60 for row in rows)
+    # The bar of a loop that is much faster than the others is a part of one block.
+    assert all(set(marks) & set(row) and len(row) <= 60 for row in rows)
     assert "\x1b" not in told
     # A file has no width and no lack of characters; the other formats have no curve.
     run(*command, "--output", str(tmp_path / "plan.txt"), PYTHONIOENCODING="ascii")
