@@ -137,6 +137,16 @@ def main() -> None:
         found[f"chunk, {name}: caller's CPU, µs"] = spread([cpu for cpu, _ in pairs], 1e6)
         found[f"chunk, {name}: clock, µs"] = spread([wall for _, wall in pairs], 1e6)
 
+    numbers = list(range(200_000))
+    tiny = compare(
+        15,
+        loop=lambda: timed(lambda: list(map(square, numbers))),
+        execute=lambda: timed(lambda: amorsize.execute(square, numbers)),
+    )
+    found["200,000 x*x, execute / loop"] = spread(
+        [a / b for a, b in zip(tiny["execute"], tiny["loop"], strict=True)], 1.0
+    )
+
     starts = compare(21, amorsize=lambda: timed(two_workers), Pool=lambda: timed(two_in_a_pool))
     for name, values in starts.items():
         found[f"two forked workers, two items, {name}: ms"] = spread(values, 1e3)
