@@ -32,6 +32,7 @@ The function's own weight (its pickle, with all that it holds) is part of the st
 The tail is the time in which the last worker runs while others are idle (Kruskal & Weiss 1985). With one chunk for each
 worker it is the expected excess of the longest of p chunks, whose deviation is ``σ sqrt(c)``. With several, workers
 that have drifted apart end within one chunk of each other; those that have not, in whole rounds (`_chunks_tail`).
+Where the cores are too few for all workers, part of it is left (`_left_s`).
 Chunks that shrink towards the end leave one item, not one chunk (factoring: Flynn Hummel, Schonberg & Flynn 1992).
 
 The loop takes ``N (μ + κ)``, or longer under a quota below the cores that it uses (`_loop_s`).
@@ -221,9 +222,10 @@ class Candidates:
         per_chunk_s = (channel.per_chunk_s + self.weight.send_s) / chunksize
         waits_for_chunk = channel.latency_s / chunksize if not self.shrinking else 0.0
         tail_s = _tail(n, active, chunksize, in_worker_s, self.sample, self.shrinking)
+        busy = self.mu_c / in_worker_s if in_worker_s > 0 else 0.0
         bounds = [
             n * (in_worker_s + waits_for_chunk) / active + tail_s,
-            n * (self.mu_c + u + self.q + per_chunk_s) / cores,
+            n * (self.mu_c + u + self.q + per_chunk_s) / cores + _left_s(tail_s, active, busy, cores),
             n * (self.q + per_chunk_s) * crowding,
         ]
         if self.backend == "threads":
@@ -402,10 +404,27 @@ def _tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinking: bool
     """Return the seconds in which the last worker runs while others are idle."""
     if p <= 1:
         return 0.0
-    return max(
-        _chunks_tail(n, p, c, item_s, sample, shrinking),
-        _longest_tail(n * item_s / p, max(0.0, sample.item_max_s - sample.item_s)),
-    )
+    by_chunks_s = _chunks_tail(n, p, c, item_s, sample, shrinking)
+    longest_s = max(0.0, sample.item_max_s - sample.item_s)
+    chunks = ceil(n / c)
+    if not shrinking and chunks <= p:
+        # Nobody takes anything over from the worker that runs the longest item, which counts in the mean, too.
+        return max(by_chunks_s, longest_s * (1 - 1 / chunks))
+    return hypot(by_chunks_s, _longest_tail(n * item_s / p, longest_s))
+
+
+def _left_s(tail_s: float, active: int, busy: float, cores: float) -> float:
+    """Return the part of a tail in which cores are idle, where the workers compute more than the cores bear.
+
+    Such workers share the cores, so that none is idle until the last few are left, as many as the cores bear. If the
+    workers end one after the other at equal distances, that is so much of the tail; all of it if each has a core.
+
+    Examples
+    --------
+    >>> _left_s(1.0, 2, 1.0, 2.0), _left_s(1.0, 2, 1.0, 1.5), _left_s(1.0, 8, 1.0, 2.0), _left_s(1.0, 8, 0.25, 2.0)
+    (1.0, 0.5, 0.14285714285714285, 1.0)
+    """
+    return tail_s * min(1.0, max(0.0, cores / busy - 1) / (active - 1)) if active > 1 and busy > 0 else 0.0
 
 
 def _longest_tail(share_s: float, longest_s: float) -> float:
@@ -442,13 +461,17 @@ def _chunks_tail(n: int, p: int, c: int, item_s: float, sample: Sample, shrinkin
     std_s = hypot(by_chance_s, WORKER_NOISE * chunk_s)
     # Fitted up to 1.
     variation = min(1.0, std_s / chunk_s) if chunk_s > 0 else 0.0
+    # How far the costs at the ends of the data lie from the mean, if they rise or fall along it.
+    slope_s = min(abs(sample.last_s - sample.item_s), sqrt(3) * sample.item_std_s) if sample.last_s else 0.0
     if chunks <= p:
-        return quantised + std_s * _expected_max(chunks, variation)
+        return quantised + max(std_s * _expected_max(chunks, variation), c * slope_s * (1 - 1 / chunks))
     # Workers lose step as the differences of their earlier chunks add up: by chance, and steadily if one is faster.
     # Then the last chunk to begin, perhaps a short one, ends beside the rests of p - 1 chunks, each equally likely to
     # be of any length.
     before = chunks / p - 1
-    drift_s = hypot(by_chance_s * sqrt(before), WORKER_NOISE * chunk_s * before)
+    drift_s = hypot(
+        by_chance_s * sqrt(before), WORKER_NOISE * chunk_s * before, 2 * c * slope_s * before / (before + 1)
+    )
     apart = min(1.0, drift_s / (APART * chunk_s)) if chunk_s > 0 else 1.0
     short = last_s / chunk_s if chunk_s > 0 else 1.0
     late = max(chunk_s, c * sample.last_s) * ((1 - 1 / p) / 2 - (short - short**p) / p)
