@@ -6,7 +6,8 @@ is not installed is left out. MPI runs in a job of its own, whose rows go into t
 
     mpiexec -n 3 python -m mpi4py.futures -m benchmarks.clusters --engines mpi --out PATH
 
-Needs the extra ``engines``.
+Rows of the same engine and map replace those that the file has. ``--table PATH --into docs/howto/clusters.md`` writes
+the file's rows into the page. Needs the extra ``engines``.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
+from math import log
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median, variance
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +33,7 @@ os.environ.setdefault("AMORSIZE_HISTORY", "off")
 import amorsize
 from benchmarks.environment import machine_facts, versions
 from benchmarks.functions import burn
+from benchmarks.results_files import FOLDER
 
 WORKERS: Final = 2
 SIZES: Final = (10, 30, 100, 300)
@@ -252,7 +256,7 @@ HEAD: Final = """\
 
 
 def line(row: Any) -> str:
-    """Return a row of the table: medians, and how the forecasts of `execute` did."""
+    """Return a row of the table: medians, and how the forecasts of `optimize` and of `execute` did."""
     medians = {name: median(values) for name, values in row["took_s"].items() if values}
     ours = medians["execute"]
     hand_s, hand = min((value, name) for name, value in medians.items() if name.startswith("batches"))
@@ -271,6 +275,33 @@ def line(row: Any) -> str:
     return f"| {' | '.join([*cells, '; '.join(told)])} |"
 
 
+# The page has neither the column of forecasts, nor another table whose head begins so.
+PAGE_TABLE: Final = re.compile(r"^\| engine \| items .*\n\| ---.*\n(?:\|.*\n)*", re.MULTILINE)
+
+
+def page_table(rows: Sequence[Any]) -> str:
+    """Return the table of the page: without the forecasts."""
+    lines = [*HEAD.splitlines(), *map(line, rows)]
+    return "".join(f"{one.removesuffix(' |').rpartition(' |')[0]} |\n" for one in lines)
+
+
+def spread_of_equal_runs(rows: Sequence[Any]) -> float:
+    """Return the standard deviation of the logarithm of the clock, of batches by hand of one size.
+
+    Examples
+    --------
+    >>> round(spread_of_equal_runs([{"took_s": {"execute": [1.0, 9.0], "batches of 10": [1.0, 1.1, 1.21]}}]), 3)
+    0.095
+    """
+    by_hand = [took for row in rows for name, took in row["took_s"].items() if name.startswith("batches")]
+    return fmean(variance(map(log, took)) for took in by_hand) ** 0.5
+
+
+def newest() -> Path:
+    """Return the newest file of results of this benchmark."""
+    return max(FOLDER.glob("*-clusters.json"))
+
+
 def main() -> None:
     """Measure, print, and write the rows where `--out` says, beside those that are there already."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -281,10 +312,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the items")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, help="only print the table of this file")
+    parser.add_argument("--into", type=Path, help="with --table: the page whose table is replaced")
     asked = parser.parse_args()
     print(HEAD)
     if asked.table is not None:
-        print(*map(line, json.loads(asked.table.read_text())["rows"]), sep="\n")
+        rows = json.loads(asked.table.read_text())["rows"]
+        print(*map(line, rows), sep="\n")
+        print(f"\nEqual runs by hand: {spread_of_equal_runs(rows):.2f} (`amorsize.model.engine_forecast.SPREAD`)")
+        if asked.into is not None:
+            page = asked.into.read_text(encoding="utf-8")
+            asked.into.write_text(PAGE_TABLE.sub(lambda _: page_table(rows), page, count=1), encoding="utf-8")
         return
     for name in asked.engines:
         if find_spec(PACKAGES[name]) is None:
@@ -302,7 +339,9 @@ def add(path: Path, rows: list[Any]) -> None:
     """Write rows into a file, beside those that are there already."""
     before = json.loads(path.read_text()) if path.exists() else {"rows": []}
     packages = {one: version(one) for one in PACKAGES.values() if one != "concurrent" and find_spec(one)}
-    found = {"machine": machine_facts(), "versions": versions() | packages, "rows": [*before["rows"], *rows]}
+    fresh = [(row["engine"], row["items"]) for row in rows]
+    kept = [row for row in before["rows"] if (row["engine"], row["items"]) not in fresh]
+    found = {"machine": machine_facts(), "versions": versions() | packages, "rows": [*kept, *rows]}
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

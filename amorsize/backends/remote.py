@@ -51,18 +51,9 @@ class Half:
 
     __name__ = __qualname__ = "amorsize"
 
-    def __call__(
-        self,
-        key: Any = None,
-        func: Any = None,
-        items: Any = None,
-        start: int = 0,
-        keep_going: bool = False,
-        version: Any = None,
-        limit_s: float | None = None,
-    ) -> Any:
+    def __call__(self, *args: Any, **named: Any) -> Any:
         """Run a span; see `run`."""
-        return run(key, func, items, start, keep_going, version, limit_s)
+        return run(*args, **named)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return eval, (LOADER, _source())

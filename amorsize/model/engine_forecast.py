@@ -8,11 +8,14 @@ it is known what a task costs beside its items (measured with tasks that do noth
 ``R`` items are left, of ``μ`` seconds each on ``p`` places, in ``K`` tasks of ``h`` seconds; ``b`` bytes move for each
 item, ``B`` a second; ``r`` is the round trip. While a task waits behind each that runs, the round trip is paid once.
 The tail is half a task, while the others are done.
+
+The interval has four errors: the clock's own, since equal maps take longer at one time than at another; the same of the
+items seen, where they were run before the map; that of their mean; and that of the costs measured with no-ops.
 """
 
 from __future__ import annotations
 
-from math import ceil, exp, inf, sqrt
+from math import ceil, exp, hypot, inf, sqrt
 
 from amorsize.facts import Breakdown, Forecast
 
@@ -20,8 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-# Spread of clock / forecast, as a logarithm, of an engine that other programs share (a guess).
-SPREAD: Final = 0.12
+# Standard deviation of the logarithm of the clock, of equal runs: the same batches by hand, without any forecast, of
+# two maps on six engines of two cores (the last line of ``python -m benchmarks.clusters --table PATH``).
+SPREAD: Final = 0.16
+# The same of the costs that no-ops have shown: 0.46 over 20 probes of each of six engines (0.1-0.2 on clusters, 0.5-0.9
+# on pools of processes). Beside busy workers a task took 1.6-1.8 times as long as the probe's on Dask and Ray.
+PROBED: Final = 0.5
 # Other programs' work comes in spells, and tasks side by side share them: one in so many tells something new (a guess).
 ALIKE: Final = 4
 # Of a normal distribution, 80 % lie within so many standard deviations.
@@ -41,6 +48,7 @@ def forecast(
     item_bytes: float = 0.0,
     bytes_per_s: float = inf,
     chunk: int | None = None,
+    apart: bool = False,
 ) -> Forecast:
     """Return the forecast of the whole map.
 
@@ -62,6 +70,8 @@ def forecast(
         Of an item and its result, and how fast they move.
     chunk : int, optional
         Items in each task; None: the best number.
+    apart : bool
+        The items seen were run before the map, when other programs had another share of the cores.
 
     Examples
     --------
@@ -82,7 +92,8 @@ def forecast(
     rest_s = compute_s + over_s + tail_s + round_trip_s / 2
     moved_share = moved_s / caller_s if caller_s > 0 else 0.0
     unsure = item_std_s / item_s / sqrt(max(1, min(seen, left)) / ALIKE) if item_s > 0 else 0.0
-    spread = WITHIN_80 * sqrt(SPREAD**2 + min(1.0, unsure) ** 2)
+    probed_share = (over_s + round_trip_s / 2) / rest_s if rest_s > 0 else 0.0
+    spread = WITHIN_80 * hypot(SPREAD, SPREAD * apart, min(1.0, unsure), PROBED * probed_share)
     return Forecast(
         backend="executor",
         workers=places,

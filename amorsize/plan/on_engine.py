@@ -77,6 +77,7 @@ def plan_on_engine(request: Request) -> Plan:
         round_trip_s=facts.round_trip_s,
         item_bytes=sample.arg_bytes + sample.result_bytes,
         bytes_per_s=facts.bytes_per_s,
+        apart=True,
     )
     serial_s = known * sample.item_s
     serial = Forecast(

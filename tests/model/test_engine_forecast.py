@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import log
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amorsize.model.engine_forecast import forecast, most_that_pay
+from amorsize.model.engine_forecast import SPREAD, WITHIN_80, forecast, most_that_pay
 
 facts = {
     "elapsed_s": st.floats(0.0, 10.0),
@@ -57,3 +59,23 @@ def test_tasks_may_have_a_size():
 def test_more_places_pay_until_the_dispatcher_is_busy():
     assert most_that_pay(1e-3, 50, 5e-3) == 10
     assert most_that_pay(1e-6, 1, 5e-3) == 1
+
+
+KNOWN = {"elapsed_s": 0.0, "left": 1000, "places": 2, "item_s": 1e-3, "item_std_s": 0.0, "seen": 100}
+KNOWN |= {"per_task_s": 50e-6, "round_trip_s": 0.0, "chunk": 50}
+
+
+def width(**known):
+    made = forecast(**{**KNOWN, **known})
+    assert abs(log(made.high_s / made.total_s) - log(made.total_s / made.low_s)) < 1e-9
+    return log(made.high_s / made.total_s) / WITHIN_80
+
+
+def test_items_seen_before_the_map_had_a_spread_of_their_own():
+    assert abs(width() - SPREAD) < 0.005
+    assert abs(width(apart=True) - 2**0.5 * SPREAD) < 0.005
+
+
+def test_costs_of_the_engine_are_less_sure_than_those_of_the_items():
+    assert width(per_task_s=20e-3) > width(per_task_s=2e-3) > width()
+    assert width(round_trip_s=1.0) > width(round_trip_s=0.1) > width()

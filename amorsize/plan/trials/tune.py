@@ -218,6 +218,7 @@ class EngineField(Field):
             item_bytes=self.sample.arg_bytes + self.sample.result_bytes,
             bytes_per_s=self.facts.bytes_per_s,
             chunk=chunksize,
+            apart=True,
         )
 
     def way(self, one: Forecast, items: Sequence[Any], what: str) -> Way:
