@@ -207,9 +207,6 @@ class Tasks:
             return None
         try:
             items = source.items(start, start + 1)
-        except IndexError:
-            # A sequence of the user's that has become shorter ends there, as `iter` has it.
-            items = ()
         except Exception as exc:  # noqa: BLE001
             self._broken, items = exc, ()
         if not len(items):

@@ -295,6 +295,9 @@ class Driver:
                     self._turn()
                     yield
                 self.over()
+                if self.source.indexable and len(self.outcome.results) > (self.source.length or 0):
+                    # Later items have run than the first that a sequence lacks.
+                    raise RuntimeError(CHANGED)
                 self.close()
             except BaseException as exc:
                 self.abort(exc)
@@ -407,11 +410,27 @@ class Driver:
         """Return the event of a source that had only ``items`` items of a span."""
         length = self.source.length
         if self.source.indexable:
-            raise RuntimeError(CHANGED)
+            return SourceEnded(self._ends_at(span.start + items))
         if length is None or span.start + items < min(span.stop, length):
             # The source may have the other items, but they were not read in this turn.
             return ShortSend(number, span.start, span.start + items)
         return SourceEnded(length)
+
+    def _ends_at(self, index: int) -> int:
+        """End the map at the first item that a sequence of the user's lacks, as ``map`` does. Return the items in all.
+
+        Raises
+        ------
+        RuntimeError
+            If its length has changed: then an index may mean another item.
+        """
+        source = self.source
+        assert isinstance(source, Indexable)
+        if not source.is_short():
+            raise RuntimeError(CHANGED)
+        source.ends_at(index)
+        assert source.length is not None
+        return source.length
 
     def seen(self) -> Sample | None:
         """Return what the items have shown; None: nothing that is not known elsewhere."""

@@ -6,8 +6,9 @@ collection visits every object that is kept, though none of them is garbage. Ful
 3.11).
 
 The two young generations are collected as usual; they free most of the cycles that an item leaves behind. Only the
-third threshold is raised, and it doubles each time that it is reached. So CPython's own rule (a full collection needs a
-quarter more objects than survived the last one) still decides in the end, and garbage stays bounded.
+third threshold is raised, to `PATIENCE` from the loop's begin, and it doubles each time that it is reached. So
+CPython's own rule (a full collection needs a quarter more objects than survived the last one) still decides in the end,
+and garbage stays bounded.
 
 The thresholds belong to the whole process. They are restored when the last loop ends, unless other code has set them
 meanwhile. Nothing is done where there is no third threshold (the incremental collector has none) or collection is off.
@@ -39,6 +40,8 @@ class Collector:
         self._within: set[int] = set()
         self._before: tuple[int, int, int] | None = None
         self._patience = PATIENCE
+        # The third threshold as it was set.
+        self._raised_to = 0
         self._last = 0
 
     def begin(self, loop: object) -> None:
@@ -48,16 +51,18 @@ class Collector:
             before = gc.get_threshold()
             if len(self._within) == 1 and gc.isenabled() and before[0] > 0 and 0 < before[2] < PATIENCE:
                 self._before, self._patience, self._last = before, PATIENCE, gc.get_count()[2]
-                gc.set_threshold(before[0], before[1], PATIENCE)
+                # Middle collections of earlier loops count as well: else the full one that these owe would come within
+                # the first items here, from which the time of all others is forecast.
+                self._set(self._last + PATIENCE)
 
     def look(self) -> None:
         """Double the third threshold after a full collection. The loop calls this now and then (0.2 µs)."""
         count = gc.get_count()[2]
         if count < self._last and self._before is not None:
             with self._lock:
-                if self._before is not None and gc.get_threshold() == (*self._before[:2], self._patience):
+                if self._before is not None and self._is_as_set():
                     self._patience *= 2
-                    gc.set_threshold(self._before[0], self._before[1], self._patience)
+                    self._set(self._patience)
         self._last = count
 
     def end(self, loop: object) -> None:
@@ -67,10 +72,20 @@ class Collector:
             return
         with self._lock:
             if len(self._within) == 1 and self._before is not None:
-                if gc.get_threshold() == (*self._before[:2], self._patience):
+                if self._is_as_set():
                     gc.set_threshold(*self._before)
                 self._before = None
             self._within.discard(id(loop))
+
+    def _set(self, third: int) -> None:
+        assert self._before is not None
+        self._raised_to = third
+        gc.set_threshold(*self._before[:2], third)
+
+    def _is_as_set(self) -> bool:
+        """Return True if no other code has set the thresholds meanwhile."""
+        assert self._before is not None
+        return gc.get_threshold() == (*self._before[:2], self._raised_to)
 
 
 RESULTS_ARE_KEPT: Final = Collector()

@@ -32,6 +32,7 @@ from amorsize.schedule.messages import (
     Ready,
     Resize,
     Running,
+    SourceEnded,
     Span,
     Why,
 )
@@ -39,6 +40,7 @@ from amorsize.schedule.schedule import Schedule
 from amorsize.system import log
 from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, kind_of, text_of
+from amorsize.system.nested import Ended
 from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
 
 TYPE_CHECKING = False
@@ -211,6 +213,8 @@ class ProcessDriver(Driver):
         self._next_look_s = 0.0
         self._absence = Absence(LATE_LOOKS * (self._look_s or 0.0))
         self._mine: Span | None = None
+        # Of the latest answer: an item that the data of a forked worker lack.
+        self._no_item: int | None = None
         self._last_loss: Handle | None = None
         self._last_oom = False
         # Why the last worker could not be started.
@@ -329,10 +333,14 @@ class ProcessDriver(Driver):
         out: list[Any] = []
         # After an item that raised the others may be unwanted; else the source has no more.
         stopped = bool(raised) and raised[-1].index == span.start + seen.items - 1
-        if seen.items < len(span) and not stopped:
-            out = self._handle(self._short(CALLER, span, seen.items))
-        if seen.items:
-            out += self._handle(Done(CALLER, seen.wall_s, failed, seen.items, final=self._final(raised)))
+        items = seen.items
+        if items < len(span) and not stopped:
+            if self.inherits:
+                out, items = self._end_inherited(span.start + items), len(span)
+            else:
+                out = self._handle(self._short(CALLER, span, items))
+        if items:
+            out += self._handle(Done(CALLER, seen.wall_s, failed, items, final=self._final(raised)))
         self._carry_out(out)
 
     def give_up(self, slow: bool) -> None:
@@ -359,7 +367,10 @@ class ProcessDriver(Driver):
             ):
                 return self._on_stray(message)
             case protocol.DONE:
-                return self._handle(self._on_done(message))
+                self._no_item = None
+                done = self._on_done(message)
+                out: list[Instruction] = [] if self._no_item is None else self._end_inherited(self._no_item)
+                return out + self._handle(done)
             case protocol.APART:
                 return self._handle(Done(message.worker, 0.0, apart=True))
             case protocol.BROKEN:
@@ -380,7 +391,11 @@ class ProcessDriver(Driver):
         failures, mended = [], []
         for error in errors:
             failure = failure_from(error)
-            if self.loop is not None and isinstance(failure.exception, TransferError):
+            if type(failure.exception) is Ended:
+                # It was sent alone, and counts as done, without a result.
+                self._no_item = error.index
+                mended.append(error.index)
+            elif self.loop is not None and isinstance(failure.exception, TransferError):
                 # The item or its result cannot be pickled: run it here.
                 _, raised = self.loop.report(error.index, error.index + 1)
                 failures += raised
@@ -388,6 +403,10 @@ class ProcessDriver(Driver):
             else:
                 failures.append(failure)
         return self._keep(message.worker, message.start, results, failures, wall_s, cpu_s, rss_bytes, mended)
+
+    def _end_inherited(self, index: int) -> list[Instruction]:
+        """End the map here. Forked workers read items themselves, and find none in the spans that they have beyond."""
+        return self._handle(SourceEnded(self._ends_at(index), answered=True))
 
     def _on_unreadable(self, number: int, exc: BaseException) -> Event:
         """Find the item whose result cannot be unpickled here, by repeating the items of the span one by one."""

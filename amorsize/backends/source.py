@@ -98,17 +98,22 @@ class Indexable:
     def __init__(self, data: Sequence[Any]) -> None:
         self.data = data
         self.length: int | None = len(data)
+        # The length that the sequence told.
+        self.told = self.length
         # True if the sequence lacked items that it should have.
         self.shrinks = False
 
     def items(self, start: int, stop: int) -> Any:
-        """Return items ``start`` to ``stop``; fewer if the sequence has become shorter."""
+        """Return items ``start`` to ``stop``; fewer if the sequence is, or has become, shorter."""
         if is_sliced(self.data):
             return self.data[start:stop]
         found: list[Any] = []
         try:
             for index in range(start, stop):
                 found.append(self.data[index])  # noqa: PERF401  (so that it is known which one raised)
+        except IndexError:
+            # The default iterator of a sequence ends there.
+            return found
         except BaseException as exc:
             note(exc, f"amorsize: raised by data[{start + len(found)}]")
             raise
@@ -132,6 +137,10 @@ class Indexable:
     def finish(self) -> None:
         """Do nothing: a sequence raises at the item itself."""
 
+    def is_short(self) -> bool:
+        """Return True if a class of the user's tells the same length as before: it never had all of its items."""
+        return not is_sliced(self.data) and length(self.data) == self.told
+
     def has_changed(self, *, asks: bool = False) -> bool:
         """Return True if func, or another thread, has added items or taken some away since the map began.
 
@@ -140,8 +149,8 @@ class Indexable:
         return self.shrinks or ((asks or is_growing(self.data)) and length(self.data) != self.length)
 
     def ends_at(self, index: int) -> None:
-        """Note that the sequence has become shorter."""
-        self.length = index
+        """Note that the sequence is, or has become, shorter."""
+        self.length = index if self.length is None else min(self.length, index)
 
     def grown(self) -> tuple[int, int] | None:
         """Return the span of the items that were added since the map began. From now on they belong to the items."""

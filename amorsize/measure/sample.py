@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import islice
 
+from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed, read_on
@@ -113,12 +114,17 @@ class Sampler:
         self.late_before_s = late_s()
         if self.spread:
             self.walk = Walk(self.source.data, self.length or 1, self.seen)
-        if self.canary is None:
-            self._run_all()
-        else:
-            with self.canary:
-                self.has_no_thread = self.canary.is_blind
+        try:
+            # As in the loop of which they tell: a full collection takes as long as many items.
+            RESULTS_ARE_KEPT.begin(self)
+            if self.canary is None:
                 self._run_all()
+            else:
+                with self.canary:
+                    self.has_no_thread = self.canary.is_blind
+                    self._run_all()
+        finally:
+            RESULTS_ARE_KEPT.end(self)
         self._stop_watching()
         self.decider.gil_held = self._gil_held()
         grown = max(0, resident_bytes() - before) / max(1, self.decider.items)

@@ -87,9 +87,13 @@ class Lost(Frozen, kw_only=False):
 
 
 class SourceEnded(Frozen, kw_only=False):
-    """The source of items has ended; it held ``length`` items in all."""
+    """The source of items has ended; it held ``length`` items in all.
+
+    ``answered``: workers answer for the spans beyond that they have been sent all the same.
+    """
 
     length: int
+    answered: bool = False
 
 
 class ShortSend(Frozen, kw_only=False):

@@ -229,8 +229,8 @@ class Schedule:
                 hungry = None if blocked or self.backlog.again else [event.worker]
             case Lost():
                 out = self._on_lost(event)
-            case SourceEnded(length):
-                self._on_ended(length)
+            case SourceEnded():
+                self._on_ended(event)
             case ShortSend():
                 self._on_short_send(event)
             case ItemsAdded(start, stop, lot, fixed):
@@ -464,9 +464,9 @@ class Schedule:
                 out.append(self.workers.start())
         return out
 
-    def _on_ended(self, length: int) -> None:
-        self.backlog.end_at(length)
-        cut_off = self.workers.end_at(length)
+    def _on_ended(self, event: SourceEnded) -> None:
+        self.backlog.end_at(event.length)
+        cut_off = 0 if event.answered else self.workers.end_at(event.length)
         if self.window is not None:
             self.ahead -= cut_off
 

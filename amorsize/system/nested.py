@@ -50,11 +50,18 @@ CHANGED = (
 )
 
 
+class Ended(IndexError):  # noqa: N818
+    """A sequence of the user's is shorter than it says: there is no such item. Iterating over it would end there."""
+
+
 def take(data: Any, start: int, stop: int) -> Any:
     """Return items ``start`` to ``stop`` of indexable data; a slice where slicing is known to mean that."""
     if is_sliced(data):
         return data[start:stop]
-    return [data[index] for index in range(start, stop)]
+    try:
+        return [data[index] for index in range(start, stop)]
+    except IndexError as exc:
+        raise Ended from exc
 
 
 def take_of(data: Any, length: int | None, start: int, stop: int) -> Any:

@@ -9,6 +9,8 @@ import pytest
 
 import amorsize
 from amorsize.backends.gc_pause import PATIENCE, Collector
+from amorsize.backends.source import Indexable
+from amorsize.measure.sample import Sampler
 
 BEFORE = gc.get_threshold()
 
@@ -37,6 +39,7 @@ def within(collector):
 
 @pytest.fixture
 def collector():
+    gc.collect()
     return Collector()
 
 
@@ -46,6 +49,48 @@ def test_the_third_threshold_is_raised_within_and_set_back(collector):
         with within(collector):
             assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
         assert gc.get_threshold() == (*BEFORE[:2], PATIENCE)
+
+
+def test_what_earlier_loops_owe_waits_as_well(collector):
+    """A full collection in the first items would count as their time, and all others be taken for as dear."""
+    for _ in range(PATIENCE - 1):
+        gc.collect(1)
+    owed = gc.get_count()[2]
+    assert owed >= PATIENCE - 1
+    with within(collector):
+        assert gc.get_threshold() == (*BEFORE[:2], owed + PATIENCE)
+        collector.look()
+        gc.collect()
+        collector.look()
+        assert gc.get_threshold() == (*BEFORE[:2], 2 * PATIENCE)
+
+
+@pytest.mark.parametrize("call", ["execute", "sample"])
+def test_no_full_collection_falls_into_the_sample(call):
+    """One that is owed came within its first items, where millions of objects make it as long as hundreds of them."""
+    seen = set()
+
+    def rows(_):
+        made = [[j] for j in range(2_000)]
+        seen.add(gc.get_stats()[2]["collections"])
+        return made
+
+    gc.collect()
+    # They survive two collections and are gone, but a full collection is due for them.
+    gc.set_threshold(BEFORE[0], BEFORE[1], 1_000)
+    for _ in range(60):
+        kept = [[j] for j in range(2_000)]
+        gc.collect(1)
+    del kept
+    source = Indexable(list(range(20)))
+    sampler = Sampler(rows, source, spread=True, watch=False)
+    before = gc.get_stats()[2]["collections"]
+    gc.set_threshold(*BEFORE)
+    if call == "sample":
+        sampler.take()
+    else:
+        amorsize.execute(rows, source.data, backend="serial")
+    assert seen == {before}
 
 
 def test_it_doubles_after_each_full_collection(collector):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import UserList, deque
 from functools import partial
+from multiprocessing import get_all_start_methods
 
 import pytest
 from hostile import Chain, Lazy, burn
@@ -98,9 +99,33 @@ class Short(Lazy):
         return 2 * len(self.items)
 
 
-def test_a_sequence_that_is_shorter_than_it_says_ends_as_in_a_map():
-    # Where an item has stood still, "auto" may leave the loop, and workers are told by the IndexError itself.
-    assert amorsize.execute(abs, Short(list(range(10))), backend="serial") == list(range(10))
+@pytest.mark.parametrize("n", [0, 1, 10, 301])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"backend": "serial"},
+        {"backend": "auto"},
+        {"backend": "threads", "max_workers": 2},
+        *({"backend": "processes", "start_method": name, "max_workers": 2} for name in get_all_start_methods()),
+    ],
+    ids=lambda how: "-".join(map(str, how.values())),
+)
+def test_a_sequence_that_is_shorter_than_it_says_ends_as_in_a_map(how, n):
+    """Iterating over it ends at the IndexError; workers took that for a failure of the item."""
+    data = Short(list(range(n)))
+    assert amorsize.execute(abs, data, **how) == list(map(abs, data))
+    assert list(amorsize.stream(abs, data, **how)) == list(range(n))
+    assert sorted(amorsize.stream(abs, data, ordered=False, **how)) == list(range(n))
+
+
+def lookup(index):
+    return [1, 2, 3][index]
+
+
+@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+def test_an_index_error_of_func_is_no_end_of_the_data(backend):
+    with pytest.raises(IndexError):
+        amorsize.execute(lookup, Lazy(list(range(10))), backend=backend, max_workers=2)
 
 
 class Broken(Lazy):
