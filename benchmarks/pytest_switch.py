@@ -2,7 +2,9 @@
 
 A suite of so many seconds is generated: 12 files; five tests of six compute (10 to 300 ms each), one of six sleeps, and
 a fixture of each module takes 20 ms. One run with the plugin fills its history; then rounds in turn. ``--quota 1`` runs
-each pytest in a control group with that many cores (root on Linux with cgroup v1 or v2).
+each pytest in a control group with that many cores (root on Linux with cgroup v1 or v2). ``--rows`` measures the
+promise, three rows: a suite of 3 s, one of 30 s, and that of 3 s with one core (a control group, or the affinity).
+Promised: from the second run on ``-n auto`` takes at most 10 % longer than the best by hand, by the medians.
 
 ``--overhead`` compares one process with and without the plugin on 1,000 tests of 2 ms. ``--constants`` prints what
 `amorsize.model.suite` needs to know of pytest and pytest-xdist: seconds per empty test, from runs of 200 and of 2,200.
@@ -18,15 +20,21 @@ import resource
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
+
+from benchmarks import environment, results_files
 
 HERE: Final = Path(__file__).parents[1]
 PLUGIN: Final = ("-p", "amorsize.integrations.pytest")
 BY_HAND: Final = (0, 1, 2, 4)
 FILES: Final = 12
+SHARE: Final = 1.1
+# Name, seconds of the suite, rounds, and cores (None: all). Some nine minutes on two cores.
+ROWS: Final = (("3 s", 3.0, 5, None), ("30 s", 30.0, 3, None), ("3 s, one core", 3.0, 5, 1.0))
 
 HEAD: Final = """
 import time
@@ -70,10 +78,10 @@ def write_many(folder: Path, tests: int, body: str) -> None:
 
 def run(folder: Path, *options: str, group: Path | None = None) -> tuple[float, float, str]:
     """Return the seconds and CPU seconds of one pytest, and what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "AMORSIZE_HISTORY": str(folder.parent / "history.sqlite")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    variables = {**os.environ, "PYTHONPATH": str(HERE), "AMORSIZE_HISTORY": str(folder.parent / "history.sqlite")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     # Bytecode of other packages, with asserts rewritten by pytest, is kept beside the suite.
-    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
+    variables["PYTHONPYCACHEPREFIX"] = str(folder.parent / "bytecode")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
 
     def enter() -> None:
@@ -82,7 +90,7 @@ def run(folder: Path, *options: str, group: Path | None = None) -> tuple[float, 
 
     before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False, preexec_fn=enter
+        command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True, check=False, preexec_fn=enter
     )
     took_s, after = time.perf_counter() - began_s, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
@@ -97,11 +105,15 @@ def group_of(cores: float | None) -> Path | None:
     first = Path("/sys/fs/cgroup/cpu")
     group = (first if first.is_dir() else first.parent) / f"amorsize-bench-{os.getpid()}"
     group.mkdir()
-    if first.is_dir():
-        (group / "cpu.cfs_period_us").write_text("100000")
-        (group / "cpu.cfs_quota_us").write_text(str(int(cores * 100_000)))
-    else:
-        (group / "cpu.max").write_text(f"{int(cores * 100_000)} 100000")
+    try:
+        if first.is_dir():
+            (group / "cpu.cfs_period_us").write_text("100000")
+            (group / "cpu.cfs_quota_us").write_text(str(int(cores * 100_000)))
+        else:
+            (group / "cpu.max").write_text(f"{int(cores * 100_000)} 100000")
+    except OSError:
+        group.rmdir()
+        raise
     return group
 
 
@@ -122,6 +134,62 @@ def told(said: str) -> str:
     lines = said.splitlines()
     at = next(at for at, line in enumerate(lines) if "= amorsize =" in line)
     return "; ".join(line for line in lines[at + 1 : at + 3] if "slowest" not in line)
+
+
+def measured_row(seconds: float, rounds: int, cores: float | None) -> dict[str, Any]:
+    """Measure one row of the promise; without the right to make a control group, by the affinity."""
+    group, allowed = None, os.sched_getaffinity(0)
+    try:
+        group = group_of(cores)
+    except OSError:
+        os.sched_setaffinity(0, sorted(allowed)[:1])
+    try:
+        with TemporaryDirectory() as place:
+            folder = Path(place) / "suite"
+            folder.mkdir()
+            write_suite(folder, seconds)
+            took = compare(folder, rounds, group)
+    finally:
+        limited_by = "group" if group is not None else "affinity" if cores else None
+        os.sched_setaffinity(0, allowed)
+        if group is not None:
+            group.rmdir()
+    median_s = {name: median(each) for name, each in took.items()}
+    most_s = SHARE * min(median_s[f"-n {n}"] for n in BY_HAND)
+    return {
+        "suite_s": seconds,
+        "rounds": rounds,
+        "cores": cores,
+        "limited_by": limited_by,
+        "median_s": median_s,
+        "seconds": took,
+        "most_s": most_s,
+        "kept": median_s["-n auto"] <= most_s,
+    }
+
+
+def promise(only: str, rounds: int | None, out: Path | None) -> None:
+    """Measure the rows of the promise, print them as a table, and write a result file."""
+    started = datetime.now(UTC)
+    rows = {
+        name: measured_row(seconds, rounds or of_row, cores) for name, seconds, of_row, cores in ROWS if only in name
+    }
+    names = [f"-n {n}" for n in BY_HAND] + ["-n auto"]
+    print(f"{'seconds':16}" + "".join(f"{name:>10}" for name in names) + f"{'at most':>10}")
+    for name, one in rows.items():
+        figures = [*(one["median_s"][each] for each in names), one["most_s"]]
+        print(f"{name:16}" + "".join(f"{each:10.2f}" for each in figures), "" if one["kept"] else "  *")
+    result = {
+        "started": started.isoformat(timespec="seconds"),
+        "machine": environment.machine_facts(),
+        "versions": environment.versions(),
+        "commit": environment.commit(),
+        "workloads": rows,
+    }
+    stem = f"{environment.file_stem(started.date().isoformat())}-pytest-switch"
+    path = out or results_files.free_path(results_files.FOLDER, stem)
+    results_files.write(path, result)
+    print(json.dumps({"file": path.name}))
 
 
 def overhead(folder: Path, rounds: int) -> None:
@@ -156,12 +224,19 @@ def constants(folder: Path, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rows", action="store_true", help="measure the rows of the promise; 9 minutes")
+    parser.add_argument("--only", default="", help="of --rows: those whose name contains this text")
+    parser.add_argument("--out", type=Path, help="of --rows: the result file")
     parser.add_argument("--quota", type=float)
     parser.add_argument("--overhead", action="store_true")
     parser.add_argument("--constants", action="store_true")
     parser.add_argument("--json", type=Path, help="append the rounds to this file, and sum up all that it holds")
     options = parser.parse_args()
+    if options.rows:
+        promise(options.only, options.rounds, options.out)
+        return
+    options.rounds = options.rounds or 5
     group = group_of(options.quota)
     try:
         with TemporaryDirectory() as place:

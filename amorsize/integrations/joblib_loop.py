@@ -28,7 +28,6 @@ from amorsize.integrations.joblib_workers import Batch, Done, Errors, Processes,
 from amorsize.measure.gil import Canary
 from amorsize.measure.own_start import learn
 from amorsize.model.decide import (
-    LOCK_FREE,
     WEIGHED,
     Decider,
     Go,
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 
 # guess: a warm worker that has not answered by then is not waited for
 ANSWER_S: Final = 20e-3
+# The canary's share for pure Python, sorting and JSON is 0.96 and more (amorsize.measure.gil), for sums over 4 MB 0.7.
+SURELY_HELD: Final = 0.9
 # After a shorter batch it is not read how long the caller has waited for a core, which takes 30 µs.
 LATE_S: Final = 1e-3
 
@@ -147,8 +148,11 @@ class LoopFirst(Call):
                         self._run_here(self._strangers.popleft().tasks())
             if self.is_committed:
                 self._remember()
-            elif self._would_pay(self.decider.items):
-                _rent_s[0] += self.decider.wall_s
+            else:
+                if self.decider.items:
+                    joblib_memory.note_loop(self._key, self.decider.item_s)
+                if self._would_pay(self.decider.items):
+                    _rent_s[0] += self.decider.wall_s
         finally:
             self.is_over.set()
             CALLS.end(self)
@@ -220,6 +224,9 @@ class LoopFirst(Call):
             self._weigh()
         elif isinstance(step, WatchLock):
             self._watched_run(step.items)
+        elif isinstance(step, TryThreads) and self._hint_holds():
+            # A few milliseconds on two threads tell less than the calling code; `_remember` looks at the whole call.
+            self._go("threads")
         elif isinstance(step, TryThreads):
             self._try_threads(step.items)
         elif isinstance(step, Go):
@@ -269,12 +276,16 @@ class LoopFirst(Call):
             self._watch.canary = None
         self.decider.watched(canary.gil_held, seen)
         self.decider.were_late(canary.late_s)
-        held = self.decider.gil_held
-        if self.options.is_threadsafe and held is not None and held < LOCK_FREE and "processes" in self.backends:
+        if self._hint_holds() and "processes" in self.backends:
             # The caller wants threads, and is right: nothing need be sent.
             self.backends = tuple(one for one in self.backends if one != "processes")
             if self.decider.choices is not None:
                 self.decider.withdraw("processes")
+
+    def _hint_holds(self) -> bool:
+        """Return True if the calling code wants threads, and the lock is not held all the time."""
+        held = self.decider.gil_held
+        return self.options.is_threadsafe and held is not None and held < SURELY_HELD
 
     def _weigh(self) -> None:
         from amorsize.measure.transfer import weigh

@@ -29,10 +29,13 @@ class Known(NamedTuple):
         The one that was faster than the loop; None: threads were not, so that processes are next.
     loop_s : float
         Seconds per task in the loop.
+    threads_s : float or None
+        Seconds per task of a whole call in threads; None: there was none.
     """
 
     backend: Backend | None
     loop_s: float
+    threads_s: float | None = None
 
 
 _known: OrderedDict[object, Known] = OrderedDict()
@@ -83,12 +86,24 @@ def note(key: object, backend: Backend, loop_s: float, wall_s: float, tasks: int
     """
     if key is None:
         return
-    _known.pop(key, None)
+    before = _known.pop(key, None)
     if not tasks or worker_s * SURPRISE < loop_s:
         return
-    if wall_s < PAYS * loop_s * tasks:
-        _known[key] = Known(backend, loop_s)
+    took_s = wall_s / tasks
+    threads_s = took_s if backend == "threads" else before and before.threads_s
+    if threads_s is not None and threads_s < took_s:
+        # Processes came next, and were slower still.
+        _known[key] = Known("threads", loop_s, threads_s)
+    elif took_s < PAYS * loop_s:
+        _known[key] = Known(backend, loop_s, threads_s)
     elif backend == "threads":
-        _known[key] = Known(None, loop_s)
+        _known[key] = Known(None, loop_s, threads_s)
     while len(_known) > MOST:
         _known.popitem(last=False)
+
+
+def note_loop(key: object, loop_s: float) -> None:
+    """Note what tasks took in a call that stayed in the loop; if threads have been faster, they are next."""
+    known = recall(key)
+    if known is not None and known.threads_s is not None and known.threads_s < PAYS * loop_s:
+        _known[key] = Known("threads", loop_s, known.threads_s)

@@ -123,9 +123,11 @@ class Threads:
     def __init__(self, number: int, inbox: SimpleQueue[Done | None], nested: Nested, limit: int | None) -> None:
         self.number = number
         self._todo: SimpleQueue[list[Task] | None] = SimpleQueue()
+        # Here and once: looking for the libraries takes 3 ms of computing, which would count as the first task's.
+        libraries = None if limit is None else _native_libraries()
         self._threads = [
             threading.Thread(
-                target=_serve, args=(self._todo, inbox, nested, limit), daemon=True, name="amorsize-joblib"
+                target=_serve, args=(self._todo, inbox, nested, libraries, limit), daemon=True, name="amorsize-joblib"
             )
             for _ in range(number)
         ]
@@ -155,15 +157,24 @@ class Threads:
             self._todo.put(None)
 
 
+def _native_libraries() -> Any:
+    """Return what sets the number of native threads of the libraries that are loaded."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 def _serve(
-    todo: SimpleQueue[list[Task] | None], inbox: SimpleQueue[Done | None], nested: Nested, limit: int | None
+    todo: SimpleQueue[list[Task] | None],
+    inbox: SimpleQueue[Done | None],
+    nested: Nested,
+    libraries: Any,
+    limit: int | None,
 ) -> None:
     # Both hold for this thread, until it ends.
     nested.config()
-    if limit is not None:
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(limits=limit, user_api="openmp")
+    if libraries is not None:
+        libraries.limit(limits=limit, user_api="openmp")
     while (tasks := todo.get()) is not None:
         errors, seen = carry_out(tasks)
         inbox.put(Done(tasks, errors, seen.wall_s, seen.cpu_s))

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 import warnings
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,8 +22,9 @@ import numpy as np  # noqa: E402
 from joblib import Parallel, delayed, effective_n_jobs, parallel_backend, parallel_config  # noqa: E402
 
 from amorsize.errors import WorkerLostError  # noqa: E402
-from amorsize.integrations import joblib_arrays, joblib_loop, joblib_memory, joblib_watch  # noqa: E402
+from amorsize.integrations import joblib_arrays, joblib_loop, joblib_memory, joblib_watch, joblib_workers  # noqa: E402
 from amorsize.integrations.joblib import NAME, AmorsizeBackend, register  # noqa: E402
+from amorsize.model.decide import TryThreads  # noqa: E402
 
 CONTEXTS = [parallel_config, parallel_backend]
 GENERATORS = ["generator", "generator_unordered"]
@@ -181,10 +184,10 @@ def test_a_call_that_paid_in_threads_begins_there_the_next_time(said):
 @pytest.mark.parametrize(
     ("backend", "loop_s", "wall_s", "worker_s", "known"),
     [
-        ("processes", 1.0, 6.0, 1.2, ("processes", 1.0)),
-        ("threads", 1.0, 6.0, 1.2, ("threads", 1.0)),
+        ("processes", 1.0, 6.0, 1.2, ("processes", 1.0, None)),
+        ("threads", 1.0, 6.0, 1.2, ("threads", 1.0, 0.6)),
         ("processes", 1.0, 9.5, 1.8, None),
-        ("threads", 1.0, 9.5, 1.8, (None, 1.0)),
+        ("threads", 1.0, 9.5, 1.8, (None, 1.0, 0.95)),
         ("processes", 1.0, 0.1, 0.02, None),
         ("threads", 1.0, 0.1, 0.02, None),
         ("processes", 0.0, 0.1, 0.1, None),
@@ -197,6 +200,74 @@ def test_what_is_remembered_of_a_call(backend, loop_s, wall_s, worker_s, known):
     assert joblib_memory.recall(key) == known
     joblib_memory.note(key, "threads", 0.0, 0.0, 0, 0.0)
     assert joblib_memory.recall(key) is None
+
+
+@pytest.mark.parametrize(("wall_s", "backend"), [(8.0, "processes"), (9.8, "threads")])
+def test_processes_that_are_slower_than_threads_were_give_way_to_them(wall_s, backend):
+    key = object()
+    joblib_memory.note(key, "threads", loop_s=1.0, wall_s=9.5, tasks=10, worker_s=1.8)
+    joblib_memory.note(key, "processes", loop_s=1.1, wall_s=wall_s, tasks=10, worker_s=1.8)
+    assert joblib_memory.recall(key).backend == backend
+
+
+@pytest.mark.parametrize(("loop_s", "backend"), [(1.0, None), (2.0, "threads")])
+def test_a_loop_that_is_slower_than_threads_were_gives_way_to_them(loop_s, backend):
+    key = object()
+    joblib_memory.note_loop(key, loop_s)
+    assert joblib_memory.recall(key) is None
+    joblib_memory.note(key, "threads", loop_s=1.0, wall_s=9.5, tasks=10, worker_s=1.8)
+    joblib_memory.note_loop(key, loop_s)
+    assert joblib_memory.recall(key).backend == backend
+
+
+class SaysOf:
+    """A canary that finds the lock held for so much of the time."""
+
+    rounds, late_s = 0, 0.0
+
+    def __init__(self, gil_held):
+        self.gil_held = gil_held
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("held", "may_be_sent"), [(0.3, False), (0.7, False), (0.96, True)])
+def test_prefer_threads_is_believed_unless_the_lock_is_held_all_the_time(monkeypatch, held, may_be_sent):
+    seen, original = [], joblib_loop.LoopFirst._next
+
+    def next_step(self):
+        seen.append("processes" in self.backends)
+        return original(self)
+
+    monkeypatch.setattr(joblib_loop, "Canary", SaysOf(held))
+    monkeypatch.setattr(joblib_loop.LoopFirst, "_next", next_step)
+    assert Parallel(2, NAME, prefer="threads")(delayed(abs)(-i) for i in range(6)) == list(range(6))
+    assert seen[0] is may_be_sent
+
+
+def test_where_prefer_threads_is_believed_a_short_trial_decides_nothing(monkeypatch):
+    """The whole call is the trial: two tasks of a forest say less than scikit-learn does."""
+    monkeypatch.setattr(joblib_loop, "Canary", SaysOf(0.7))
+    monkeypatch.setattr(joblib_loop.LoopFirst, "_next", lambda self: TryThreads(2))
+    first, *others = Parallel(2, NAME, prefer="threads")(delayed(threading.get_ident)() for _ in range(20))
+    assert first == threading.get_ident()
+    assert first not in others
+
+
+def test_threads_look_for_native_libraries_once_and_before_they_begin(monkeypatch):
+    looked, libraries, inbox = [], SimpleNamespace(limit=lambda **_: None), SimpleQueue()
+    monkeypatch.setattr(
+        joblib_workers, "_native_libraries", lambda: looked.append(threading.current_thread()) or libraries
+    )
+    joblib_workers.Threads(2, inbox, joblib_workers.Nested(1), 1).close()
+    assert looked == [threading.current_thread()]
 
 
 def test_where_threads_did_not_pay_processes_are_next():
