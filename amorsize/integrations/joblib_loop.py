@@ -15,39 +15,31 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from amorsize.backends.concurrent_calls import CALLS
-from amorsize.backends.table import row_named
-from amorsize.backends.workers import warm
 from amorsize.errors import TransferError
 from amorsize.facts import Observation
-from amorsize.frozen import replace
 from amorsize.integrations import joblib_memory
 from amorsize.integrations.joblib_arrays import Light
-from amorsize.integrations.joblib_call import Call, Options, native_limit
-from amorsize.integrations.joblib_watch import LOOK_S, Watch
+from amorsize.integrations.joblib_call import Options, native_limit
+from amorsize.integrations.joblib_start import StartsWorkers, rent_s
+from amorsize.integrations.joblib_watch import Watch
 from amorsize.integrations.joblib_workers import Batch, Done, Errors, Processes, Task, Threads, carry_out
 from amorsize.measure.gil import Canary
-from amorsize.measure.own_start import learn
 from amorsize.model.decide import (
     WEIGHED,
-    Decider,
     Go,
     RunMore,
     TryThreads,
     WatchLock,
     Weigh,
 )
-from amorsize.model.default_costs import recorded
-from amorsize.model.head import LONG_BATCH_S, ONE_WAIT_S
-from amorsize.options import check
-from amorsize.run.choices import WARM_START, choices_for
-from amorsize.run.run_summary import RunSummary
+from amorsize.model.head import LONG_BATCH_S
 from amorsize.system.clock import late_s
 from amorsize.system.critical import LONGEST_WAIT_S
 from amorsize.system.start_methods import main_is_interactive, start_method_beside_threads
 
 if TYPE_CHECKING:
-    from amorsize.facts import Backend, BackendCost
-    from amorsize.model.decide import Choices, Step
+    from amorsize.facts import Backend
+    from amorsize.model.decide import Step
 
 # guess: a warm worker that has not answered by then is not waited for
 ANSWER_S: Final = 20e-3
@@ -56,13 +48,8 @@ SURELY_HELD: Final = 0.9
 # After a shorter batch it is not read how long the caller has waited for a core, which takes 30 µs.
 LATE_S: Final = 1e-3
 
-_rent_s: list[float] = [0.0]
-"""Seconds that calls of this process have spent in the loop, though warm workers would have been faster. Workers are
-started once that exceeds the cost of their start, over calls as within one (ski rental), and stay warm from then on.
-The caller goes on while they start. So their imports, which another core makes, do not count."""
 
-
-class LoopFirst(Call):
+class LoopFirst(StartsWorkers):
     """The same for a call that returns a list and has no timeout.
 
     Attributes
@@ -76,35 +63,17 @@ class LoopFirst(Call):
         self._open = 0
         # From now on workers get all tasks, as far as they can be sent.
         self.is_committed = False
-        self._can_send = True
         # Batches with tasks that threads may not run; they run here when nothing else does.
         self._strangers: deque[Batch] = deque()
         # A few, to weigh them.
         self._results: deque[Any] = deque(maxlen=WEIGHED)
         self._watch = Watch(self)
-        self.may_use_threads: bool | None = True if options.is_threadsafe else None
-        self._looked_at: Any = None
-        # The costs before workers have started, and if those of warm ones are in `Decider.choices`.
-        self._cold: Choices | None = None
-        self._is_warm = False
-        self._began_s = self._late_s = 0.0
-        # Seconds in the loop at which the next look is due if workers would pay.
-        self._look_s = ONE_WAIT_S
+        self._late_s = 0.0
         # What similar calls have in common, and what is known of them.
         self._key: object = None
         self._known: joblib_memory.Known | None = None
         # When the workers got all tasks, and how many they have run.
         self._committed_s, self._n_sent = 0.0, 0
-        n = parallel.n_tasks
-        self.decider = Decider(
-            n,
-            indexable=False,
-            most_cores=options.cores,
-            spread=False,
-            load_threads_s=row_named("threads").left_to_load_s(),
-            load_processes_s=row_named("processes").left_to_load_s(),
-        )
-        self.decider.begin(n, pieces=1)
 
     def submit(self, calls: Sequence[Any], callback: Any) -> Batch:
         """Take a batch, for `drain`."""
@@ -152,7 +121,7 @@ class LoopFirst(Call):
                 if self.decider.items:
                     joblib_memory.note_loop(self._key, self.decider.item_s)
                 if self._would_pay(self.decider.items):
-                    _rent_s[0] += self.decider.wall_s
+                    rent_s[0] += self.decider.wall_s
         finally:
             self.is_over.set()
             CALLS.end(self)
@@ -178,10 +147,6 @@ class LoopFirst(Call):
             self._is_warm = self.workers is not None and self.workers.is_ready
         if self.workers is not None and self.workers.is_ready:
             self._commit()
-
-    def _are_warm(self, method: str) -> bool:
-        """Return True if as many workers wait as can be used."""
-        return warm.count(method) >= min(self.options.n_jobs, self.options.cores)
 
     def _remember(self) -> None:
         """Note what the tasks took at the workers, for later calls like this one."""
@@ -295,70 +260,7 @@ class LoopFirst(Call):
         results = [one for one in self._results if one is not None][:WEIGHED]
         self.decider.weighed(weigh([Light(call, self.shares, by_value) for call in calls], results))
 
-    # -- workers that are not there yet --------------------------------------------------------------------------
-
-    def _choices(self) -> Choices:
-        options = self.options
-        method = start_method_beside_threads() if "processes" in self.backends else None
-        request = check(callable, (), max_workers=options.n_jobs, start_method=method)
-        choices = choices_for(request, self.backends, RunSummary(self.decider))
-        if method is not None and self._are_warm(method):
-            self._is_warm = True
-            return with_warm_workers(choices)
-        return choices
-
-    def _would_pay(self, n_items: int) -> bool:
-        """Return True if warm workers would be the best for so many tasks."""
-        choices = self.decider.choices
-        if choices is None or "processes" not in choices.backends or not self.decider.items or self.options.cores < 2:
-            return False
-        best, _ = self.decider.candidates(with_warm_workers(choices), self.decider.sample(), max(1, n_items))
-        return best.backend == "processes"
-
-    def _consider(self) -> None:
-        """Start processes once the loop has taken as long as that does; they are used when they are ready."""
-        decider = self.decider
-        choices, spent_s = decider.choices, decider.wall_s
-        if self.workers is not None or choices is None or choices.costs.processes is None or spent_s < self._look_s:
-            return
-        self._look_s = 2 * spent_s
-        if _rent_s[0] + spent_s > _price_s(choices.costs.processes) and self._would_pay(decider.left):
-            self.open_workers("processes")
-
-    def _are_ready(self) -> None:
-        """Note what the start of processes has taken, and decide anew with workers that are warm."""
-        self._is_warm, choices = True, self.decider.choices
-        if not isinstance(self.workers, Processes):
-            return
-        if self._cold is not None and self._cold.costs.processes is not None and self.workers.ready_s is not None:
-            cores, ready_s = self._cold.machine.usable_cores, self.workers.ready_s
-            # The caller computes meanwhile.
-            learn(self._cold.costs.processes, self.options.n_jobs + 1, cores, ready_s, ready_s)
-        if choices is not None:
-            self.decider.choices = with_warm_workers(choices)
-            self.decider.look_at_s = self.decider.looked_item_s = 0.0
-
     # -- threads in the caller's process -------------------------------------------------------------------------
-
-    def _threads_are_safe(self) -> bool:
-        """Return True if threads may run the tasks that wait: the caller has said so, or a look at them shows it."""
-        if self.options.is_threadsafe:
-            return True
-        if self.may_use_threads is None:
-            from amorsize.measure.thread_safety import look
-
-            calls = [call for batch in list(self._queue) for call in batch.calls]
-            self._looked_at = calls[0][0] if calls else None
-            if not all(map(self._is_looked_at, calls)):
-                self.may_use_threads = False
-            else:
-                self.may_use_threads = look(self._looked_at, [args[0] for _, args, _ in calls]).is_safe
-        return self.may_use_threads
-
-    def _is_looked_at(self, call: Any) -> bool:
-        """Return True if a call is of the function that was looked at, with one argument, as that of a map has."""
-        function, args, keywords = call
-        return function is self._looked_at and len(args) == 1 and not keywords
 
     def _try_threads(self, items: int) -> None:
         """Run the next tasks on two threads."""
@@ -394,22 +296,6 @@ class LoopFirst(Call):
         else:
             self._see(self._run(1))
 
-    def open_workers(self, backend: Backend) -> None:
-        if backend == "processes" and not self._is_warm:
-            _rent_s[0], self._cold = 0.0, self.decider.choices
-        try:
-            super().open_workers(backend)
-        # No memory, no more processes, threads or descriptors.
-        except (OSError, RuntimeError):
-            self._stay_here(backend)
-
-    def _stay_here(self, backend: Backend) -> None:
-        """Run the rest in the caller: no worker can begin, or what they are to run cannot be sent."""
-        self._can_send = False
-        self.backends = tuple(one for one in self.backends if one != backend) or ("serial",)
-        if self.decider.choices is not None:
-            self.decider.withdraw(backend)
-
     def _commit(self) -> None:
         with self._lock:
             self.is_committed = True
@@ -419,9 +305,10 @@ class LoopFirst(Call):
     def _flush(self) -> None:
         """Send all tasks that wait to the workers; run here those that these cannot have."""
         with self._lock:
-            batches, can_send = list(self._queue), self._can_send and self.workers is not None
+            has_threads = isinstance(self.workers, Threads)
+            batches, can_send = list(self._queue), has_threads or (self._can_send and self.workers is not None)
             self._queue.clear()
-            if isinstance(self.workers, Threads) and not self.options.is_threadsafe:
+            if has_threads and not self.options.is_threadsafe:
                 self._strangers += [one for one in batches if not all(map(self._is_looked_at, one.calls))]
                 batches = [one for one in batches if one not in self._strangers]
             if can_send:
@@ -452,13 +339,6 @@ class LoopFirst(Call):
         """Return True if tasks wait."""
         return bool(self._queue)
 
-    def left_to_wait_s(self) -> float:
-        """Return the seconds until the loop has taken as long as workers take to start."""
-        choices = self.decider.choices or self._choices()
-        if "processes" not in self.backends or choices.costs.processes is None:
-            return LOOK_S
-        return max(0.0, _price_s(choices.costs.processes) - (perf_counter() - self._began_s) - _rent_s[0])
-
     def take_to_workers(self, item_s: float) -> bool:
         """Give all tasks that wait, of so many seconds, to the workers; return False if none is ready."""
         if self.workers is None or not self.workers.is_ready:
@@ -466,19 +346,6 @@ class LoopFirst(Call):
         self._item_s = item_s
         self._commit()
         return True
-
-
-def _price_s(processes: BackendCost) -> float:
-    """Return the seconds that a start of workers takes from a caller that goes on meanwhile."""
-    return min(processes.start.total_s(2), recorded(processes.engine, processes.start_method).start.total_s(2))
-
-
-def with_warm_workers(choices: Choices) -> Choices:
-    """Return the choices as if worker processes were warm."""
-    processes = choices.costs.processes
-    if processes is None:
-        return choices
-    return replace(choices, costs=replace(choices.costs, processes=replace(processes, start=WARM_START)))
 
 
 def _received(inbox: SimpleQueue[Done | None]) -> Done | None:

@@ -256,8 +256,20 @@ def test_where_prefer_threads_is_believed_a_short_trial_decides_nothing(monkeypa
     """The whole call is the trial: two tasks of a forest say less than scikit-learn does."""
     monkeypatch.setattr(joblib_loop, "Canary", SaysOf(0.7))
     monkeypatch.setattr(joblib_loop.LoopFirst, "_next", lambda self: TryThreads(2))
+    monkeypatch.delattr(joblib_loop.LoopFirst, "_try_threads")
     first, *others = Parallel(2, NAME, prefer="threads")(delayed(threading.get_ident)() for _ in range(20))
     assert first == threading.get_ident()
+    assert first not in others
+
+
+def test_where_no_process_can_start_threads_still_can(monkeypatch):
+    def next_step(self):
+        self._stay_here("processes")
+        return TryThreads(2)
+
+    monkeypatch.setattr(joblib_loop, "Canary", SaysOf(0.7))
+    monkeypatch.setattr(joblib_loop.LoopFirst, "_next", next_step)
+    first, *others = Parallel(2, NAME, prefer="threads")(delayed(threading.get_ident)() for _ in range(20))
     assert first not in others
 
 
