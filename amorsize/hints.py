@@ -218,8 +218,8 @@ def fold(exc: BaseException) -> None:
     """Take our frames out of the traceback of an exception of the user's code, where it leaves a public function.
 
     The frames of the user's function stay, and so do all frames of our own errors (a refused argument, a lost worker),
-    or with ``AMORSIZE_TRACEBACK=full``. Type, notes and causes do not change. A bare ``raise`` must follow: it adds no
-    entry for its own frame.
+    or with ``AMORSIZE_TRACEBACK=full``. A missing package is no error of ours: the message is all there is to know.
+    Type, notes and causes do not change. A bare ``raise`` must follow: it adds no entry for its own frame.
 
     Nothing is imported, and no code of the user's runs: either might raise something else. An import lock that Ctrl-C
     has left taken, where we load a module, is given back.
@@ -235,13 +235,15 @@ def fold(exc: BaseException) -> None:
 
 
 def _is_users(exc: BaseException) -> bool:
-    """Return True for Ctrl-C, and for what an item, the iterator of data, an initializer or a callback raised."""
+    """Return True for Ctrl-C, a missing extra, and what an item, data, an initializer or a callback raised."""
     kind = type(exc)
     # Not there: nothing of it can have been raised.
     errors = sys.modules.get("amorsize.errors")
     if errors is not None and issubclass(kind, errors.AmorsizeError):
         return kind is errors.StopRun
     if issubclass(kind, KeyboardInterrupt):
+        return True
+    if kind is ImportError and any(type(one) is str and "pip install 'amorsize[" in one for one in exc.args):
         return True
     cause = type(BaseException.__dict__["__cause__"].__get__(exc))
     if type.__dict__["__name__"].__get__(cause) == "RemoteTraceback":

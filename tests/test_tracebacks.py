@@ -337,3 +337,14 @@ def test_text_without_known_sources_stays(text):
 def test_a_source_that_is_there_is_not_added_again():
     text = f'  File "{__file__}", line 3, in f\n    something else\nValueError'
     assert with_sources(text) == text
+
+
+@pytest.mark.parametrize(("package", "progress"), [("tqdm", True), ("rich", "rich")])
+def test_a_missing_extra_has_the_line_of_the_call_alone(monkeypatch, package, progress):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exc = raised(lambda: amorsize.execute(outer, range(3), progress=progress))
+    assert type(exc) is ImportError
+    assert package in str(exc)
+    assert frames(exc) == ["raised", "<lambda>"]
+    monkeypatch.setenv("AMORSIZE_TRACEBACK", "full")
+    assert len(frames(raised(lambda: amorsize.execute(outer, range(3), progress=progress)))) > 2

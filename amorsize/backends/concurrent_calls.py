@@ -7,6 +7,7 @@ import sys
 
 from amorsize.frozen import replace
 from amorsize.loop_facts import Observation
+from amorsize.system.clock import late_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,18 +52,9 @@ class ConcurrentCalls:
         """Run some items and return the time that they would have taken without other calls."""
         if self.size < 2:
             return run(start, stop)
-        queued_s = _queued_s()
+        queued_s = late_s()
         seen = run(start, stop)
-        return alone(seen, self.size - 1, sys.getswitchinterval(), _queued_s() - queued_s)
-
-
-def _queued_s() -> float:
-    """Return the seconds that this thread has waited for a core so far; 0 where unknown. Costs 30 µs on Linux."""
-    try:
-        with open("/proc/thread-self/schedstat", "rb") as stream:
-            return int(stream.read().split()[1]) * 1e-9
-    except (OSError, ValueError, IndexError):
-        return 0.0
+        return alone(seen, self.size - 1, sys.getswitchinterval(), late_s() - queued_s)
 
 
 CALLS = ConcurrentCalls()

@@ -23,6 +23,7 @@ from amorsize.backends.workers.team import Team
 from amorsize.schedule.core_budget import Budget
 from amorsize.schedule.messages import Event, Resize
 from amorsize.schedule.schedule import Schedule
+from amorsize.system.clock import ready_s
 from amorsize.system.critical import at_most, held_signals
 
 TYPE_CHECKING = False
@@ -212,7 +213,7 @@ class _Look:
         with _locked():
             teams = [lease.team for lease in _leases.values() if lease.workers]
         pids = [handle.pid for team in teams if team is not None for handle in list(team.handles.values())]
-        self.used_s = {pid: _wanted_cpu_s(pid) for pid in sorted(pids)}
+        self.used_s = {pid: ready_s(pid) for pid in sorted(pids)}
         # A team without workers is about to start one, or its workers have ended and the results of its call are never
         # taken. In both cases the CPU seconds do not show if a core is idle.
         has_all_teams = all(team is not None and (team.handles or team.leaving) for team in teams)
@@ -228,16 +229,6 @@ class _Look:
             then_s = before.used_s[pid]
             used += 0.0 if now_s is None or then_s is None else (now_s - then_s) / elapsed
         return used < _budget.cores - IDLE_CORES
-
-
-def _wanted_cpu_s(pid: int) -> float | None:
-    """Return the CPU seconds that a process has used or has waited for; None: unknown."""
-    try:
-        with open(f"/proc/{pid}/schedstat", "rb") as stream:
-            ran, queued, _ = stream.read().split()
-    except (OSError, ValueError):
-        return None
-    return (int(ran) + int(queued)) * 1e-9
 
 
 _lock = threading.RLock()

@@ -222,14 +222,15 @@ class Decider(Evidence):
         must_go = choices is not None and "serial" not in choices.backends and self.items > 0
         if choices is None or not (must_go or self.worth_asking()):
             return self.batch()
-        if self._should_weigh(choices):
+        best = self._choose(choices, self.sample())
+        if self.transfer is None and best.backend == "processes":
+            # Processes are best as long as pickling is taken to cost nothing; else they are not at all.
             return Weigh()
         if self._should_probe():
             each = max(1, round(PROBE_EACH_S / max(self.rate_s, 1e-9)))
-            watch = self._lock_matters(choices, self._choose(choices, self.sample()))
+            watch = self._lock_matters(choices, best)
             budget_s = max(PROBE_S, 0.01 * self.left * self.item_s)
             return Probe(PROBES, min(each, self.left // (2 * PROBES)), budget_s, watch)
-        best = self._choose(choices, self.sample())
         step = self._doubt(choices, best)
         if step is not None:
             return step
@@ -240,12 +241,6 @@ class Decider(Evidence):
             self.stayed = self.stayed or (self.wall_s, best)
             return self.batch()
         return Go(best)
-
-    def _should_weigh(self, choices: Choices) -> bool:
-        """Return True if processes are best as long as pickling is taken to cost nothing; else they are not at all."""
-        if self.transfer is not None or "processes" not in choices.backends:
-            return False
-        return self._choose(choices, self.sample()).backend == "processes"
 
     def _should_probe(self) -> bool:
         """Return True if probing pays. Not for items that wait, since each probe would be waited for alone.

@@ -21,14 +21,21 @@ from amorsize.model.cost import HANDED_BYTES, Candidates
 from amorsize.model.default_costs import recorded
 from amorsize.model.memory_limit import results_warning
 from amorsize.model.search import Basis, may_pay
-from amorsize.options import Request
+from amorsize.options import BACKENDS, Request
 from amorsize.plan.past_runs import past_runs, pruner_for
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import reason
 from amorsize.plan.pool_watch import PoolWatch, sequence
+from amorsize.system.environment import backends_setting
 from amorsize.system.machine import lately
 from amorsize.system.memory import forked_bytes
-from amorsize.system.start_methods import NO_THREAD, main_is_interactive, resolve_start_method, share_of
+from amorsize.system.start_methods import (
+    NO_THREAD,
+    can_start_a_thread,
+    main_is_interactive,
+    resolve_start_method,
+    share_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,10 +236,9 @@ def plan_from(
         best, others = basis.choose()
         return pruner.narrow(best, others, sample.n_sampled) if pruner else (best, others, None, None)
 
-    left_out: tuple[Backend, ...] = ("serial", "processes") if not request.auto else ()
     basis = Basis(
         sample=sample, costs=costs, machine=here, n_items=items, backends=request.backends,
-        excluded=tuple(b for b in left_out if b not in request.backends),
+        excluded=_left_out(request, is_elsewhere),
         max_workers=request.most_workers, memory_limit_bytes=request.memory_limit_bytes,
         caller_rss_bytes=forked_bytes(), kept_items=n or 0, load=load,
     )  # fmt: skip
@@ -303,6 +309,16 @@ def doubt(request: Request, head: Sequence[Any] = ()) -> Safety | None:
 
     found = look(request.func, examples(request.data) or head, request.data)
     return None if found.is_safe else found
+
+
+def _left_out(request: Request, is_elsewhere: bool) -> tuple[Backend, ...]:
+    """Return the backends that the call's ``backend=`` leaves out, and that "auto" would have here."""
+    if request.auto:
+        return ()
+    allowed = backends_setting(BACKENDS) or BACKENDS
+    out = tuple(name for name in BACKENDS if name != "threads" and name in allowed and name not in request.backends)
+    # Every pool of processes has threads here. A machine that is not here may have some.
+    return out if is_elsewhere or "processes" not in out or can_start_a_thread() else out[:-1]
 
 
 def _weight_in_a_plain_pool(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amorsize.facts import Forecast
-from amorsize.frozen import field
+from amorsize.frozen import field, replace
 from amorsize.plan import plan_text
 from amorsize.plan.record import PlanRecord
 
@@ -138,12 +138,8 @@ class Plan(PlanRecord):
 
     def _chosen(self) -> Forecast:
         """Return the plan's own forecast as the model made it, before history corrected it."""
-        total_s = self.model_s or self.predicted_s or 0.0
-        low_s, high_s = self.predicted_interval_s or (total_s, total_s)
-        return Forecast(
-            backend=self.backend, workers=self.n_jobs, chunksize=self.chunksize, start_method=self.start_method,
-            total_s=total_s, low_s=low_s, high_s=high_s, breakdown=self.breakdown,
-        )  # fmt: skip
+        own = plan_text.forecast_of(self)
+        return replace(own, total_s=self.model_s) if self.model_s else own
 
     def plot(self, path: str | None = None, *, events: Iterable[Event] = ()) -> Any:
         """Draw the forecast of every candidate, and where the time would go; needs the extra ``plot``.

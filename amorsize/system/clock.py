@@ -59,18 +59,18 @@ def late_s() -> float:
         return 0.0
 
 
-def ready_s(thread: int) -> float | None:
-    """Return the seconds for which a thread of this process has run or waited for a core, since it began.
+def ready_s(task: int) -> float | None:
+    """Return the seconds for which a thread has run or waited for a core, since it began.
 
     The rest it has waited for something else. None where the system does not tell. Takes 20 µs. Source: as `late_s`.
 
     Parameters
     ----------
-    thread : int
-        Its `threading.get_native_id`.
+    task : int
+        Its `threading.get_native_id`; or the id of a process, for its main thread.
     """
     try:
-        with open(f"/proc/self/task/{thread}/schedstat", "rb") as stream:
+        with open(f"/proc/{task}/schedstat", "rb") as stream:
             ran, waited, _ = stream.read().split()
             return (int(ran) + int(waited)) * 1e-9
     except (OSError, ValueError):

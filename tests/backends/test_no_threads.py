@@ -108,3 +108,11 @@ def test_a_pool_without_threads_is_a_loop_and_says_so():
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_validate_runs_without_a_thread():
     assert amorsize.validate(nap, DATA, max_seconds=0.5)
+
+
+@pytest.mark.parametrize("backend", ["serial", ("serial", "threads"), ("serial", "processes")])
+def test_no_process_is_advised_where_no_thread_starts(backend):
+    """Each pool of processes has threads in the caller."""
+    plan = amorsize.optimize(spin, DATA, backend=backend, history=amorsize.History("off"))
+    assert "processes" not in plan.basis.excluded
+    assert not [one for one in plan.advice if "processes" in one.what]

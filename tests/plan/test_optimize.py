@@ -213,3 +213,12 @@ def test_a_plan_is_frozen():
     plan = amorsize.optimize(abs, [1])
     with pytest.raises(AttributeError):
         plan.n_jobs = 3
+
+
+def test_a_backend_that_the_environment_rules_out_is_not_called_left_out(monkeypatch):
+    """The advice was to leave backend= out, which would not have allowed processes."""
+    monkeypatch.setenv("AMORSIZE_BACKENDS", "serial,threads")
+    off = amorsize.History("off")
+    assert amorsize.optimize(abs, [-2, 1], backend="threads", history=off).basis.excluded == ("serial",)
+    monkeypatch.delenv("AMORSIZE_BACKENDS")
+    assert amorsize.optimize(abs, [-2, 1], backend="threads", history=off).basis.excluded == ("serial", "processes")
