@@ -55,7 +55,8 @@ def work(n):
 
 if __name__ == "__main__":
     for backend in ("auto", ("serial", "processes"), ("serial", "threads")):
-        amorsize.optimize(work, [200_000] * 100, backend=backend)
+        # So much work that its costs are worth measuring, on any machine.
+        amorsize.optimize(work, [2_000_000] * 100, backend=backend)
     amorsize.execute(work, [200_000] * 200)
 """
 

@@ -627,8 +627,10 @@ class Schedule:
         """Return the seconds until the schedule needs a `Tick` if no other event comes; None: never."""
         if self.dry:
             return 0.0
-        waits = (self._wait_s(now_s), self.repeats.wait_s(now_s))
-        return min((wait_s for wait_s in waits if wait_s is not None), default=None)
+        wait_s, repeat_s = self._wait_s(now_s), self.repeats.wait_s(now_s)
+        if wait_s is None or repeat_s is None:
+            return repeat_s if wait_s is None else wait_s
+        return min(wait_s, repeat_s)
 
     def _wait_s(self, now_s: float) -> float | None:
         """Return the same, as far as no item is set aside."""

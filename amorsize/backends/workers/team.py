@@ -125,8 +125,7 @@ class Team:
             self._post(handle, parts)
 
     def _post(self, handle: Handle, parts: Sequence[Any]) -> None:
-        handle.outbox.extend(protocol.views_of(parts))
-        if handle.write():
+        if handle.post(parts):
             self._selector.modify(handle.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, handle)
 
     def wait(self, timeout_s: float | None) -> list[Message]:

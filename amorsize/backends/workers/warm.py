@@ -53,8 +53,7 @@ def keep(handle: Handle, key: Key, specs: dict[str, Any]) -> bool:
     # A worker that still runs its imports may be kept too.
     if handle.process is None or handle.owes or count(handle.start_method) >= MOST:
         return False
-    handle.outbox.extend(protocol.views_of(protocol.frame(protocol.PARK, [protocol.SECONDS.pack(IDLE_S)])))
-    if handle.write() or not _is_well(handle):
+    if handle.post(protocol.frame(protocol.PARK, [protocol.SECONDS.pack(IDLE_S)])) or not _is_well(handle):
         return False
     kept = _Kept(handle, key, specs, time.monotonic())
     with _lock:
