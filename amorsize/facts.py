@@ -282,7 +282,7 @@ class Sample(Frozen):
         Seconds for one item and one result.
     touched_bytes : float
         Pickled size of an item that is made of many objects. A forked worker that counts references to them must copy
-        the memory that they lie in.
+        the memory that they lie in. A text counts for the page that it begins in, 600 at most.
     worker_s : float or None
         Wall seconds of an item in a worker process, where earlier runs have shown it; None: as in the caller.
     gil_held : float or None

@@ -355,12 +355,16 @@ def _without_stall(sample: Sample, usable_cores: float) -> Sample:
     A thread whose core was taken away counts as busy (`amorsize.system.clock.busy_s`); beyond what the threads of this
     process computed it stood still.
     """
-    still_s = sample.item_cpu_s - sample.item_s * sample.own_threads
-    if usable_cores >= 1 or not sample.own_threads or still_s <= 0:
+    if usable_cores >= 1 or not sample.own_threads or sample.item_s <= 0:
         return sample
+    # The share of computing is that of all that ran. What the first call took beyond the others is not in the mean, and
+    # may be the stall itself.
+    ran_s = sample.item_s + sample.first_call_s / max(1, sample.n_sampled)
+    own_threads = min(max(1.0, sample.own_threads), sample.own_threads * ran_s / sample.item_s)
+    still_s = max(0.0, sample.item_cpu_s - sample.item_s * own_threads)
     stall_s = min(still_s, (1 - usable_cores) * QUOTA_PERIOD_S / max(1, sample.n_sampled))
     item_s = sample.item_s - stall_s
-    own_threads = sample.own_threads * sample.item_s / item_s
+    own_threads *= sample.item_s / item_s
     return replace(sample, item_s=item_s, item_cpu_s=sample.item_cpu_s - stall_s, own_threads=own_threads)
 
 

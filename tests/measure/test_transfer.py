@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from amorsize.measure.transfer import BIG_BYTES, FUNC, weigh, weigh_func
+from amorsize.measure.transfer import BIG_BYTES, FUNC, touched_bytes, weigh, weigh_func
 
 
 def look_up(held, x):
@@ -97,3 +97,11 @@ def test_a_function_is_weighed_once_where_it_is_known():
     again = weigh([1], [2], in_band=True, func=threading.Lock(), known=known)
     assert all(getattr(again, name) == getattr(known, name) for name in FUNC)
     assert again.transfer_error is None
+
+
+def test_a_forked_worker_copies_the_page_that_a_text_begins_in():
+    """As if that cost nothing, 20,000 hashes of texts of 5.6 kB went to processes, which took twice the loop's time."""
+    assert touched_bytes("x" * 5600) == touched_bytes(b"x" * 10**6) == 600
+    assert 5 < touched_bytes("x" * 20) < 20
+    # Their data lie apart.
+    assert touched_bytes(bytearray(10**6)) == 0

@@ -50,6 +50,12 @@ def test_a_sample_that_stood_still_is_not_slowed_down_twice():
     assert loop(one_item, 0.5, 200).total_s == pytest.approx(2.0, rel=0.05)
 
 
+def test_a_stall_in_the_first_call_is_taken_off_once():
+    """Three items of 10 ms; a stall of 50 ms in the first one is its excess. The forecast was 0.3 of the clock."""
+    first = replace(BURN, n_sampled=3, item_s=10e-3, item_cpu_s=10e-3, first_call_s=50e-3, own_threads=30 / 80)
+    assert loop(first, 0.5, 150).total_s == pytest.approx(3.0, rel=0.05)
+
+
 def test_items_that_wait_are_not_slowed_down_by_a_quota_that_they_do_not_use_up():
     waits = Sample(n_sampled=8, item_s=5e-3, item_cpu_s=1e-3, own_threads=0.2)
     assert loop(waits, 0.5, 100).total_s == pytest.approx(0.5)
