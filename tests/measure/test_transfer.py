@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from amorsize.measure import transfer
 from amorsize.measure.transfer import BIG_BYTES, FUNC, touched_bytes, weigh, weigh_func
 
 
@@ -105,3 +106,13 @@ def test_a_forked_worker_copies_the_page_that_a_text_begins_in():
     assert 5 < touched_bytes("x" * 20) < 20
     # Their data lie apart.
     assert touched_bytes(bytearray(10**6)) == 0
+
+
+def test_the_call_itself_is_no_part_of_the_cost_of_an_item(monkeypatch):
+    """It is paid once per chunk: numbers looked ten times as dear as they are in a chunk of thousands."""
+    monkeypatch.setattr(
+        transfer, "_timed", lambda objects, in_band: (6, 1.2e-6 + 5e-9 * len(objects), 0.8e-6 + 60e-9 * len(objects))
+    )
+    found = weigh([], list(range(16)))
+    assert found.result_pickle_s == pytest.approx(10e-9)
+    assert found.result_unpickle_s == pytest.approx(60e-9)
