@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from collections import OrderedDict
 from queue import SimpleQueue
 from types import SimpleNamespace
 
@@ -602,6 +603,12 @@ def test_functions_of_the_main_module(as_script, tmp_path):
 
 
 # -- large arrays ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known(monkeypatch):
+    """Calls of other tests are forgotten: some of them have the same key."""
+    monkeypatch.setattr(joblib_memory, "_known", OrderedDict())
 
 
 @pytest.fixture
