@@ -31,6 +31,8 @@ SMALL_BYTES: Final = 64.0
 SMALL_S: Final = 1e-6
 # guess: of the whole time; a part of less is not what bounds a map
 BOUNDS: Final = 0.3
+# guess: items that take so many times longer in workers than in the loop are what keeps these from gaining
+SLOWED: Final = 1.2
 # guess: beyond which cores a forecast is no better than this share of the best
 LEVEL: Final = 1.05
 # Cores of other machines that are forecast.
@@ -183,8 +185,15 @@ def _bound_of_loop(basis: Basis) -> str:
     others = [f for f in basis.choose()[1] if f.workers > 1]
     if others and all(f.refused is not None for f in others):
         return f"the memory: {others[0].refused}"
-    if sample.result_pickle_s + sample.arg_pickle_s > 0.0:
-        return "pickling: items and results would take longer on the way than computing them"
+    sent = [f for f in others if f.refused is None and f.backend == "processes"]
+    best = min(sent, key=lambda f: f.total_s, default=None)
+    if best is not None and best.breakdown.transfer_s > BOUNDS * best.total_s:
+        return "pickling: items and results would take too long on the way"
+    if sample.worker_s is not None and sample.worker_s > SLOWED * sample.item_s:
+        return (
+            f"what slows items down beside each other (other programs, memory): {seconds(sample.worker_s)} each in the "
+            f"workers of earlier runs, {seconds(sample.item_s)} in the loop"
+        )
     return "the cores: workers would gain too little to be worth their start"
 
 
