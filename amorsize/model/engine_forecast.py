@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from typing import Final
 
 # Standard deviation of the logarithm of the clock, of equal runs: the same batches by hand, without any forecast, of
-# two maps on six engines of two cores (the last line of ``python -m benchmarks.clusters --table PATH``).
+# two maps on six engines of two cores (the last line of ``python -m benchmarks.clusters --table PATH``). It was 0.16 in
+# one run of the benchmark, 0.08 in a later one on a quieter machine, and 0.25 beside other programs.
 SPREAD: Final = 0.16
 # The same of the costs that no-ops have shown: 0.46 over 20 probes of each of six engines (0.1-0.2 on clusters, 0.5-0.9
 # on pools of processes). Beside busy workers a task took 1.6-1.8 times as long as the probe's on Dask and Ray.
