@@ -164,7 +164,7 @@ class TestTheRow:
     )
     def test_is_the_one_of_any_other_map(self, tmp_path, monkeypatch, func, data):
         # A busy machine may make a map look as if it waited, and send it to threads: one quiet try must do.
-        for number in range(10):
+        for number in range(50):
             forget()
             first, later = self.rows(tmp_path / str(number), monkeypatch, func, data)
             if first.backend == later.backend == "serial":
