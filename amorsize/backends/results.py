@@ -77,7 +77,7 @@ class Outcome:
 
     @property
     def size(self) -> int:
-        """The number of results so far, with those that a checkpoint had."""
+        """The number of items up to the last result so far, with those that a checkpoint had."""
         return len(self.results)
 
     def take_errors(self, failures: Iterable[Failure], ran: range = range(0)) -> tuple[int, ...]:

@@ -163,11 +163,12 @@ class TestTheRow:
         [(square, range(100)), (partial(pow, 2), [1, 2]), (refuse, range(60)), (square, [])],
     )
     def test_is_the_one_of_any_other_map(self, tmp_path, monkeypatch, func, data):
-        # A busy machine may make a map look as if it waited, and send it to threads: one quiet try must do.
+        # A busy machine may make a map look as if it waited, and send it to workers, which may be let go again: one
+        # quiet try must do. Then a map that raises has other items behind the one that raised.
         for number in range(50):
             forget()
             first, later = self.rows(tmp_path / str(number), monkeypatch, func, data)
-            if first.backend == later.backend == "serial":
+            if first.backend == later.backend == "serial" and first.n_items == later.n_items:
                 break
         for name in ("function", "name", "source", "shape", "n_items", "backend", "n_jobs", "chunksize", "outcome"):
             assert getattr(first, name) == getattr(later, name), name
