@@ -24,7 +24,7 @@ from amorsize.measure.cost_walk import BATCH_S, BUDGET_SHARE, MOST_PROBES, Walk,
 from amorsize.model.decide import LOCK_FREE, WEIGHED, Decider
 from amorsize.model.head import COLD_BYTES
 from amorsize.system.clock import late_s
-from amorsize.system.looks import block_bytes, held_bytes, is_interrupt
+from amorsize.system.looks import block_bytes, is_interrupt, mean_held_bytes
 from amorsize.system.memory import keeping_s, resident_bytes
 
 TYPE_CHECKING = False
@@ -50,8 +50,6 @@ LOADED_BYTES: Final = 4 << 20
 SHORT_S: Final = 0.2
 # An item and its result of fewer bytes cross a pipe in some 50 µs.
 LIGHT_BYTES: Final = 20_000
-# guess: results whose memory is measured
-LOOKED_AT: Final = 2
 
 
 class Sampler:
@@ -128,13 +126,14 @@ class Sampler:
         self._stop_watching()
         self.decider.gil_held = self._gil_held()
         grown = max(0, resident_bytes() - before) / max(1, self.decider.items)
+        kept_bytes = mean_held_bytes(self.outcome.some(WEIGHED)) - max(grown, self._new_bytes())
         sample = self.decider.sample()
         if self.walk is not None and len(self.seen):
             sample = self.walk.corrected(sample, self.late_s)
         return replace(
             sample,
             rss_growth_bytes=grown,
-            kept_s=keeping_s(self.length or 0, self._held_bytes() - max(grown, self._new_bytes())),
+            kept_s=keeping_s(self.length or 0, kept_bytes),
             longest_s=self.seen.longest_s,
         )
 
@@ -257,11 +256,6 @@ class Sampler:
             if self._is_watched():
                 self._stop_watching()
             self._watch()
-
-    def _held_bytes(self) -> float:
-        """Return the mean bytes of memory of a result."""
-        some = self.outcome.some(LOOKED_AT)
-        return sum(map(held_bytes, some)) / max(1, len(some))
 
     def _new_bytes(self) -> float:
         """Return the new memory touched per item."""

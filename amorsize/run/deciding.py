@@ -20,7 +20,7 @@ from amorsize.model.decide import CROWDED, WEIGHED, Decider, Go, Probe, RunMore,
 from amorsize.run.run_summary import TRIAL, RunSummary
 from amorsize.system import log, nested
 from amorsize.system.critical import load
-from amorsize.system.looks import held_bytes, is_sliced
+from amorsize.system.looks import held_bytes, is_sliced, mean_held_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ FIRST_BYTES: Final = 1e6
 FAIR: Final = 4
 # A shorter map about which nothing was asked is not worth the 50 µs of remembering it.
 REMEMBER_S: Final = 3e-3
-# guess: results whose memory is measured
-HELD: Final = 2
 # Where the loop was best, it is assumed to be best for up to this many times as many items (a guess).
 NO_MORE: Final = 1.2
 
@@ -260,13 +258,8 @@ class Deciding:
         # A consumer takes the results away, so that they cost no memory to keep.
         if state.window is not None:
             return found
-        new_bytes = decider.new_bytes / max(1, decider.items)
-        return replace(found, kept_s=keeping_s(decider.left, self._held_bytes() - new_bytes))
-
-    def _held_bytes(self) -> float:
-        """Return the mean bytes of memory of a result."""
-        some = [result for result in self.state.outcome.some(4 * WEIGHED) if result is not None][:HELD]
-        return sum(map(held_bytes, some)) / max(1, len(some))
+        kept_bytes = mean_held_bytes(state.outcome.some(4 * WEIGHED)) - decider.new_bytes / max(1, decider.items)
+        return replace(found, kept_s=keeping_s(decider.left, kept_bytes))
 
     def _watch(self, items: int) -> None:
         load("amorsize.measure.gil")
@@ -437,7 +430,7 @@ class Deciding:
         if self.state.window is None and decider.n_items is not None:
             sample = summary.sample
             if decider.transfer is None:
-                sample = replace(sample, result_bytes=self._held_bytes())
+                sample = replace(sample, result_bytes=mean_held_bytes(self.state.outcome.some(4 * WEIGHED)))
             too_much = results_warning(sample, decider.n_items, decider.choices.machine)
             summary.warnings += [too_much] if too_much else []
         if not self.state.source.indexable and decider.items:

@@ -223,6 +223,39 @@ def in_a_process(code: str) -> str:
     return done.stdout
 
 
+OWED = """
+import gc, sys
+from amorsize.system.critical import load
+
+seen = []
+gc.callbacks.append(lambda phase, info: seen.append((phase, info["generation"])))
+"""
+
+
+def test_a_module_that_is_loaded_brings_no_collection_about(tmp_path):
+    """Not even where the program owes one: it would visit all objects, before the first item of a map."""
+    (tmp_path / "many_objects.py").write_text("many = [[at] for at in range(50_000)]")
+    in_a_process(
+        OWED
+        + f"""
+sys.path.insert(0, {str(tmp_path)!r})
+# The next object beyond this many starts a collection; how many collections of each kind have run decides which.
+gc.set_threshold(10_000, 1, 1)
+assert load("many_objects")
+few = [[at] for at in range(1_000)]
+assert gc.isenabled() and not seen, seen
+more = [[at] for at in range(20_000)]
+assert seen
+"""
+    )
+
+
+def test_objects_that_are_frozen_stay_frozen(tmp_path):
+    (tmp_path / "one_more.py").write_text("many = [[at] for at in range(5_000)]")
+    code = f"sys.path.insert(0, {str(tmp_path)!r})\ngc.freeze()\nbefore = gc.get_freeze_count()\nload('one_more')"
+    in_a_process(OWED + code + "\nassert 1_000 < gc.get_freeze_count() <= before")
+
+
 def test_an_import_lock_that_an_interrupt_left_taken_is_freed_and_another_thread_forks():
     in_a_process(TAKEN + "assert amorsize.system.critical.free_import_lock() and not _imp.lock_held() and forks()")
 
