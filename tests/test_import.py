@@ -143,6 +143,18 @@ def test_what_a_first_plan_needs_loads_little(tmp_path):
     never_loaded_by(code, {"typing", "re", "enum", "datetime", "sqlite3", "dataclasses", "multiprocessing", "weakref"})
 
 
+def test_to_write_a_row_at_the_end_of_a_program_loads_little(tmp_path):
+    code = f"""
+import os, time
+os.environ["AMORSIZE_HISTORY"] = {str(tmp_path / "h")!r}
+import amorsize
+amorsize.execute(time.sleep, [1e-3] * 8, backend="serial")
+from amorsize.history.buffer import flush
+assert flush()
+"""
+    assert "amorsize.history.sqlite_file" in never_loaded_by(code, {"typing", "dataclasses", "sqlite3"})
+
+
 @pytest.mark.parametrize("call", ["execute(abs, iter(range(100)))", "stream(abs, range(100))"])
 def test_a_short_iterator_or_stream_loads_nothing_heavy(call):
     heavy = HEAVY | PARALLEL | STORE | DECISION | {"cloudpickle", "threadpoolctl", "platformdirs"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from amorsize.facts import Breakdown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from amorsize.history.run_row import Run
 
 ENGINES: Final = ("loop", "pool", "threadpool", "team", "threads", "executor")
