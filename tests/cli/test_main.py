@@ -411,11 +411,12 @@ def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(m
     assert process.returncode == 143, err
     assert out.split() == [str(x * x) for x in range(len(out.split()))]
     found = re.fullmatch(
-        rf"amorsize: terminated: (\d+) of 40 items done, and kept in {path}; the same command with --resume goes on "
-        r"from there\n",
+        rf"amorsize: terminated: (\d+) of 40 items done, and kept in {path}; (at least )?(\d+) results? written to "
+        r"standard output; the same command with --resume goes on from there\n",
         err,
     )
     assert found, err
+    assert int(found[3]) <= len(out.split()) if found[2] else int(found[3]) == len(out.split())
     for pid in workers:
         limit = time.monotonic() + PATIENCE_S
         while not is_gone(pid):
@@ -438,16 +439,26 @@ def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(m
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals")
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
-def test_without_a_checkpoint_the_last_line_says_that_nothing_is_kept(module, number, word):
-    program = python_m("execute", f"{module}:stands_still_at_30", "--range", "40", "--backend", "serial")
+@pytest.mark.parametrize("options", [(), ("--output", "results"), ("--backend", "processes", "--max-workers", "2")])
+def test_without_a_checkpoint_the_last_line_says_what_is_written_and_what_is_lost(module, number, word, options):
+    options = options if "--backend" in options else (*options, "--backend", "serial")
+    program = python_m("execute", f"{module}:stands_still_at_30", "--range", "40", *options)
     with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr.readline() == "here\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
-    assert re.fullmatch(
-        rf"amorsize: {word}: \d+ of 40 items done, and not kept; .*--checkpoint PATH .*--resume .*\n", err
+    found = re.fullmatch(
+        rf"amorsize: {word}: (at least )?(\d+) of 40 results written to (standard output|results)"
+        r"(?:, (?:up to )?(\d+) more done and lost)?; "
+        r"with --checkpoint PATH .* --resume .*\n",
+        err,
     )
+    assert found, err
+    lines = len((Path("results").read_text() if "--output" in options else out).split())
+    assert int(found[2]) <= lines if found[1] else int(found[2]) == lines
+    if "serial" in options:
+        assert int(found[2]) + int(found[4] or 0) == 30
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals")
