@@ -13,8 +13,9 @@ from typing import Any, Final, TypeVar
 
 from amorsize.cli.failing import LoadFailedError, OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import items_of
-from amorsize.cli.spelling import near, spelled
+from amorsize.cli.spelling import spelled
 from amorsize.errors import CheckpointError, ResourceLimitError
+from amorsize.hints import near
 from amorsize.options import check
 
 T = TypeVar("T")

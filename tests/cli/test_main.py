@@ -289,6 +289,14 @@ def test_a_module_that_breaks_when_it_is_imported_ends_in_1(module, tmp_path, te
 USAGE = {
     "no such command": (["optimise"], "invalid choice: 'optimise'. Did you mean optimize?"),
     "no such option": (["execute", "math:sqrt", "--range", "3", "--retrys", "1"], "Did you mean --retries?"),
+    "of another tool": (["optimize", "math:sqrt", "--range", "3", "--n-jobs", "2"], "Did you mean --max-workers, "),
+    "of another tool, misspelt": (["tune", "math:sqrt", "--range", "3", "--njob=2"], "Did you mean --max-workers, "),
+    "short": (["execute", "math:sqrt", "--range", "3", "-j2"], "Did you mean --max-workers, "),
+    "chunks": (["execute", "math:sqrt", "--range", "3", "--chunk-size", "2"], "2. The size of chunks is chosen from "),
+    "not here": (["history", "list", "--n-jobs", "2"], "unrecognized arguments: --n-jobs 2 (see "),
+    "a required one": (["execute", "math:sqrt", "--rnage", "3"], "--rnage. Did you mean --range? (see "),
+    "items": (["execute", "math:sqrt", "--items", "f"], "Did you mean --file? (see "),
+    "no such setting": (["compare", "math:sqrt", "--range", "3", "--with", "thraeds"], "Did you mean 'threads'? (see "),
     "no function": (["execute", "--range", "3"], "MODULE:FUNC"),
     "no colon": (
         ["execute", "math.sqrt", "--range", "3"],
