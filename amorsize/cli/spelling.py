@@ -66,10 +66,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
+        missing = message.partition(REQUIRED)[2].split(", ")
         unknown = [one for one in self._asked if self._is_unknown(one)]
         if "required" in message and self._hint(unknown):
             # A misspelt option leaves the right one out.
             message = self._unrecognized(unknown)
+        elif any(missing):
+            named = ((argparse._get_action_name(one), one) for one in self._actions)
+            message = REQUIRED + ", ".join(f"{name} ({_choices(one)})" for name, one in named if name in missing)
         elif message.startswith("one of the arguments --range --file") and is_fed():
             message += "; standard input is no terminal: --file - takes its lines as the items"
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -98,12 +102,23 @@ class Parser(argparse.ArgumentParser):
             options |= dict.fromkeys(FILE, "--file")
         return spelled(of_option(name, options))
 
+    def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except argparse.ArgumentError as exc:
+            raise argparse.ArgumentError(action, f"{exc.message} ({_choices(action)})") from None
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            known = ", ".join(map(str, action.choices))
-            hint = near(str(value), map(str, action.choices)) or f" (choose from {known})"
+            hint = near(str(value), map(str, action.choices)) or f" ({_choices(action)})"
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}")
 
 
+REQUIRED: Final = "the following arguments are required: "
 # Other names of --file.
 FILE: Final = ("items", "input", "stdin")
+
+
+def _choices(action: argparse.Action) -> str:
+    """Return what an argument may be, in words."""
+    return f"choose from {', '.join(map(str, action.choices))}" if action.choices else f"{action.help}"

@@ -296,8 +296,19 @@ USAGE = {
     "not here": (["history", "list", "--n-jobs", "2"], "unrecognized arguments: --n-jobs 2 (see "),
     "a required one": (["execute", "math:sqrt", "--rnage", "3"], "--rnage. Did you mean --range? (see "),
     "items": (["execute", "math:sqrt", "--items", "f"], "Did you mean --file? (see "),
+    "no command of history": (["history"], "required: COMMAND (choose from list, show, stats, fit, export, import, "),
+    "no setting": (
+        ["compare", "math:sqrt", "--range", "3"],
+        "required: --with (serial, threads[:WORKERS[:CHUNKSIZE]], ",
+    ),
+    "no shell": (["--print-completion"], "--print-completion: expected one argument (choose from bash, zsh, fish)"),
+    "no path": (["journal"], "required: PATH (the file that checkpoint= names)"),
+    "no range": (
+        ["watch", "math:sqrt", "--range"],
+        "--range: expected one argument (the items are A (or 0), ... up to",
+    ),
     "no such setting": (["compare", "math:sqrt", "--range", "3", "--with", "thraeds"], "Did you mean 'threads'? (see "),
-    "no function": (["execute", "--range", "3"], "MODULE:FUNC"),
+    "no function": (["execute", "--range", "3"], "required: MODULE:FUNC (such as math:sqrt or package"),
     "no colon": (
         ["execute", "math.sqrt", "--range", "3"],
         "'math.sqrt' does not name a function as MODULE:FUNC, such as math:sqrt. Did you mean math:sqrt?",
