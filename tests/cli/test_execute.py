@@ -189,7 +189,8 @@ def test_records(functions, call, tmp_path, option, text, items):
     (tmp_path / "items").write_bytes(text.encode())
     asked = ("execute", f"{functions}:same", option, "items", "--json")
     if items is None:
-        assert "amorsize: --jsonl items: line 3 cannot be read: " in call(*asked, code=2).err
+        told = "amorsize: --jsonl items: line 3 cannot be read as JSON: Expecting value at column 1: ''\n"
+        assert call(*asked, code=2).err == told
     else:
         assert [one["result"] for one in of_json(call(*asked).out)] == items
 
@@ -197,7 +198,27 @@ def test_records(functions, call, tmp_path, option, text, items):
 def test_a_broken_line_of_a_pipe_ends_the_run_after_the_items_before_it(functions):
     done = run("execute", f"{functions}:same", "--jsonl", "-", stdin="1\n2\noops\n4\n", code=2)
     assert done.stdout.split() == ["1", "2"]
-    assert "amorsize: --jsonl -: line 3 cannot be read: " in done.stderr
+    told = "amorsize: --jsonl -: line 3 cannot be read as JSON: Expecting value at column 1: 'oops'"
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "line", "why"),
+    [
+        ("--jsonl", "[1, 2" + ", 3" * 100 + " oops]", "Expecting ',' delimiter at column 307: '…"),
+        ("--jsonl", "[" * 100_000, "maximum recursion depth exceeded"),
+        ("--jsonl", "9" * 5000, "Exceeds the limit (4300 digits)"),
+        ("--csv", "9" * 200_000, "field larger than field limit (131072): '9"),
+    ],
+    ids=["long", "deep", "digits", "field"],
+)
+def test_a_broken_line_is_told_by_its_number_and_what_is_wrong(functions, call, tmp_path, option, line, why):
+    (tmp_path / "items").write_text(f"1\n{line}\n")
+    told = call("execute", f"{functions}:same", option, "items", code=2).err
+    assert re.match(rf"amorsize: {option} items: line 2 cannot be read( as JSON)?: {re.escape(why)}", told)
+    assert told.count("line ") == 1
+    assert told.count("\n") == 1
+    assert len(told) < 220
 
 
 def test_what_comes_by_a_pipe_is_asked_for(functions):
