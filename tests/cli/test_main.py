@@ -317,6 +317,10 @@ USAGE = {
     "a file": (["execute", "math.py:sqrt", "--range", "3"], "there is no module 'math.py'"),
     "a file elsewhere": (["execute", "./dir/m.py:sqrt", "--range", "3"], "Did you mean dir.m:sqrt?"),
     "a file alone": (["execute", "dir/m.py", "--range", "3"], "Did you mean dir.m:FUNC?"),
+    "misspelt": (
+        ["watch", "mahts:sqrt", "--range", "3"],
+        "no module 'mahts' in the current directory or elsewhere on ",
+    ),
     "relative": (["execute", ".math:sqrt", "--range", "3"], "'.math:sqrt' does not name"),
     "no such module": (["execute", "maths:sqrt", "--range", "3"], "there is no module 'maths'"),
     "no such submodule": (["execute", "json.maths:sqrt", "--range", "3"], "there is no module 'json.maths'"),
@@ -326,6 +330,7 @@ USAGE = {
         "math has no attribute 'sqroot'. Did you mean sqrt?",
     ),
     "no such method": (["execute", "json:JSONDecoder.x", "--range", "3"], "JSONDecoder has no attribute 'x'"),
+    "no attribute of it": (["execute", "math:pi.x", "--range", "3"], "math:pi.x: float has no attribute 'x'"),
     "not callable": (["execute", "math:pi", "--range", "3"], "math:pi: cannot be called, its type is float"),
     "no items": (["execute", "math:sqrt"], "one of the arguments --range --file --jsonl --csv --glob is required"),
     "two kinds": (["execute", "math:sqrt", "--range", "3", "--file", "f"], "not allowed with"),
@@ -350,6 +355,38 @@ USAGE = {
     ),
     "not of optimize": (["optimize", "math:sqrt", "--range", "3", "--retries", "1"], "--retries 1"),
 }
+
+
+@pytest.mark.parametrize("command", ["optimize", "explain", "execute", "validate", "tune", "watch"])
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda name: f"{name[:-1]}x:square", "Did you mean {}:square?"),
+        (lambda name: f"{name[:-1]}x.py:square", "Did you mean {}:square?"),
+        (lambda name: f"{name[:-1]}x:", "Did you mean {}:?"),
+        (lambda name: f"{name}:sqaure", "{} has no attribute 'sqaure'. Did you mean square?"),
+        (lambda name: f"{name}:root", "{} has no attribute 'root'. There are: square, square_and_say_goodbye, shout, "),
+        (
+            lambda name: f"{name}:",
+            "'{}:' does not name a function as MODULE:FUNC, such as math:sqrt. There are: square, ",
+        ),
+        (lambda name: name, "'{}' does not name a function as MODULE:FUNC, such as math:sqrt. There are: square, "),
+    ],
+    ids=["module", "file", "module alone", "function", "no such function", "no function", "no colon"],
+)
+def test_a_misspelt_function_is_answered_with_what_is_there(module, command, change, hint, capsys):
+    assert cli.main([command, change(module), "--range", "3"]) == 2
+    err = capsys.readouterr().err
+    assert hint.format(module) in err
+    assert err.count("\n") == 1
+
+
+def test_a_misspelt_submodule_is_answered_with_the_near_one(module, capsys, tmp_path):
+    (tmp_path / f"{module}_package").mkdir()
+    (tmp_path / f"{module}_package" / "__init__.py").touch()
+    (tmp_path / f"{module}_package" / "inside.py").touch()
+    assert cli.main(["execute", f"{module}_package.insdie:f", "--range", "3"]) == 2
+    assert f"Did you mean {module}_package.inside:f?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "why"), USAGE.values(), ids=USAGE.keys())
