@@ -12,8 +12,8 @@
         └── CheckpointMismatchError    it holds something else: another function, other data, or no checkpoint at all
 
 What the user's own function raises is re-raised as it is, with its type; bad arguments are plain ``TypeError`` and
-``ValueError``. Each message says what happened, likely why, and what to do, and ends with its place in the
-troubleshooting; the facts stand in attributes too, and every exception survives pickling.
+``ValueError``. Each message says what happened, likely why, and what to do, and ends with the command
+that prints more (`see`); the facts stand in attributes too, and every exception survives pickling.
 """
 
 from __future__ import annotations
@@ -29,15 +29,19 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 
+def see(topic: str) -> str:
+    """Return how a message ends: with the command that prints its part of docs/howto/troubleshooting.md."""
+    return f" (python -m amorsize help {topic})"
+
+
 class AmorsizeError(Exception):
     """Base of every exception that amorsize raises of itself."""
 
-    # The place in the troubleshooting; none if the user's code raises it.
+    # Its topic of ``python -m amorsize help``; none if the user's code raises it.
     _anchor: ClassVar[str] = ""
 
     def __str__(self) -> str:
-        place = f" (docs/howto/troubleshooting.md#{self._anchor})" if self._anchor else ""
-        return f"{self._text()}{place}"
+        return f"{self._text()}{see(self._anchor) if self._anchor else ''}"
 
     def _text(self) -> str:
         return super().__str__()
@@ -269,7 +273,7 @@ class CheckpointError(AmorsizeError):
         # The key with which to go on stays at the end: programs take it from there.
         text, key = f"checkpoint {self.path}: {self.detail}.", "; if its results still hold"
         before, found, after = text.rpartition(key)
-        place = f" (docs/howto/troubleshooting.md#{self._anchor})"
+        place = see(self._anchor)
         return f"{before}{place}{key}{after}" if found else text + place
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+# Characters of a quoted text: what fits into a line (a guess)
+EXCERPT = 60
 
 
 def seconds(value: float | None) -> str:
@@ -63,6 +65,34 @@ def date(at_s: float) -> str:
         return strftime("%Y-%m-%d %H:%M:%S", localtime(at_s))
     except (OverflowError, ValueError, OSError):
         return f"{at_s:g} s"
+
+
+def excerpt(text: str, at: int = 0) -> str:
+    """Quote a part of a text, with the character ``at`` in it.
+
+    Examples
+    --------
+    >>> excerpt("short"), len(excerpt("x" * 1000, 500))
+    ("'short'", 64)
+    """
+    start = max(0, at - EXCERPT // 3)
+    part = text[start : start + EXCERPT]
+    return repr(f"{'…' if start else ''}{part}{'…' if len(text) > start + EXCERPT else ''}")
+
+
+def json_fault(exc: Exception) -> str:
+    """Return what `json` has against a text of one line, and quote it; its own message counts lines, too.
+
+    Examples
+    --------
+    >>> import json
+    >>> try: json.loads("[1, oops]")
+    ... except ValueError as exc: print(json_fault(exc))
+    Expecting value at column 5: '[1, oops]'
+    """
+    # An integer of too many digits, or too many brackets, has no position.
+    at: int | None = getattr(exc, "pos", None)
+    return str(exc) if at is None else f"{exc.msg} at column {at + 1}: {excerpt(exc.doc.rstrip(), at)}"  # type: ignore[attr-defined]
 
 
 def printable(text: str, *, lines: bool = False) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-_CHUNKS: Final = "the size of chunks is chosen from what items take, so leave it out"
+_CHUNKS: Final = "The size of chunks is chosen from what items take, so leave it out"
 _ADVICE: Final = {
     **dict.fromkeys(
         [
@@ -37,6 +37,8 @@ _ADVICE: Final = {
             "ncpus",
             "cores",
             "concurrency",
+            "j",
+            "n",
         ],
         "max_workers=, the most workers; leave it out, and the best number is chosen",
     ),
@@ -54,6 +56,8 @@ _ADVICE: Final = {
     **dict.fromkeys(("init_args", "initializer_args"), "initargs="),
     **dict.fromkeys(("return_exceptions", "raise_errors", "errors", "catch"), "on_error='collect'"),
     **dict.fromkeys(("resume", "cache", "save_to"), "checkpoint=PATH"),
+}
+_POSITIONS: Final = {
     **dict.fromkeys(("iterable", "items", "args", "iterables"), "data, the second argument"),
     **dict.fromkeys(("function", "fn", "f"), "func, the first argument"),
 }
@@ -87,8 +91,44 @@ _BACKENDS: Final = {
 }
 
 
+def near(name: str, known: Iterable[str], said: Callable[[str], str] = "Did you mean {}?".format) -> str:
+    """Return what a wrong name may stand for, as the end of a sentence; empty if nothing comes near.
+
+    Examples
+    --------
+    >>> near("optimise", ["optimize", "execute"])
+    '. Did you mean optimize?'
+    """
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, list(known), 1)
+    return f". {said(found[0])}" if found else ""
+
+
+def near_value(value: object, known: Iterable[str]) -> str:
+    """Return the same of a wrong value, quoted."""
+    return near(str(value), known, "Did you mean {!r}?".format)
+
+
+def of_option(name: str, meanings: dict[str, str]) -> str:
+    """Return the same of an option's name, which may be another library's.
+
+    ``meanings``: what to say for each name that exists.
+
+    Examples
+    --------
+    >>> of_option("njob", {"max_workers": "--max-workers", "json": "--json"})
+    '. Did you mean max_workers=, the most workers; leave it out, and the best number is chosen?'
+    """
+    known = {
+        key: advice for key, advice in _ADVICE.items() if advice is _CHUNKS or advice.partition("=")[0] in meanings
+    }
+    known |= meanings
+    return near(name.lower(), known, lambda key: _CHUNKS if known[key] is _CHUNKS else f"Did you mean {known[key]}?")
+
+
 def of_argument(name: str, known: Iterable[str]) -> str:
-    """Return what a wrong argument's name may stand for, as the end of a sentence; empty if nothing comes near.
+    """Return what a wrong argument's name may stand for, as the end of a sentence; or the names that there are.
 
     Examples
     --------
@@ -96,13 +136,7 @@ def of_argument(name: str, known: Iterable[str]) -> str:
     '. Did you mean retries=?'
     """
     known = list(known)
-    advice = _ADVICE.get(name.lower())
-    if advice is not None and (advice is _CHUNKS or not advice.partition("=")[1] or advice.partition("=")[0] in known):
-        return f". {advice[0].upper()}{advice[1:]}" if advice is _CHUNKS else f". Did you mean {advice}?"
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1)
-    return f". Did you mean {near[0]}=?" if near else f". There are: {', '.join(known)}"
+    return of_option(name, _POSITIONS | {one: f"{one}=" for one in known}) or f". There are: {', '.join(known)}"
 
 
 def of_backend(name: str, known: Iterable[str]) -> str:
@@ -116,12 +150,7 @@ def of_backend(name: str, known: Iterable[str]) -> str:
     advice = _BACKENDS.get(name.lower())
     if advice == "backend='processes' with start_method=":
         advice += repr(name.lower())
-    if advice is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name.lower(), list(known), 1)
-        advice = repr(near[0]) if near else None
-    return "" if advice is None else f". Did you mean {advice}?"
+    return near_value(name.lower(), known) if advice is None else f". Did you mean {advice}?"
 
 
 def hinted(function: F, shown: Callable[..., Any] | None = None) -> F:

@@ -8,7 +8,7 @@ import sys
 from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
-from amorsize.hints import of_backend
+from amorsize.hints import near_value, of_backend
 from amorsize.schedule.failures import Repeats
 from amorsize.system.environment import BACKENDS as BACKENDS_VARIABLE
 from amorsize.system.environment import backends_setting, max_workers_setting
@@ -206,9 +206,11 @@ def check(
     if len(initargs) and initializer is None:
         raise ValueError("initargs: are the arguments of an initializer, and there is none; pass initializer=, too")
     if on_error not in ("raise", "collect"):
-        raise ValueError(f"on_error: must be 'raise' or 'collect', not {on_error!r}")
+        raise ValueError(
+            f"on_error: must be 'raise' or 'collect', not {on_error!r}{near_value(on_error, ('raise', 'collect'))}"
+        )
     if sample not in ("spread", "head"):
-        raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}")
+        raise ValueError(f"sample: must be 'spread' or 'head', not {sample!r}{near_value(sample, ('spread', 'head'))}")
     allowed = backends_setting(BACKENDS)
     names, executor, place = _without_executor(backend)
     timeout_s = _positive("timeout", timeout, "seconds")
@@ -301,7 +303,9 @@ def _progress(value: Any) -> Bar | Callable[[int, int | None], object] | None:
     texts = value if isinstance(value, Mapping) else {}
     for key in texts:
         if key not in ("total", "desc"):
-            raise ValueError(f"progress: a dict of it may hold total and desc, not {key!r}")
+            raise ValueError(
+                f"progress: a dict of it may hold total and desc, not {key!r}{near_value(key, ('total', 'desc'))}"
+            )
     desc = texts.get("desc")
     if desc is not None and not isinstance(desc, str):
         raise TypeError(f"progress: its desc must be a str or None, not {_kind(desc)}")
@@ -430,7 +434,7 @@ def names_of(name: str, values: Any, known: Sequence[str]) -> tuple[str, ...]:
     names = tuple(values)
     for one in names:
         if one not in known:
-            raise ValueError(f"{name}: must hold names out of {tuple(known)}, not {one!r}")
+            raise ValueError(f"{name}: must hold names out of {tuple(known)}, not {one!r}{near_value(one, known)}")
     return names
 
 
@@ -558,7 +562,8 @@ def _start_method(value: Any, is_elsewhere: bool) -> str | None:
     if not isinstance(value, str):
         raise TypeError(f"start_method: must be one of {START_METHODS} or None, not {_kind(value)}")
     if value not in START_METHODS:
-        raise ValueError(f"start_method: must be one of {START_METHODS} or None, not {value!r}")
+        hint = near_value(value, START_METHODS)
+        raise ValueError(f"start_method: must be one of {START_METHODS} or None, not {value!r}{hint}")
     if not is_elsewhere and value not in available_start_methods():
         raise ValueError(f"start_method: {value!r} is not to be had on {sys.platform}")
     return value

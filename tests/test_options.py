@@ -170,6 +170,7 @@ CALLS = [amorsize.execute, amorsize.stream, amorsize.optimize, amorsize.tune, am
     [
         ({"n_jobs": 2}, "max_workers="), ({"processes": 2}, "max_workers="), ({"chunksize": 3}, "leave it out"),
         ({"mp_context": "fork"}, "start_method="), ({"max_workerz": 2}, "max_workers="),
+        ({"n_job": 2}, "max_workers="), ({"chunk_sizes": 3}, "leave it out"), ({"itmes": 3}, "data, the second"),
     ],
 )  # fmt: skip
 def test_the_name_that_another_library_has_is_answered_with_ours(call, wrong, hint):
@@ -209,6 +210,18 @@ def test_signatures_are_as_they_are_written():
 def test_the_backend_of_another_library_is_answered_with_ours(call, backend, hint):
     with pytest.raises(ValueError, match=f"^backend: .*Did you mean .*{hint}"):
         call(abs, [1], backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ({"start_method": "spwan"}, "'spawn'"), ({"on_error": "colect"}, "'collect'"), ({"sample": "heda"}, "'head'"),
+        ({"progress": {"totl": 3}}, "'total'"), ({"backend": "proceses"}, "'processes'"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_value_is_answered_with_the_near_one(wrong, right):
+    with pytest.raises(ValueError, match=rf"^{next(iter(wrong))}: .*\. Did you mean {right}\?$"):
+        amorsize.execute(abs, [1], **wrong)
 
 
 @pytest.mark.parametrize("call", [amorsize.execute, amorsize.stream])

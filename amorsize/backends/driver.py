@@ -39,7 +39,7 @@ from amorsize.schedule.messages import (
 )
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.critical import at_most
-from amorsize.system.nested import CHANGED
+from amorsize.system.nested import changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class Driver:
                 self.over()
                 if self.source.indexable and len(self.outcome.results) > (self.source.length or 0):
                     # Later items have run than the first that a sequence lacks.
-                    raise RuntimeError(CHANGED)
+                    raise changed()
                 self.close()
             except BaseException as exc:
                 self.abort(exc)
@@ -427,7 +427,7 @@ class Driver:
         source = self.source
         assert isinstance(source, Indexable)
         if not source.is_short():
-            raise RuntimeError(CHANGED)
+            raise changed()
         source.ends_at(index)
         assert source.length is not None
         return source.length

@@ -41,7 +41,7 @@ from amorsize.system import log
 from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, kind_of, text_of
 from amorsize.system.nested import Ended
-from amorsize.system.start_methods import UNGUARDED, is_being_imported_by_a_child, main_is_interactive
+from amorsize.system.start_methods import is_being_imported_by_a_child, main_is_interactive, unguarded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
         In a child that is importing the program's main module: it would start children without end.
     """
     if is_being_imported_by_a_child():
-        raise RuntimeError(UNGUARDED)
+        raise unguarded()
     assert chosen.start_method is not None
     forks = chosen.start_method == "fork"
     by_value = not forks and main_is_interactive()

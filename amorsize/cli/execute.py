@@ -84,8 +84,8 @@ def run(given: argparse.Namespace) -> int:
             max_ahead=given.max_ahead,
             arrivals=data if isinstance(data, Records) else None,
         )
-        course = Course(stream, given.checkpoint)
-        printed = partial(_print, stream, out, failed, given.format == "json", is_quiet=given.quiet)
+        course = Course(stream, out, given.checkpoint)
+        printed = partial(_print, course, failed, given.format == "json")
         try:
             call_user_code(printed)
         except KeyboardInterrupt as exc:
@@ -153,8 +153,9 @@ def _limits(given: argparse.Namespace) -> Limits | None:
 # ----------------------------------------------------------------------------------------------------------- results
 
 
-def _print(stream: Streaming, out: Output, failed: Output | None, is_json: bool, *, is_quiet: bool) -> None:
+def _print(course: Course, failed: Output | None, is_json: bool) -> None:
     """Print each result when it is ready, and each failure apart."""
+    stream = course.stream
     lines = _json_lines if is_json else _lines
     is_collecting = stream.execution.request.on_error == "collect"
     # Not in the loop's head alone, where an exception would end the generator, and that waits for running items.
@@ -163,7 +164,7 @@ def _print(stream: Streaming, out: Output, failed: Output | None, is_json: bool,
         for pieces in ready:
             if is_collecting:
                 pieces = list(_without_failures(pieces, partial(_tell, failed, is_json)))
-            out.write("".join(lines(pieces)))
+            course.write("".join(lines(pieces)), sum(len(values) for _, values in pieces))
     except KeyboardInterrupt as exc:
         stream.close(exc)
         raise
@@ -266,9 +267,19 @@ def encode(result: Any) -> str:
 class Course:
     """How far a run has come."""
 
-    def __init__(self, stream: Streaming, checkpoint: str | None) -> None:
+    def __init__(self, stream: Streaming, out: Output, checkpoint: str | None) -> None:
         self.stream = stream
+        self.out = out
         self.checkpoint = checkpoint
+        self.written = 0
+        self.is_writing = False
+
+    def write(self, text: str, results: int) -> None:
+        """Write the lines of so many results."""
+        self.is_writing = True
+        self.out.write(text)
+        self.written += results
+        self.is_writing = False
 
     @property
     def skipped(self) -> int:
@@ -287,10 +298,15 @@ class Course:
         """Say what is done after a run that has not come to its end, and how to go on."""
         length = self.stream.state.source.length
         of = "" if length is None else f" of {length:,}"
+        # An interrupted write may have written more.
+        at_least, up_to = ("at least ", "up to ") if self.is_writing else ("", "")
+        to = f"written to {self.out.name}"
         if self.checkpoint is None:
+            lost = self.done - self.written
+            more = f", {up_to}{lost:,} more done and lost" if lost else ""
             return (
-                f"{self.done:,}{of} items done, and not kept; with --checkpoint PATH they are, and the same command "
-                "with --resume goes on from there"
+                f"{at_least}{self.written:,}{of} results {to}{more}; "
+                "with --checkpoint PATH all that is done is kept, and the same command with --resume goes on from there"
             )
         from amorsize.checkpoint.journal import read
         from amorsize.errors import CheckpointError
@@ -302,7 +318,10 @@ class Course:
             # It had not begun.
             kept = 0
         before = f", {self.skipped:,} of them by earlier runs" if self.skipped else ""
-        return f"{kept:,}{of} items done{before}, and kept in {path}; the same command with --resume goes on from there"
+        return (
+            f"{kept:,}{of} items done{before}, and kept in {path}; {at_least}{count(self.written, 'result')} {to}; "
+            "the same command with --resume goes on from there"
+        )
 
 
 def _close(given: argparse.Namespace, course: Course) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from amorsize.backends.source import PATIENCE_S
 from amorsize.cli.failing import UsageError
+from amorsize.formatting import excerpt, json_fault
 
 # Bytes that are read at once: the size of a pipe.
 BLOCK_BYTES: Final = 1 << 16
@@ -116,7 +117,7 @@ class Records:
     Raises
     ------
     UsageError
-        When the file cannot be read, also later; or when ``parse`` raises ValueError.
+        When the file cannot be read, also later; or when ``parse``, a reader of JSON, raises ValueError.
     """
 
     def __init__(self, option: str, name: str, end: str = "\n", parse: Callable[[str], Any] | None = None) -> None:
@@ -186,9 +187,9 @@ class Records:
         lines, before = islice(self._lines, wanted), len(into)
         try:
             into.extend(lines if self.parse is None else map(self.parse, lines))
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             number = self._read + len(into) - before + 1
-            raise UsageError(f"{self.called}: line {number} cannot be read: {exc}") from exc
+            raise UsageError(f"{self.called}: line {number} cannot be read as JSON: {json_fault(exc)}") from exc
         finally:
             self._read += len(into) - before
 
@@ -229,7 +230,8 @@ class Rows(Records):
         try:
             return next(self._rows)
         except csv.Error as exc:
-            raise UsageError(f"{self.called}: line {self._rows.line_num} cannot be read: {exc}") from exc
+            # The reader's own number lacks the line that it is at.
+            raise UsageError(f"{self.called}: line {self._read} cannot be read: {exc}: {excerpt(self._last)}") from exc
 
     def gather(self, into: list[Any], wanted: int, wait_s: float | None = PATIENCE_S) -> bool:
         """Append a row. Waits for it: its lines belong together."""
@@ -243,4 +245,5 @@ class Rows(Records):
         while not one:
             if Records.gather(self, one, 1, wait_s=None):
                 break
+        self._last = one[0] if one else ""
         return one[0] if one else None

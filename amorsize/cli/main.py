@@ -132,6 +132,7 @@ def _parser() -> Parser:
     cli_watch.add_options(_add_map(commands, "watch", about, cli_watch.run))
     _add_journal(commands)
     _add_history(commands)
+    _add_help(commands)
     return parser
 
 
@@ -194,6 +195,14 @@ def _add_history(commands: Any) -> None:
     command = commands.add_parser("history", help=about, description=about)
     cli_history.add_commands(command, _add_json)
     command.set_defaults(run=_history)
+
+
+def _add_help(commands: Any) -> None:
+    about = "what an error or a surprise means, and what helps"
+    command = commands.add_parser("help", help=about, description=about)
+    command.add_argument("topic", metavar="TOPIC", nargs="?", help="as an error's message names it, or a command; all")
+    _add_json(command)
+    command.set_defaults(run=_help, commands=commands.choices)
 
 
 # ---------------------------------------------------------------------------------------------------------- commands
@@ -279,6 +288,12 @@ def _journal(given: argparse.Namespace) -> int:
     except CheckpointError as exc:
         raise UsageError(spelled(str(exc))) from exc
     return _show(given, "journal", partial(to_dict, found), partial(to_text, found, given.failures))
+
+
+def _help(given: argparse.Namespace) -> int:
+    from amorsize.cli.topics import find
+
+    return _show(given, "help", *find(given))
 
 
 def _history(given: argparse.Namespace) -> int:

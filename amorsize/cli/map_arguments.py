@@ -13,8 +13,9 @@ from typing import Any, Final, TypeVar
 
 from amorsize.cli.failing import LoadFailedError, OutputClosedError, OutputError, RunFailedError, UsageError
 from amorsize.cli.items import items_of
-from amorsize.cli.spelling import near, spelled
+from amorsize.cli.spelling import spelled
 from amorsize.errors import CheckpointError, ResourceLimitError
+from amorsize.hints import near
 from amorsize.options import check
 
 T = TypeVar("T")
@@ -91,36 +92,54 @@ def load(spec: str) -> Callable[[Any], Any]:
     RunFailedError
         When the import of the module raises.
     """
-    module_name, _, path = spec.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
-        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt{_meant(spec)}")
     # "" stands for the current directory.
     if "" not in sys.path:
         sys.path.insert(0, "")
-    found = call_user_code(partial(_import, module_name, _meant(spec)), LoadFailedError)
+    module_name, colon, path = spec.partition(":")
+    if not (_is_dotted(module_name) and _is_dotted(path)):
+        hint = _meant(spec)
+        if not hint and not path and _is_dotted(module_name) and (colon or os.path.exists(f"{module_name}.py")):
+            hint = _functions(call_user_code(partial(_import, module_name, spec), LoadFailedError))
+        raise UsageError(f"{spec!r} does not name a function as MODULE:FUNC, such as math:sqrt{hint}")
+    found = call_user_code(partial(_import, module_name, spec), LoadFailedError)
     for name in path.split("."):
         if not hasattr(found, name):
             owner = getattr(found, "__name__", type(found).__name__)
-            raise UsageError(f"{spec}: {owner} has no attribute {name!r}{near(name, dir(found))}")
+            raise UsageError(f"{spec}: {owner} has no attribute {name!r}{near(name, dir(found)) or _functions(found)}")
         found = getattr(found, name)
     if not callable(found):
         raise UsageError(f"{spec}: cannot be called, its type is {type(found).__name__}")
     return found  # type: ignore[no-any-return]
 
 
+def _is_dotted(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
 def _meant(spec: str) -> str:
     """Return what a wrong name of a function may stand for, as the end of a sentence: that of a file, or one dot."""
-    file, _, path = spec.partition(":")
+    file, colon, path = spec.partition(":")
     if file.endswith(".py"):
         spec = ".".join(
             part for part in file.removesuffix(".py").replace(os.sep, "/").split("/") if part not in ("", ".")
         )
         spec = f"{spec}:{path or 'FUNC'}"
-    elif not path and "." in file:
+    elif not colon and "." in file and _is_dotted(file):
         spec = ":".join(file.rsplit(".", 1))
     else:
         return ""
     return f". Did you mean {spec}?"
+
+
+def _functions(module: Any) -> str:
+    """Return what a module of the user's has to call, as the end of a sentence."""
+    name = getattr(module, "__name__", None)
+    own = [
+        each
+        for each, value in getattr(module, "__dict__", {}).items()
+        if callable(value) and getattr(value, "__module__", None) == name and not each.startswith("_")
+    ]
+    return f". There are: {', '.join(own)}" if own and name not in sys.stdlib_module_names else ""
 
 
 def exceptions(names: str) -> tuple[Any, ...]:
@@ -142,15 +161,24 @@ def exceptions(names: str) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _import(name: str, hint: str) -> Any:
+def _import(name: str, spec: str) -> Any:
     try:
         return import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{name}.".startswith(f"{exc.name}."):
             # The module exists, but a module that it imports does not.
             raise
+        from pkgutil import iter_modules
+
+        wrong, parent = exc.name, exc.name.rpartition(".")[0]
+        # With its name, since pkgutil takes "" for the directory that it has seen first.
+        top = (one or os.getcwd() for one in sys.path)
+        where = getattr(sys.modules[parent], "__path__", ()) if parent else top
+        there = {one.name for one in iter_modules(where, parent and f"{parent}.")}
+        rest = spec.replace(".py:", ":")[len(wrong) :]
+        hint = near(wrong, there, lambda right: f"Did you mean {right}{rest}?") or _meant(spec)
         raise UsageError(
-            f"there is no module {exc.name!r} in the current directory or elsewhere on sys.path{hint}"
+            f"there is no module {wrong!r} in the current directory or elsewhere on sys.path{hint}"
         ) from exc
 
 

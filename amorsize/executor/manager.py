@@ -22,7 +22,7 @@ from amorsize.backends.workers.connection import Handle
 from amorsize.backends.workers.functions import sent
 from amorsize.backends.workers.main_module import Updates, carried
 from amorsize.backends.workers.team import Message, Team
-from amorsize.errors import ItemTimeoutError, RemoteError, TransferError
+from amorsize.errors import ItemTimeoutError, RemoteError, TransferError, see
 from amorsize.executor import shutdown
 from amorsize.executor.calls import Call, culprit
 from amorsize.executor.pending import Batch, Group, Singles, Submitted, Unwanted
@@ -434,7 +434,7 @@ def _broken(why: str) -> BrokenProcessPool:
     # The import takes 20 ms, and is hardly ever needed.
     from concurrent.futures.process import BrokenProcessPool
 
-    return BrokenProcessPool(f"{why} (docs/howto/troubleshooting.md#brokenprocesspool)")
+    return BrokenProcessPool(f"{why}{see('brokenprocesspool')}")
 
 
 def _how(handle: Handle | None) -> str:

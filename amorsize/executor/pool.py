@@ -17,11 +17,11 @@ from amorsize.options import check, whole
 from amorsize.system.critical import held_signals, load
 from amorsize.system.looks import defined, kind_of
 from amorsize.system.start_methods import (
-    UNGUARDED,
     available_start_methods,
     is_being_imported_by_a_child,
     share_of,
     start_method_of_a_pool,
+    unguarded,
 )
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Pool:
         args = () if initializer is None else tuple(initargs)
         request = check(callable, (), max_workers=count, initializer=initializer, initargs=args)
         if is_being_imported_by_a_child():
-            raise RuntimeError(UNGUARDED)
+            raise unguarded()
         method = start_method_of_a_pool() if context is None else str(context.get_start_method())
         if method not in available_start_methods():
             raise ValueError(f"context: its start method must be one of {available_start_methods()}, not {method!r}")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TextIO
 
+from amorsize.formatting import json_fault
 from amorsize.frozen import replace
 from amorsize.history.run_row import Run, is_number
 from amorsize.history.tables import dumps
@@ -83,7 +84,7 @@ def parse(line: str) -> Run:
     try:
         row: Any = json.loads(line)
     except (ValueError, RecursionError) as exc:
-        raise ValueError(f"not JSON: {exc}") from None
+        raise ValueError(f"not JSON: {json_fault(exc)}") from None
     if not isinstance(row, dict):
         raise ValueError(f"a row is a JSON object, not {type(row).__name__}")
     if not isinstance(row.get("function"), str):

@@ -14,7 +14,7 @@ from amorsize.frozen import replace
 from amorsize.loop_facts import Observation
 from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, is_sliced
-from amorsize.system.nested import CHANGED
+from amorsize.system.nested import changed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class MapState:
         self.todo = deque([(index, index)])
         # Items that have run ahead of the others are there no more.
         if len(self.outcome.results) > index:
-            raise RuntimeError(CHANGED)
+            raise changed()
 
     def extend(self) -> bool:
         """Go on with items that were added to the data while it was mapped, as ``map`` does; return True if any."""
@@ -299,7 +299,7 @@ class MapState:
         if not seen.items and index in self.outcome.failures:
             self.todo = deque(span for span in self.todo if span[0] < index)
         elif not seen.items:
-            raise RuntimeError(CHANGED)
+            raise changed()
         self.ticks.look(perf_counter())
         return seen
 

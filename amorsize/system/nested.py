@@ -44,10 +44,14 @@ def share() -> float | None:
     return 1.0
 
 
-CHANGED = (
-    "data: has another length now than when the map began: func, or another thread, adds items to it or takes some "
-    "away. Map a copy, list(data) (docs/howto/troubleshooting.md#changed-data)"
-)
+def changed() -> RuntimeError:
+    """Return the error of data whose length has changed, so that an index may mean another item."""
+    from amorsize.errors import see
+
+    return RuntimeError(
+        "data: has another length now than when the map began: func, or another thread, adds items to it or takes some "
+        f"away. Map a copy, list(data){see('changed-data')}"
+    )
 
 
 class Ended(IndexError):  # noqa: N818
@@ -73,7 +77,7 @@ def take_of(data: Any, length: int | None, start: int, stop: int) -> Any:
         If the length has changed, so that an index may mean another item.
     """
     if length is not None and len(data) != length:
-        raise RuntimeError(CHANGED)
+        raise changed()
     return take(data, start, stop)
 
 

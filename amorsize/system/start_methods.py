@@ -158,10 +158,14 @@ def is_being_imported_by_a_child() -> bool:
     return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
-UNGUARDED: Final = (
-    "a worker process imports the program's main module again, and came to this very call. Guard what starts work "
-    "there:\n\n    if __name__ == '__main__':\n        main()\n\n(docs/howto/troubleshooting.md#main-module)"
-)
+def unguarded() -> RuntimeError:
+    """Return the error of a call that a child has come to in the caller's ``__main__``."""
+    from amorsize.errors import see
+
+    return RuntimeError(
+        "a worker process imports the program's main module again, and came to this very call. Guard what starts work "
+        f"there:\n\n    if __name__ == '__main__':\n        main()\n\n{see('main-module').strip()}"
+    )
 
 
 NO_THREAD: Final = "no thread can be started here (ulimit -u, or pids.max of the container)"

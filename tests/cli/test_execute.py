@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,7 +104,9 @@ def test_of_a_pipe_that_is_left_open_the_closing_line_names_no_total(module, tmp
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 143
         err = process.stderr.read()
-    assert f"amorsize: terminated: 2 items done, and kept in {path}; the same command with --resume goes" in err
+    # The signal may come before the end of the write that the reader has seen.
+    told = rf"amorsize: terminated: 2 items done, and kept in {path}; (at least 1 result|2 results) written to "
+    assert re.match(rf"{told}standard output; the same command with --resume goes on from there\n", err), err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals")
@@ -186,7 +189,8 @@ def test_records(functions, call, tmp_path, option, text, items):
     (tmp_path / "items").write_bytes(text.encode())
     asked = ("execute", f"{functions}:same", option, "items", "--json")
     if items is None:
-        assert "amorsize: --jsonl items: line 3 cannot be read: " in call(*asked, code=2).err
+        told = "amorsize: --jsonl items: line 3 cannot be read as JSON: Expecting value at column 1: ''\n"
+        assert call(*asked, code=2).err == told
     else:
         assert [one["result"] for one in of_json(call(*asked).out)] == items
 
@@ -194,7 +198,27 @@ def test_records(functions, call, tmp_path, option, text, items):
 def test_a_broken_line_of_a_pipe_ends_the_run_after_the_items_before_it(functions):
     done = run("execute", f"{functions}:same", "--jsonl", "-", stdin="1\n2\noops\n4\n", code=2)
     assert done.stdout.split() == ["1", "2"]
-    assert "amorsize: --jsonl -: line 3 cannot be read: " in done.stderr
+    told = "amorsize: --jsonl -: line 3 cannot be read as JSON: Expecting value at column 1: 'oops'"
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "line", "why"),
+    [
+        ("--jsonl", "[1, 2" + ", 3" * 100 + " oops]", "Expecting ',' delimiter at column 307: '…"),
+        ("--jsonl", "[" * 100_000, "maximum recursion depth exceeded"),
+        ("--jsonl", "9" * 5000, "Exceeds the limit (4300 digits)"),
+        ("--csv", "9" * 200_000, "field larger than field limit (131072): '9"),
+    ],
+    ids=["long", "deep", "digits", "field"],
+)
+def test_a_broken_line_is_told_by_its_number_and_what_is_wrong(functions, call, tmp_path, option, line, why):
+    (tmp_path / "items").write_text(f"1\n{line}\n")
+    told = call("execute", f"{functions}:same", option, "items", code=2).err
+    assert re.match(rf"amorsize: {option} items: line 2 cannot be read( as JSON)?: {re.escape(why)}", told)
+    assert told.count("line ") == 1
+    assert told.count("\n") == 1
+    assert len(told) < 220
 
 
 def test_what_comes_by_a_pipe_is_asked_for(functions):
@@ -293,6 +317,13 @@ def test_a_limit_ends_in_42_and_says_how_to_go_on(module, call, tmp_path):
     assert told.err.endswith("the same command with --resume goes on from there\n")
 
 
+def test_a_limit_without_a_checkpoint_says_what_is_written(module, call):
+    command = ("execute", f"{module}:square", "--range", 10_000_000, "--backend", "serial")
+    told = call(*command, "--max-seconds", "0.3", code=42)
+    lines = told.out.count("\n")
+    assert f" {lines:,} of 10,000,000 results written to standard output; with --checkpoint PATH" in told.err
+
+
 def test_a_failed_run_says_what_the_checkpoint_holds(functions, call, tmp_path):
     path = tmp_path / "checkpoint"
     command = ("execute", f"{functions}:fails_at_odd", "--checkpoint", path, "--backend", "serial", "--range")
@@ -353,6 +384,7 @@ def test_a_full_disk_is_told_in_one_line(module, command):
     assert done.returncode == 1
     assert done.stderr.startswith("amorsize: standard output cannot be written: No space left on device")
     assert done.stderr.count("\n") == 1
+    assert ("; at least 0 of 3,000 results written to standard output, up to " in done.stderr) == (name == "execute")
 
 
 @pytest.mark.usefixtures("steady")

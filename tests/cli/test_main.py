@@ -289,7 +289,26 @@ def test_a_module_that_breaks_when_it_is_imported_ends_in_1(module, tmp_path, te
 USAGE = {
     "no such command": (["optimise"], "invalid choice: 'optimise'. Did you mean optimize?"),
     "no such option": (["execute", "math:sqrt", "--range", "3", "--retrys", "1"], "Did you mean --retries?"),
-    "no function": (["execute", "--range", "3"], "MODULE:FUNC"),
+    "of another tool": (["optimize", "math:sqrt", "--range", "3", "--n-jobs", "2"], "Did you mean --max-workers, "),
+    "of another tool, misspelt": (["tune", "math:sqrt", "--range", "3", "--njob=2"], "Did you mean --max-workers, "),
+    "short": (["execute", "math:sqrt", "--range", "3", "-j2"], "Did you mean --max-workers, "),
+    "chunks": (["execute", "math:sqrt", "--range", "3", "--chunk-size", "2"], "2. The size of chunks is chosen from "),
+    "not here": (["history", "list", "--n-jobs", "2"], "unrecognized arguments: --n-jobs 2 (see "),
+    "a required one": (["execute", "math:sqrt", "--rnage", "3"], "--rnage. Did you mean --range? (see "),
+    "items": (["execute", "math:sqrt", "--items", "f"], "Did you mean --file? (see "),
+    "no command of history": (["history"], "required: COMMAND (choose from list, show, stats, fit, export, import, "),
+    "no setting": (
+        ["compare", "math:sqrt", "--range", "3"],
+        "required: --with (serial, threads[:WORKERS[:CHUNKSIZE]], ",
+    ),
+    "no shell": (["--print-completion"], "--print-completion: expected one argument (choose from bash, zsh, fish)"),
+    "no path": (["journal"], "required: PATH (the file that checkpoint= names)"),
+    "no range": (
+        ["watch", "math:sqrt", "--range"],
+        "--range: expected one argument (the items are A (or 0), ... up to",
+    ),
+    "no such setting": (["compare", "math:sqrt", "--range", "3", "--with", "thraeds"], "Did you mean 'threads'? (see "),
+    "no function": (["execute", "--range", "3"], "required: MODULE:FUNC (such as math:sqrt or package"),
     "no colon": (
         ["execute", "math.sqrt", "--range", "3"],
         "'math.sqrt' does not name a function as MODULE:FUNC, such as math:sqrt. Did you mean math:sqrt?",
@@ -298,6 +317,10 @@ USAGE = {
     "a file": (["execute", "math.py:sqrt", "--range", "3"], "there is no module 'math.py'"),
     "a file elsewhere": (["execute", "./dir/m.py:sqrt", "--range", "3"], "Did you mean dir.m:sqrt?"),
     "a file alone": (["execute", "dir/m.py", "--range", "3"], "Did you mean dir.m:FUNC?"),
+    "misspelt": (
+        ["watch", "mahts:sqrt", "--range", "3"],
+        "no module 'mahts' in the current directory or elsewhere on ",
+    ),
     "relative": (["execute", ".math:sqrt", "--range", "3"], "'.math:sqrt' does not name"),
     "no such module": (["execute", "maths:sqrt", "--range", "3"], "there is no module 'maths'"),
     "no such submodule": (["execute", "json.maths:sqrt", "--range", "3"], "there is no module 'json.maths'"),
@@ -307,6 +330,7 @@ USAGE = {
         "math has no attribute 'sqroot'. Did you mean sqrt?",
     ),
     "no such method": (["execute", "json:JSONDecoder.x", "--range", "3"], "JSONDecoder has no attribute 'x'"),
+    "no attribute of it": (["execute", "math:pi.x", "--range", "3"], "math:pi.x: float has no attribute 'x'"),
     "not callable": (["execute", "math:pi", "--range", "3"], "math:pi: cannot be called, its type is float"),
     "no items": (["execute", "math:sqrt"], "one of the arguments --range --file --jsonl --csv --glob is required"),
     "two kinds": (["execute", "math:sqrt", "--range", "3", "--file", "f"], "not allowed with"),
@@ -331,6 +355,38 @@ USAGE = {
     ),
     "not of optimize": (["optimize", "math:sqrt", "--range", "3", "--retries", "1"], "--retries 1"),
 }
+
+
+@pytest.mark.parametrize("command", ["optimize", "explain", "execute", "validate", "tune", "watch"])
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda name: f"{name[:-1]}x:square", "Did you mean {}:square?"),
+        (lambda name: f"{name[:-1]}x.py:square", "Did you mean {}:square?"),
+        (lambda name: f"{name[:-1]}x:", "Did you mean {}:?"),
+        (lambda name: f"{name}:sqaure", "{} has no attribute 'sqaure'. Did you mean square?"),
+        (lambda name: f"{name}:root", "{} has no attribute 'root'. There are: square, square_and_say_goodbye, shout, "),
+        (
+            lambda name: f"{name}:",
+            "'{}:' does not name a function as MODULE:FUNC, such as math:sqrt. There are: square, ",
+        ),
+        (lambda name: name, "'{}' does not name a function as MODULE:FUNC, such as math:sqrt. There are: square, "),
+    ],
+    ids=["module", "file", "module alone", "function", "no such function", "no function", "no colon"],
+)
+def test_a_misspelt_function_is_answered_with_what_is_there(module, command, change, hint, capsys):
+    assert cli.main([command, change(module), "--range", "3"]) == 2
+    err = capsys.readouterr().err
+    assert hint.format(module) in err
+    assert err.count("\n") == 1
+
+
+def test_a_misspelt_submodule_is_answered_with_the_near_one(module, capsys, tmp_path):
+    (tmp_path / f"{module}_package").mkdir()
+    (tmp_path / f"{module}_package" / "__init__.py").touch()
+    (tmp_path / f"{module}_package" / "inside.py").touch()
+    assert cli.main(["execute", f"{module}_package.insdie:f", "--range", "3"]) == 2
+    assert f"Did you mean {module}_package.inside:f?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "why"), USAGE.values(), ids=USAGE.keys())
@@ -411,11 +467,12 @@ def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(m
     assert process.returncode == 143, err
     assert out.split() == [str(x * x) for x in range(len(out.split()))]
     found = re.fullmatch(
-        rf"amorsize: terminated: (\d+) of 40 items done, and kept in {path}; the same command with --resume goes on "
-        r"from there\n",
+        rf"amorsize: terminated: (\d+) of 40 items done, and kept in {path}; (at least )?(\d+) results? written to "
+        r"standard output; the same command with --resume goes on from there\n",
         err,
     )
     assert found, err
+    assert int(found[3]) <= len(out.split()) if found[2] else int(found[3]) == len(out.split())
     for pid in workers:
         limit = time.monotonic() + PATIENCE_S
         while not is_gone(pid):
@@ -438,16 +495,26 @@ def test_sigterm_keeps_all_that_is_done_ends_the_workers_and_says_how_to_go_on(m
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals")
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")])
-def test_without_a_checkpoint_the_last_line_says_that_nothing_is_kept(module, number, word):
-    program = python_m("execute", f"{module}:stands_still_at_30", "--range", "40", "--backend", "serial")
+@pytest.mark.parametrize("options", [(), ("--output", "results"), ("--backend", "processes", "--max-workers", "2")])
+def test_without_a_checkpoint_the_last_line_says_what_is_written_and_what_is_lost(module, number, word, options):
+    options = options if "--backend" in options else (*options, "--backend", "serial")
+    program = python_m("execute", f"{module}:stands_still_at_30", "--range", "40", *options)
     with subprocess.Popen(**program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr.readline() == "here\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
-    assert re.fullmatch(
-        rf"amorsize: {word}: \d+ of 40 items done, and not kept; .*--checkpoint PATH .*--resume .*\n", err
+    found = re.fullmatch(
+        rf"amorsize: {word}: (at least )?(\d+) of 40 results written to (standard output|results)"
+        r"(?:, (?:up to )?(\d+) more done and lost)?; "
+        r"with --checkpoint PATH .* --resume .*\n",
+        err,
     )
+    assert found, err
+    lines = len((Path("results").read_text() if "--output" in options else out).split())
+    assert int(found[2]) <= lines if found[1] else int(found[2]) == lines
+    if "serial" in options:
+        assert int(found[2]) + int(found[4] or 0) == 30
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals")

@@ -29,6 +29,6 @@ def test_a_script_for_the_shell(shell, capsys):
         cli.main(["--print-completion", shell])
     assert ended.value.code == 0
     told = capsys.readouterr().out
-    assert all(word in told for word in ("optimize", "execute", "max-failures"))
+    assert all(word in told for word in ("optimize", "execute", "help", "max-failures"))
     if shell == "bash":
         subprocess.run(["bash", "-n"], input=told, text=True, check=True)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, cast
 from amorsize.executor.calls import name_of
 from amorsize.facts import Backend
 from amorsize.formatting import printable
+from amorsize.hints import near_value
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe_plan
@@ -74,7 +75,7 @@ def setting_of(text: str) -> Setting:
     """
     kind, *numbers = text.split(":")
     if kind not in COUNTED + PLAIN:
-        raise ValueError(f"must be {FORM}, not {text!r}")
+        raise ValueError(f"must be {FORM}, not {text!r}{near_value(kind, COUNTED + PLAIN)}")
     if kind in PLAIN and numbers:
         raise ValueError(f"{kind} takes no numbers: {text!r}")
     if len(numbers) > 2 or not all(number.isdecimal() and int(number) > 0 for number in numbers):
