@@ -64,6 +64,10 @@ class Parser(argparse.ArgumentParser):
 
     _asked: Sequence[str] = ()
 
+    def __init__(self, **arguments: Any) -> None:
+        # A typing slip must not stand for an option that deletes: ``history forget --al``.
+        super().__init__(**arguments, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         """Raise instead of exiting."""
         missing = message.partition(REQUIRED)[2].split(", ")
@@ -88,7 +92,7 @@ class Parser(argparse.ArgumentParser):
 
     def _is_unknown(self, argument: str) -> bool:
         name = argument.partition("=")[0]
-        return name.startswith("--") and not any(one.startswith(name) for one in self._option_string_actions)
+        return name.startswith("--") and name not in self._option_string_actions
 
     def _unrecognized(self, rest: Sequence[str]) -> str:
         return f"unrecognized arguments: {' '.join(rest)}{self._hint(rest)}"

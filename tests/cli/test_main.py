@@ -295,6 +295,8 @@ USAGE = {
     "chunks": (["execute", "math:sqrt", "--range", "3", "--chunk-size", "2"], "2. The size of chunks is chosen from "),
     "not here": (["history", "list", "--n-jobs", "2"], "unrecognized arguments: --n-jobs 2 (see "),
     "a required one": (["execute", "math:sqrt", "--rnage", "3"], "--rnage. Did you mean --range? (see "),
+    "shortened": (["execute", "math:sqrt", "--rang", "3"], "--rang. Did you mean --range? (see "),
+    "shortened, of a command that deletes": (["history", "forget", "--al"], "--al. Did you mean --all? (see "),
     "items": (["execute", "math:sqrt", "--items", "f"], "Did you mean --file? (see "),
     "no command of history": (["history"], "required: COMMAND (choose from list, show, stats, fit, export, import, "),
     "no setting": (
