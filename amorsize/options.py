@@ -8,7 +8,7 @@ import sys
 from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
-from amorsize.hints import of_backend
+from amorsize.hints import missing, of_backend
 from amorsize.schedule.failures import Repeats
 from amorsize.system.environment import BACKENDS as BACKENDS_VARIABLE
 from amorsize.system.environment import backends_setting, max_workers_setting
@@ -315,9 +315,7 @@ def _progress(value: Any) -> Bar | Callable[[int, int | None], object] | None:
 
     extra, module = BARS[package]
     if find_spec(package) is None:
-        raise ImportError(
-            f"progress: the bar is drawn by {package}, which is not installed. Run: pip install 'amorsize[{extra}]'"
-        )
+        raise ImportError(missing("progress: its bar", package, extra))
     return Bar(
         module=module, total=whole("progress: its total", texts.get("total"), least=0, optional=True), desc=desc or ""
     )
