@@ -18,7 +18,7 @@ import numpy as np
 from amorsize.api import execute
 from amorsize.events import Event, ItemFailed
 from amorsize.hints import Needs
-from amorsize.system.looks import note
+from amorsize.system.looks import note, origin
 
 with Needs("amorsize.integrations.pandas", "pandas", "pandas", "pandas 3"):
     from pandas import DataFrame, Series
@@ -253,4 +253,4 @@ def _of_group(func: Callable[[Any], Any], item: tuple[Any, Any]) -> Any:
 
 
 def _blame(exc: BaseException, what: str, label: Any) -> None:
-    note(exc, f"pandas: raised at {what} {label!r}")
+    note(exc, f"pandas: {origin(exc, 'raised at')} {what} {label!r}")
