@@ -211,6 +211,16 @@ def like(other: Callable[..., Any], **renamed: str) -> Callable[[F], F]:
     return decorate
 
 
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn at the user's line: that of the call of amorsize."""
+    import warnings
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "amorsize":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
 # -- missing packages --------------------------------------------------------------------------------------------------
 
 

@@ -20,8 +20,7 @@ from amorsize.hints import fold, hinted
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals, load
 from amorsize.system.start_methods import (
-    UNGUARDED,
-    is_being_imported_by_a_child,
+    refuse_in_a_child,
     share_of,
     start_method_beside_threads,
 )
@@ -192,8 +191,7 @@ class Executor(StandardExecutor):
             if self._shut or shutdown.is_exiting():
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
-                if is_being_imported_by_a_child():
-                    raise RuntimeError(UNGUARDED)
+                refuse_in_a_child()
                 method = self._start_method or start_method_beside_threads()
                 if method == "forkserver":
                     # It boots while the rest is loaded and made.

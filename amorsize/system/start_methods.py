@@ -159,9 +159,31 @@ def is_being_imported_by_a_child() -> bool:
 
 
 UNGUARDED: Final = (
-    "a worker process imports the program's main module again, and came to this very call. Guard what starts work "
-    "there:\n\n    if __name__ == '__main__':\n        main()\n\n(docs/howto/troubleshooting.md#main-module)"
+    "worker processes import the script again, and the script starts workers at its top level. Put that under a guard, "
+    "if __name__ == '__main__': (docs/howto/troubleshooting.md#main-module)"
 )
+
+# Exit code (EX_CONFIG) of a worker that came to a call which starts workers while it imported the main module.
+UNGUARDED_CODE: Final = 78
+# The names of processes that amorsize starts begin so.
+NAME: Final = "amorsize"
+
+
+def refuse_in_a_child() -> None:
+    """Start no workers in a child that is importing the program's main module: each would start more, without end.
+
+    A worker of amorsize ends here, without a traceback, since its caller says why.
+
+    Raises
+    ------
+    RuntimeError
+        In another child of multiprocessing.
+    """
+    if is_being_imported_by_a_child():
+        if sys.modules["multiprocessing.process"].current_process().name.startswith(NAME):
+            nested.flush_stdio()
+            os._exit(UNGUARDED_CODE)
+        raise RuntimeError(UNGUARDED)
 
 
 NO_THREAD: Final = "no thread can be started here (ulimit -u, or pids.max of the container)"
