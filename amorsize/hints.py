@@ -240,6 +240,57 @@ def like(other: Callable[..., Any], **renamed: str) -> Callable[[F], F]:
     return decorate
 
 
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn at the user's line: that of the call of amorsize."""
+    import warnings
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "amorsize":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
+# -- missing packages --------------------------------------------------------------------------------------------------
+
+
+def missing(what: str, package: str, extra: str) -> str:
+    """Return the text of an error: ``what`` needs a package that is not installed, and this extra brings it.
+
+    Examples
+    --------
+    >>> missing("plot()", "matplotlib", "plot")
+    "plot() needs matplotlib, which is not installed. Run: pip install 'amorsize[plot]'"
+    """
+    return f"{what} needs {package}, which is not installed. Run: pip install 'amorsize[{extra}]'"
+
+
+class Needs:
+    """Turns the error about a module that is missing, raised in the ``with`` block, into one that names the extra.
+
+    A module that is installed, and cannot be loaded, keeps its own error.
+
+    Parameters
+    ----------
+    what, extra : str
+        As in `missing`.
+    module : str
+        The top-level module that is imported.
+    package : str, optional
+        Name of the package, if it differs from that of the module.
+    """
+
+    def __init__(self, what: str, module: str, extra: str, package: str | None = None) -> None:
+        self.module = module
+        self.text = missing(what, package or module, extra)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> None:
+        if isinstance(exc, ModuleNotFoundError) and (exc.name or "").partition(".")[0] == self.module:
+            raise ImportError(self.text) from None
+
+
 # -- tracebacks -------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import sys
 from amorsize.backends.table import BACKENDS as ROWS
 from amorsize.backends.table import row_serving
 from amorsize.frozen import Frozen
-from amorsize.hints import near_value, of_backend
+from amorsize.hints import missing, near_value, of_backend, warn
 from amorsize.schedule.failures import Repeats
 from amorsize.system.environment import BACKENDS as BACKENDS_VARIABLE
 from amorsize.system.environment import backends_setting, max_workers_setting
@@ -319,9 +319,7 @@ def _progress(value: Any) -> Bar | Callable[[int, int | None], object] | None:
 
     extra, module = BARS[package]
     if find_spec(package) is None:
-        raise ImportError(
-            f"progress: the bar is drawn by {package}, which is not installed. Run: pip install 'amorsize[{extra}]'"
-        )
+        raise ImportError(missing("progress: its bar", package, extra))
     return Bar(
         module=module, total=whole("progress: its total", texts.get("total"), least=0, optional=True), desc=desc or ""
     )
@@ -513,16 +511,10 @@ def _check_start_method(value: Any, names: Any, executor: Any, place: Backend | 
 
 def _warn_of_columns(rows: str, data_name: str) -> None:
     """Warn at the user's line: to iterate over a data frame gives its columns."""
-    import warnings
-
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "amorsize":
-        level, frame = level + 1, frame.f_back
-    warnings.warn(
+    warn(
         f"{data_name}: is a DataFrame, and func gets its columns, as map() has it. For its rows pass "
         f"df.{rows}(), or list(df.{rows}()){OF_PANDAS if rows == 'itertuples' else ''}",
         UserWarning,
-        stacklevel=level,
     )
 
 

@@ -23,6 +23,7 @@ from amorsize.backends.workers.team import Message, Team
 from amorsize.errors import ItemTimeoutError, TransferError, WorkerLostError
 from amorsize.facts import Failure
 from amorsize.frozen import replace
+from amorsize.hints import warn
 from amorsize.schedule.messages import (
     CALLER,
     Done,
@@ -41,7 +42,7 @@ from amorsize.system import log
 from amorsize.system.critical import load
 from amorsize.system.looks import is_interrupt, kind_of, text_of
 from amorsize.system.nested import Ended
-from amorsize.system.start_methods import is_being_imported_by_a_child, main_is_interactive, unguarded
+from amorsize.system.start_methods import UNGUARDED_CODE, main_is_interactive, refuse_in_a_child, unguarded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ KILLED: Final = 9
 CUT_OFF_TEXT: Final = "its connection to the caller was closed, or something else read from it"
 
 
+def is_unguarded(handle: Handle | None) -> bool:
+    """Return True if a worker ended since the program's main module starts workers at its top level."""
+    return handle is not None and handle.exitcode == UNGUARDED_CODE
+
+
 def loss(handle: Handle | None, index: int | None, call: str | None = None, *, oom: bool = False) -> WorkerLostError:
     """Return the error that describes the end of a worker."""
     code = handle.exitcode if handle is not None else None
@@ -64,6 +70,8 @@ def loss(handle: Handle | None, index: int | None, call: str | None = None, *, o
     if fault:
         # The caller itself sent the signal that ended the worker, so the signal is not reported.
         return WorkerLostError(index, None, None, oom, call, fault)
+    if is_unguarded(handle):
+        return WorkerLostError(index, code, call=call, refused=unguarded())
     killed = code is not None and code < 0
     signal = -code if killed and code is not None else None
     cut_off = CUT_OFF_TEXT if code == child.CUT_OFF else ""
@@ -125,8 +133,7 @@ def _team(work: Work, chosen: Forecast, lease: Lease) -> Team:
     RuntimeError
         In a child that is importing the program's main module: it would start children without end.
     """
-    if is_being_imported_by_a_child():
-        raise unguarded()
+    refuse_in_a_child()
     assert chosen.start_method is not None
     forks = chosen.start_method == "fork"
     by_value = not forks and main_is_interactive()
@@ -349,7 +356,10 @@ class ProcessDriver(Driver):
                 raise WorkerLostError(None, refused=str(self._refused)) from self._refused
             raise self._loss_of(None).exception from self._refused
         if not slow:
-            self.warnings.append("no worker could be kept alive: the rest ran in the caller")
+            why = unguarded() if is_unguarded(self._last_loss) else "no worker could be kept alive"
+            self.warnings.append(f"the rest ran in the caller: {why}")
+            if is_unguarded(self._last_loss):
+                warn(self.warnings[-1], RuntimeWarning)
         # The caller's span is among the items left over.
         self._mine = None
         super().give_up(slow)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from amorsize.formatting import count
 from amorsize.loop_facts import Failure
-from amorsize.system.looks import is_interrupt, note, shorten, trace_of
+from amorsize.system.looks import is_interrupt, note, origin, shorten, trace_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ class Outcome:
         The items that failed for good, by index.
     """
 
+    # What becomes of the results of a run that is interrupted.
+    _kept = "checkpoint=PATH would keep them for the next run"
+
     def __init__(self, on_error: OnError, max_failures: int | None = None) -> None:
         self.on_error = on_error
         self.most_failures = 0 if on_error == "raise" else max_failures
         self.results: list[Any] = []
         self.failures: dict[int, Failure] = {}
+        # Number of places among the results that are not filled.
+        self._holes = 0
         # The latest exception of each item that is not done.
         self.last_error: dict[int, Failure] = {}
         # Called with each item that fails for good.
@@ -55,6 +61,7 @@ class Outcome:
     def put(self, start: int, values: list[Any], but: Collection[int] = ()) -> None:
         """Keep the results of the items from ``start`` on, ``but`` those of items that raised, here or elsewhere."""
         if values is self.results:
+            self._holes += len(but)
             return
         begin, stop = start, start + len(values)
         for index in sorted(index for index in but if start <= index < stop):
@@ -67,8 +74,9 @@ class Outcome:
         if not values:
             # Beyond the end of the source the list must not grow.
             return
-        if start > len(results):
-            results.extend([None] * (start - len(results)))
+        before = start - len(results)
+        self._holes += max(before, -len(values))
+        results.extend([None] * before)
         results[start : start + len(values)] = values
 
     def some(self, most: int) -> list[Any]:
@@ -77,8 +85,8 @@ class Outcome:
 
     @property
     def size(self) -> int:
-        """The number of items up to the last result so far, with those that a checkpoint had."""
-        return len(self.results)
+        """The number of results so far, with those that a checkpoint had."""
+        return len(self.results) - self._holes
 
     def take_errors(self, failures: Iterable[Failure], ran: range = range(0)) -> tuple[int, ...]:
         """Keep the errors of items in case these fail for good, and return their indices.
@@ -126,6 +134,11 @@ class Outcome:
         if self.doomed:
             raise self._exception(self.fatal or self.failures[min(self.failures)], item_at)
         return self.results
+
+    def interrupted(self, exc: KeyboardInterrupt) -> None:
+        """Add a note to what has interrupted the run: how many results there were, and what becomes of them."""
+        if self.size:
+            note(exc, f"amorsize: the run was interrupted, with results of {count(self.size, 'item')}; {self._kept}")
 
     def _exception(self, failure: Failure, item_at: Any) -> BaseException:
         exc = annotate(failure, item_at)
@@ -246,7 +259,7 @@ class Flow(Outcome):
 
 def annotate(failure: Failure, item_at: Any = None) -> BaseException:
     """Return the exception of a failure, with a note that names the item."""
-    text = f"amorsize: raised at item {failure.index}"
+    text = f"amorsize: {origin(failure.exception, 'raised at')} item {failure.index}"
     if item_at is not None:
         try:
             text += f": {shorten(item_at(failure.index))}"
@@ -269,8 +282,8 @@ def initialize(initializer: Callable[..., object], initargs: tuple[Any, ...], wh
 
 
 def blame_initializer(exc: BaseException, where: str) -> None:
-    """Add a note to an exception: the initializer raised it, not func."""
-    note(exc, f"amorsize: raised by initializer=, {where}, before the first item there")
+    """Add a note to an exception: it comes from the initializer, not from func."""
+    note(exc, f"amorsize: {origin(exc)} initializer=, {where}, before the first item there")
 
 
 def failure_here(index: int, exc: BaseException) -> Failure:

@@ -6,7 +6,7 @@ from itertools import islice
 from time import perf_counter
 
 from amorsize.formatting import count
-from amorsize.system.looks import goes_by_index, has_length, is_growing, is_sliced, length, note
+from amorsize.system.looks import goes_by_index, has_length, is_growing, is_sliced, length, note, origin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Indexable:
             # The default iterator of a sequence ends there.
             return found
         except BaseException as exc:
-            note(exc, f"amorsize: raised by data[{start + len(found)}]")
+            note(exc, f"amorsize: {origin(exc)} data[{start + len(found)}]")
             raise
         return found
 
@@ -303,7 +303,7 @@ class Streamed:
 
 def blame_iterator(exc: BaseException, items: int) -> None:
     """Add a note to an exception: the iterator of the data raised it, not func."""
-    note(exc, f"amorsize: raised by the iterator of data, after {count(items, 'item')}")
+    note(exc, f"amorsize: {origin(exc)} the iterator of data, after {count(items, 'item')}")
 
 
 def read_on(into: list[Any], data: Iterable[Any], items: int | None = None) -> None:

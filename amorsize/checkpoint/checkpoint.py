@@ -292,6 +292,8 @@ def _identity(file: str, func: Callable[..., object]) -> str:
 class KeptOutcome(Outcome):
     """An `Outcome` that also passes its results to a checkpoint."""
 
+    _kept = "the checkpoint keeps them for the next run"
+
     def __init__(self, on_error: OnError, max_failures: int | None, *, checkpoint: Checkpoint, **how: Any) -> None:
         super().__init__(on_error, max_failures, **how)
         self._checkpoint = checkpoint

@@ -6,6 +6,7 @@ import argparse
 from typing import Any, Final
 
 from amorsize.cli.failing import UsageError
+from amorsize.hints import missing
 
 SHELLS: Final = ("bash", "zsh", "fish")
 # What stands for the name of a file in the help.
@@ -28,9 +29,7 @@ class PrintCompletion(argparse.Action):
         try:
             import shtab
         except ImportError as exc:
-            raise UsageError(
-                "--print-completion: needs shtab, which is not installed. Run: pip install 'amorsize[cli]'"
-            ) from exc
+            raise UsageError(missing("--print-completion", "shtab", "cli")) from exc
         _complete_files(parser, shtab.FILE)
         print(shtab.complete(parser, arguments[1]))  # noqa: T201
         parser.exit()

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from amorsize.cli.failing import UsageError
 from amorsize.formatting import printable
+from amorsize.hints import missing
 
 FORMATS: Final = ("table", "json", "yaml", "markdown")
 
@@ -41,7 +42,7 @@ def check_format(form: str) -> None:
         from importlib.util import find_spec
 
         if find_spec("yaml") is None:
-            raise UsageError("--format yaml: needs PyYAML, which is not installed. Run: pip install 'amorsize[cli]'")
+            raise UsageError(missing("--format yaml", "PyYAML", "cli"))
 
 
 def check_lines(given: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from amorsize import __version__
 from amorsize.cli.failing import UsageError
 from amorsize.formatting import count, date, printable, seconds
+from amorsize.hints import missing
 
 if TYPE_CHECKING:
     from amorsize.events import Event
@@ -72,7 +73,7 @@ def _place(path: str) -> str:
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
-        raise argparse.ArgumentTypeError("its figures need matplotlib: pip install 'amorsize[plot]'")
+        raise argparse.ArgumentTypeError(missing("a figure", "matplotlib", "plot"))
     return path
 
 

@@ -20,10 +20,9 @@ from amorsize.hints import fold, hinted
 from amorsize.options import check, whole
 from amorsize.system.critical import held_signals, load
 from amorsize.system.start_methods import (
-    is_being_imported_by_a_child,
+    refuse_in_a_child,
     share_of,
     start_method_beside_threads,
-    unguarded,
 )
 
 if TYPE_CHECKING:
@@ -192,8 +191,7 @@ class Executor(StandardExecutor):
             if self._shut or shutdown.is_exiting():
                 raise RuntimeError(shutdown.refusal())
             if self._manager is None:
-                if is_being_imported_by_a_child():
-                    raise unguarded()
+                refuse_in_a_child()
                 method = self._start_method or start_method_beside_threads()
                 if method == "forkserver":
                     # It boots while the rest is loaded and made.

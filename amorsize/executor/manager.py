@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from amorsize.backends.processes import ProcessDriver, loss
+from amorsize.backends.processes import ProcessDriver, is_unguarded, loss
 from amorsize.backends.remote_errors import ItemError
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable
@@ -31,6 +31,7 @@ from amorsize.schedule.messages import Closed, Done, Event, Instruction, ItemsAd
 from amorsize.schedule.schedule import Schedule
 from amorsize.system.critical import LONGEST_WAIT_S
 from amorsize.system.looks import kind_of, text_of
+from amorsize.system.start_methods import unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -322,6 +323,8 @@ class Manager(ProcessDriver):
         self._put(lot, index, [None], {index: error})
 
     def give_up(self, slow: bool) -> None:
+        if is_unguarded(self._last_loss):
+            raise _BrokenError(unguarded())
         cause = self._refused or loss(self._last_loss, None)
         how = f"could not be started ({cause})" if self._refused else _how(self._last_loss)
         raise _BrokenError(f"no worker process could be kept alive; the last {how}") from cause

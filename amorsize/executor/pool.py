@@ -18,10 +18,9 @@ from amorsize.system.critical import held_signals, load
 from amorsize.system.looks import defined, kind_of
 from amorsize.system.start_methods import (
     available_start_methods,
-    is_being_imported_by_a_child,
+    refuse_in_a_child,
     share_of,
     start_method_of_a_pool,
-    unguarded,
 )
 
 if TYPE_CHECKING:
@@ -113,8 +112,7 @@ class Pool:
         count = whole("processes", processes, least=1, optional=True)
         args = () if initializer is None else tuple(initargs)
         request = check(callable, (), max_workers=count, initializer=initializer, initargs=args)
-        if is_being_imported_by_a_child():
-            raise unguarded()
+        refuse_in_a_child()
         method = start_method_of_a_pool() if context is None else str(context.get_start_method())
         if method not in available_start_methods():
             raise ValueError(f"context: its start method must be one of {available_start_methods()}, not {method!r}")

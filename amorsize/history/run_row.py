@@ -62,7 +62,7 @@ class Run(Frozen):
     shape : Shape or None
         Types and size of the data.
     n_items : int or None
-        Length of the data; of a run that did not end well, up to the last result that it had. None if unknown.
+        Length of the data; of a run that did not end well, the number of its results. None if unknown.
     backend : str
         ``"serial"``, ``"threads"``, ``"processes"``, ``"executor"``, or ``"async"`` (tasks of an event loop; written as
         ``"tasks"`` by earlier versions).

@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, NoReturn
 
+from amorsize.hints import missing
 from amorsize.integrations.card_yaml import LINE, Mapping, composed, dumped, listed, meant, override
 
 KINDS: Final = ("parsl", "dask", "ray", "mpi", "executor", "local")
@@ -132,7 +133,7 @@ def read(text: str, name: str, overrides: Iterable[str] = ()) -> Settings:
     _only(card, (*TOP, *shared), kind)
     package = NEEDS.get(kind)
     if package is not None and find_spec(package) is None:
-        raise ImportError(f"{name}: kind: {kind} needs {package}: pip install 'amorsize[{kind}]'")
+        raise ImportError(missing(f"{name}: kind: {kind}", package, kind))
     common = _settings(card, kind, {})
     executors = _executors(card, kind, shared, common)
     if kind == "executor":

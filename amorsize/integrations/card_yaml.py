@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
-try:
+from amorsize.hints import Needs
+
+with Needs("amorsize.integrations.cards", "yaml", "cards", "PyYAML"):
     import yaml
-except ImportError:
-    raise ImportError("cards are read with PyYAML: pip install 'amorsize[cards]'") from None
 
 # Stands at the end of the name of a YAML text that comes from a file.
 LINE: Final = ", line "

@@ -21,13 +21,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from amorsize.hints import Needs
 from amorsize.options import check
 
-try:
+with Needs("amorsize.integrations.joblib", "joblib", "joblib"):
     from joblib import register_parallel_backend
     from joblib.parallel import FallbackToBackend, ParallelBackendBase, SequentialBackend
-except ImportError as exc:
-    raise ImportError("amorsize.integrations.joblib needs joblib: pip install 'amorsize[joblib]'") from exc
 
 from amorsize.integrations.joblib_call import Call, Options
 from amorsize.integrations.joblib_loop import LoopFirst

@@ -13,19 +13,17 @@ from math import ceil, inf
 from time import perf_counter
 from typing import Any, Final
 
+import numpy as np
+
 from amorsize.api import execute
 from amorsize.events import Event, ItemFailed
-from amorsize.system.looks import note
+from amorsize.hints import Needs
+from amorsize.system.looks import note, origin
 
-try:
-    import numpy as np
+with Needs("amorsize.integrations.pandas", "pandas", "pandas", "pandas 3"):
     from pandas import DataFrame, Series
     from pandas.api.executors import BaseExecutionEngine
     from pandas.api.typing import DataFrameGroupBy, SeriesGroupBy
-except ImportError as exc:
-    raise ImportError(
-        "amorsize.integrations.pandas needs pandas 3, which is not installed. Run: pip install 'amorsize[pandas]'"
-    ) from exc
 
 __all__ = ["engine", "groupby_apply"]
 
@@ -255,4 +253,4 @@ def _of_group(func: Callable[[Any], Any], item: tuple[Any, Any]) -> Any:
 
 
 def _blame(exc: BaseException, what: str, label: Any) -> None:
-    note(exc, f"pandas: raised at {what} {label!r}")
+    note(exc, f"pandas: {origin(exc, 'raised at')} {what} {label!r}")

@@ -15,12 +15,11 @@ from itertools import accumulate
 from typing import Any, Final
 from weakref import WeakSet
 
-try:
+from amorsize.hints import Needs
+
+with Needs("amorsize.integrations.prometheus", "prometheus_client", "prometheus"):
     from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-except ImportError as exc:
-    message = "amorsize.integrations.prometheus needs prometheus_client: pip install 'amorsize[prometheus]'"
-    raise ImportError(message) from exc
 
 from amorsize import events
 from amorsize.plan.plan import Plan

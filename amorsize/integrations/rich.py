@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
+from amorsize.hints import Needs
+
+with Needs("amorsize.integrations.rich", "rich", "rich"):
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -16,10 +18,6 @@ try:
         TimeElapsedColumn,
     )
     from rich.text import Text
-except ImportError as exc:
-    raise ImportError(
-        "amorsize.integrations.rich needs rich, which is not installed. Run: pip install 'amorsize[rich]'"
-    ) from exc
 
 __all__: list[str] = []
 

@@ -14,14 +14,11 @@ from typing import Any
 
 from amorsize.api import stream
 from amorsize.errors import ResourceLimitError
+from amorsize.hints import Needs
 from amorsize.limits import Limits
 
-try:
+with Needs("amorsize.integrations.tqdm", "tqdm", "progress"):
     from tqdm.contrib.concurrent import ensure_lock
-except ImportError as exc:
-    raise ImportError(
-        "amorsize.integrations.tqdm needs tqdm, which is not installed. Run: pip install 'amorsize[progress]'"
-    ) from exc
 
 __all__ = ["process_map", "thread_map"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from amorsize.formatting import printable, seconds
+from amorsize.hints import Needs
 
 # Of what is marked. Not black, which matplotlib leaves out of an SVG where it is the default.
 INK: Final = "#111111"
@@ -18,10 +19,8 @@ def new_figure(width: float, height: float) -> Any:
     ImportError
         Without matplotlib.
     """
-    try:
+    with Needs("plot()", "matplotlib", "plot"):
         from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise ImportError("plot() needs matplotlib: pip install 'amorsize[plot]'") from exc
     return Figure(figsize=(width, height), layout="constrained")
 
 

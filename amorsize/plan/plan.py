@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amorsize.facts import Forecast
 from amorsize.frozen import field, replace
+from amorsize.hints import folded
 from amorsize.plan import plan_text
 from amorsize.plan.record import PlanRecord
 
@@ -141,6 +142,7 @@ class Plan(PlanRecord):
         own = plan_text.forecast_of(self)
         return replace(own, total_s=self.model_s) if self.model_s else own
 
+    @folded
     def plot(self, path: str | None = None, *, events: Iterable[Event] = ()) -> Any:
         """Draw the forecast of every candidate, and where the time would go; needs the extra ``plot``.
 

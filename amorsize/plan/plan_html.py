@@ -25,22 +25,22 @@ NUMBER: Final = "text-align:right;font-variant-numeric:tabular-nums;white-space:
 
 def plan_html(plan: PlanRecord, also: Iterable[tuple[str, str]] = ()) -> str:
     """Return a table of the plan, its forecast and the rows of ``also``, and the best of the rejected, folded away."""
-    rows: list[tuple[str, ...]] = [
+    rows = [
         ("backend", plan.backend + (f" ({plan.start_method})" if plan.start_method else "")),
-        ("n_jobs", str(plan.n_jobs), ""),
-        ("chunksize", str(plan.chunksize), ""),
+        ("n_jobs", str(plan.n_jobs)),
+        ("chunksize", str(plan.chunksize)),
     ]
     if plan.predicted_s is not None and plan.predicted_interval_s is not None:
         low, high = plan.predicted_interval_s
         rows += [
-            ("forecast", seconds(plan.predicted_s), f"80 %: {seconds(low)} to {seconds(high)}"),
-            ("plain loop", seconds(plan.serial_s), f"speedup {plan.estimated_speedup:.2f}"),
+            ("forecast", f"{seconds(plan.predicted_s)} (80 %: {seconds(low)} to {seconds(high)})"),
+            ("plain loop", f"{seconds(plan.serial_s)}, speedup {plan.estimated_speedup:.2f}"),
+            ("of which", parts_of(plan.breakdown) or "nothing"),
         ]
-        rows.append(("of which", parts_of(plan.breakdown) or "nothing"))
     rows += happened(plan)
     rows += also
     rows += [("warning", text) for text in plan.warnings]
-    body = "".join(_row(row, (TEXT, NUMBER, TEXT) if len(row) == 3 else (TEXT, TEXT)) for row in rows)
+    body = "".join(_row(row, (TEXT, TEXT)) for row in rows)
     return printable(f"<p>amorsize: {escape(plan.reason)}.</p><table>{body}</table>{_rejected(plan)}", lines=True)
 
 
@@ -65,11 +65,9 @@ def _told(f: Forecast, plan: PlanRecord) -> tuple[str, ...]:
 
 
 def _row(cells: tuple[str, ...], styles: tuple[str, ...], tag: str = "td") -> str:
-    """Return a row whose first cell is its head; the text of a row of two goes over the columns of the others."""
+    """Return a row whose first cell is its head."""
     tags = ("th", *[tag] * (len(cells) - 1))
-    span = " colspan='2'" if len(cells) == 2 else ""
     made = (
-        f"<{tag}{span if at else ''} style='{style}'>{escape(text)}</{tag}>"
-        for at, (text, style, tag) in enumerate(zip(cells, styles, tags, strict=True))
+        f"<{tag} style='{style}'>{escape(text)}</{tag}>" for text, style, tag in zip(cells, styles, tags, strict=True)
     )
     return f"<tr>{''.join(made)}</tr>"

@@ -12,15 +12,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import starmap
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
-from amorsize.system.start_methods import NO_THREAD, can_start_a_thread
+from amorsize.hints import warn
+from amorsize.system.start_methods import (
+    NAME,
+    NO_THREAD,
+    UNGUARDED_CODE,
+    can_start_a_thread,
+    refuse_in_a_child,
+    unguarded,
+)
 
 if TYPE_CHECKING:
     from amorsize.backends.workers.handed import Handed
     from amorsize.facts import Backend
     from amorsize.plan.pool_watch import Watch
+
+
+# Seconds between two looks at workers that start.
+# guess
+LOOK_S: Final = 0.01
 
 
 class PoolLike(Protocol):
@@ -199,6 +212,8 @@ def open_pool(
     if backend != "serial" and not can_start_a_thread():
         warnings.warn(f"{NO_THREAD}: the plan's pool is a plain loop", RuntimeWarning, stacklevel=3)
         backend = "serial"
+    if backend == "processes":
+        refuse_in_a_child()
     if backend == "serial":
         kind = LoopPool
     else:
@@ -217,11 +232,36 @@ def open_pool(
 
         with free_to_start(), sigterm_waits(start_method):
             pool = kind(**options)
+        if start_method != "fork" and _is_unguarded(pool):
+            warn(f"the plan's pool is a plain loop: {unguarded()}", RuntimeWarning)
+            pool = LoopPool() if watch is None else _watched(LoopPool, watch)()
     else:
         pool = kind(**options)
     if watch is not None:
         watch.opened()
     return pool
+
+
+def _is_unguarded(pool: Any) -> bool:
+    """Wait until a worker has started. Return True, and end the pool, if none ever will (`unguarded`).
+
+    A ``Pool`` would start others in their place without end.
+    """
+    from multiprocessing.pool import Pool
+
+    try:
+        # The pool takes those that end off its own list.
+        workers = list(pool._pool)
+        started = Pool.apply_async(pool, int)
+        while not started.ready():
+            if any(worker.exitcode == UNGUARDED_CODE for worker in workers):
+                pool.terminate()
+                return True
+            started.wait(LOOK_S)
+    except BaseException:
+        pool.terminate()
+        raise
+    return False
 
 
 def handed_for(uses: Sequence[Any], start_method: str | None, func_bytes: float) -> Handed | None:
@@ -320,6 +360,12 @@ def _planned(kind: Any, planned: int, handed: Handed | None = None) -> Any:
 
     class Planned(kind):  # type: ignore[misc]
         kept: list[Any]
+
+        @staticmethod
+        def Process(*args: Any, **kwargs: Any) -> Any:  # noqa: N802  (as the original has it)
+            made = kind.Process(*args, **kwargs)
+            made.name = f"{NAME}-{made.name}"
+            return made
 
         def _map_async(self, func: Any, *args: Any, **kwargs: Any) -> Any:
             return super()._map_async(self._sendable(func), *args, **kwargs)

@@ -58,9 +58,10 @@ async def in_this_loop(request: Request) -> tuple[Execution | TaskRun, list[Any]
 
 def in_a_new_loop(request: Request) -> tuple[TaskRun, list[Any]]:
     """Run ``execute()`` of a coroutine function on a new event loop in this thread."""
+    runs: list[TaskRun] = []
 
     async def main() -> tuple[TaskRun, list[Any]]:
-        run = TaskRun(request)
+        runs.append(run := TaskRun(request))
         return run, await run.run()
 
     if asyncio._get_running_loop() is not None:
@@ -68,7 +69,12 @@ def in_a_new_loop(request: Request) -> tuple[TaskRun, list[Any]]:
             "execute() of a coroutine function starts an event loop, and one is running in this thread already: "
             "use await amorsize.execute_async() there"
         )
-    return _apart(main)
+    try:
+        return _apart(main)
+    except KeyboardInterrupt as exc:
+        for run in runs:
+            run.state.outcome.interrupted(exc)
+        raise
 
 
 def _apart(run: Callable[[], Coroutine[Any, Any, R]]) -> R:

@@ -116,6 +116,9 @@ class Execution:
             if self._deciding is not None:
                 self._deciding.remember()
             return results
+        except KeyboardInterrupt as exc:
+            state.outcome.interrupted(exc)
+            raise
         finally:
             self.record(outcome)
 

@@ -159,6 +159,14 @@ def run_step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, Base
     The exception is raised after the reader has taken the results that are ready. Ctrl-C, and what the handler of a
     signal raised, are raised at once: the reader may take no more results.
     """
+    try:
+        return _run_step(steps, flow)
+    except KeyboardInterrupt as exc:
+        flow.interrupted(exc)
+        raise
+
+
+def _run_step(steps: Generator[None, None, None], flow: Flow) -> tuple[bool, BaseException | None]:
     error: Exception | None = None
     try:
         next(steps)

@@ -563,6 +563,11 @@ def note(exc: BaseException, text: str) -> None:
             raise
 
 
+def origin(exc: BaseException, raised: str = "raised by") -> str:
+    """Return ``raised``, or "interrupted in": Ctrl-C comes from outside of the code that it meets."""
+    return "interrupted in" if issubclass(type(exc), KeyboardInterrupt) else raised
+
+
 def set_cause(exc: BaseException, cause: BaseException | None) -> None:
     """Set an exception's cause, whatever its ``__setattr__`` says."""
     BaseException.__dict__["__cause__"].__set__(exc, cause)

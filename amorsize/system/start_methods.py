@@ -158,14 +158,38 @@ def is_being_imported_by_a_child() -> bool:
     return process is not None and getattr(process.current_process(), "_inheriting", False)
 
 
-def unguarded() -> RuntimeError:
-    """Return the error of a call that a child has come to in the caller's ``__main__``."""
+def unguarded() -> str:
+    """Return what it means that workers come to the caller's call while they import its ``__main__``."""
+    # The loop's path loads no errors.
     from amorsize.errors import see
 
-    return RuntimeError(
-        "a worker process imports the program's main module again, and came to this very call. Guard what starts work "
-        f"there:\n\n    if __name__ == '__main__':\n        main()\n\n{see('main-module').strip()}"
+    return (
+        "worker processes import the script again, and the script starts workers at its top level. Put that under a "
+        f"guard, if __name__ == '__main__':{see('main-module')}"
     )
+
+
+# Exit code (EX_CONFIG) of a worker that came to a call which starts workers while it imported the main module.
+UNGUARDED_CODE: Final = 78
+# The names of processes that amorsize starts begin so.
+NAME: Final = "amorsize"
+
+
+def refuse_in_a_child() -> None:
+    """Start no workers in a child that is importing the program's main module: each would start more, without end.
+
+    A worker of amorsize ends here, without a traceback, since its caller says why.
+
+    Raises
+    ------
+    RuntimeError
+        In another child of multiprocessing.
+    """
+    if is_being_imported_by_a_child():
+        if sys.modules["multiprocessing.process"].current_process().name.startswith(NAME):
+            nested.flush_stdio()
+            os._exit(UNGUARDED_CODE)
+        raise RuntimeError(unguarded())
 
 
 NO_THREAD: Final = "no thread can be started here (ulimit -u, or pids.max of the container)"

@@ -69,6 +69,25 @@ class TestOutcome:
         assert got == sorted(raised) == list(range(60))
         assert [outcome.last_error for outcome in outcomes] == [{}]
 
+    def test_places_without_a_result_do_not_count(self):
+        outcome = Outcome("collect")
+        outcome.put(8, [8, 9])
+        assert outcome.size == 2
+        outcome.put(0, [0, None, 2], but=[1])
+        assert outcome.size == 4
+        outcome.fail(Failure(1, ValueError()))
+        outcome.put(3, [3, 4, 5, 6, 7])
+        assert outcome.size == len(outcome.results) == 10
+
+    def test_places_that_a_loop_leaves_out_do_not_count(self):
+        outcome = Outcome("raise")
+        into = outcome.place_for(0)
+        into += [0, None, 2]
+        outcome.put(0, into, but=[1])
+        assert outcome.size == 2
+        outcome.put(1, [1])
+        assert outcome.size == len(outcome.results) == 3
+
     def test_an_item_whose_repr_raises_hides_nothing(self):
         class Shy:
             def __repr__(self) -> str:

@@ -97,7 +97,7 @@ def unwrapped(exc: BaseException) -> BaseException:
 def item_of(exc: BaseException) -> int | None:
     """The item that an exception names in its note."""
     for note in getattr(exc, "__notes__", ()):
-        if match := re.match(r"amorsize: raised at item (\d+)", note):
+        if match := re.match(r"amorsize: (?:raised at|interrupted in) item (\d+)", note):
             return int(match[1])
     return None
 

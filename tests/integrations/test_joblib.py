@@ -53,20 +53,6 @@ def test_the_object_needs_no_registration():
         assert Parallel()(delayed(abs)(-i) for i in range(20)) == list(range(20))
 
 
-def test_the_missing_package_is_named(tmp_path):
-    (tmp_path / "joblib.py").write_text("raise ImportError", encoding="utf-8")
-    code = "import amorsize.integrations.joblib"
-    path = os.pathsep.join([str(tmp_path), *(one for one in sys.path if one)])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.strip().splitlines()[-1].endswith("pip install 'amorsize[joblib]'")
-
-
 def test_number_of_jobs():
     cores = effective_n_jobs(-1)
     backend = AmorsizeBackend()

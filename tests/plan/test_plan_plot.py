@@ -117,8 +117,9 @@ def test_a_plan_of_unknown_length_is_drawn_from_its_parts():
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'amorsize\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'amorsize\[plot\]'") as caught:
         a_plan().plot()
+    assert len(caught.traceback) == 1
 
 
 def test_the_usable_cores_are_marked():

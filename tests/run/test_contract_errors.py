@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import traceback
 from functools import partial
@@ -119,6 +120,23 @@ class TestErrors:
     def test_what_is_no_exception_ends_the_call_at_once(self, run, kind, on_error):
         with pytest.raises(kind):
             run(partial(ef.raise_at, 17, kind), range(40), on_error=on_error, retries=3)
+
+    @pytest.mark.parametrize(("kind", "how"), [(SystemExit, "raised at"), (KeyboardInterrupt, "interrupted in")])
+    def test_an_interrupt_does_not_come_from_the_item(self, run, kind, how):
+        with pytest.raises(kind) as caught:
+            run(partial(ef.raise_at, 17, kind), range(40))
+        assert caught.value.__notes__[0].startswith(f"amorsize: {how} item 17")
+
+    @pytest.mark.parametrize("kept", [False, True])
+    def test_an_interrupt_tells_what_becomes_of_the_results(self, run, kept, tmp_path):
+        def interrupt(done, total):
+            if done:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            run(abs, range(40), progress=interrupt, checkpoint=tmp_path / "x.ckpt" if kept else None)
+        told = "the checkpoint keeps them" if kept else "checkpoint=PATH would keep them"
+        assert re.fullmatch(rf"amorsize: .* with results of \d+ items?; {told} .*", note_of(caught.value))
 
     def test_stop_iteration_is_not_the_end_of_the_data(self, run):
         with pytest.raises(StopIteration) as caught:

@@ -164,7 +164,7 @@ class TestTheRow:
     )
     def test_is_the_one_of_any_other_map(self, tmp_path, monkeypatch, func, data):
         # A busy machine may make a map look as if it waited, and send it to workers, which may be let go again: one
-        # quiet try must do. Then a map that raises has other items behind the one that raised.
+        # quiet try must do. Workers may have run items behind one that raised.
         for number in range(50):
             forget()
             first, later = self.rows(tmp_path / str(number), monkeypatch, func, data)

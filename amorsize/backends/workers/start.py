@@ -20,6 +20,7 @@ from amorsize.backends.workers.process_setup import leave_fork_server
 from amorsize.system import belongings
 from amorsize.system.critical import free_import_lock, held_signals
 from amorsize.system.nested import flush_stdio
+from amorsize.system.start_methods import NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _spawn(
     else:
         socket.send_fds(ours, [protocol.HELLO], [slot.fd])
     process = multiprocessing.get_context(start_method).Process(  # type: ignore[attr-defined]
-        target=child.serve_spawned, args=(theirs, passed), daemon=True, name="amorsize"
+        target=child.serve_spawned, args=(theirs, passed), daemon=True, name=NAME
     )
     hidden = _main_file_hidden() if setup.by_value else nullcontext()
     # A fork server would hand the mask on to children that are not amorsize's; it ignores Ctrl-C by itself.

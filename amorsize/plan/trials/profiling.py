@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from amorsize.formatting import count, seconds
 from amorsize.frozen import Frozen, field
-from amorsize.hints import near_value
+from amorsize.hints import missing, near_value
 from amorsize.plan.trials.subset import spread_items
 
 PROFILERS: Final = ("cProfile", "pyinstrument", "line_profiler")
@@ -69,7 +69,7 @@ def checked(name: Any, func: Any = None) -> str | None:
     if name not in PROFILERS:
         raise ValueError(f"profile: must be one of {PROFILERS} or None, not {name!r}{near_value(name, PROFILERS)}")
     if find_spec(name) is None:
-        raise ImportError(f"profile={name!r} needs {name}: pip install 'amorsize[profile]'")
+        raise ImportError(missing(f"profile={name!r}", name, "profile"))
     if name == "line_profiler" and func is not None:
         written(func)
     return str(name)

@@ -8,6 +8,7 @@ from typing import Any
 
 from amorsize.formatting import printable
 from amorsize.frozen import plain
+from amorsize.hints import folded
 from amorsize.plan.trials import verdict
 from amorsize.plan.trials.profiling import Profile, lines_of
 from amorsize.plan.trials.race import Race
@@ -36,6 +37,7 @@ class Validation(Race):
         text = verdict.explain(self)
         return text if self.profile is None else "\n".join([text, "", *map(printable, lines_of(self.profile))])
 
+    @folded
     def plot(self, path: str | None = None) -> Any:
         """Draw each contender's time in each round, and the forecast; needs the extra ``plot``.
 

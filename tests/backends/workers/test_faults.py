@@ -419,6 +419,47 @@ def test_an_unguarded_main_is_told_so_and_is_no_fork_bomb(tmp_path, method):
     assert done.stdout == "imported\n" * 3  # the program and its two workers
     assert "if __name__ == '__main__':" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("amorsize.errors.WorkerLostError")
+    assert done.stderr.count("Traceback") == 1
+
+
+UNGUARDED_HEAD = """
+import sys, time, amorsize
+from amorsize.plan.plan import Plan
+method = sys.argv[1]
+def slow(x):
+    until = time.process_time() + 0.005
+    while time.process_time() < until:
+        pass
+    return x
+"""
+
+UNGUARDED_CALLS = {
+    "execute": "print(sum(amorsize.execute(slow, range(300), start_method=method)))",
+    "stream": "print(sum(amorsize.stream(slow, range(300), start_method=method)))",
+    "plan.pool": "print(sum(Plan(backend='processes', n_jobs=2, chunksize=1, start_method=method).pool()"
+    ".map(slow, range(300))))",
+}
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("call", UNGUARDED_CALLS)
+def test_an_unguarded_main_goes_on_in_the_caller_with_one_warning(tmp_path, call, method):
+    (tmp_path / "program.py").write_text(UNGUARDED_HEAD + UNGUARDED_CALLS[call])
+    done = python(str(tmp_path / "program.py"), method)
+    assert (done.returncode, done.stdout) == (0, f"{sum(range(300))}\n")
+    assert done.stderr.count("RuntimeWarning") == done.stderr.count("if __name__ == '__main__':") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("call", ["Executor(2, mp_context=context)", "Pool(2, context=context)"])
+def test_of_an_unguarded_main_an_executor_and_a_pool_say_so_once(tmp_path, call):
+    (tmp_path / "program.py").write_text(
+        "import amorsize, multiprocessing\ncontext = multiprocessing.get_context('spawn')\n"
+        f"with amorsize.{call} as workers: print(list(workers.map(abs, range(9))))"
+    )
+    done = python(str(tmp_path / "program.py"))
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == done.stderr.count("if __name__ == '__main__':") == 1
 
 
 def test_an_unguarded_main_is_well_where_workers_are_forked(tmp_path):
