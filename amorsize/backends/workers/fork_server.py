@@ -7,7 +7,9 @@ nor are packages that have started threads here, or that hold a device or break 
 
 from __future__ import annotations
 
+import os
 import sys
+from time import monotonic, sleep
 from types import FunctionType, MethodType, ModuleType
 
 from amorsize.system.critical import held_signals
@@ -26,6 +28,8 @@ UNSET: Final = ["__main__"]
 SHELLS: Final = frozenset({"IPython", "ipykernel"})
 # Largest number of modules (a guess). It is limited because their names are passed on a command line.
 MOST: Final = 256
+# guess: a process that has closed its connections is dead soon, also on a busy machine
+LONGEST_DEATH_S: Final = 2.0
 
 
 def prepare(func: Any = None) -> None:
@@ -55,11 +59,29 @@ def start() -> None:
 
 
 def forget() -> None:
-    """Have the next fork server load nothing: the last one died, perhaps of what it loaded."""
+    """Have the next fork server load nothing: the last one died, perhaps of what it loaded.
+
+    A process that dies closes its connections first. Until the system says that it is dead, multiprocessing would ask
+    it again; so wait for that.
+    """
     from multiprocessing import forkserver
 
     server: Any = forkserver._forkserver
     server._preload_modules = []
+    pid, until_s = server._forkserver_pid, monotonic() + LONGEST_DEATH_S
+    while pid is not None and not _has_ended(pid) and monotonic() < until_s:
+        sleep(1e-3)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return True if a child is dead, or if that cannot be told (macOS to Python 3.12); leave it for its owner."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        # It belongs to the process from which this one was forked.
+        return True
 
 
 def is_running() -> bool:
