@@ -333,6 +333,17 @@ class Sample(Frozen):
         return 0.0 if self.item_s <= 0 else min(1.0, max(0.0, 1.0 - self.item_cpu_s / self.item_s))
 
 
+def on_a_core_s(item_s: float, workers: float, cores: float) -> float:
+    """Return what an item takes on a core of its own: ``item_s`` was seen where the workers that compute shared cores.
+
+    Examples
+    --------
+    >>> on_a_core_s(3.0, 3, 2.0), on_a_core_s(3.0, 2, 2.0)
+    (2.0, 3.0)
+    """
+    return item_s * min(1.0, cores / max(workers, 1.0))
+
+
 class Breakdown(Frozen):
     """The parts of the forecast seconds, which add up to the forecast.
 

@@ -21,9 +21,9 @@ from math import sqrt
 from statistics import median
 from typing import Any, Final, NamedTuple
 
-from amorsize.facts import WAITS, Sample
+from amorsize.facts import WAITS, Sample, on_a_core_s
 from amorsize.frozen import replace
-from amorsize.history.run_row import Run, sample_of
+from amorsize.history.run_row import Run, is_number, sample_of
 from amorsize.history.shape import ALIKE, Shape
 
 # Fewest rows that must agree: one cannot confirm itself.
@@ -155,6 +155,9 @@ def measured(run: Run) -> Sample | None:
         if run.backend == "threads" and told.waits >= WAITS:
             return replace(told, n_sampled=run.work_items, item_s=each_s, item_cpu_s=cpu_s, worker_s=None)
         if run.backend == "processes" and not echo:
+            cores: Any = (run.machine or {}).get("usable_cores")
+            if is_number(cores) and told.waits < WAITS:
+                each_s = on_a_core_s(each_s, run.n_jobs, cores)
             return replace(told, worker_s=each_s)
     return None if echo else told
 

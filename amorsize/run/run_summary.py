@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from time import time
 
-from amorsize.facts import WAITS, Attempt
+from amorsize.facts import WAITS, Attempt, on_a_core_s
 from amorsize.frozen import replace
 from amorsize.history.shape import shape_of
 from amorsize.history.waiting import HERE, RECORD_SAMPLE_S
@@ -189,7 +189,10 @@ class RunSummary:
             return sample
         # In the caller items may take longer: it keeps the results, and collects garbage.
         if self.go.backend == "processes":
-            return replace(sample, worker_s=ran.work_s / ran.items)
+            each_s = ran.work_s / ran.items
+            if self.machine is not None and sample.waits < WAITS:
+                each_s = on_a_core_s(each_s, self.go.workers, self.machine.usable_cores)
+            return replace(sample, worker_s=each_s)
         # Threads share the interpreter's lock, so that each item takes longer than alone.
         if sample.waits < WAITS:
             return sample

@@ -152,6 +152,13 @@ class TestWhatARowHasMeasured:
     def test_a_short_run_has_no_sample_but_a_clock(self):
         assert measured(row(sample=None, clock_s=1e-4)).item_s == pytest.approx(1e-6)
 
+    def test_processes_that_shared_cores_tell_what_an_item_takes_on_one(self):
+        ran = {"work_s": 3 * 1.5e-3, "work_cpu_s": 3e-3, "work_items": 3, "n_jobs": 3}
+        assert measured(row(backend="processes", machine={"usable_cores": 2.0}, **ran)).worker_s == pytest.approx(1e-3)
+        assert measured(row(backend="processes", machine=None, **ran)).worker_s == pytest.approx(1.5e-3)
+        waits = row(backend="processes", machine={"usable_cores": 2.0}, sample={**MILLI, "item_cpu_s": 1e-5}, **ran)
+        assert measured(waits).worker_s == pytest.approx(1.5e-3)
+
     def test_processes_tell_what_an_item_takes_there(self):
         ran = {"work_s": 0.12, "work_cpu_s": 0.11, "work_items": 100}
         assert measured(row(backend="processes", **ran)).worker_s == pytest.approx(1.2e-3)

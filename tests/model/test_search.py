@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from amorsize.facts import Costs, Machine, Sample
 from amorsize.model.default_costs import recorded
 from amorsize.model.search import FASTEST, choose, may_pay
+from amorsize.schedule.simulation.simulate import simulate
 
 MACHINE = Machine(
     system="Linux", logical_cores=8, physical_cores=8, affinity_cores=8, quota_cores=None, usable_cores=8.0,
@@ -47,6 +48,32 @@ def test_its_best_is_hardly_worse(seed):
     ratios.sort()
     assert ratios[-1] < 1.1
     assert ratios[-3] < 1.02
+
+
+def few_items(cores, n_items, item_max_s=0.25):
+    """Return the best number of workers for some items of 0.25 s that compute."""
+    here = replace(MACHINE, usable_cores=float(cores), logical_cores=cores, physical_cores=cores, affinity_cores=cores)
+    sample = Sample(n_sampled=1, item_s=0.25, item_cpu_s=0.25, item_max_s=item_max_s)
+    costs = Costs(processes=recorded("team", "fork"))
+    backends = ("serial", "processes")
+    return choose(sample, costs, here, n_items=n_items, backends=backends, shrinking=True)[0].workers
+
+
+@pytest.mark.parametrize(("cores", "n_items"), [(2, 3), (2, 5), (4, 5), (4, 9), (8, 10), (64, 65)])
+def test_a_few_more_items_than_cores_run_all_at_once(cores, n_items):
+    workers = few_items(cores, n_items)
+    assert workers == n_items
+    in_turns = simulate([0.25] * n_items, cores, fixed=1, cores=cores).makespan_s
+    assert simulate([0.25] * n_items, workers, fixed=1, cores=cores).makespan_s < 0.9 * in_turns
+
+
+@pytest.mark.parametrize(("cores", "n_items"), [(2, 4), (2, 6), (2, 7), (4, 8), (8, 21)])
+def test_where_that_gains_nothing_each_worker_has_a_core(cores, n_items):
+    assert few_items(cores, n_items) <= cores
+
+
+def test_an_item_that_takes_far_longer_has_a_core_of_its_own():
+    assert few_items(2, 5, item_max_s=0.75) <= 2
 
 
 @settings(max_examples=40)
