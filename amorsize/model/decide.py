@@ -47,6 +47,9 @@ SURELY_FREE: Final = 0.25
 LOCK_FREE: Final = 0.5
 # guess: duration of the trial on two threads
 TRY_S: Final = 8e-3
+# The same of a second trial, where the lock is free: the system may begin both threads on one core, for a time slice of
+# 4 ms. Array to array, 1.8 ms each: of six maps two stayed in the loop after two trials of 8 ms (170 ms; 115 by threads).
+TRY_AGAIN_S: Final = 24e-3
 # With fewer items left, a trial would be most of the work.
 TRY_LEFT: Final = 8
 # guess: longer items are not tried, since watching the lock beside them is evidence enough
@@ -64,6 +67,8 @@ LOOK_AGAIN: Final = 1.5
 CROWDED: Final = 1.2
 # guess: shorter items are checked before recalled costs are acted upon
 PRIOR_CHECK_S: Final = 2e-3
+# Of the modules that a first call of a process loads: what benchmarks/fresh.py forgives.
+LOADED_S: Final = 8e-3
 
 
 class RunMore(Frozen, kw_only=False):
@@ -191,7 +196,9 @@ class Decider(Evidence):
 
     def _start_s(self) -> float:
         if self.choices is not None and self.choices.costs.processes is not None and not self._waits():
-            return self.choices.costs.processes.start.total_s(2)
+            start = self.choices.costs.processes.start
+            # What is loaded is loaded once in a process.
+            return start.total_s(2) - min(start.load_s, LOADED_S)
         return super()._start_s()
 
     def wants_choices(self, backends: Sequence[Backend]) -> bool:
@@ -338,7 +345,7 @@ class Decider(Evidence):
         asked = self.gil_held is not None or not choices.machine.gil_enabled
         if best.backend == "threads" and asked and untried and worth_it:
             # With an odd number one thread would idle, and threads would seem to help less.
-            pairs = max(1, self._share(TRY_S) // 2)
+            pairs = max(1, self._share(TRY_S if not self.trials else TRY_AGAIN_S) // 2)
             return TryThreads(2 * pairs) if len(choices.backends) > 1 else None
         return None
 

@@ -41,6 +41,8 @@ WORTH_PROCESSES_S: Final = 9e-3
 # Source: the project's promise, never slower than the loop by more than 5 % and 2 ms.
 SURE_SHARE: Final = 0.05
 SURE_S: Final = 2e-3
+# guess: with fewer items left per core, to run one more alone takes a tenth of the map or more
+FEW_LEFT: Final = 5
 # A single item that waits longer is enough evidence; a shorter wait may have been another program's turn.
 ONE_WAIT_S: Final = 4.5e-3
 # guess: a loop that is busy for a smaller share of the time keeps up with the rate limit
@@ -210,10 +212,13 @@ class Head:
     def _is_sure(self, start_s: float) -> bool:
         """Return True if a useless start would stay within the promised bound.
 
-        A single item may have been an expensive first call, so that it counts for less.
+        A single item may have been an expensive first call, so that it counts for less; but not where so few are left
+        that to run one more alone takes a large part of the map.
         """
-        if self.items == 1:
-            return self.wall_s > ONE_WAIT_S if self._waits() else self.wall_s * SURE_SHARE / 2 > start_s
+        if self.items == 1 and self._waits():
+            return self.wall_s > ONE_WAIT_S
+        if self.items == 1 and self.left >= FEW_LEFT * self.most_cores:
+            return self.wall_s * SURE_SHARE / 2 > start_s
         return self.wall_s * SURE_SHARE + SURE_S > start_s and self.wall_s > start_s
 
     def next_items(self, limit_s: float = BATCH_S) -> int:
