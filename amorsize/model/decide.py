@@ -48,7 +48,7 @@ LOCK_FREE: Final = 0.5
 # guess: duration of the trial on two threads
 TRY_S: Final = 8e-3
 # The same of a second trial, where the lock is free: the system may begin both threads on one core, for a time slice of
-# 4 ms. Array to array, 1.8 ms each: of six maps two stayed in the loop after two trials of 8 ms (170 ms; 115 by threads).
+# 4 ms. Arrays to arrays, 1.8 ms each: of six maps two stayed in the loop after two trials of 8 ms (170 ms, else 115).
 TRY_AGAIN_S: Final = 24e-3
 # With fewer items left, a trial would be most of the work.
 TRY_LEFT: Final = 8
