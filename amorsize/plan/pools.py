@@ -246,6 +246,11 @@ def _is_unguarded(pool: Any) -> bool:
     """Wait until a worker has started. Return True, and end the pool, if none ever will (`unguarded`).
 
     A ``Pool`` would start others in their place without end.
+
+    Raises
+    ------
+    RuntimeError
+        If the first workers have all ended for another reason, such as an exception in the main module.
     """
     from multiprocessing.pool import Pool
 
@@ -254,9 +259,15 @@ def _is_unguarded(pool: Any) -> bool:
         workers = list(pool._pool)
         started = Pool.apply_async(pool, int)
         while not started.ready():
-            if any(worker.exitcode == UNGUARDED_CODE for worker in workers):
+            codes = [worker.exitcode for worker in workers]
+            if UNGUARDED_CODE in codes:
                 pool.terminate()
                 return True
+            if None not in codes:
+                raise RuntimeError(
+                    f"no worker of the plan's pool could start: they ended with exit code {codes[0]} while they imported "
+                    "the program's main module. Their tracebacks are above; a plan for backend='threads' needs none"
+                )
             started.wait(LOOK_S)
     except BaseException:
         pool.terminate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,9 +19,15 @@ from amorsize.history.history import History
 from amorsize.options import Request
 from amorsize.plan.plan import Plan
 from amorsize.plan.plan_text import describe_plan
-from amorsize.plan.pools import open_pool, process_options
+from amorsize.plan.pools import LoopPool, open_pool, process_options
 from amorsize.system.clock import REAL, Clock
-from amorsize.system.start_methods import NO_THREAD, can_start_a_thread, resolve_start_method
+from amorsize.system.start_methods import (
+    NO_THREAD,
+    can_start_a_thread,
+    refuse_in_a_child,
+    resolve_start_method,
+    unguarded,
+)
 
 # Beyond so many rounds the interval of a median hardly narrows.
 # guess
@@ -101,11 +108,24 @@ def timed(way: Way, clock: Clock = REAL) -> tuple[list[Any], float]:
 
 
 def warm_up(method: str | None) -> None:
-    """Start the fork server, so that the first pool need not wait for it."""
+    """Start the fork server, so that the first pool need not wait for it, and see that a worker starts.
+
+    Raises
+    ------
+    RuntimeError
+        If workers come to this call while they import the program's main module: a plain ``Pool`` would start others
+        in their place without end.
+    """
+    if method in (None, "fork") or not can_start_a_thread():
+        return
+    refuse_in_a_child()
     if method == "forkserver":
         from amorsize.backends.workers import fork_server
 
         fork_server.start()
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning), open_pool("processes", 1, 1, method) as one:
+        if isinstance(one, LoopPool):
+            raise RuntimeError(unguarded())
 
 
 # ---------------------------------------------------------------------------------------------------------- the ways

@@ -462,6 +462,27 @@ def test_of_an_unguarded_main_an_executor_and_a_pool_say_so_once(tmp_path, call)
     assert done.stderr.count("Traceback") == done.stderr.count("if __name__ == '__main__':") == 1
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("call", ["validate", "tune"])
+def test_of_an_unguarded_main_no_trial_starts_pools_without_end(tmp_path, call, method):
+    call = f"amorsize.{call}(slow, range(300), start_method=method, backend=('serial', 'processes'))"
+    (tmp_path / "program.py").write_text(UNGUARDED_HEAD + call)
+    done = python(str(tmp_path / "program.py"), method)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("RuntimeError: worker processes import the script again")
+    assert done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_main_that_raises_in_workers_ends_the_pool_of_a_plan(tmp_path, method):
+    """A Pool starts others in their place without end."""
+    call = "if __name__ == '__main__': " + UNGUARDED_CALLS["plan.pool"] + "\nelse: raise SystemExit(3)\n"
+    (tmp_path / "program.py").write_text(UNGUARDED_HEAD + call)
+    done = python(str(tmp_path / "program.py"), method)
+    assert done.returncode == 1
+    assert "no worker of the plan's pool could start: they ended with exit code " in done.stderr.splitlines()[-1]
+
+
 def test_an_unguarded_main_is_well_where_workers_are_forked(tmp_path):
     (tmp_path / "program.py").write_text(UNGUARDED)
     done = python(str(tmp_path / "program.py"), "fork")
