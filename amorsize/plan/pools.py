@@ -266,7 +266,7 @@ def _is_unguarded(pool: Any) -> bool:
             if None not in codes:
                 raise RuntimeError(
                     f"no worker of the plan's pool could start: they ended with exit code {codes[0]} while they "
-                    "imported the program's main module. Their tracebacks are above; a plan for backend='threads' needs none"
+                    "imported the program's main module. Their tracebacks are above; backend='threads' needs no import"
                 )
             started.wait(LOOK_S)
     except BaseException:
