@@ -233,7 +233,8 @@ class Walk:
                 # All of them may be as dear as the dearer of the points around, or in mixed data as the mean.
                 dearest_s = max(item_s, self.mean_s, curve.dearest_around(scale.sizes[k]))
                 together = self._together(each[k], self.mean_s)
-                items = min(together, max(1, int((left_s - self.seen.longest_s) / dearest_s)))
+                # Not the first call, if that was unlike the others: such an item is not to be expected among them.
+                items = min(together, max(1, int((left_s - max(curve.seconds)) / dearest_s)))
                 if scale.size is None and 2 * items < together:
                     # So few would tell of the clocks.
                     break

@@ -124,6 +124,20 @@ def test_costs_that_rise_are_forecast(name, cold_s):
     assert work.now - found.longest_s <= max(BUDGET_S, 0.01 * total_s) + cold_s
 
 
+def test_a_dear_first_call_leaves_room_for_short_items_that_run_together():
+    """A first hash of a process took 2.3 ms, three others alone 10 µs with cold caches, and all later ones 4 µs."""
+    ran = []
+
+    def cost(item):
+        ran.append(item)
+        return 2.3e-3 if len(ran) == 1 else 10e-6 if len(ran) < 5 else 4e-6
+
+    found, work = sampled(cost, [complex(n) for n in range(20_000)])
+    assert found.item_s == pytest.approx(4e-6, rel=0.35)
+    assert found.first_call_s == pytest.approx(2.3e-3, rel=0.01)
+    assert work.now - found.longest_s <= BUDGET_S
+
+
 def power_law(n, exponent, total_s, order):
     """Return sizes, and what an item of each costs; all of them together ``total_s``."""
     sizes = [float(k + 1) for k in range(n)]
