@@ -43,6 +43,10 @@ class AmorsizeError(Exception):
     def __str__(self) -> str:
         return f"{self._text()}{see(self._anchor) if self._anchor else ''}"
 
+    def __repr__(self) -> str:
+        # A collected failure shows its exception, whose arguments alone tell nobody anything.
+        return f"{type(self).__name__}({str(self)!r})"
+
     def _text(self) -> str:
         return super().__str__()
 

@@ -204,6 +204,8 @@ def of_function(runs: Sequence[Run], text: str) -> list[Run]:
     ValueError
         When no row matches.
     """
+    # As the other commands name a function.
+    text = text.replace(":", ".")
     found = [
         one
         for one in runs

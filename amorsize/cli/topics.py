@@ -43,7 +43,10 @@ def find(given: argparse.Namespace) -> tuple[Callable[[], Any], Callable[[], str
         return lambda: told, lambda: told
     name = given.topic.lower()
     if name not in known:
+        about = [one for one, (title, text) in known.items() if name in f"{one} {title}".lower()]
         hint = near(name, [*known, *given.commands]) or "; without TOPIC, all are listed"
+        if about:
+            hint = f". Those on it are: {', '.join(about)}"
         raise UsageError(f"there is no topic {given.topic!r}{hint}")
     title, text = known[name]
     told = "\n\n".join((title, *plain(text, columns)))

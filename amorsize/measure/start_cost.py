@@ -253,13 +253,15 @@ def assemble(
         if spread > BUSY_SPREAD:
             warnings.append(f"starts differed by ±{spread:.0%} from one to the next: the machine is busy")
     else:
-        warnings.append(f"starting {workers} workers seemed to take {many.median_s:.3g} s, which cannot be: recorded")
+        took = f"{workers} workers were measured to start in {many.median_s:.3g} s"
+        warnings.append(f"{took}, far from what is usual: the recorded cost is used instead")
     if start_method == "fork":
         per_byte_s = _within(per_caller_byte_s, MOST_PER_BYTE_S, known.start.per_caller_byte_s)
         start = replace(start, per_caller_byte_s=per_byte_s)
     per_chunk_s = channel.per_chunk_s
     if not known.channel.per_chunk_s / PLAUSIBLE <= per_chunk_s <= known.channel.per_chunk_s * PLAUSIBLE:
-        warnings.append(f"a chunk seemed to cost {per_chunk_s:.3g} s, which cannot be: recorded")
+        took = f"a chunk was measured to cost {per_chunk_s:.3g} s"
+        warnings.append(f"{took}, far from what is usual: the recorded cost is used instead")
         per_chunk_s = known.channel.per_chunk_s
     return replace(
         known,

@@ -31,10 +31,13 @@ from amorsize.system.machine import lately
 from amorsize.system.memory import forked_bytes
 from amorsize.system.start_methods import (
     NO_THREAD,
+    UNGUARDED_CODE,
     can_start_a_thread,
     main_is_interactive,
+    refuse_in_a_child,
     resolve_start_method,
     share_of,
+    unguarded,
 )
 
 TYPE_CHECKING = False
@@ -358,7 +361,13 @@ def pool_can_find(func: Any, method: str, sample: Sample) -> Sample:
 def sample_in_child(
     request: Request, source: Indexable | Streamed, method: str, here: Machine, warnings: list[str]
 ) -> Sample:
-    """Take the sample in one worker process, since func must not run in this process."""
+    """Take the sample in one worker process, since func must not run in this process.
+
+    Raises
+    ------
+    RuntimeError
+        If the worker comes to this call while it imports the program's main module.
+    """
     from amorsize.backends.processes import ProcessDriver
     from amorsize.backends.results import Outcome
     from amorsize.backends.workers import child
@@ -370,6 +379,7 @@ def sample_in_child(
     if isinstance(source, Streamed):
         warnings.append("the items come from an iterator and func may not run here: nothing was sampled")
         return Sample(n_sampled=0, item_s=0.0)
+    refuse_in_a_child()
     by_value = main_is_interactive()
     setup = child.Setup(
         partial(_sample_there, sent(request.func, by_value), request.spread),
@@ -382,6 +392,8 @@ def sample_in_child(
         ProcessDriver(Schedule([(0, 1)], 1), team, Indexable([source.data]), outcome, None).run()
         found = outcome.finish()[0]
     except AmorsizeError as exc:
+        if getattr(exc, "exitcode", None) == UNGUARDED_CODE:
+            raise RuntimeError(unguarded()) from None
         warnings.append(f"no sample could be taken: {exc}")
         return Sample(n_sampled=0, item_s=0.0)
     assert isinstance(found, Sample)
