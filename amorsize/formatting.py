@@ -92,7 +92,10 @@ def json_fault(exc: Exception) -> str:
     """
     # An integer of too many digits, or too many brackets, has no position.
     at: int | None = getattr(exc, "pos", None)
-    return str(exc) if at is None else f"{exc.msg} at column {at + 1}: {excerpt(exc.doc.rstrip(), at)}"  # type: ignore[attr-defined]
+    if at is None:
+        return str(exc)
+    # Some of its messages end with "at".
+    return f"{exc.msg.removesuffix(' at')} at column {at + 1}: {excerpt(exc.doc.rstrip(), at)}"  # type: ignore[attr-defined]
 
 
 def printable(text: str, *, lines: bool = False) -> str:

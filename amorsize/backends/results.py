@@ -135,10 +135,16 @@ class Outcome:
             raise self._exception(self.fatal or self.failures[min(self.failures)], item_at)
         return self.results
 
+    @property
+    def n_collected(self) -> int:
+        """The number of failures among the results."""
+        return len(self.failures) - (self.fatal is not None) if self.on_error == "collect" else 0
+
     def interrupted(self, exc: KeyboardInterrupt) -> None:
         """Add a note to what has interrupted the run: how many results there were, and what becomes of them."""
-        if self.size:
-            note(exc, f"amorsize: the run was interrupted, with results of {count(self.size, 'item')}; {self._kept}")
+        results = self.size - self.n_collected
+        if results > 0:
+            note(exc, f"amorsize: the run was interrupted, with results of {count(results, 'item')}; {self._kept}")
 
     def _exception(self, failure: Failure, item_at: Any) -> BaseException:
         exc = annotate(failure, item_at)
@@ -228,13 +234,19 @@ class Flow(Outcome):
         return pieces
 
     @property
+    def n_collected(self) -> int:
+        """The number of failures among the results, taken or not."""
+        return self.n_failed if self.on_error == "collect" else 0
+
+    @property
     def size(self) -> int:
         """The number of results so far, taken or not, with those that a checkpoint had."""
         return self._size
 
     def note(self, failure: Failure) -> None:
         """Record that an item failed for good."""
-        self.n_failed += 1
+        # Ctrl-C in an item is no failure of it.
+        self.n_failed += isinstance(failure.exception, Exception)
         super().note(failure)
         if self.on_error == "raise" and self.ordered:
             self._move_on()

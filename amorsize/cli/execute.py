@@ -291,8 +291,7 @@ class Course:
     def done(self) -> int:
         """Number of items that this run has made a result of."""
         flow = self.stream.flow
-        collected = flow.n_failed if flow.on_error == "collect" else 0
-        return max(0, flow.size - self.skipped - collected)
+        return max(0, flow.size - self.skipped - flow.n_collected)
 
     def told(self) -> str:
         """Say what is done after a run that has not come to its end, and how to go on."""
@@ -302,7 +301,7 @@ class Course:
         at_least, up_to = ("at least ", "up to ") if self.is_writing else ("", "")
         to = f"written to {self.out.name}"
         if self.checkpoint is None:
-            lost = self.done - self.written
+            lost = max(0, self.done - self.written)
             more = f", {up_to}{lost:,} more done and lost" if lost else ""
             return (
                 f"{at_least}{self.written:,}{of} results {to}{more}; "

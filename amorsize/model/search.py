@@ -123,7 +123,7 @@ def choose(
             load=load,
         )
         of, plain = candidates(), candidates(plain=True)
-        counts = worker_counts(sample, machine, backend, n_items, max_workers)
+        counts = worker_counts(sample, machine, backend, n_items, max_workers, may_share=memory_limit_bytes is None)
         by_four = {p: plain.seconds(p, ceil(n_items / (4 * p))) for p in counts} if len(counts) > COUNTS else {}
         thorough = set(sorted(by_four, key=by_four.__getitem__)[:COUNTS]) if by_four else set(counts)
         for workers in counts:
@@ -213,9 +213,19 @@ def _with_margin(found: Sequence[Forecast], own_threads: float) -> Forecast:
 
 
 def worker_counts(
-    sample: Sample, machine: Machine, backend: Backend, n_items: int, max_workers: int | None
+    sample: Sample,
+    machine: Machine,
+    backend: Backend,
+    n_items: int,
+    max_workers: int | None,
+    *,
+    may_share: bool = True,
 ) -> list[int]:
-    """Return the numbers of workers to forecast: up to the cores; more if items wait or threads share the GIL."""
+    """Return the numbers of workers to forecast: up to the cores; more if items wait or threads share the GIL.
+
+    ``may_share``: also where a few items more than cores could run at once. Not under a limit of memory: what items
+    free again is not seen in a sample.
+    """
     if backend == "serial":
         return [1]
     cores = ceil(machine.usable_cores)
@@ -229,7 +239,12 @@ def worker_counts(
         # A thread that waits for the lock leaves its core to another.
         most = 2 * cores
     in_turns = cores * ceil(n_items / cores)
-    if cores < n_items <= ROUNDS_SHARED * cores and in_turns > WORTH_SHARING * n_items and _are_alike(sample):
+    if (
+        may_share
+        and cores < n_items <= ROUNDS_SHARED * cores
+        and in_turns > WORTH_SHARING * n_items
+        and _are_alike(sample)
+    ):
         # All at once share the cores: three items on two take 1.5 times as long as one, in turns twice as long.
         most = max(most, n_items)
     most = max(1, min(most, n_items))

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # Seconds between two looks at workers that start.
 # guess
 LOOK_S: Final = 0.01
+# guess: one may have been killed by chance as it started; so many for each place have not
+MOST_DEATHS: Final = 3
 
 
 class PoolLike(Protocol):
@@ -234,7 +236,8 @@ def open_pool(
             pool = kind(**options)
         if start_method != "fork" and _is_unguarded(pool):
             warn(f"the plan's pool is a plain loop: {unguarded()}", RuntimeWarning)
-            pool = LoopPool() if watch is None else _watched(LoopPool, watch)()
+            # Not watched: its time is not that of the plan.
+            return LoopPool()
     else:
         pool = kind(**options)
     if watch is not None:
@@ -250,23 +253,27 @@ def _is_unguarded(pool: Any) -> bool:
     Raises
     ------
     RuntimeError
-        If the first workers have all ended for another reason, such as an exception in the main module.
+        If `MOST_DEATHS` workers for each place have ended for another reason, such as an exception in the main module.
     """
     from multiprocessing.pool import Pool
 
     try:
         # The pool takes those that end off its own list.
-        workers = list(pool._pool)
+        workers: dict[int, Any] = {}
+        most = MOST_DEATHS * pool._processes
         started = Pool.apply_async(pool, int)
         while not started.ready():
-            codes = [worker.exitcode for worker in workers]
+            workers |= {id(worker): worker for worker in list(pool._pool)}
+            codes = [code for worker in workers.values() if (code := worker.exitcode) is not None]
             if UNGUARDED_CODE in codes:
                 pool.terminate()
                 return True
-            if None not in codes:
+            if len(codes) >= most:
+                last = codes[-1]
+                how = f"with exit code {last}" if last >= 0 else f"by signal {-last}"
                 raise RuntimeError(
-                    f"no worker of the plan's pool could start: they ended with exit code {codes[0]} while they "
-                    "imported the program's main module. Their tracebacks are above; backend='threads' needs no import"
+                    f"no worker of the plan's pool could start: {len(codes)} ended, the last {how}, while they "
+                    "imported the program's main module. What they printed is above; backend='threads' needs no import"
                 )
             started.wait(LOOK_S)
     except BaseException:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import amorsize
-from amorsize.backends.results import Outcome, annotate
+from amorsize.backends.results import Flow, Outcome, annotate
 from amorsize.backends.source import Indexable, Streamed, source_of
 from amorsize.facts import Failure
 
@@ -38,6 +38,15 @@ class TestOutcome:
         for start, stop in data.draw(st.permutations(list(pairwise([0, *cuts, 30])))):
             outcome.put(start, list(range(start, stop)), but=raised)
         assert outcome.results == [-1 if index in raised else index for index in range(30)]
+
+    @pytest.mark.parametrize("kind", [Outcome, Flow])
+    def test_the_note_of_an_interrupt_counts_no_failure_as_a_result(self, kind):
+        outcome = kind("collect")
+        outcome.put(0, ["a", "b"])
+        outcome.fail(Failure(2, ValueError()))
+        outcome.take_errors([Failure(3, KeyboardInterrupt())])
+        outcome.interrupted(exc := KeyboardInterrupt())
+        assert "with results of 2 items" in exc.__notes__[0]
 
     def test_the_lowest_failure_is_raised(self):
         outcome = Outcome("raise")

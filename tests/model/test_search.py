@@ -50,13 +50,13 @@ def test_its_best_is_hardly_worse(seed):
     assert ratios[-3] < 1.02
 
 
-def few_items(cores, n_items, item_max_s=0.25):
+def few_items(cores, n_items, item_max_s=0.25, **limits):
     """Return the best number of workers for some items of 0.25 s that compute."""
     here = replace(MACHINE, usable_cores=float(cores), logical_cores=cores, physical_cores=cores, affinity_cores=cores)
     sample = Sample(n_sampled=1, item_s=0.25, item_cpu_s=0.25, item_max_s=item_max_s)
     costs = Costs(processes=recorded("team", "fork"))
     backends = ("serial", "processes")
-    return choose(sample, costs, here, n_items=n_items, backends=backends, shrinking=True)[0].workers
+    return choose(sample, costs, here, n_items=n_items, backends=backends, shrinking=True, **limits)[0].workers
 
 
 @pytest.mark.parametrize(("cores", "n_items"), [(2, 3), (2, 5), (4, 5), (4, 9), (8, 10), (64, 65)])
@@ -70,6 +70,11 @@ def test_a_few_more_items_than_cores_run_all_at_once(cores, n_items):
 @pytest.mark.parametrize(("cores", "n_items"), [(2, 4), (2, 6), (2, 7), (4, 8), (8, 21)])
 def test_where_that_gains_nothing_each_worker_has_a_core(cores, n_items):
     assert few_items(cores, n_items) <= cores
+
+
+def test_under_a_limit_of_memory_no_more_items_run_than_cores():
+    """A sample does not show the memory that an item frees again."""
+    assert few_items(2, 3, memory_limit_bytes=1 << 30) == 2
 
 
 def test_an_item_that_takes_far_longer_has_a_core_of_its_own():
