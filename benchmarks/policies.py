@@ -1,8 +1,8 @@
-"""Simulates other machines: ``python -m benchmarks.policies [--part schedule|choice] [--out PATH]``.
+"""Simulates other machines: ``python -m benchmarks.policies [--part schedule|execute|optimize] [--out PATH]``.
 
-``schedule``: makespans of the ways to hand out items, at 4 to 192 cores and under quotas. ``choice``: the choice of
-`amorsize.model.search.choose` against the best of a simulated grid, and its forecast against the simulated makespan.
-The costs for the forecast are calibrated in virtual time, as they would be on such a machine.
+``schedule``: makespans of the ways to hand out items, at 4 to 192 cores and under quotas. ``execute``, ``optimize``:
+the pick of `amorsize.model.search.choose` against the best of a simulated grid, and its forecast against the simulated
+makespan. The costs for the forecast are calibrated in virtual time, as they would be on such a machine.
 """
 
 from __future__ import annotations
