@@ -154,8 +154,8 @@ _is_collecting_later = False
 def load(name: str) -> bool:
     """Import this module now, while signals are held: see `free_import_lock`. Return False if it is loaded already.
 
-    Nor is garbage collected meanwhile, or soon after: modules leave none, and a collection visits all objects of the
-    program. That took 1 of the 9 ms of what a loop loads, in a program without objects of its own.
+    Nor is garbage collected meanwhile: modules leave none, and a collection visits all objects of the program. That
+    took 1 of the 9 ms of what a loop loads, in a program without objects of its own.
     """
     global _is_collecting_later
     if name in sys.modules:
