@@ -32,7 +32,7 @@ IN_TASK = "_amorsize_in_task"
 # Functions that a worker keeps, of the latest maps (a guess).
 KEPT = 4
 # Items that take so long on average are measured one by one; shorter ones are not recorded.
-LONG_S = 1e-3
+LONG_S = 2e-3
 # Records in an answer.
 TOP = 10
 # A larger exception is sent as text (a guess).
@@ -176,7 +176,7 @@ def _run_items(call: Any, items: Any, start: int, keep_going: bool, limit_s: flo
         now = clock()
         if now - at >= LONG_S:
             cpu_now, peak_now = cpu(), _peak()
-            records.append((index, now - at, cpu_now - cpu_at, peak_now, max(0, peak_now - peak)))
+            records.append((index, now - at, min(now - at, cpu_now - cpu_at), peak_now, max(0, peak_now - peak)))
             cpu_at, peak = cpu_now, peak_now
         at = now
         if limit_s is not None and now - began >= limit_s:

@@ -31,8 +31,9 @@ PER_CHUNK_S: Final = 50e-6
 # Sending a chunk of that many times its cost takes 5 % of the work.
 MIN_CHUNKS: Final = 20
 MIN_CHUNK_S: Final = MIN_CHUNKS * PER_CHUNK_S
-# Sending costs 0.2 % of it, and progress is never older.
-TARGET_CHUNK_S: Final = 30e-3
+# Progress is never older. Where workers use all cores, each answer interrupts an item: 2,000 items of 1 ms on two cores
+# took 1.066 times as long as by a Pool with 30 ms, 1.056 with 60 and 1.053 with 100 (medians of 11 turns).
+TARGET_CHUNK_S: Final = 60e-3
 # Share of the caller's time that may go into sending chunks, for any number of workers.
 # guess
 DISPATCHER_SHARE: Final = 0.1
@@ -49,9 +50,9 @@ def target_chunk_s(workers: int, per_chunk_s: float, round_trip_s: float = 0.0) 
     Examples
     --------
     >>> target_chunk_s(2, 50e-6)
-    0.03
-    >>> round(target_chunk_s(64, 50e-6), 3)
-    0.032
+    0.06
+    >>> round(target_chunk_s(256, 50e-6), 3)
+    0.128
     """
     share = CLUSTER_SHARE if round_trip_s > 0 else DISPATCHER_SHARE
     return max(TARGET_CHUNK_S, workers * per_chunk_s / share)
@@ -63,7 +64,7 @@ def longest_s(workers: int, per_chunk_s: float, round_trip_s: float) -> float:
     Examples
     --------
     >>> longest_s(2, 50e-6, 0.0), longest_s(2, 50e-6, 0.1)
-    (0.03, 0.1)
+    (0.06, 0.1)
     """
     return max(target_chunk_s(workers, per_chunk_s, round_trip_s), round_trip_s)
 
@@ -96,7 +97,7 @@ def next_chunk(
     Examples
     --------
     >>> next_chunk(1000, 2, 1e-3, evidence=100), next_chunk(8, 2, 1e-3, evidence=100), next_chunk(3, 2, 0.3, 1)
-    (30, 2, 1)
+    (60, 2, 1)
     """
     if item_s <= 0:
         return max(1, min(evidence, remaining if remaining is not None else evidence))

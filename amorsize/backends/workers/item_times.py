@@ -2,7 +2,9 @@
 
 Items that are too short to be measured one by one pay nothing. The chunk before tells if items are short. In a worker's
 first chunk, items are measured until one is short.
-A 1 ms item pays 2.8 µs, a chunk 1.1 µs, and an item of 1 µs nothing measurable (2 cores, Linux, CPython 3.11).
+
+An item of less than `LONG_S` pays a reading of the wall clock, which enters no kernel. A system call takes 0.5 to 0.8 µs,
+and what follows it runs some 4 µs longer: three of them made items of 1 ms 1.2 % dearer (2 cores, Linux, CPython 3.11).
 """
 
 from __future__ import annotations
@@ -140,6 +142,8 @@ class Meter:
         self._skips = False
         self._func: Callable[[Any], Any] = _none
         self._index = 0
+        # The last reading of the CPU time in this chunk, and wall seconds of the items since.
+        self._cpu_s = self._unread_s = 0.0
         self._own = Records()
         self._fresh: list[Record] = []
         # Threads share their memory, so a peak per thread has no meaning. Where the peak was inherited, a read costs
@@ -153,21 +157,28 @@ class Meter:
         if not self.measures:
             return func
         self._func, self._index = func, start
+        self._cpu_s, self._unread_s = thread_cpu(), 0.0
         return self
 
     def __call__(self, item: Any) -> Any:
         """Run an item, and measure it if the meter does not skip it."""
         if self._skips:
             return self._func(item)
-        wall, cpu = time.perf_counter(), thread_cpu()
+        wall_s = time.perf_counter()
         try:
             return self._func(item)
         finally:
-            wall = time.perf_counter() - wall
-            if wall >= LONG_S:
-                self._saw(self._index, wall, thread_cpu() - cpu)
-            elif self._is_first and wall < MEASURE_S:
-                self._skips = True
+            wall_s = time.perf_counter() - wall_s
+            if wall_s >= LONG_S:
+                before_s, self._cpu_s = self._cpu_s, thread_cpu()
+                # Shorter items since the last reading are taken to have computed.
+                cpu_s = min(wall_s, self._cpu_s - before_s - self._unread_s)
+                self._saw(self._index, wall_s, max(0.0, cpu_s))
+                self._unread_s = 0.0
+            else:
+                self._unread_s += wall_s
+                if self._is_first and wall_s < MEASURE_S:
+                    self._skips = True
             self._index += 1
 
     def _saw(self, index: int, wall_s: float, cpu_s: float) -> None:
