@@ -50,7 +50,7 @@ class Observation(Frozen, kw_only=False):
 
 
 class ItemRecord(Frozen, kw_only=False):
-    """Measured time of one item, where items were long enough (1 ms) to be looked at one by one.
+    """Measured time of one item, where items were long enough (2 ms) to be looked at one by one.
 
     Attributes
     ----------

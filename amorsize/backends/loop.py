@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from amorsize.backends.notify import News
+    from amorsize.backends.workers.item_times import Meter, Record
     from amorsize.loop_facts import Failure
 
 # Number of items that are read from an iterator per batch, if no decision is made between batches (a guess).
@@ -38,6 +39,10 @@ class Loop:
 
     Attributes
     ----------
+    meter : Meter or None
+        Measures the items of a batch one by one, from the first long item on, and keeps what `took_long` takes.
+    took_long : callable
+        Takes the records of the long items of a batch.
     is_paced : bool
         True if each repeat must wait for its turn: it is set aside, although it is due at once.
     """
@@ -58,6 +63,8 @@ class Loop:
         self.is_paced = False
         self.clock: Clock = REAL
         self.saw_long = saw_long
+        self.meter: Meter | None = None
+        self.took_long: Callable[[list[Record]], object] = list
         self.news = news
         # Seconds spent on reading items: an iterator may compute them.
         self.read_s = 0.0
@@ -105,8 +112,11 @@ class Loop:
         # Not part of the items' time: a result far beyond the others makes room for all between.
         self.outcome.put(start, into, but=self._holes)
         self.source.release(start, start + done, but=self._holes)
-        if done == 1 and wall >= LONG_S and self.saw_long is not None:
-            self.saw_long(start, wall, cpu)
+        if done == 1:
+            if wall >= LONG_S and self.saw_long is not None:
+                self.saw_long(start, wall, cpu)
+        elif self.meter is not None:
+            self.took_long(self.meter.report(start, done, wall, cpu)[1])
         if self.news is not None:
             self.news.chunk(None, start, done, self._failed, wall, cpu)
         new_bytes = (after[2] - counts[2]) * PAGE_BYTES
@@ -116,12 +126,13 @@ class Loop:
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
         first, self._failed = len(into), 0
+        func = self.func if self.meter is None or len(items) == 1 else self.meter.over(self.func, start)
         todo = iter(items)  # type: ignore[call-overload]
         forks = nested.forks
         while True:
             nested.walks.append(todo)
             try:
-                into.extend(map(self.func, todo) if self._mapped is None else self._mapped(self.func, todo))
+                into.extend(map(func, todo) if self._mapped is None else self._mapped(func, todo))
                 nested.leave_copy(forks)
                 done = len(into) - first
                 if done == len(items) or (hasattr(items, "ends_at") and items.ends_at(done)):

@@ -82,6 +82,7 @@ class Deciding:
             head.n_items,
             indexable=state.source.indexable,
             spread=request.spread and state.window is None and request.rate is None,
+            is_watched=state.is_watched,
         )
         self.decider.take_over(head)
         self.decider.begin(head.n_items, pieces=len(state.todo))

@@ -219,8 +219,7 @@ class Execution:
     def _plain_loop(self) -> Steps:
         """Run what is left in the loop, in batches; listeners, limits and a stop are served between them."""
         state, head = self.state, self.head
-        watched = state.ticks.tickers or state.ticks.stop is not None or state.news is not None
-        whole = state.window is None and not watched and not self.request.backoff_s
+        whole = not state.is_watched and not self.request.backoff_s
         while not state.is_done():
             start, stop = state.todo[0] if state.todo else (0, 1)
             left = STREAM_BATCH if stop is None else stop - start

@@ -136,6 +136,11 @@ class MapState:
         """Record a long item; not if the items have left no file descriptor to load the records with."""
         try:
             self.records.saw(index, wall_s, cpu_s)
+            if self.loop.meter is None:
+                load("amorsize.backends.workers.item_times")
+                from amorsize.backends.workers.item_times import Meter, Peak
+
+                self.loop.meter, self.loop.took_long = Meter(Peak()), self.records.take
         except (ImportError, OSError):
             pass
 
@@ -179,6 +184,12 @@ class MapState:
     def is_done(self) -> bool:
         """Return True if no item is left to run, or the outcome is doomed."""
         return not (self.todo or self.repeats.aside) or self.outcome.doomed
+
+    @property
+    def is_watched(self) -> bool:
+        """True if somebody is served between two batches: a listener, a limit, a stop, a consumer of the results."""
+        served = self.ticks.tickers or self.ticks.stop is not None or self.news is not None
+        return self.window is not None or bool(served)
 
     def ahead(self) -> int:
         """Return the number of items that have begun, and whose results the consumer has not taken.

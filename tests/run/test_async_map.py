@@ -296,7 +296,7 @@ def test_ctrl_c_in_the_loop_ends_it(tmp_path):
 # -- coroutine functions ---------------------------------------------------------------------------------------------
 
 
-async def slowly(x, seconds=1e-3):
+async def slowly(x, seconds=3e-3):
     await asyncio.sleep(seconds)
     return x * x
 

@@ -109,7 +109,8 @@ def test_what_is_set_aside_delays_no_exception(call, tmp_path, request):
         pytest.skip("results in order: the exception comes after those of all items before")
     with pytest.raises(TypeError):
         call((str(tmp_path), 9, "busy"), [1, "no number"], retries=9, retry_on=OSError, backoff=60.0)
-    assert ef.attempts(str(tmp_path), 1) == 1
+    # Another thread may have raised before this item began.
+    assert ef.attempts(str(tmp_path), 1) <= 1
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

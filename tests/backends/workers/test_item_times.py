@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 from measure_functions import busy, hungry_at, slow_at
 from modes import over
 
+from amorsize.backends.loop import Loop
+from amorsize.backends.results import Outcome
+from amorsize.backends.source import source_of
 from amorsize.backends.workers import item_times
 from amorsize.backends.workers.item_times import LONG_S, MEASURE_S, TOP, Meter, Peak, Records
 from amorsize.facts import ItemRecord
@@ -156,3 +159,29 @@ def test_the_first_ten(walls):
     assert [r[1] for r in records.slowest] == sorted((w for w, _ in walls), reverse=True)[:TOP]
     assert [r[4] for r in records.hungriest] == sorted((g for _, g in walls if g), reverse=True)[:TOP]
     assert len({r[0] for r in records.slowest}) == len(records.slowest)
+
+
+@given(walls=st.lists(st.sampled_from([0.1e-3, LONG_S, 5e-3]), min_size=1, max_size=20))
+def test_items_that_compute_are_told_their_wall_time(walls):
+    now = [0.0]
+    meter = Meter(None)
+    meter.measures, meter._is_first = True, False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(item_times, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+        patch.setattr(item_times, "thread_cpu", lambda: now[0])
+        func = meter.over(lambda wall_s: now.__setitem__(0, now[0] + wall_s), 0)
+        for wall_s in walls:
+            func(wall_s)
+    for index, wall_s, cpu_s, _, _ in meter.report(0, len(walls), sum(walls), sum(walls))[1]:
+        assert wall_s == pytest.approx(walls[index]) == cpu_s
+
+
+def test_the_loop_names_slow_items_of_its_batches():
+    taken = []
+    loop = Loop(partial(slow_and_bad, 5), source_of(range(20)), Outcome("collect"))
+    loop.meter, loop.took_long = Meter(None), taken.extend
+    loop.run(0, 8)
+    assert sorted(record[0] for record in taken) == list(range(8))
+    loop.run(8, 12)
+    assert {record[0] for record in taken} - set(range(8)) <= set(range(8, 12))
+    assert max(taken, key=lambda record: record[1])[0] == 5 or all_as_slow([ItemRecord(*r) for r in taken], 50e-3)
