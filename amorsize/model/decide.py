@@ -169,6 +169,8 @@ class Decider(Evidence):
         self.may_probe = indexable and spread
         self.look_at_s = 0.0
         self.looked_left_s = self.looked_item_s = 0.0
+        # The loop was chosen while func seemed to run threads of its own.
+        self.looked_busy = False
         self.settled = False
         # The first forecast by which the loop was chosen, of the items left then; and the seconds before it.
         self.stayed: tuple[float, Forecast] | None = None
@@ -197,7 +199,8 @@ class Decider(Evidence):
         if self.wall_s < self.look_at_s and self.left * self.item_s < LOOK_AGAIN * self.looked_left_s:
             return False
         known = self.n_items is not None and self.looked_item_s > 0
-        if known and abs(self.item_s - self.looked_item_s) < NEWS * self.looked_item_s:
+        calms = self.looked_busy and self._busy()[1] <= OWN_THREADS
+        if known and abs(self.item_s - self.looked_item_s) < NEWS * self.looked_item_s and not calms:
             # Workers that did not pay for more items do not pay for fewer.
             return False
         if self.prior is not None:
@@ -262,6 +265,7 @@ class Decider(Evidence):
             self.look_at_s = LOOK_AGAIN * self.wall_s
             self.looked_left_s = self.left * self.item_s
             self.looked_item_s = self.item_s
+            self.looked_busy = self._busy()[1] > OWN_THREADS
             self.stayed = self.stayed or (self.wall_s, best)
             return self.batch()
         return Go(best)

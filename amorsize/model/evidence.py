@@ -233,7 +233,8 @@ class Evidence(Head):
         singles = [wall / n for n, wall in groups]
         between = _std(singles) if len(singles) > 1 else 0.0
         std = between * sqrt(sorted(n for n, _ in groups)[len(groups) // 2]) if groups else 0.0
-        share = min(1.0, self.cpu_s / self.wall_s) if self.wall_s > 0 else 1.0
+        cpu_share, own_threads = self._busy()
+        share = min(1.0, cpu_share)
         if self.items == 1 and share < FIRST_WAITS:
             share *= FIRST_CPU
         base = self.transfer or Sample(n_sampled=0, item_s=0.0)
@@ -248,8 +249,22 @@ class Evidence(Head):
             first_call_s=first,
             error_s=self._error_s(item_s, between, len(singles)),
             gil_held=self._lock_share(share),
-            own_threads=self.process_cpu_s / self.wall_s if self.wall_s > 0 else 0.0,
+            own_threads=own_threads,
         )
+
+    def _busy(self) -> tuple[float, float]:
+        """Return the CPU seconds of the thread, and of the process, in a second of the loop; without a dear first call.
+
+        What that loads may wait for a disk, or start threads. Those of a BLAS wait for work by turning, for 70 ms after
+        numpy has been imported: so of the process the least busy of all items and the latest ones counts.
+        """
+        wall_s, cpu_s, process_cpu_s = self.wall_s, self.cpu_s, self.process_cpu_s
+        if self.items > 1 and self.first_call_s > 0.0:
+            wall_s, cpu_s = wall_s - self.first_s, cpu_s - self.first_cpu_s
+            process_cpu_s -= self.first_process_cpu_s
+        if wall_s <= 0:
+            return 1.0, 0.0
+        return max(0.0, cpu_s / wall_s), max(0.0, min(process_cpu_s / wall_s, self.lately_busy))
 
     def _error_s(self, item_s: float, between: float, groups: int) -> float:
         """Return the standard error of the mean: chance, and what may lie where nothing was seen."""

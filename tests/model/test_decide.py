@@ -49,7 +49,8 @@ class Play:
         start = self.at if start is None else start
         wall = sum(self.cost(i) for i in range(start, start + items))
         self.spent += wall
-        return Observation(start, items, wall, wall * self.cpu, wall * self.cpu * self.own)
+        own = self.own(self.spent) if callable(self.own) else self.own
+        return Observation(start, items, wall, wall * self.cpu, wall * self.cpu * own)
 
     def run(self):
         decider = self.decider
@@ -162,6 +163,25 @@ def test_a_trial_that_brings_nothing_keeps_threads_out():
 
 def test_a_function_with_threads_of_its_own_stays_in_the_loop():
     assert Play(lambda i: 15e-3, 150, own=2.0).run().go is None
+
+
+@pytest.mark.parametrize("import_s", [0.0, 40e-3])
+def test_threads_that_turn_after_an_import_delay_the_decision_only_while_they_do(import_s):
+    """Those of a BLAS wait for work by turning, for 70 ms after numpy has been imported: by the first item, or before."""
+    play = Play(
+        lambda i: 1e-3 + (import_s if i == 0 else 0.0),
+        2000,
+        own=lambda spent_s: 2.0 if spent_s < import_s + 70e-3 else 1.0,
+    ).run()
+    assert play.go is not None
+    assert play.go.backend == "processes"
+    assert import_s + 70e-3 <= play.spent <= import_s + 150e-3
+
+
+def test_what_the_first_call_alone_does_says_nothing_of_threads_in_the_others():
+    play = Play(lambda i: 1e-3 + (40e-3 if i == 0 else 0.0), 2000, own=lambda s: 2.0 if s < 42e-3 else 1.0).run()
+    assert play.go is not None
+    assert play.spent <= 70e-3
 
 
 def test_one_core_stays_in_the_loop():
