@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import islice
+from math import ceil
 
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import Loop
 from amorsize.backends.results import Outcome
 from amorsize.backends.source import Indexable, Streamed, read_on
-from amorsize.facts import WAITS, Observation, Sample
+from amorsize.facts import OWN_THREADS, WAITS, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.measure.cost_scale import Seen
 from amorsize.measure.cost_walk import BATCH_S, BUDGET_SHARE, MOST_PROBES, Walk, budget_s
@@ -48,6 +49,10 @@ AGAIN_S: Final = 6e-3
 LOADED_BYTES: Final = 4 << 20
 # With less serial time, the start of a Pool (15 ms) weighs against threads.
 SHORT_S: Final = 0.2
+# guess: with less serial time, to wait for threads that spin takes too large a part of it
+WORTH_WAITING_S: Final = 0.5
+# The CPU time of other threads is counted by ticks of 4 ms.
+AGAIN_SPINNING_S: Final = 12e-3
 # An item and its result of fewer bytes cross a pipe in some 50 µs.
 LIGHT_BYTES: Final = 20_000
 
@@ -130,12 +135,33 @@ class Sampler:
         sample = self.decider.sample()
         if self.walk is not None and len(self.seen):
             sample = self.walk.corrected(sample, self.late_s)
+        if sample.own_threads > OWN_THREADS and (self.length or 10_000) * sample.item_s > WORTH_WAITING_S:
+            sample = self._without_spinning(sample)
         return replace(
             sample,
             rss_growth_bytes=grown,
             kept_s=keeping_s(self.length or 0, kept_bytes),
             longest_s=self.seen.longest_s,
         )
+
+    def _without_spinning(self, sample: Sample) -> Sample:
+        """Look at some items again if other threads, which seemed to be func's, only spun while they waited for work."""
+        from amorsize.measure.gil import Canary
+        from amorsize.measure.spinning import rest
+
+        if not rest():
+            return sample
+        items = ceil(AGAIN_SPINNING_S / max(sample.item_s, 1e-9))
+        start, stop = (self.at, self.at + items) if self.walk is None else self.walk.near(sample.item_s, items)
+        counted = len(self.seen)
+        self.rounds, self.watched_s = 0, 0.0
+        with Canary() as self.canary:
+            seen = self._run(start, stop if self.length is None else min(stop, self.length))
+        self.canary = None
+        self.seen.forget_after(counted)
+        if seen.wall_s < WATCH_S:
+            return sample
+        return replace(sample, own_threads=seen.process_cpu_s / seen.wall_s, gil_held=self._gil_held())
 
     def _budget_s(self, item_s: float) -> float:
         return budget_s(self.length, item_s) if self.walk is None else self.walk.budget_s(item_s)
