@@ -39,6 +39,9 @@ CHEAP_THREADS_S: Final = 0.4e-3
 CHEAP_PROCESSES_S: Final = 4.5e-3
 # The same with cold caches and copied pages: 6.5-9 ms from a small process, 10-14 from one with scikit-learn in it.
 WORTH_PROCESSES_S: Final = 9e-3
+# guess: what is loaded to ask is often loaded in vain. 90 fits of 1.15 ms beside a thread, where workers would take a
+# second to start: 1.3 times as long as the loop.
+IN_VAIN: Final = 1.4
 # Cost of a useless start that is accepted without further evidence, as a share of the time spent and in seconds.
 # Source: the project's promise, never slower than the loop by more than 5 % and 2 ms.
 SURE_SHARE: Final = 0.05
@@ -106,8 +109,8 @@ class Head:
 
     def expect_load(self, threads_s: float, processes_s: float) -> None:
         """Take in the seconds that modules for threads, or for processes, still take to load."""
-        self.worth_threads_s = CHEAP_THREADS_S + threads_s
-        self.worth_processes_s = WORTH_PROCESSES_S + processes_s
+        self.worth_threads_s = CHEAP_THREADS_S + IN_VAIN * threads_s
+        self.worth_processes_s = WORTH_PROCESSES_S + IN_VAIN * processes_s
 
     def take_over(self, head: Head) -> None:
         """Go on from the measurements of a head: it has run the first items of this map."""

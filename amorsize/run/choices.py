@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from sys import modules
 
 from amorsize.backends.table import row_named, row_serving
 from amorsize.facts import Backend, BackendCost, Costs, StartCost
@@ -63,6 +64,9 @@ def choices_for(request: Request, backends: tuple[Backend, ...], summary: RunSum
 
 def _with_warm_workers(cost: BackendCost, workers: int) -> BackendCost:
     """Return the cost of a backend, less the start if its workers wait already from an earlier map."""
+    if "amorsize.backends.workers.warm" not in modules:
+        # Nobody has kept a worker yet.
+        return cost
     from amorsize.backends.workers import warm
 
     if cost.start_method is None or warm.count(cost.start_method) < workers:

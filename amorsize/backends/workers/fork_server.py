@@ -98,8 +98,7 @@ def packages(func: Any = None) -> list[str]:
     if main_is_interactive():
         homes = named_by(func)
     else:
-        users = [module for module in list(sys.modules.values()) if _is_users(module)]
-        homes = {_home_of(value) for module in users for value in list(vars(module).values())}
+        homes = {_home_of(value) for module in _users_modules() for value in list(vars(module).values())}
     out, found = _excluded(), set[str]()
     for name in homes:
         root = name.partition(".")[0]
@@ -151,10 +150,24 @@ def _is_installed(module: object) -> bool:
     return "/site-packages/" in file or "/dist-packages/" in file
 
 
-def _is_users(module: object) -> bool:
-    """Return True for the main module, and for modules that are neither installed nor part of Python."""
-    if module is sys.modules.get("__main__"):
-        return type(module) is ModuleType
-    file = _file_of(module)
+def _users_modules() -> list[ModuleType]:
+    """Return the main module, and all that are neither installed nor part of Python.
+
+    What is below an installed package is not looked at: scikit-learn loads 1,600 modules, and a look at each took 4 ms.
+    """
     library = _file_of(sys.modules["os"]).rpartition("/")[0] + "/"
-    return bool(file) and not _is_installed(module) and not file.startswith(library)
+    others: dict[str, bool] = {}
+
+    def is_other(module: object) -> bool:
+        return _is_installed(module) or _file_of(module).startswith(library)
+
+    found, main = [], sys.modules.get("__main__")
+    for name, module in list(sys.modules.items()):
+        root = name.partition(".")[0]
+        if root not in others:
+            others[root] = is_other(sys.modules.get(root))
+        if type(module) is not ModuleType:
+            continue
+        if module is main or (not others[root] and _file_of(module) and not is_other(module)):
+            found.append(module)
+    return found

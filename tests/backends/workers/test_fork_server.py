@@ -25,7 +25,8 @@ def program(monkeypatch):
         monkeypatch.setitem(sys.modules, name, made)
         return made
 
-    for name in [name for name, one in sys.modules.items() if fork_server._is_users(one)]:
+    users = fork_server._users_modules()
+    for name in [name for name, one in sys.modules.items() if one in users]:
         monkeypatch.delitem(sys.modules, name)
     deep = module("deep", f"{SITE}/deep/__init__.py")
     part = module("deep.part", f"{SITE}/deep/part.py")
@@ -43,6 +44,16 @@ def program(monkeypatch):
 
 def test_packages_that_the_programs_modules_name(program):
     assert packages() == ["deep", "deep.part", "wide"]
+
+
+def test_a_users_module_below_a_package_of_no_file_is_the_users(program, monkeypatch):
+    """As of a namespace package, or of a plug-in that adds itself to one."""
+    space, tool = ModuleType("space"), ModuleType("space.mine")
+    tool.__file__ = "/home/me/space/mine.py"
+    monkeypatch.setitem(sys.modules, "space", space)
+    monkeypatch.setitem(sys.modules, "space.mine", tool)
+    assert tool in fork_server._users_modules()
+    assert program[1] not in fork_server._users_modules()
 
 
 def test_not_those_that_have_started_threads(program):
