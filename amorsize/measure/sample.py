@@ -51,8 +51,10 @@ LOADED_BYTES: Final = 4 << 20
 SHORT_S: Final = 0.2
 # guess: with less serial time, to wait for threads that spin takes too large a part of it
 WORTH_WAITING_S: Final = 0.5
+# guess: if func takes so many times as long with one native thread, its own threads are of use
+PROFITS: Final = 1.3
 # The CPU time of other threads is counted by ticks of 4 ms.
-AGAIN_SPINNING_S: Final = 12e-3
+AT_REST_S: Final = 12e-3
 # An item and its result of fewer bytes cross a pipe in some 50 µs.
 LIGHT_BYTES: Final = 20_000
 
@@ -136,7 +138,7 @@ class Sampler:
         if self.walk is not None and len(self.seen):
             sample = self.walk.corrected(sample, self.late_s)
         if sample.own_threads > OWN_THREADS and (self.length or 10_000) * sample.item_s > WORTH_WAITING_S:
-            sample = self._without_spinning(sample)
+            sample = self._without_others(sample)
         return replace(
             sample,
             rss_growth_bytes=grown,
@@ -144,24 +146,36 @@ class Sampler:
             longest_s=self.seen.longest_s,
         )
 
-    def _without_spinning(self, sample: Sample) -> Sample:
-        """Look at some items again if other threads, which seemed to be func's, only spun while they waited for work."""
-        from amorsize.measure.gil import Canary
-        from amorsize.measure.spinning import rest
+    def _without_others(self, sample: Sample) -> Sample:
+        """Return the sample without what threads that are not func's seemed to add to it.
 
-        if not rest():
+        Where func takes much longer with one native thread, they are func's, which is known without waiting for others.
+        """
+        from amorsize.backends.workers.native_threads import one_native_thread
+        from amorsize.measure.gil import Canary
+        from amorsize.measure.spinning import busy_at_rest
+
+        with one_native_thread():
+            alone = self._run_beside(sample.item_s, 1)
+        if not alone.items or alone.wall_s > PROFITS * alone.items * sample.item_s:
             return sample
-        items = ceil(AGAIN_SPINNING_S / max(sample.item_s, 1e-9))
-        start, stop = (self.at, self.at + items) if self.walk is None else self.walk.near(sample.item_s, items)
-        counted = len(self.seen)
+        others = busy_at_rest()
         self.rounds, self.watched_s = 0, 0.0
         with Canary() as self.canary:
-            seen = self._run(start, stop if self.length is None else min(stop, self.length))
+            seen = self._run_beside(sample.item_s, ceil(AT_REST_S / max(sample.item_s, 1e-9)))
         self.canary = None
-        self.seen.forget_after(counted)
         if seen.wall_s < WATCH_S:
             return sample
-        return replace(sample, own_threads=seen.process_cpu_s / seen.wall_s, gil_held=self._gil_held())
+        own_threads = max(0.0, seen.process_cpu_s / seen.wall_s - others)
+        return replace(sample, own_threads=own_threads, gil_held=self._gil_held())
+
+    def _run_beside(self, item_s: float, items: int) -> Observation:
+        """Run items that take about ``item_s`` seconds each; they do not count in the mean."""
+        start, stop = (self.at, self.at + items) if self.walk is None else self.walk.near(item_s, items)
+        counted = len(self.seen)
+        seen = self._run(start, stop if self.length is None else min(stop, self.length))
+        self.seen.forget_after(counted)
+        return seen
 
     def _budget_s(self, item_s: float) -> float:
         return budget_s(self.length, item_s) if self.walk is None else self.walk.budget_s(item_s)

@@ -1,7 +1,6 @@
-"""Threads that only spin after their start are told from those that compute."""
+"""Threads that only spin while they wait, or that compute whatever func does, are told from func's own."""
 
 import hashlib
-import sys
 import threading
 import time
 
@@ -12,7 +11,6 @@ from amorsize.backends.source import source_of
 from amorsize.facts import Observation
 from amorsize.measure.sample import Sampler
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the age of threads")
 BLOCK = bytes(1 << 20)
 
 
@@ -31,19 +29,18 @@ def computing():
     thread.join()
 
 
-def test_no_other_thread_or_none_that_is_young_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(spinning, "YOUNG_S", -1.0)
-    monkeypatch.setattr(time, "sleep", None)
-    assert not spinning.rest()
+def test_where_nothing_else_computes_one_look_is_enough():
+    assert spinning.busy_at_rest() == 0.0
 
 
-def test_a_young_thread_that_computes_on_does_not_rest(computing, monkeypatch):
-    # Another program may take its core for some of the looks, but not for all of them.
+def test_a_thread_that_computes_on_is_told(computing, monkeypatch):
+    # Other programs may take its core, but not all the time.
     monkeypatch.setattr(spinning, "BUSY", 0.0)
-    assert not spinning.rest()
+    monkeypatch.setattr(spinning, "LONGEST_S", 0.5)
+    assert spinning.busy_at_rest() > 0.0
 
 
-def test_a_young_thread_that_falls_asleep_is_waited_for(computing, monkeypatch):
+def test_a_thread_that_falls_asleep_is_waited_for(computing, monkeypatch):
     naps = []
     sleep = time.sleep
 
@@ -55,37 +52,29 @@ def test_a_young_thread_that_falls_asleep_is_waited_for(computing, monkeypatch):
 
     monkeypatch.setattr(spinning.time, "sleep", nap)
     monkeypatch.setattr(spinning, "LONGEST_S", 60.0)
-    # The thread ends; that it was here is what the age of another one, asleep, would say.
-    monkeypatch.setattr(spinning, "_has_young_threads", lambda: True)
-    assert spinning.rest()
-    assert len(naps) >= 1
+    assert spinning.busy_at_rest() == 0.0
 
 
 @pytest.mark.parametrize("spread", [True, False])
-@pytest.mark.parametrize("rests", [True, False])
-def test_what_looked_like_threads_of_its_own_is_looked_at_again(monkeypatch, rests, spread):
-    monkeypatch.setattr(spinning, "rest", lambda: rests)
+@pytest.mark.parametrize(("others", "then"), [(0.0, 1.0), (1.0, 2.0), (0.0, 2.0)])
+def test_what_looked_like_threads_of_its_own_is_looked_at_again(monkeypatch, others, then, spread):
+    """They spun, or they are the program's, or they are func's."""
     sampler = Sampler(abs, source_of(range(10_000)), spread=spread, watch=True)
-    ran = []
+    ran, own = [], 2.0
 
     def run(start, stop):
         ran.append((start, stop))
+        # So long that the canary beside it is believed.
         time.sleep(2e-3)
-        # Once it was waited for, only the caller's own thread computes.
         wall_s = 2e-3 * (stop - start)
-        return Observation(start, stop - start, wall_s, wall_s, wall_s * (1.0 if len(ran) > before else 2.0))
+        return Observation(start, stop - start, wall_s, wall_s, wall_s * own)
 
-    before = 1 << 60
+    def busy_at_rest():
+        nonlocal own
+        own = then
+        return others
+
     monkeypatch.setattr(sampler.loop, "run", run)
-    rest = spinning.rest
-
-    def look() -> bool:
-        nonlocal before
-        before = len(ran)
-        return rest()
-
-    monkeypatch.setattr(spinning, "rest", look)
-    sample = sampler.take()
-    assert sample.own_threads == pytest.approx(1.0 if rests else 2.0)
-    assert len(ran) == before + rests
+    monkeypatch.setattr(spinning, "busy_at_rest", busy_at_rest)
+    assert sampler.take().own_threads == pytest.approx(then - others)
     assert all(0 <= start < stop <= 10_000 for start, stop in ran)
