@@ -47,6 +47,8 @@ BATCH_S: Final = CLOCKS_S / DISTORTED_MEAN
 MOST_PROBES: Final = 64
 # guess: of the serial time, for one item that stands for half of the work
 DEAR_SHARE: Final = 0.025
+# An interruption takes 1 to 4 ms; beside one sampled item that was interrupted, another one may be as dear, but once.
+SECOND_LOOK_S: Final = 1.5 * BUDGET_S
 # guess: of the budget, for an item that only tells whether the first was cold
 REPEAT_SHARE: Final = 0.25
 # guess: where no sizes are known, a shorter first item may have taken longer only because caches were cold
@@ -142,23 +144,27 @@ class Walk:
         return None if self._is_enough(curve, error_s) else self._where_next(curve, each, error_s)
 
     def _second_look(self, scale: Scale, curve: Curve) -> tuple[int, int] | None:
-        """Return where to look again: beside an item that was far dearer than what ran of the next sizes.
+        """Return where to look again: beside items that were far dearer than what ran of the next sizes.
 
-        It may have been interrupted, and would stand for all items of about its size. None if there is no such item.
+        They may have been interrupted, and would stand for all items of about their size. None if there are none.
         """
         points = scale.read(self.seen.observations, self.seen.took, self.data)
         left_s = self.budget_s(0.0) + self.seen.longest_s - self.seen.spent_s
+        left_s = left_s if self._looks else max(left_s, SECOND_LOOK_S)
         # What ran together tells more than single items, whose caches were cold.
         batches = sorted((size, item_s) for size, item_s, items in points if items > 1)
+        if len(batches) == 1:
+            batches = sorted((size, item_s) for size, item_s, _ in points)
         around = batches or list(zip(curve.sizes, curve.seconds, strict=True))
         for i, (size, item_s, items) in enumerate(points[1:], 1):
-            if items > 1 or i in self._looks or size not in curve.sizes or item_s > left_s:
+            if i in self._looks or size not in curve.sizes or item_s * items > left_s:
                 continue
             k = bisect_left(around, (size, 0.0))
             like = [one for one in around[max(0, k - 1) : k + 2] if one != (size, item_s)]
             like_s = max((seconds for _, seconds in like), default=item_s)
             if item_s > FAR * like_s:
-                together = max(1, min(self._together(like_s, like_s), int(REPEAT_SHARE * left_s / item_s)))
+                few = items if items > 1 else int(REPEAT_SHARE * left_s / item_s)
+                together = max(1, min(self._together(like_s, like_s), few))
                 again = self._like(scale, size, self.seen.observations[i].start, together)
                 if again is not None:
                     self._looks[i] = len(points)
@@ -181,14 +187,19 @@ class Walk:
 
     def _chance_s(self, scale: Scale, curve: Curve) -> float:
         """Return the seconds per item of what was dear by chance: as rare as it was among all items that ran."""
-        beyond_s = sum(self.seen.took[i] - curve.at(scale.points[i][0]) for i in self._chances)
-        return max(0.0, beyond_s) / max(1, self.seen.items)
+        items = [one.items for one in self.seen.observations]
+        beyond_s = sum(self.seen.took[i] - items[i] * curve.at(scale.points[i][0]) for i in self._chances)
+        return max(0.0, beyond_s) / max(1, sum(items))
 
     def ran(self, one: Observation) -> None:
         """Note that the positions have run."""
         i = len(self.seen) - 1
         for dear, again in self._looks.items():
-            if again == i and self.seen.took[i] / one.items < self.seen.took[dear] / 2:
+            dear_s = self.seen.took[dear] / self.seen.observations[dear].items
+            if again == i and self.seen.took[i] / one.items < dear_s / 2:
+                if not self._chances:
+                    # It took the time in which others would have run, which tell how rare that is.
+                    self.seen.spent_s -= self.seen.took[dear]
                 self._chances.add(dear)
         if self.scales[0].is_mixed(one, self.data):
             # Neighbours of all sizes are a fair sample of all items.
@@ -232,7 +243,7 @@ class Walk:
                 item_s = each[k] if scale.size is not None else max(curve.seconds)
                 # All of them may be as dear as the dearer of the points around, or in mixed data as the mean.
                 dearest_s = max(item_s, self.mean_s, curve.dearest_around(scale.sizes[k]))
-                together = self._together(each[k], self.mean_s)
+                together = self._together(each[k], sum(each) / len(each))
                 # Not the first call, if that was unlike the others: such an item is not to be expected among them.
                 items = min(together, max(1, int((left_s - max(curve.seconds)) / dearest_s)))
                 if scale.size is None and 2 * items < together:

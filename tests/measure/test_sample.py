@@ -200,6 +200,22 @@ def test_one_item_that_was_interrupted_stands_for_no_others(data, late_s, item_s
         assert 0.99 * item_s <= found.item_s <= item_s + 1.5 * late_s / found.n_sampled
 
 
+@pytest.mark.parametrize("at", range(3, 200, 15))
+@pytest.mark.parametrize("late_s", [1e-3, 3e-3])
+def test_short_items_of_which_one_was_interrupted(at, late_s):
+    """With as much time as it took, others are run, so that it stands for one of many: it stood for a twentieth."""
+    ran = []
+
+    def cost(item):
+        ran.append(item)
+        return 5e-6 + late_s * (len(ran) == at)
+
+    found, work = sampled(cost, list(range(100_000, 120_000)))
+    assert 5e-6 <= found.item_s * 1.001
+    assert found.item_s <= 2.5 * 5e-6
+    assert len(set(work.ran)) == len(work.ran)
+
+
 def test_what_is_loaded_meanwhile_leaves_the_budget_alone(monkeypatch):
     data = list(range(200_000))
     work = Work(lambda x: 2e-6 + 30e-6 * (not work.ran[1:]))
