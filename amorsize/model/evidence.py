@@ -255,8 +255,8 @@ class Evidence(Head):
     def _busy(self) -> tuple[float, float]:
         """Return the CPU seconds of the thread, and of the process, in a second of the loop; without a dear first call.
 
-        What that loads may wait for a disk, or start threads. Those of a BLAS spin while they wait for work, for 70 ms after
-        numpy has been imported: so of the process the least busy of all items and the latest ones counts.
+        What that loads may wait for a disk, or start threads. Those of a BLAS spin while they wait for work, for 70 ms
+        after numpy has been imported: so of the process the less busy counts, of all items and of the latest ones.
         """
         wall_s, cpu_s, process_cpu_s = self.wall_s, self.cpu_s, self.process_cpu_s
         if self.items > 1 and self.first_call_s > 0.0:

@@ -110,7 +110,9 @@ class Head:
     def expect_load(self, threads_s: float, processes_s: float) -> None:
         """Take in the seconds that modules for threads, or for processes, still take to load."""
         self.worth_threads_s = CHEAP_THREADS_S + IN_VAIN * threads_s
-        self.worth_processes_s = WORTH_PROCESSES_S + IN_VAIN * processes_s
+        # Where nothing is left to load, asking costs next to nothing.
+        start_s = WORTH_PROCESSES_S if processes_s > 0 else CHEAP_PROCESSES_S
+        self.worth_processes_s = start_s + IN_VAIN * processes_s
 
     def take_over(self, head: Head) -> None:
         """Go on from the measurements of a head: it has run the first items of this map."""
@@ -211,6 +213,16 @@ class Head:
         if self._waits():
             return left_s >= self.worth_threads_s
         return left_s * (1 - MARGIN - 1 / self.most_cores) - self.left * RESULT_S >= self.worth_processes_s
+
+    def missed_s(self) -> float:
+        """Return the seconds that workers could have gained on the items that ran, with nothing left to load."""
+        wall_s = self.wall_s - self.first_call_s
+        if self.items < 2:
+            return 0.0
+        if self._waits():
+            return max(0.0, wall_s * (1 - 1 / self.items) - CHEAP_THREADS_S)
+        at_a_time = min(self.most_cores, self.items)
+        return max(0.0, wall_s * (1 - MARGIN - 1 / at_a_time) - self.items * RESULT_S - WORTH_PROCESSES_S)
 
     def _has_evidence(self) -> bool:
         """Return True if enough items have run, or a useless start would stay within the promised bound."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 from sys import modules
 
-from amorsize.backends.table import row_named, row_serving
+from amorsize.backends.table import due_s, row_named, row_serving
 from amorsize.facts import Backend, BackendCost, Costs, StartCost
 from amorsize.frozen import replace
 from amorsize.measure.own_start import as_here
@@ -46,12 +46,12 @@ def choices_for(request: Request, backends: tuple[Backend, ...], summary: RunSum
     elif "processes" in backends:
         method, why = resolve_start_method(request.start_method)
         row = row_named("processes")
-        processes = as_here(recorded(row.engine, method), request.func, request.data, row.left_to_load_s())
+        processes = as_here(recorded(row.engine, method), request.func, request.data, due_s(row.left_to_load_s()))
         if method != "fork" and request.initializer is None:
             processes = _with_warm_workers(processes, ceil(here.usable_cores))
         summary.start_note = why and f"processes start by {method}, since {why}"
     row = row_named("threads")
-    threads = as_here(recorded(row.engine, None), request.func, request.data, row.left_to_load_s())
+    threads = as_here(recorded(row.engine, None), request.func, request.data, due_s(row.left_to_load_s()))
     return Choices(
         backends=backends,
         machine=here,

@@ -18,7 +18,7 @@ from amorsize.backends.concurrent_calls import CALLS
 from amorsize.backends.gc_pause import RESULTS_ARE_KEPT
 from amorsize.backends.loop import STREAM_BATCH
 from amorsize.backends.results import initialize
-from amorsize.backends.table import pace, row_named
+from amorsize.backends.table import due_s, note_missed, pace, row_named
 from amorsize.history.shape import shape_of
 from amorsize.history.waiting import HERE, RECORD_SAMPLE_S, record
 from amorsize.model.head import Head
@@ -154,6 +154,8 @@ class Execution:
         if self.wall_s == 0.0:
             wall_s = perf_counter() - began
             self.state.close()
+            if (self._deciding is None or self._deciding.summary.go is None) and self.request.rate is None:
+                note_missed(self.head.missed_s() if self.request.auto else 0.0)
             if self._deciding is not None:
                 self._deciding.summary.close(wall_s, self.state)
                 self._deciding.log_end()
@@ -257,10 +259,10 @@ class Execution:
 
 
 def _left_to_load_s(backend: str) -> float:
-    """Return the seconds in which this process will load what is missing to decide, to ask, and to start a backend."""
+    """Return the seconds to load what is missing to decide, to ask, and to start a backend, not written off yet."""
     decide_s = 0.0 if "amorsize.run.deciding" in modules else DECIDE_S
     ask_s = 0.0 if "amorsize.run.choices" in modules else ASK_S
-    return (decide_s + ask_s) * pace() + row_named(backend).left_to_load_s()
+    return due_s((decide_s + ask_s) * pace() + row_named(backend).left_to_load_s())
 
 
 def _sample_of(head: Head) -> Sample | Callable[[], Sample]:

@@ -80,6 +80,16 @@ def test_a_type_of_the_same_name_elsewhere_is_not_served():
     assert not Row("executor", "dask", "a:b", serves=ANY_EXECUTOR).fits(Client())
 
 
+def test_what_loops_have_missed_pays_for_loading(monkeypatch):
+    monkeypatch.setattr(table, "_missed", [0.0])
+    assert table.due_s(0.5) == 0.5
+    table.note_missed(0.2)
+    table.note_missed(0.1)
+    assert table.due_s(0.5) == pytest.approx(0.2)
+    table.note_missed(1.0)
+    assert table.due_s(0.5) == 0.0
+
+
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_modules_load_at_the_pace_of_those_that_this_process_has_loaded(monkeypatch, name):
     monkeypatch.setattr(table, "_pace", [1.0])

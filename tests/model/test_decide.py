@@ -166,8 +166,8 @@ def test_a_function_with_threads_of_its_own_stays_in_the_loop():
 
 
 @pytest.mark.parametrize("import_s", [0.0, 40e-3])
-def test_threads_that_turn_after_an_import_delay_the_decision_only_while_they_do(import_s):
-    """Those of a BLAS wait for work by turning, for 70 ms after numpy has been imported: by the first item, or before."""
+def test_threads_that_spin_after_an_import_delay_the_decision_only_while_they_do(import_s):
+    """Those of a BLAS spin for 70 ms after numpy has been imported: by the first item, or before."""
     play = Play(
         lambda i: 1e-3 + (import_s if i == 0 else 0.0),
         2000,

@@ -131,3 +131,28 @@ def test_the_clock_is_read_each_millisecond_and_less_often_where_nothing_can_be_
     assert max(sizes) * 10e-6 == pytest.approx(BATCH_S, rel=0.05)
     sizes = run(Head(20_000, most_cores=2, load_processes_s=1e9), 10e-6)
     assert max(sizes) * 10e-6 == pytest.approx(LONG_BATCH_S, rel=0.05)
+
+
+def ran(wall_s, items, cpu_share=1.0):
+    head = Head(items, most_cores=2, load_processes_s=30e-3, load_threads_s=30e-3)
+    for at in range(items):
+        each_s = wall_s / items
+        head.saw(Observation(at, 1, each_s, cpu_share * each_s, cpu_share * each_s))
+    return head
+
+
+def test_maps_too_short_for_what_is_to_load_have_missed_something():
+    assert not ran(50e-3, 50).worth_asking()
+    # On two cores 40 % of it, less the start of two workers.
+    assert ran(50e-3, 50).missed_s() == pytest.approx(11e-3, rel=0.01)
+    assert ran(20e-3, 20, cpu_share=0.1).missed_s() == pytest.approx(18.6e-3, rel=0.01)
+    # One item, or next to nothing, can't be faster.
+    assert ran(50e-3, 1).missed_s() == ran(10e-3, 10).missed_s() == 0.0
+
+
+def test_where_all_is_loaded_shorter_maps_are_asked_about():
+    head = ran(18e-3, 3)
+    head.n_items = 9
+    assert not head.worth_asking()
+    head.expect_load(0.0, 0.0)
+    assert head.worth_asking()

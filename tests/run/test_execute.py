@@ -5,6 +5,7 @@ A name is taken out of what counts as loaded, so that a map of this process begi
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from functools import partial
@@ -12,6 +13,7 @@ from functools import partial
 import hands
 import pytest
 from disturbed import again_if_disturbed, forget
+from programs import run_program
 
 import amorsize
 from amorsize.options import check
@@ -184,3 +186,28 @@ class TestTheRow:
 
     def test_of_a_map_that_failed_says_so(self, tmp_path, monkeypatch):
         assert [row.outcome for row in self.rows(tmp_path, monkeypatch, refuse, range(60))] == ["raised", "raised"]
+
+
+MANY_SHORT_MAPS = """
+import sys, time
+import amorsize
+
+def busy(x):
+    until = time.thread_time() + 1e-3
+    while time.thread_time() < until:
+        pass
+    return x
+
+if __name__ == "__main__":
+    for k in range(100):
+        assert amorsize.execute(busy, range(50)) == [*range(50)]
+        if "amorsize.run.choices" in sys.modules:
+            print(k)
+            break
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="with one core there is nothing to gain")
+def test_many_short_maps_together_are_worth_asking_about(tmp_path):
+    """None of them alone is: what is to load would take half of it."""
+    assert run_program(tmp_path, MANY_SHORT_MAPS, AMORSIZE_HISTORY="off").strip().isdigit()
