@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Number of items that are read from an iterator per batch, if no decision is made between batches (a guess).
 STREAM_BATCH: Final = 1024
+# Items of 0.5 ms in the longest batch of a loop (`amorsize.model.decide.STAYED_BATCH_S`).
+MOST_METERED: Final = 100
 
 
 class Loop:
@@ -40,7 +42,7 @@ class Loop:
     Attributes
     ----------
     meter : Meter or None
-        Measures the items of a batch one by one, from the first long item on, and keeps what `took_long` takes.
+        Measures items one by one, from the first long item on.
     took_long : callable
         Takes the records of the long items of a batch.
     is_paced : bool
@@ -112,11 +114,10 @@ class Loop:
         # Not part of the items' time: a result far beyond the others makes room for all between.
         self.outcome.put(start, into, but=self._holes)
         self.source.release(start, start + done, but=self._holes)
-        if done == 1:
-            if wall >= LONG_S and self.saw_long is not None:
-                self.saw_long(start, wall, cpu)
-        elif self.meter is not None:
+        if self.meter is not None:
             self.took_long(self.meter.report(start, done, wall, cpu)[1])
+        elif len(items) == 1 and wall >= LONG_S and self.saw_long is not None:
+            self.saw_long(start, wall, cpu)
         if self.news is not None:
             self.news.chunk(None, start, done, self._failed, wall, cpu)
         new_bytes = (after[2] - counts[2]) * PAGE_BYTES
@@ -126,7 +127,9 @@ class Loop:
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
         first, self._failed = len(into), 0
-        func = self.func if self.meter is None or len(items) == 1 else self.meter.over(self.func, start)
+        # A batch of many items is one of short ones.
+        meter = self.meter if len(items) <= MOST_METERED else None
+        func = self.func if meter is None else meter.over(self.func, start)
         todo = iter(items)  # type: ignore[call-overload]
         forks = nested.forks
         while True:
@@ -153,11 +156,15 @@ class Loop:
                 into[at:] = [None]
                 if self.outcome.most_failures == 0 and not self.repeats.covers(raised):
                     return at - first + 1
+                if meter is not None:
+                    meter.go_on(index + 1)
                 continue
             result = self._again(items, index, start, raised)
             if self.outcome.doomed or (self.outcome.on_error == "raise" and index in self.outcome.failures):
                 return at - first
             into[at:] = [result]
+            if meter is not None:
+                meter.go_on(index + 1)
 
     def _leave_out(self, index: int) -> None:
         """Note that an item has raised, and has no result yet."""

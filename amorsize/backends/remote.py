@@ -160,7 +160,7 @@ def _run_items(call: Any, items: Any, start: int, keep_going: bool, limit_s: flo
     records: list[tuple[Any, ...]] = []
     pid, clock, cpu = os.getpid(), time.perf_counter, getattr(time, "thread_time", time.process_time)
     began, cpu_began = clock(), cpu()
-    at, cpu_at, peak = began, cpu_began, _peak()
+    at, cpu_at, peak, unread_s = began, cpu_began, _peak(), 0.0
     for index, item in enumerate(items, start):
         try:
             results.append(call(item))
@@ -176,8 +176,13 @@ def _run_items(call: Any, items: Any, start: int, keep_going: bool, limit_s: flo
         now = clock()
         if now - at >= LONG_S:
             cpu_now, peak_now = cpu(), _peak()
-            records.append((index, now - at, min(now - at, cpu_now - cpu_at), peak_now, max(0, peak_now - peak)))
-            cpu_at, peak = cpu_now, peak_now
+            # As `amorsize.backends.workers.item_times.cpu_of`.
+            spent_s = cpu_now - cpu_at
+            spent_s = min(now - at, spent_s if spent_s < unread_s else spent_s - unread_s)
+            records.append((index, now - at, spent_s, peak_now, max(0, peak_now - peak)))
+            cpu_at, peak, unread_s = cpu_now, peak_now, 0.0
+        else:
+            unread_s += now - at
         at = now
         if limit_s is not None and now - began >= limit_s:
             break

@@ -51,6 +51,10 @@ LOADED_BYTES: Final = 4 << 20
 SHORT_S: Final = 0.2
 # guess: with less serial time, to wait for threads that spin takes too large a part of it
 WORTH_WAITING_S: Final = 0.5
+# guess: of fewer items one more is too large a part
+MANY: Final = 40
+# Shorter items run together, so that caches that are cold and clocks that are read do not look like native threads.
+ALONE_S: Final = 2e-3
 # guess: if func takes so many times as long with one native thread, its own threads are of use
 PROFITS: Final = 1.3
 # The CPU time of other threads is counted by ticks of 4 ms.
@@ -137,7 +141,8 @@ class Sampler:
         sample = self.decider.sample()
         if self.walk is not None and len(self.seen):
             sample = self.walk.corrected(sample, self.late_s)
-        if sample.own_threads > OWN_THREADS and (self.length or 10_000) * sample.item_s > WORTH_WAITING_S:
+        n = self.length or 10_000
+        if sample.own_threads > OWN_THREADS and n >= MANY and n * sample.item_s > WORTH_WAITING_S:
             sample = self._without_others(sample)
         return replace(
             sample,
@@ -150,13 +155,14 @@ class Sampler:
         """Return the sample without what threads that are not func's seemed to add to it.
 
         Where func takes much longer with one native thread, they are func's, which is known without waiting for others.
+        While these items run, so does all else in this process that uses BLAS or OpenMP.
         """
         from amorsize.backends.workers.native_threads import one_native_thread
         from amorsize.measure.gil import Canary
         from amorsize.measure.spinning import busy_at_rest
 
         with one_native_thread():
-            alone = self._run_beside(sample.item_s, 1)
+            alone = self._run_beside(sample.item_s, ceil(ALONE_S / max(sample.item_s, 1e-9)))
         if not alone.items or alone.wall_s > PROFITS * alone.items * sample.item_s:
             return sample
         others = busy_at_rest()
@@ -172,9 +178,12 @@ class Sampler:
     def _run_beside(self, item_s: float, items: int) -> Observation:
         """Run items that take about ``item_s`` seconds each; they do not count in the mean."""
         start, stop = (self.at, self.at + items) if self.walk is None else self.walk.near(item_s, items)
-        counted = len(self.seen)
+        counted, longest_s = len(self.seen), self.seen.longest_s
         seen = self._run(start, stop if self.length is None else min(stop, self.length))
         self.seen.forget_after(counted)
+        self.seen.longest_s = longest_s
+        if self.walk is None:
+            self.at += seen.items
         return seen
 
     def _budget_s(self, item_s: float) -> float:
@@ -321,8 +330,10 @@ class Sampler:
         if stop > start and self.watched_s + (stop - start) * item_s >= WATCH_S:
             # The canary slows these items a little, so that they do not count in the mean.
             counted = len(self.seen)
-            self._run(start, stop)
+            seen = self._run(start, stop)
             self.seen.forget_after(counted)
+            if self.walk is None:
+                self.at += seen.items
 
     def _item_s(self) -> float:
         """Return the expected seconds of an item."""

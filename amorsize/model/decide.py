@@ -188,6 +188,7 @@ class Decider(Evidence):
     def settle(self, item_s: float) -> None:
         """Note that the loop was best for items of ``item_s`` seconds: ask again only if they take another time."""
         self.looked_item_s = item_s
+        self.looked_busy = self.prior is not None and self.prior.own_threads > OWN_THREADS
         self.settled = True
 
     # -- decisions -----------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ class Decider(Evidence):
         if self.wall_s < self.look_at_s and self.left * self.item_s < LOOK_AGAIN * self.looked_left_s:
             return False
         known = self.n_items is not None and self.looked_item_s > 0
-        calms = self.looked_busy and self._busy()[1] <= OWN_THREADS
+        calms = self.looked_busy and self.prior is None and self._busy()[1] <= OWN_THREADS
         if known and abs(self.item_s - self.looked_item_s) < NEWS * self.looked_item_s and not calms:
             # Workers that did not pay for more items do not pay for fewer.
             return False
@@ -265,7 +266,7 @@ class Decider(Evidence):
             self.look_at_s = LOOK_AGAIN * self.wall_s
             self.looked_left_s = self.left * self.item_s
             self.looked_item_s = self.item_s
-            self.looked_busy = self._busy()[1] > OWN_THREADS
+            self.looked_busy = self.sample().own_threads > OWN_THREADS
             self.stayed = self.stayed or (self.wall_s, best)
             return self.batch()
         return Go(best)

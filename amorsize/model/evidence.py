@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import hypot, sqrt
 
-from amorsize.facts import WAITS, Backend, Observation, Sample
+from amorsize.facts import OWN_THREADS, WAITS, Backend, Observation, Sample
 from amorsize.frozen import replace
 from amorsize.model.head import DEAR, EVIDENCE_ITEMS, WARM, Head
 
@@ -265,6 +265,11 @@ class Evidence(Head):
         if wall_s <= 0:
             return 1.0, 0.0
         return max(0.0, cpu_s / wall_s), max(0.0, min(process_cpu_s / wall_s, self.lately_busy))
+
+    def has_run_threads(self) -> bool:
+        """Return True if some of the items may have run threads of their own, though the latest did not."""
+        busy = self.process_cpu_s / self.wall_s if self.wall_s > 0 else 0.0
+        return max(busy, self.sample().own_threads) > OWN_THREADS
 
     def _error_s(self, item_s: float, between: float, groups: int) -> float:
         """Return the standard error of the mean: chance, and what may lie where nothing was seen."""

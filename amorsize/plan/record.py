@@ -54,7 +54,7 @@ class PlanRecord(Frozen):
     native_threads : int or None
         Cap on the BLAS and OpenMP threads of each worker process; None: no cap.
     slowest, hungriest : tuple of ItemRecord
-        After a run (``return_plan=True``): the items of 1 ms and more that took longest, and those that raised their
+        After a run (``return_plan=True``): the items of 2 ms and more that took longest, and those that raised their
         process's memory the most; at most ten of each, the largest first.
     trials : tuple of Trial
         Measured times of candidates on slices of the data, if the plan comes from `amorsize.tune`.

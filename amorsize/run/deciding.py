@@ -210,7 +210,7 @@ class Deciding:
         free = request.is_free and self.may_use_threads is not False
         # A loop that only what there is to load has kept from asking is not settled.
         was_asked = decider.choices is not None or not any(self.load_s.values())
-        settled = ran is None and free and was_asked and (None if self.is_settled else decider.would_loop(n))
+        settled = ran is None and free and (None if self.is_settled else was_asked and decider.would_loop(n))
         THIS_PROCESS.keep(request.func, request.data, found, decider.lasting_gain, lost, n, settled, won)
 
     # -- steps of the decider ------------------------------------------------------------------------------------

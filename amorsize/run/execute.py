@@ -23,7 +23,7 @@ from amorsize.history.shape import shape_of
 from amorsize.history.waiting import HERE, RECORD_SAMPLE_S, record
 from amorsize.model.head import Head
 from amorsize.run.map_state import MapState
-from amorsize.system import log
+from amorsize.system import log, nested
 from amorsize.system.clock import MEASURE_S
 from amorsize.system.critical import free_import_lock, load
 from amorsize.system.environment import OFF, history_setting
@@ -154,8 +154,9 @@ class Execution:
         if self.wall_s == 0.0:
             wall_s = perf_counter() - began
             self.state.close()
-            if (self._deciding is None or self._deciding.summary.go is None) and self.request.rate is None:
-                note_missed(self.head.missed_s() if self.request.auto else 0.0)
+            stayed = self._deciding is None or self._deciding.summary.go is None
+            if stayed and self.request.auto and self.request.rate is None and nested.share() is None:
+                note_missed(self.head.missed_s())
             if self._deciding is not None:
                 self._deciding.summary.close(wall_s, self.state)
                 self._deciding.log_end()

@@ -9,7 +9,7 @@ from math import ceil
 
 from amorsize.backends.driver import Work
 from amorsize.backends.table import row_named, row_serving
-from amorsize.facts import OWN_THREADS, WAITS, Breakdown, Forecast, Machine, Ran, Sample
+from amorsize.facts import WAITS, Breakdown, Forecast, Machine, Ran, Sample
 from amorsize.frozen import replace
 from amorsize.run.choices import GROWS_TO, most_workers
 from amorsize.schedule.schedule import Schedule
@@ -62,7 +62,7 @@ def work_of(deciding: Deciding, *, may_loop: bool) -> Work:
         has_timeout=request.timeout_s is not None,
         is_streamed=state.window is not None,
         cores=summary.machine.usable_cores,
-        runs_threads=summary.sample is None or summary.sample.own_threads > OWN_THREADS,
+        runs_threads=summary.sample is None or deciding.decider.has_run_threads(),
         warn=summary.warnings.append,
     )
 

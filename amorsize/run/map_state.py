@@ -133,16 +133,17 @@ class MapState:
         return self._records
 
     def _saw_long(self, index: int, wall_s: float, cpu_s: float) -> None:
-        """Record a long item; not if the items have left no file descriptor to load the records with."""
+        """Record the first long item; not if the items have left no file descriptor to load the records with."""
         try:
-            self.records.saw(index, wall_s, cpu_s)
-            if self.loop.meter is None:
-                load("amorsize.backends.workers.item_times")
-                from amorsize.backends.workers.item_times import Meter, Peak
+            take = self.records.take
+            from amorsize.backends.workers.item_times import Meter, Peak
 
-                self.loop.meter, self.loop.took_long = Meter(Peak()), self.records.take
+            meter = Meter(Peak())
         except (ImportError, OSError):
-            pass
+            return
+        meter.measures = False
+        take(meter.report(index, 1, wall_s, cpu_s)[1])
+        self.loop.meter, self.loop.took_long = meter, take
 
     def begin(self) -> None:
         """Leave out the items that a checkpoint has, and notify the listeners."""

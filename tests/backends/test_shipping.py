@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future
+from functools import partial
 
 import engine_functions as ef
 import pytest
@@ -142,7 +143,7 @@ def test_a_large_function_goes_to_a_worker_once(elsewhere):
 
 def test_what_the_answer_of_an_item_says_of_its_times():
     _, results, errors, wall_s, _, _, records, who = remote.run(
-        "times", (pickle.dumps(ef.nap),), (pickle.dumps([1, 2]),), start=5
+        "times", (pickle.dumps(partial(ef.nap, seconds=3e-3)),), (pickle.dumps([1, 2]),), start=5
     )
     assert not errors
     assert [record[0] for record in records] == [5, 6]

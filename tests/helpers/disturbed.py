@@ -40,3 +40,5 @@ def forget() -> None:
     """Forget what earlier maps have shown."""
     if (memory := sys.modules.get("amorsize.history.this_process")) is not None:
         memory.THIS_PROCESS.forget()
+    if (table := sys.modules.get("amorsize.backends.table")) is not None:
+        table._missed[0] = 0.0

@@ -3,11 +3,13 @@
 import hashlib
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
 import amorsize.measure.spinning as spinning
 from amorsize.backends.source import source_of
+from amorsize.backends.workers import native_threads
 from amorsize.facts import Observation
 from amorsize.measure.sample import Sampler
 
@@ -29,14 +31,19 @@ def computing():
     thread.join()
 
 
-def test_where_nothing_else_computes_one_look_is_enough():
+def test_where_nothing_else_computes_one_look_is_enough(monkeypatch):
+    naps = []
+    monkeypatch.setattr(spinning.time, "sleep", naps.append)
+    monkeypatch.setattr(spinning, "process_cpu", spinning.thread_cpu)
     assert spinning.busy_at_rest() == 0.0
+    assert naps == [spinning.LOOK_S]
 
 
 def test_a_thread_that_computes_on_is_told(computing, monkeypatch):
-    # Other programs may take its core, but not all the time.
-    monkeypatch.setattr(spinning, "BUSY", 0.0)
-    monkeypatch.setattr(spinning, "LONGEST_S", 0.5)
+    # Other programs may take its core, but not for so long.
+    monkeypatch.setattr(spinning, "LOOK_S", 0.3)
+    monkeypatch.setattr(spinning, "BUSY", -1.0)
+    monkeypatch.setattr(spinning, "LONGEST_S", 0.0)
     assert spinning.busy_at_rest() > 0.0
 
 
@@ -52,21 +59,37 @@ def test_a_thread_that_falls_asleep_is_waited_for(computing, monkeypatch):
 
     monkeypatch.setattr(spinning.time, "sleep", nap)
     monkeypatch.setattr(spinning, "LONGEST_S", 60.0)
+    # A look in which it gets no tick ends the wait before.
     assert spinning.busy_at_rest() == 0.0
+    assert len(naps) >= 1
 
 
 @pytest.mark.parametrize("spread", [True, False])
 @pytest.mark.parametrize(("others", "then"), [(0.0, 1.0), (1.0, 2.0), (0.0, 2.0)])
 def test_what_looked_like_threads_of_its_own_is_looked_at_again(monkeypatch, others, then, spread):
-    """They spun, or they are the program's, or they are func's."""
+    """They spun, or they are the program's, or they are func's, of little use."""
+    sample, ran = looked_at(monkeypatch, spread, others, then, alone=1.0)
+    assert sample.own_threads == pytest.approx(then - others)
+    assert len(ran) == len(set(ran)) <= 10_000
+
+
+@pytest.mark.parametrize("spread", [True, False])
+def test_threads_that_make_it_faster_are_its_own(monkeypatch, spread):
+    sample, ran = looked_at(monkeypatch, spread, others=None, then=0.0, alone=1.5)
+    assert sample.own_threads == pytest.approx(2.0)
+    assert len(ran) == len(set(ran)) <= 10_000
+
+
+def looked_at(monkeypatch, spread, others, then, alone):
+    """Return the sample of items of 2 ms on two cores, and what ran; ``alone``: how much longer they take on one."""
     sampler = Sampler(abs, source_of(range(10_000)), spread=spread, watch=True)
-    ran, own = [], 2.0
+    ran, own, longer = [], 2.0, 1.0
 
     def run(start, stop):
-        ran.append((start, stop))
+        ran.extend(range(start, stop))
         # So long that the canary beside it is believed.
         time.sleep(2e-3)
-        wall_s = 2e-3 * (stop - start)
+        wall_s = 2e-3 * (stop - start) * longer
         return Observation(start, stop - start, wall_s, wall_s, wall_s * own)
 
     def busy_at_rest():
@@ -74,7 +97,14 @@ def test_what_looked_like_threads_of_its_own_is_looked_at_again(monkeypatch, oth
         own = then
         return others
 
+    @contextmanager
+    def one_native_thread():
+        nonlocal longer
+        longer = alone
+        yield
+        longer = 1.0
+
     monkeypatch.setattr(sampler.loop, "run", run)
     monkeypatch.setattr(spinning, "busy_at_rest", busy_at_rest)
-    assert sampler.take().own_threads == pytest.approx(then - others)
-    assert all(0 <= start < stop <= 10_000 for start, stop in ran)
+    monkeypatch.setattr(native_threads, "one_native_thread", one_native_thread)
+    return sampler.take(), ran

@@ -178,6 +178,14 @@ def test_threads_that_spin_after_an_import_delay_the_decision_only_while_they_do
     assert import_s + 70e-3 <= play.spent <= import_s + 150e-3
 
 
+def test_threads_that_seemed_funcs_in_an_earlier_map_keep_this_one_in_the_loop_for_a_moment():
+    play = Play(lambda i: 3e-3, 1000)
+    play.decider.recall(replace(LIGHT, n_sampled=20, item_s=3e-3, item_cpu_s=3e-3, own_threads=2.0, gil_held=0.95))
+    play.run()
+    assert play.go is not None
+    assert play.spent <= 0.3
+
+
 def test_what_the_first_call_alone_does_says_nothing_of_threads_in_the_others():
     play = Play(lambda i: 1e-3 + (40e-3 if i == 0 else 0.0), 2000, own=lambda s: 2.0 if s < 42e-3 else 1.0).run()
     assert play.go is not None

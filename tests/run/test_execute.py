@@ -211,3 +211,16 @@ if __name__ == "__main__":
 def test_many_short_maps_together_are_worth_asking_about(tmp_path):
     """None of them alone is: what is to load would take half of it."""
     assert run_program(tmp_path, MANY_SHORT_MAPS, AMORSIZE_HISTORY="off").strip().isdigit()
+
+
+def test_a_settled_map_that_did_not_ask_stays_settled(monkeypatch):
+    """Though nothing has been loaded that asks: else every second map would."""
+    from amorsize.history.this_process import THIS_PROCESS
+
+    kept = []
+    monkeypatch.setattr(THIS_PROCESS, "keep", lambda *known: kept.append(known))
+    execution = Execution(check(partial(hands.spin, seconds=0.3e-3), range(30)))
+    execution.deciding.is_settled = True
+    execution.deciding.load_s = {"threads": 1.0}
+    execution.run()
+    assert [known[6] for known in kept] in ([None], [])

@@ -80,8 +80,6 @@ class Records:
         # Ascending; of equal ones the later item comes first.
         self.by_wall: list[tuple[float, int, Record]] = []
         self.by_growth: list[tuple[int, int, Record]] = []
-        self._peak: Peak | None = None
-        self._peak_bytes = 0
 
     def take(self, records: Iterable[Record]) -> None:
         """Add the records of several items."""
@@ -93,16 +91,6 @@ class Records:
         slow = _place(self.by_wall, record[1], record)
         hungry = record[4] > 0 and _place(self.by_growth, record[4], record)
         return slow or hungry
-
-    def saw(self, index: int, wall_s: float, cpu_s: float) -> None:
-        """Record an item that has just ended in this process, in its only thread that runs items."""
-        if wall_s < LONG_S:
-            return
-        if self._peak is None:
-            self._peak = Peak()
-        peak, before = self._peak.read(), self._peak_bytes
-        self._peak_bytes = peak
-        self.add((index, wall_s, cpu_s, peak, peak - before if before else 0))
 
     @property
     def slowest(self) -> list[Record]:
@@ -172,15 +160,17 @@ class Meter:
             wall_s = time.perf_counter() - wall_s
             if wall_s >= LONG_S:
                 before_s, self._cpu_s = self._cpu_s, thread_cpu()
-                # Shorter items since the last reading are taken to have computed.
-                cpu_s = min(wall_s, self._cpu_s - before_s - self._unread_s)
-                self._saw(self._index, wall_s, max(0.0, cpu_s))
+                self._saw(self._index, wall_s, cpu_of(wall_s, self._cpu_s - before_s, self._unread_s))
                 self._unread_s = 0.0
             else:
                 self._unread_s += wall_s
                 if self._is_first and wall_s < MEASURE_S:
                     self._skips = True
             self._index += 1
+
+    def go_on(self, index: int) -> None:
+        """Note that the next item is this one: those before it were not all given to func."""
+        self._index = index
 
     def _saw(self, index: int, wall_s: float, cpu_s: float) -> None:
         peak = 0 if self._peak is None else self._peak.read()
@@ -204,6 +194,19 @@ class Meter:
             # The item that raised the peak is unknown.
             self._peak_bytes = max(peak, self._peak_bytes)
         return peak, fresh
+
+
+def cpu_of(wall_s: float, spent_s: float, others_s: float) -> float:
+    """Return the CPU seconds of an item, of those spent in it and in ``others_s`` seconds of shorter items before it.
+
+    These are taken to have computed, unless they cannot have.
+
+    Examples
+    --------
+    >>> round(cpu_of(5.0, 8.0, 3.0), 1), round(cpu_of(5.0, 3.0, 3.0), 1), round(cpu_of(5.0, 4.9, 60.0), 1)
+    (5.0, 0.0, 4.9)
+    """
+    return min(wall_s, spent_s if spent_s < others_s else spent_s - others_s)
 
 
 def _none(item: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 
@@ -174,6 +175,35 @@ def test_items_that_compute_are_told_their_wall_time(walls):
             func(wall_s)
     for index, wall_s, cpu_s, _, _ in meter.report(0, len(walls), sum(walls), sum(walls))[1]:
         assert wall_s == pytest.approx(walls[index]) == cpu_s
+
+
+def test_after_an_item_that_could_not_be_made_the_others_keep_their_numbers():
+    taken = []
+    loop = Loop(partial(busy, seconds=3e-3), source_of(Lacking()), Outcome("collect"))
+    loop.meter, loop.took_long = Meter(None), taken.extend
+    loop.run(0, 8)
+    assert sorted(record[0] for record in taken) == [0, 1, 2, 5, 6, 7]
+
+
+class Lacking(Sequence):
+    """Eight numbers, of which two cannot be made."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index in (3, 4):
+            raise ValueError(index)
+        if index >= 8:
+            raise IndexError
+        return index
+
+
+def test_growth_of_memory_is_told_once():
+    import amorsize
+
+    _, plan = amorsize.execute(partial(hungry_at, (2,)), range(30), backend="serial", return_plan=True)
+    assert sum(record.growth_bytes > 40 * MB for record in plan.hungriest) <= 1
 
 
 def test_the_loop_names_slow_items_of_its_batches():
