@@ -34,7 +34,8 @@ def computing():
 def test_where_nothing_else_computes_one_look_is_enough(monkeypatch):
     naps = []
     monkeypatch.setattr(spinning.time, "sleep", naps.append)
-    monkeypatch.setattr(spinning, "process_cpu", spinning.thread_cpu)
+    for clock in ("process_cpu", "thread_cpu"):
+        monkeypatch.setattr(spinning, clock, lambda: 1.0)
     assert spinning.busy_at_rest() == 0.0
     assert naps == [spinning.LOOK_S]
 
