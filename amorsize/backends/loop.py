@@ -114,9 +114,10 @@ class Loop:
         # Not part of the items' time: a result far beyond the others makes room for all between.
         self.outcome.put(start, into, but=self._holes)
         self.source.release(start, start + done, but=self._holes)
-        if self.meter is not None:
+        if self.meter is not None and done:
+            self.meter.measures = self.meter.measures and _is_metered(len(items))
             self.took_long(self.meter.report(start, done, wall, cpu)[1])
-        elif len(items) == 1 and wall >= LONG_S and self.saw_long is not None:
+        elif done == len(items) == 1 and wall >= LONG_S and self.saw_long is not None:
             self.saw_long(start, wall, cpu)
         if self.news is not None:
             self.news.chunk(None, start, done, self._failed, wall, cpu)
@@ -127,8 +128,7 @@ class Loop:
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
         first, self._failed = len(into), 0
-        # A batch of many items is one of short ones.
-        meter = self.meter if len(items) <= MOST_METERED else None
+        meter = self.meter if _is_metered(len(items)) else None
         func = self.func if meter is None else meter.over(self.func, start)
         todo = iter(items)  # type: ignore[call-overload]
         forks = nested.forks
@@ -195,3 +195,8 @@ class Loop:
         self._failed += 1
         self.outcome.note(failure)
         return failure
+
+
+def _is_metered(items: int) -> bool:
+    """Return True if the items of a batch are measured one by one: many are short, and a single one is the batch."""
+    return 1 < items <= MOST_METERED

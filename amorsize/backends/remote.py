@@ -176,13 +176,14 @@ def _run_items(call: Any, items: Any, start: int, keep_going: bool, limit_s: flo
         now = clock()
         if now - at >= LONG_S:
             cpu_now, peak_now = cpu(), _peak()
-            # As `amorsize.backends.workers.item_times.cpu_of`.
-            spent_s = cpu_now - cpu_at
-            spent_s = min(now - at, spent_s if spent_s < unread_s else spent_s - unread_s)
+            # As `amorsize.backends.workers.item_times.Meter`.
+            spent_s = max(0.0, min(now - at, cpu_now - cpu_at - unread_s))
             records.append((index, now - at, spent_s, peak_now, max(0, peak_now - peak)))
             cpu_at, peak, unread_s = cpu_now, peak_now, 0.0
         else:
             unread_s += now - at
+            if unread_s >= LONG_S:
+                cpu_at, unread_s = cpu(), 0.0
         at = now
         if limit_s is not None and now - began >= limit_s:
             break

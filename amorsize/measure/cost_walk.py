@@ -363,10 +363,16 @@ class Walk:
         return clear
 
     def near(self, item_s: float, items: int) -> tuple[int, int]:
-        """Return ``items`` neighbours that take about ``item_s`` seconds each."""
+        """Return neighbours that have not run, the first of which takes about ``item_s`` seconds; none if all have."""
         curve, scale = self._curve(self.scales[0]), self.scales[0]
-        _, at = min(scale.strata, key=lambda one: abs(curve.at(one[0]) - item_s))
-        return self.span(at, items)
+        other = (0, 0)
+        for _, at in sorted(scale.strata, key=lambda one: abs(curve.at(one[0]) - item_s)):
+            start, stop = self.span(at, items)
+            if at == start < stop:
+                return start, stop
+            # Beside one that has run, where sizes may be others.
+            other = other if other[0] < other[1] else (start, stop)
+        return other
 
     def _curve_of(self, points: list[tuple[float, float, int]], scale: Scale) -> Curve:
         return Curve([(size, seconds) for size, seconds, _ in points], powers=scale.size is not None)

@@ -155,7 +155,9 @@ class Execution:
             wall_s = perf_counter() - began
             self.state.close()
             stayed = self._deciding is None or self._deciding.summary.go is None
-            if stayed and self.request.auto and self.request.rate is None and nested.share() is None:
+            request = self.request
+            may_gain = request.auto and request.rate is None and request.most_workers != 1
+            if stayed and may_gain and nested.share() is None:
                 note_missed(self.head.missed_s())
             if self._deciding is not None:
                 self._deciding.summary.close(wall_s, self.state)

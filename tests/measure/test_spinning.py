@@ -74,6 +74,13 @@ def test_what_looked_like_threads_of_its_own_is_looked_at_again(monkeypatch, oth
     assert len(ran) == len(set(ran)) <= 10_000
 
 
+@pytest.mark.parametrize("sizes", [range(1, 201), [10, 20, 30] * 70])
+def test_items_of_known_sizes_are_looked_at_again(monkeypatch, sizes):
+    sample, ran = looked_at(monkeypatch, True, others=0.0, then=1.0, alone=1.0, data=[[0] * n for n in sizes])
+    assert sample.own_threads == pytest.approx(1.0)
+    assert len(ran) == len(set(ran))
+
+
 @pytest.mark.parametrize("spread", [True, False])
 def test_threads_that_make_it_faster_are_its_own(monkeypatch, spread):
     sample, ran = looked_at(monkeypatch, spread, others=None, then=0.0, alone=1.5)
@@ -81,16 +88,19 @@ def test_threads_that_make_it_faster_are_its_own(monkeypatch, spread):
     assert len(ran) == len(set(ran)) <= 10_000
 
 
-def looked_at(monkeypatch, spread, others, then, alone):
-    """Return the sample of items of 2 ms on two cores, and what ran; ``alone``: how much longer they take on one."""
-    sampler = Sampler(abs, source_of(range(10_000)), spread=spread, watch=True)
+def looked_at(monkeypatch, spread, others, then, alone, data=range(10_000)):
+    """Return the sample of items on two cores, and what ran; ``alone``: how much longer they take on one.
+
+    Numbers take 2 ms each, lists 1 ms for each element.
+    """
+    sampler = Sampler(abs, source_of(data), spread=spread, watch=True)
     ran, own, longer = [], 2.0, 1.0
 
     def run(start, stop):
         ran.extend(range(start, stop))
         # So long that the canary beside it is believed.
         time.sleep(2e-3)
-        wall_s = 2e-3 * (stop - start) * longer
+        wall_s = sum(2e-3 if type(data) is range else 1e-3 * len(data[k]) for k in range(start, stop)) * longer
         return Observation(start, stop - start, wall_s, wall_s, wall_s * own)
 
     def busy_at_rest():

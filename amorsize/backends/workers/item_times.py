@@ -160,10 +160,14 @@ class Meter:
             wall_s = time.perf_counter() - wall_s
             if wall_s >= LONG_S:
                 before_s, self._cpu_s = self._cpu_s, thread_cpu()
-                self._saw(self._index, wall_s, cpu_of(wall_s, self._cpu_s - before_s, self._unread_s))
+                # Shorter items since the last reading are taken to have computed.
+                cpu_s = min(wall_s, self._cpu_s - before_s - self._unread_s)
+                self._saw(self._index, wall_s, max(0.0, cpu_s))
                 self._unread_s = 0.0
             else:
                 self._unread_s += wall_s
+                if self._unread_s >= LONG_S:
+                    self._cpu_s, self._unread_s = thread_cpu(), 0.0
                 if self._is_first and wall_s < MEASURE_S:
                     self._skips = True
             self._index += 1
@@ -194,19 +198,6 @@ class Meter:
             # The item that raised the peak is unknown.
             self._peak_bytes = max(peak, self._peak_bytes)
         return peak, fresh
-
-
-def cpu_of(wall_s: float, spent_s: float, others_s: float) -> float:
-    """Return the CPU seconds of an item, of those spent in it and in ``others_s`` seconds of shorter items before it.
-
-    These are taken to have computed, unless they cannot have.
-
-    Examples
-    --------
-    >>> round(cpu_of(5.0, 8.0, 3.0), 1), round(cpu_of(5.0, 3.0, 3.0), 1), round(cpu_of(5.0, 4.9, 60.0), 1)
-    (5.0, 0.0, 4.9)
-    """
-    return min(wall_s, spent_s if spent_s < others_s else spent_s - others_s)
 
 
 def _none(item: Any) -> Any:
