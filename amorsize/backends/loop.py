@@ -128,8 +128,8 @@ class Loop:
     def _map(self, items: Sized, start: int, into: list[Any]) -> int:
         """Do ``into += map(func, items)`` at full speed, and find the item that raised. Return the number of items."""
         first, self._failed = len(into), 0
-        meter = self.meter if _is_metered(len(items)) else None
-        func = self.func if meter is None else meter.over(self.func, start)
+        meter = self.meter
+        func = self.func if meter is None or not _is_metered(len(items)) else meter.over(self.func, start)
         todo = iter(items)  # type: ignore[call-overload]
         forks = nested.forks
         while True:
@@ -159,7 +159,7 @@ class Loop:
                 if meter is not None:
                     meter.go_on(index + 1)
                 continue
-            result = self._again(items, index, start, raised)
+            result = self._again(func, items, index, start, raised)
             if self.outcome.doomed or (self.outcome.on_error == "raise" and index in self.outcome.failures):
                 return at - first
             into[at:] = [result]
@@ -171,7 +171,7 @@ class Loop:
         self._failed += 1
         self._holes.append(index)
 
-    def _again(self, items: Any, index: int, start: int, exc: BaseException) -> Any:
+    def _again(self, func: Callable[[Any], Any], items: Any, index: int, start: int, exc: BaseException) -> Any:
         """Repeat an item that raised, if allowed. Return its result, or the `Failure` that was noted in the outcome.
 
         An item that must wait is set aside; None stands for its result.
@@ -182,8 +182,10 @@ class Loop:
                 repeats.set_aside(index, self.clock.wall() + wait_s)
                 self._leave_out(index)
                 return None
+            if self.meter is not None:
+                self.meter.go_on(index)
             try:
-                result = self.func(items[index - start])
+                result = func(items[index - start])
             except BaseException as again:  # noqa: BLE001
                 nested.leave_copy(forks, again)
                 exc = again

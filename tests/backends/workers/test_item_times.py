@@ -240,6 +240,23 @@ def test_a_repeat_that_takes_long_is_named():
     assert plan.slowest[0].index == 3 or all_as_slow(plan.slowest, 0.1)
 
 
+@pytest.mark.parametrize("measures", [True, False])
+def test_a_repeat_in_a_batch_runs_func(measures):
+    raises = [3]
+
+    def square(x):
+        if x in raises:
+            raise ValueError(raises.pop())
+        return x * x
+
+    outcome = Outcome("raise")
+    loop = Loop(square, source_of(range(8)), outcome, 1)
+    loop.meter = Meter(None)
+    loop.meter.measures = measures
+    loop.run(0, 8)
+    assert outcome.results == [x * x for x in range(8)]
+
+
 tried = []
 
 
